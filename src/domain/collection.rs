@@ -1,0 +1,349 @@
+//! The answer of one roll call: every device exactly once, in topology order, by construction.
+//!
+//! A [`CollectionBuilder`] has one slot for each device of the topology, in topology order. A slot
+//! takes the first outcome it is given and ignores the rest, whoever gives it and when, so that
+//! nothing can appear twice, be lost or move. It does not know who asks or how long that may take.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::{Cluster, DeviceId, DeviceKind, Facts, Fault, FaultKind, Topology};
+
+/// What came of asking one device.
+///
+/// The fault is shared: one deadline that passes is the fault of every device it found silent.
+pub type Outcome = Result<Facts, Arc<Fault>>;
+
+/// A roll call's answer while it is being gathered; filled from several threads at once.
+#[derive(Debug)]
+pub struct CollectionBuilder {
+    topology: Arc<Topology>,
+    parts: Box<[Part]>,
+    /// How many clusters still have an empty slot.
+    open_parts: AtomicUsize,
+}
+
+/// One cluster's share, so that threads that answer for different clusters count apart.
+#[derive(Debug)]
+struct Part {
+    slots: Box<[OnceLock<Outcome>]>,
+    open_slots: AtomicUsize,
+}
+
+impl Part {
+    /// Fills an empty slot; returns whether it was the last empty one.
+    fn fill(&self, device: usize, outcome: Outcome) -> bool {
+        self.slots[device].set(outcome).is_ok()
+            && self.open_slots.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Fills every empty slot; returns whether there was one and none is left.
+    fn fill_rest(&self, fault: &Arc<Fault>) -> bool {
+        let mut last = false;
+        if self.open_slots.load(Ordering::Acquire) > 0 {
+            for (device, slot) in self.slots.iter().enumerate() {
+                if slot.get().is_none() {
+                    last |= self.fill(device, Err(Arc::clone(fault)));
+                }
+            }
+        }
+        last
+    }
+}
+
+impl CollectionBuilder {
+    /// An empty answer for `topology`.
+    #[must_use]
+    pub fn new(topology: Arc<Topology>) -> Self {
+        let parts: Box<[Part]> = topology
+            .clusters()
+            .iter()
+            .map(|cluster| Part {
+                slots: (0..cluster.len()).map(|_| OnceLock::new()).collect(),
+                open_slots: AtomicUsize::new(cluster.len()),
+            })
+            .collect();
+        let open = topology
+            .clusters()
+            .iter()
+            .filter(|cluster| !cluster.is_empty())
+            .count();
+        Self {
+            topology,
+            parts,
+            open_parts: AtomicUsize::new(open),
+        }
+    }
+
+    /// The topology this answer is for.
+    #[must_use]
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// Records the outcome of a device, by its place in the topology; only the first one counts.
+    ///
+    /// Returns whether this completed the whole answer: `true` for exactly one call.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster or device.
+    pub fn answer(&self, cluster: usize, device: usize, outcome: Outcome) -> bool {
+        self.parts[cluster].fill(device, outcome) && self.close_part()
+    }
+
+    /// Records `fault` for every device of a cluster that has no outcome yet.
+    ///
+    /// Returns whether this completed the whole answer: `true` for exactly one call.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster.
+    pub fn answer_rest(&self, cluster: usize, fault: &Arc<Fault>) -> bool {
+        self.parts[cluster].fill_rest(fault) && self.close_part()
+    }
+
+    fn close_part(&self) -> bool {
+        self.open_parts.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether the device has an outcome.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster or device.
+    #[must_use]
+    pub fn is_answered(&self, cluster: usize, device: usize) -> bool {
+        self.parts[cluster].slots[device].get().is_some()
+    }
+
+    /// Whether every device of the cluster has an outcome.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster.
+    #[must_use]
+    pub fn is_cluster_complete(&self, cluster: usize) -> bool {
+        self.parts[cluster].open_slots.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether every device has an outcome.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.open_parts.load(Ordering::Acquire) == 0
+    }
+
+    /// The devices of the cluster whose outcome is this very `fault`, not one that is equal to it.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster.
+    #[must_use]
+    pub fn devices_with(&self, cluster: usize, fault: &Arc<Fault>) -> Vec<usize> {
+        let slots = self.parts[cluster].slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| matches!(slot.get(), Some(Err(found)) if Arc::ptr_eq(found, fault)))
+            .map(|(device, _)| device)
+            .collect()
+    }
+
+    /// Ends the gathering: devices without an outcome get `fault`, later outcomes are ignored.
+    #[must_use]
+    pub fn close(self: &Arc<Self>, fault: &Arc<Fault>) -> Collection {
+        for part in &self.parts {
+            if part.fill_rest(fault) {
+                self.close_part();
+            }
+        }
+        Collection {
+            slots: Arc::clone(self),
+        }
+    }
+}
+
+/// The answer of one roll call: an outcome for every device of its topology.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    /// Shared with late lookups, which can no longer change it: no slot is empty.
+    slots: Arc<CollectionBuilder>,
+}
+
+impl Collection {
+    /// The topology this answer is for.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.slots.topology
+    }
+
+    /// Every cluster with the outcomes of its devices, nodes before switches, in topology order.
+    pub fn clusters(&self) -> impl ExactSizeIterator<Item = (&Cluster, Outcomes<'_>)> {
+        self.topology()
+            .clusters()
+            .iter()
+            .zip(&self.slots.parts)
+            .map(|(cluster, part)| (cluster, Outcomes { slots: &part.slots }))
+    }
+
+    /// Every device without a result, in topology order.
+    pub fn faults(&self) -> impl Iterator<Item = (&Cluster, DeviceKind, &DeviceId, &Arc<Fault>)> {
+        self.clusters().flat_map(|(cluster, outcomes)| {
+            outcomes
+                .iter()
+                .enumerate()
+                .filter_map(move |(index, outcome)| {
+                    let fault = outcome.as_ref().err()?;
+                    let (kind, device) = cluster.device(index);
+                    Some((cluster, kind, device, fault))
+                })
+        })
+    }
+
+    /// How many devices were asked for, and how many of them failed in which way.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            devices: self.topology().devices(),
+            failed: [0; _],
+        };
+        for (_, _, _, fault) in self.faults() {
+            summary.failed[fault.kind().index()] += 1;
+        }
+        summary
+    }
+}
+
+/// The outcomes of one cluster's devices, in the order of [`Cluster::device`].
+#[derive(Debug, Clone, Copy)]
+pub struct Outcomes<'a> {
+    slots: &'a [OnceLock<Outcome>],
+}
+
+impl<'a> Outcomes<'a> {
+    /// The outcomes in order.
+    ///
+    /// # Panics
+    /// If a slot is empty, which a closed collection does not have.
+    #[expect(
+        clippy::expect_used,
+        reason = "a Collection exists only after close filled all slots"
+    )]
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a Outcome> {
+        self.slots
+            .iter()
+            .map(|slot| slot.get().expect("a collection has no empty slot"))
+    }
+}
+
+/// What a roll call came to, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    devices: usize,
+    failed: [usize; FaultKind::ALL.len()],
+}
+
+impl Summary {
+    /// How many devices the answer holds.
+    #[must_use]
+    pub fn devices(&self) -> usize {
+        self.devices
+    }
+
+    /// How many of them failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failed.iter().sum()
+    }
+
+    /// The kinds of failure that occurred, each with its count, in the order of [`FaultKind::ALL`].
+    pub fn by_kind(&self) -> impl Iterator<Item = (FaultKind, usize)> {
+        FaultKind::ALL
+            .into_iter()
+            .map(|kind| (kind, self.failed[kind.index()]))
+            .filter(|&(_, count)| count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::Id;
+
+    fn topology(sizes: &[(usize, usize)]) -> Arc<Topology> {
+        let ids = |count: usize| (0..count as u64).map(Id::number).collect::<Vec<_>>();
+        let cluster = |(place, &(nodes, switches)): (usize, &(usize, usize))| {
+            Cluster::new(Id::number(place as u64), ids(nodes), ids(switches))
+        };
+        Arc::new(Topology::new(
+            sizes.iter().enumerate().map(cluster).collect(),
+        ))
+    }
+
+    fn fault(message: String) -> Arc<Fault> {
+        Arc::new(Fault::new(FaultKind::Failed, message))
+    }
+
+    fn messages(collection: &Collection) -> Vec<Vec<String>> {
+        let message = |outcome: &Outcome| outcome.as_ref().unwrap_err().message().to_owned();
+        collection
+            .clusters()
+            .map(|(_, outcomes)| outcomes.iter().map(message).collect())
+            .collect()
+    }
+
+    proptest! {
+        /// Whatever comes, twice or not at all, in whatever order: each device once, in its place,
+        /// with the first thing said of it, and completion is announced once.
+        #[test]
+        fn order_of_answers_does_not_matter_and_nothing_is_lost(
+            sizes in prop::collection::vec((0_usize..5, 0_usize..5), 0..6),
+            picks in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..80),
+        ) {
+            let topology = topology(&sizes);
+            let places: Vec<(usize, usize)> = sizes.iter().enumerate()
+                .flat_map(|(c, &(n, s))| (0..n + s).map(move |d| (c, d))).collect();
+            let builder = Arc::new(CollectionBuilder::new(Arc::clone(&topology)));
+            let mut model: Vec<Vec<Option<String>>> =
+                sizes.iter().map(|&(n, s)| vec![None; n + s]).collect();
+            let mut completions = 0;
+            for (pick, tag) in &picks {
+                if places.is_empty() { break; }
+                let (c, d) = places[pick.index(places.len())];
+                completions += usize::from(builder.answer(c, d, Err(fault(tag.to_string()))));
+                model[c][d].get_or_insert(tag.to_string());
+                prop_assert!(builder.is_answered(c, d));
+            }
+            let complete = model.iter().flatten().all(Option::is_some);
+            prop_assert_eq!(builder.is_complete(), complete);
+            prop_assert_eq!(completions, usize::from(complete && !places.is_empty()));
+            let collection = builder.close(&fault("late".to_owned()));
+            prop_assert!(builder.is_complete());
+            let expected: Vec<Vec<String>> = model.into_iter()
+                .map(|row| row.into_iter().map(|m| m.unwrap_or("late".to_owned())).collect())
+                .collect();
+            prop_assert_eq!(messages(&collection), expected.clone());
+            for (c, d) in places {
+                prop_assert!(!builder.answer(c, d, Ok(Facts::default())));
+            }
+            prop_assert_eq!(messages(&collection), expected);
+            prop_assert_eq!(collection.summary().failed(), topology.devices());
+        }
+    }
+
+    #[test]
+    fn threads_that_answer_at_once_complete_it_once() {
+        let topology = topology(&[(50, 50), (0, 100), (100, 0)]);
+        let builder = CollectionBuilder::new(topology);
+        let completions = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for cluster in 0..3 {
+                        for device in 0..100 {
+                            let last = builder.answer(cluster, device, Ok(Facts::default()));
+                            completions.fetch_add(usize::from(last), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(completions.into_inner(), 1);
+        assert!(builder.is_complete());
+    }
+}

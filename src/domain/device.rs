@@ -1,0 +1,129 @@
+//! What a fleet consists of: clusters, and in each the nodes and switches, in configured order.
+//!
+//! It does not know how a device is asked; that is `lookup`'s.
+
+use std::fmt;
+
+use super::{ClusterId, DeviceId};
+
+/// The most devices a fleet may have, in one node set and in all clusters together.
+pub const MAX_DEVICES: usize = 1_000_000;
+
+/// The two kinds of device; in an answer the nodes of a cluster stand before its switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// A server.
+    Node,
+    /// A network switch.
+    Switch,
+}
+
+impl DeviceKind {
+    /// The kind as it stands in logs and metrics: `node` or `switch`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Switch => "switch",
+        }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One cluster: its id and the ids of its devices, in configured order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    id: ClusterId,
+    /// Nodes first, then switches.
+    devices: Box<[DeviceId]>,
+    nodes: usize,
+}
+
+impl Cluster {
+    /// A cluster of `nodes` and `switches`, in the order in which answers will show them.
+    #[must_use]
+    pub fn new(id: ClusterId, nodes: Vec<DeviceId>, switches: Vec<DeviceId>) -> Self {
+        let count = nodes.len();
+        let mut devices = nodes;
+        devices.extend(switches);
+        Self {
+            id,
+            devices: devices.into_boxed_slice(),
+            nodes: count,
+        }
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub fn id(&self) -> &ClusterId {
+        &self.id
+    }
+
+    /// How many devices there are, of both kinds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Whether there is no device at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
+    /// How many of the devices are nodes; they are the first ones.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// The kind and id of the device at `index`, counted over nodes, then switches.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Cluster::len`].
+    #[must_use]
+    pub fn device(&self, index: usize) -> (DeviceKind, &DeviceId) {
+        let kind = if index < self.nodes {
+            DeviceKind::Node
+        } else {
+            DeviceKind::Switch
+        };
+        (kind, &self.devices[index])
+    }
+}
+
+/// All clusters of a fleet, in configured order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    clusters: Box<[Cluster]>,
+    devices: usize,
+}
+
+impl Topology {
+    /// A topology of `clusters`, in the order in which answers will show them.
+    #[must_use]
+    pub fn new(clusters: Vec<Cluster>) -> Self {
+        let devices = clusters.iter().map(Cluster::len).sum();
+        Self {
+            clusters: clusters.into_boxed_slice(),
+            devices,
+        }
+    }
+
+    /// The clusters, in configured order.
+    #[must_use]
+    pub fn clusters(&self) -> &[Cluster] {
+        &self.clusters
+    }
+
+    /// How many devices there are in all clusters together.
+    #[must_use]
+    pub fn devices(&self) -> usize {
+        self.devices
+    }
+}

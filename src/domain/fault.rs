@@ -1,0 +1,177 @@
+//! What a device told us, or why it told us nothing.
+//!
+//! The kinds are a closed set: metrics, JSON and tests rely on it. Nobody matches on messages.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// Why a device has no result. The wire names are those of [`FaultKind::as_str`].
+///
+/// | kind | who says so | asked? |
+/// | --- | --- | --- |
+/// | `timed_out` | the lookup's timeout, or the collect's deadline | yes |
+/// | `refused` `unreachable` `auth` `protocol` `too_large` | a driver that asks over a network | yes |
+/// | `failed` | the simulated driver | yes |
+/// | `crashed` | the supervision shell: the code that asked panicked | yes |
+/// | `restarting` `quarantined` | the supervision shell, at once | no |
+/// | `breaker_open` | the device's circuit breaker, at once | no |
+/// | `cancelled` | the service is going away | perhaps |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// No answer in time.
+    TimedOut,
+    /// The device refused the connection.
+    Refused,
+    /// No way to the device.
+    Unreachable,
+    /// The device refused our credentials.
+    Auth,
+    /// The device answered something that its protocol does not allow.
+    Protocol,
+    /// The device's answer is larger than the limit.
+    TooLarge,
+    /// The code that asks the device panicked.
+    Crashed,
+    /// The device's actor crashed before and has not been restarted yet.
+    Restarting,
+    /// The device's actor crashed too often and is left alone for a while.
+    Quarantined,
+    /// The device failed too often and is left alone for a while.
+    BreakerOpen,
+    /// The request was given up before the device answered.
+    Cancelled,
+    /// The simulated driver's own failure.
+    Failed,
+}
+
+impl FaultKind {
+    /// Every kind, in the order of the table above; its position is [`FaultKind::index`].
+    pub const ALL: [Self; 12] = [
+        Self::TimedOut,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Auth,
+        Self::Protocol,
+        Self::TooLarge,
+        Self::Crashed,
+        Self::Restarting,
+        Self::Quarantined,
+        Self::BreakerOpen,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
+    /// The kind as it stands in JSON, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Auth => "auth",
+            Self::Protocol => "protocol",
+            Self::TooLarge => "too_large",
+            Self::Crashed => "crashed",
+            Self::Restarting => "restarting",
+            Self::Quarantined => "quarantined",
+            Self::BreakerOpen => "breaker_open",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The kind's place in [`FaultKind::ALL`], for tables of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for FaultKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A device's failure: its kind, and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    kind: FaultKind,
+    message: Cow<'static, str>,
+}
+
+/// The longest message of a [`Fault`], in bytes: a device or a panic can make it as long as it
+/// likes, an answer of a million devices cannot.
+const MAX_MESSAGE_LEN: usize = 300;
+
+impl Fault {
+    /// A fault of `kind`; a `message` over 300 bytes is cut.
+    #[must_use]
+    pub fn new(kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_LEN {
+            let end = message.floor_char_boundary(MAX_MESSAGE_LEN);
+            message = Cow::Owned(format!("{}…", &message[..end]));
+        }
+        Self { kind, message }
+    }
+
+    /// What went wrong, by kind.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        self.kind
+    }
+
+    /// What went wrong, in words.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// What a driver learned about a device; the simulated one learns nothing.
+///
+/// Cloning is cheap: several requests that joined one lookup share its facts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts(Option<Arc<serde_json::Map<String, serde_json::Value>>>);
+
+impl Facts {
+    /// Facts as a driver found them; an empty map is no facts.
+    #[must_use]
+    pub fn new(facts: serde_json::Map<String, serde_json::Value>) -> Self {
+        Self((!facts.is_empty()).then(|| Arc::new(facts)))
+    }
+
+    /// The facts, or `None` if there are none.
+    #[must_use]
+    pub fn get(&self) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.0.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_is_the_place_in_all() {
+        for (place, kind) in FaultKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind.index(), place, "{kind}");
+        }
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let fault = Fault::new(FaultKind::Crashed, "ä".repeat(200));
+        assert_eq!(fault.message(), format!("{}…", "ä".repeat(150)));
+    }
+}

@@ -1,0 +1,25 @@
+//! fleetcall: a roll call for clusters.
+//!
+//! An operator has clusters, each of nodes and switches. One request asks every device of every
+//! cluster at the same time and gives back one ordered answer, in the time of the slowest lookup or
+//! of the deadline, even while devices hang, fail, or crash the code that asks them.
+//!
+//! This crate is a binary's inside; its public items serve `main`, the tests and the benchmarks.
+//!
+//! | room | what lives there | what it may use |
+//! | --- | --- | --- |
+//! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
+//! | [`app`] | the composition root: from a configuration to a running service | everything |
+//! | [`http`] | routes, JSON, headers | [`collector`], [`domain`] |
+//! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
+//! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
+//! | `lookup` | the drivers: how one device is asked | [`domain`] |
+//! | [`config`] | the configuration file, valid or refused with all its faults | [`domain`] |
+//! | [`domain`] | what a fleet, an answer, a restart policy is; pure | nothing |
+//! | [`telemetry`] | log lines and counters; may be called from anywhere but `domain` | [`domain`] |
+//!
+//! A request comes in at [`http`], becomes a [`collector::CollectorHandle::collect`], which sends
+//! `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose outcomes go
+//! straight into the slots of one [`domain::CollectionBuilder`].
+
+pub mod domain;

@@ -1,0 +1,2 @@
+//! The `fleetcall` binary.
+fn main() {}
