@@ -22,4 +22,5 @@
 //! `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose outcomes go
 //! straight into the slots of one [`domain::CollectionBuilder`].
 
+pub mod config;
 pub mod domain;

@@ -1,0 +1,196 @@
+//! The configuration file: read once, valid or refused with all its faults.
+//!
+//! Entry point: [`Config::load`]. What is returned holds every invariant that the other rooms rely
+//! on; nothing below `app` reads files or the environment. It does not know what a setting does.
+
+mod nodeset;
+mod reader;
+mod validate;
+
+use std::fs::File;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::domain::{Cluster, SupervisionPolicy, Target};
+
+/// The largest configuration file, in bytes; a million ids written one by one fit.
+const MAX_FILE_LEN: u64 = 64 << 20;
+
+/// The configuration that is compiled in: the repository's `config/clusters.toml`.
+const EMBEDDED: &str = include_str!("../../config/clusters.toml");
+
+/// A valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The clusters in configured order; at least one, ids unique.
+    pub clusters: Vec<ClusterConfig>,
+    /// `[collect]`.
+    pub collect: CollectConfig,
+    /// `[supervision]`.
+    pub supervision: SupervisionPolicy,
+}
+
+/// One cluster and how its devices are asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// The ids; at least one device, unique within their kind.
+    pub cluster: Cluster,
+    /// Consecutive runs of devices that share a target; together they cover all devices.
+    pub groups: Vec<GroupConfig>,
+}
+
+/// A run of devices of one cluster that are asked the same way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupConfig {
+    /// Places in [`Cluster::device`].
+    pub devices: Range<usize>,
+    /// How they are asked.
+    pub target: Target,
+}
+
+/// The settings of a whole collect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectConfig {
+    /// The longest a collect may take; devices that have not answered by then are `timed_out`.
+    pub deadline: Duration,
+    /// Lookups in flight per cluster at most; `None` is no limit.
+    pub max_concurrent: Option<NonZeroUsize>,
+    /// Collects waiting at once at most; one more is refused.
+    pub max_waiting: NonZeroUsize,
+}
+
+impl Default for CollectConfig {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(30),
+            max_concurrent: None,
+            max_waiting: const { NonZeroUsize::new(1024).unwrap() },
+        }
+    }
+}
+
+/// A configuration that cannot be used, with everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file, as it was named.
+    pub path: PathBuf,
+    /// Every fault, in the order of the file; never empty.
+    pub faults: Vec<ConfigFault>,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFault {
+    /// Line and column, from 1; `None` if the file as a whole is at fault.
+    pub place: Option<(usize, usize)>,
+    /// The key, such as `clusters[2].nodes[0].ids` (positions from 0); empty if there is none.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl std::fmt::Display for ConfigError {
+    /// One line for each fault: `path:line:column: key: message`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}:", self.path.display())?;
+            if let Some((line, column)) = fault.place {
+                write!(f, "{line}:{column}:")?;
+            }
+            if !fault.key.is_empty() {
+                write!(f, " {}:", fault.key)?;
+            }
+            write!(f, " {}", fault.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and validates the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not UTF-8, is no TOML, or breaks a rule; all faults at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let whole_file = |message: String| ConfigError {
+            path: path.to_owned(),
+            faults: vec![ConfigFault {
+                place: None,
+                key: String::new(),
+                message,
+            }],
+        };
+        let bytes = read(path).map_err(whole_file)?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(path, text),
+            Err(error) => {
+                let line = bytes[..error.valid_up_to()]
+                    .iter()
+                    .filter(|&&b| b == b'\n')
+                    .count()
+                    + 1;
+                Err(whole_file(format!(
+                    "line {line} is not UTF-8 text; a configuration is a TOML file"
+                )))
+            }
+        }
+    }
+
+    /// The configuration that is compiled in: the Python servers' topology, simulated.
+    ///
+    /// # Panics
+    /// Never in a build that passed its tests.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test loads this very text")]
+    pub fn embedded() -> Self {
+        Self::parse(Path::new("the embedded default"), EMBEDDED).expect("the default is valid")
+    }
+
+    /// Validates a configuration that has been read; `path` is for the messages only.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        validate::validate(text).map_err(|faults| ConfigError {
+            path: path.to_owned(),
+            faults,
+        })
+    }
+
+    /// How many devices there are in all clusters together.
+    #[must_use]
+    pub fn devices(&self) -> usize {
+        self.clusters
+            .iter()
+            .map(|cluster| cluster.cluster.len())
+            .sum()
+    }
+}
+
+/// Reads a file that may be anything, up to the limit.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
+    let file = File::open(path).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.is_dir() {
+        return Err("this is a directory; name a TOML file in it".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_LEN + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        return Err(format!(
+            "the file is larger than {} MiB",
+            MAX_FILE_LEN >> 20
+        ));
+    }
+    Ok(bytes)
+}

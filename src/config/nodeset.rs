@@ -1,0 +1,317 @@
+//! Node sets: many ids in a few characters, as pdsh, Slurm and ClusterShell write them.
+//!
+//! `1-4` are four integers, `web[001-128,200]` 129 names, `r[1-4]n[01-36]` 144, the last bracket
+//! counting fastest; `[0-8/2]` steps by two. Parts are joined by commas. Sets are kept folded and
+//! counted before they are expanded, so that `n[1-9999999999]` costs nothing.
+//!
+//! Why not a crate: `nodeset` 0.6 sorts and drops duplicates (order is promised here, and a
+//! duplicate is a fault), reads group files and brings a CLI's dependencies; `hostlist` 0.3 and
+//! `hostlist-parser` 0.1 expand before anyone can count, and the first panics on numbers over 32
+//! bits.
+
+use std::fmt::Write as _;
+
+use crate::domain::{DeviceId, IdError};
+
+/// A parsed node set, not expanded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NodeSet {
+    patterns: Vec<Pattern>,
+}
+
+/// One element of the list: texts and brackets, alternating as written.
+#[derive(Debug, PartialEq, Eq)]
+struct Pattern {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Ranges(Vec<Range>),
+}
+
+/// `first-last/step`, each number padded with zeros to `width`.
+#[derive(Debug, PartialEq, Eq)]
+struct Range {
+    first: u64,
+    last: u64,
+    step: u64,
+    width: usize,
+}
+
+impl Range {
+    fn len(&self) -> u64 {
+        ((self.last - self.first) / self.step).saturating_add(1)
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        (0..self.len()).map(|index| self.first + index * self.step)
+    }
+}
+
+impl Pattern {
+    fn len(&self) -> u64 {
+        let size = |part: &Part| match part {
+            Part::Text(_) => 1,
+            Part::Ranges(ranges) => ranges.iter().map(Range::len).fold(0, u64::saturating_add),
+        };
+        self.parts.iter().map(size).fold(1, u64::saturating_mul)
+    }
+
+    /// Calls `each` with every text of `parts`, prefixed by what is in `text`.
+    fn expand(
+        parts: &[Part],
+        text: &mut String,
+        each: &mut impl FnMut(&str) -> Result<(), IdError>,
+    ) -> Result<(), IdError> {
+        let Some((part, rest)) = parts.split_first() else {
+            return each(text);
+        };
+        let len = text.len();
+        match part {
+            Part::Text(literal) => {
+                text.push_str(literal);
+                Self::expand(rest, text, each)?;
+                text.truncate(len);
+            }
+            Part::Ranges(ranges) => {
+                for range in ranges {
+                    for number in range.numbers() {
+                        // Writing to a String cannot fail.
+                        write!(text, "{number:0width$}", width = range.width).ok();
+                        Self::expand(rest, text, each)?;
+                        text.truncate(len);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NodeSet {
+    /// Parses a node set; the error says what is wrong and what would be right.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let patterns = split_outside_brackets(text)?
+            .into_iter()
+            .map(pattern)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { patterns })
+    }
+
+    /// How many ids it holds; saturates at `u64::MAX`.
+    pub(super) fn len(&self) -> u64 {
+        self.patterns
+            .iter()
+            .map(Pattern::len)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Every id in the order written. Ask [`NodeSet::len`] first.
+    pub(super) fn ids(&self) -> Result<Vec<DeviceId>, IdError> {
+        let mut ids = Vec::new();
+        for pattern in &self.patterns {
+            Pattern::expand(&pattern.parts, &mut String::new(), &mut |text| {
+                ids.push(DeviceId::parse(text)?);
+                Ok(())
+            })?;
+        }
+        Ok(ids)
+    }
+}
+
+fn split_outside_brackets(text: &str) -> Result<Vec<&str>, String> {
+    let (mut pieces, mut start, mut open) = (Vec::new(), 0, false);
+    for (at, character) in text.char_indices() {
+        match (character, open) {
+            ('[', false) => open = true,
+            (']', true) => open = false,
+            ('[', true) => return Err("a '[' inside brackets; close the first one".to_owned()),
+            (']', false) => return Err("a ']' without its '['".to_owned()),
+            (',', false) => {
+                pieces.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if open {
+        return Err("a '[' without its ']'".to_owned());
+    }
+    pieces.push(&text[start..]);
+    Ok(pieces)
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(
+            "nothing between two commas or at an end; write ids such as \"1-4\" or \
+                    \"web[01-40]\""
+                .to_owned(),
+        );
+    }
+    // `1-4` on its own is a range; in a longer name `-` is a character like others.
+    let is_bare_range = text.split_once('-').is_some_and(|(first, last)| {
+        let digits = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());
+        digits(first)
+            && digits(last)
+            && first
+                .bytes()
+                .chain(last.bytes())
+                .all(|b| b.is_ascii_digit() || b == b'/')
+    });
+    if is_bare_range {
+        return Ok(Pattern {
+            parts: vec![Part::Ranges(vec![range(text)?])],
+        });
+    }
+    let (mut parts, mut rest) = (Vec::new(), text);
+    while let Some((literal, after)) = rest.split_once('[') {
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal.to_owned()));
+        }
+        let (inside, after) = after.split_once(']').ok_or("a '[' without its ']'")?;
+        parts.push(Part::Ranges(
+            inside.split(',').map(range).collect::<Result<_, _>>()?,
+        ));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest.to_owned()));
+    }
+    Ok(Pattern { parts })
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    let text = text.trim();
+    let number = |digits: &str| {
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!(
+                "{text:?} is no number or range; write \"7\", \"1-4\" or \"0-8/2\""
+            ));
+        }
+        digits
+            .parse::<u64>()
+            .map_err(|_| format!("{digits} is too large, at most {}", u64::MAX))
+    };
+    let (ends, step) = match text.split_once('/') {
+        Some((ends, step)) => (ends, number(step)?),
+        None => (text, 1),
+    };
+    let (first, last) = ends.split_once('-').unwrap_or((ends, ends));
+    let padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
+    let padding = padded(first) || padded(last);
+    let width = if padding { first.len() } else { 1 };
+    let range = Range {
+        first: number(first)?,
+        last: number(last)?,
+        step,
+        width,
+    };
+    if step == 0 {
+        return Err(format!("{text:?} has a step of 0; the smallest is 1"));
+    }
+    if range.last < range.first {
+        return Err(format!("{text:?} counts down; write \"{last}-{first}\""));
+    }
+    if padding && last.len() != first.len() {
+        return Err(format!(
+            "{text:?} mixes widths; write both ends with as many digits"
+        ));
+    }
+    Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn expand(text: &str) -> Vec<String> {
+        let set = NodeSet::parse(text).unwrap();
+        let ids: Vec<String> = set.ids().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(set.len(), ids.len() as u64, "{text}");
+        ids
+    }
+
+    #[test]
+    fn sets_expand_in_the_order_written() {
+        assert_eq!(expand("1-4"), ["1", "2", "3", "4"]);
+        assert_eq!(expand("9,1-2, 5"), ["9", "1", "2", "5"]);
+        assert_eq!(
+            expand("web[098-101,7]"),
+            ["web098", "web099", "web100", "web101", "web7"]
+        );
+        assert_eq!(
+            expand("r[1-2]n[08-09]"),
+            ["r1n08", "r1n09", "r2n08", "r2n09"]
+        );
+        assert_eq!(expand("[0-6/3]x,y-1"), ["0x", "3x", "6x", "y-1"]);
+        assert_eq!(expand("01-03/2"), ["01", "03"]);
+        assert_eq!(expand("tor1"), ["tor1"]);
+    }
+
+    #[test]
+    fn digits_alone_are_integers_and_padded_ones_names() {
+        let ids = |text| serde_json::to_string(&NodeSet::parse(text).unwrap().ids().unwrap());
+        assert_eq!(ids("[1-2]").unwrap(), "[1,2]");
+        assert_eq!(ids("01-02").unwrap(), r#"["01","02"]"#);
+    }
+
+    #[test]
+    fn faults_say_what_would_be_right() {
+        for (text, part) in [
+            ("", "nothing between"),
+            ("a,,b", "nothing between"),
+            ("web[1-4", "without its ']'"),
+            ("web1-4]", "without its '['"),
+            ("a[1[2]]", "inside brackets"),
+            ("web[]", "no number"),
+            ("web[a-b]", "no number"),
+            ("web[1-]", "no number"),
+            ("web[1--2]", "no number"),
+            ("4-1", "write \"1-4\""),
+            ("web[08-9]", "mixes widths"),
+            ("web[1-010]", "mixes widths"),
+            ("[1-9/0]", "step of 0"),
+            ("[1-99999999999999999999]", "too large"),
+        ] {
+            let error = NodeSet::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text:?}: {error}");
+        }
+        assert!(NodeSet::parse("a!b").unwrap().ids().is_err());
+    }
+
+    #[test]
+    fn huge_sets_are_counted_without_expanding() {
+        assert_eq!(
+            NodeSet::parse("n[1-18446744073709551615]").unwrap().len(),
+            u64::MAX
+        );
+        assert_eq!(
+            NodeSet::parse("[1-99999999][1-99999999][1-99999999]")
+                .unwrap()
+                .len(),
+            u64::MAX
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "[\\[\\]0-9a-z,/ -]{0,40}") {
+            if let Ok(set) = NodeSet::parse(&text) && set.len() < 10_000 && let Ok(ids) = set.ids() {
+                prop_assert_eq!(ids.len() as u64, set.len());
+            }
+        }
+
+        #[test]
+        fn a_list_of_numbers_comes_back_as_written(numbers in prop::collection::vec(any::<u64>(), 1..20)) {
+            let text: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            prop_assert_eq!(expand(&text.join(",")), text.clone());
+            prop_assert_eq!(expand(&format!("[{}]", text.join(","))), text);
+        }
+    }
+}

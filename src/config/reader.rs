@@ -1,0 +1,257 @@
+//! A typed view of a parsed TOML file that notes every fault with its place and goes on.
+//!
+//! Serde's derive stops at the first fault; an operator wants all of them. So the file is parsed
+//! into a tree with spans, and read through [`Node`] and [`Table`], which never stop.
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigFault;
+
+/// The longest duration any setting may have.
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Collects the faults of one file.
+#[derive(Debug)]
+pub(super) struct Faults<'t> {
+    text: &'t str,
+    found: RefCell<Vec<(usize, ConfigFault)>>,
+}
+
+impl<'t> Faults<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            found: RefCell::default(),
+        }
+    }
+
+    /// Notes a fault at a byte offset.
+    pub(super) fn note(&self, at: usize, key: &str, message: impl Into<String>) {
+        let before = &self.text[..self.text.floor_char_boundary(at)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before[before.len() - column..].chars().count() + 1;
+        let fault = ConfigFault {
+            place: Some((line, column)),
+            key: key.to_owned(),
+            message: message.into(),
+        };
+        self.found.borrow_mut().push((at, fault));
+    }
+
+    /// Notes a fault of the file as a whole.
+    pub(super) fn note_whole(&self, message: impl Into<String>) {
+        let fault = ConfigFault {
+            place: None,
+            key: String::new(),
+            message: message.into(),
+        };
+        self.found.borrow_mut().push((usize::MAX, fault));
+    }
+
+    /// The faults in the order of the file.
+    pub(super) fn into_sorted(self) -> Vec<ConfigFault> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|&(at, _)| at);
+        found.into_iter().map(|(_, fault)| fault).collect()
+    }
+}
+
+/// A value of the file, with its key path and place.
+#[derive(Debug, Clone)]
+pub(super) struct Node<'a, 't> {
+    faults: &'a Faults<'t>,
+    key: String,
+    span: Range<usize>,
+    value: &'a DeValue<'t>,
+}
+
+impl<'a, 't> Node<'a, 't> {
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.faults.note(self.span.start, &self.key, message);
+    }
+
+    fn wrong_type<T>(&self, right: &str) -> Option<T> {
+        self.fault(format!("this is a {}; {right}", self.value.type_str()));
+        None
+    }
+
+    /// The integer, if it is one; no fault if not.
+    pub(super) fn as_integer(&self) -> Option<Result<u64, ()>> {
+        let integer = self.value.as_integer()?;
+        let number = i128::from_str_radix(integer.as_str(), integer.radix());
+        Some(
+            number
+                .ok()
+                .and_then(|number| u64::try_from(number).ok())
+                .ok_or(()),
+        )
+    }
+
+    /// The text, if it is one; no fault if not.
+    pub(super) fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    pub(super) fn text(&self, right: &str) -> Option<&'a str> {
+        self.as_str().or_else(|| self.wrong_type(right))
+    }
+
+    pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let right = format!("write an integer from {} to {}", range.start(), range.end());
+        match self.as_integer() {
+            Some(Ok(number)) if range.contains(&number) => Some(number),
+            Some(_) => {
+                self.fault(format!("out of range; {right}"));
+                None
+            }
+            None => self.wrong_type(&right),
+        }
+    }
+
+    /// A probability: a number from 0 to 1.
+    pub(super) fn probability(&self) -> Option<f64> {
+        let right = "write a number from 0 to 1, such as 0.01";
+        let number = match self.value {
+            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+            DeValue::Integer(integer) => integer.as_str().parse::<f64>().ok(),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => return self.wrong_type(right),
+        };
+        let number = number.filter(|number| (0.0..=1.0).contains(number));
+        if number.is_none() {
+            self.fault(format!("out of range; {right}"));
+        }
+        number
+    }
+
+    /// A duration from `min` to 24 hours, written as a string with units.
+    pub(super) fn duration(&self, min: Duration) -> Option<Duration> {
+        let text =
+            self.text("write a duration as a string with its unit, such as \"3s\" or \"250ms\"")?;
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration < min => {
+                let min = humantime::format_duration(min);
+                self.fault(format!("{text:?} is too short; write at least \"{min}\""));
+            }
+            Ok(duration) if duration > MAX_DURATION => {
+                self.fault(format!("{text:?} is too long; write at most \"24h\""));
+            }
+            Ok(duration) => return Some(duration),
+            Err(_) => self.fault(format!(
+                "cannot read {text:?} as a duration; write a number and its unit, such as \"3s\" \
+                 or \"250ms\""
+            )),
+        }
+        None
+    }
+
+    /// The elements, each with its own key.
+    pub(super) fn elements(&self) -> Option<Vec<Node<'a, 't>>> {
+        let array = self.value.as_array()?;
+        let element = |(index, value): (usize, &'a Spanned<DeValue<'t>>)| Node {
+            faults: self.faults,
+            key: format!("{}[{index}]", self.key),
+            span: value.span(),
+            value: value.get_ref(),
+        };
+        Some(array.iter().enumerate().map(element).collect())
+    }
+
+    pub(super) fn array(&self, right: &str) -> Option<Vec<Node<'a, 't>>> {
+        self.elements().or_else(|| self.wrong_type(right))
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
+    /// The table; keys that are not in `known` are faults.
+    pub(super) fn table(&self, known: &[&str]) -> Option<Table<'a, 't>> {
+        let Some(table) = self.value.as_table() else {
+            return self.wrong_type(&format!("write a table with the keys {}", list(known)));
+        };
+        Some(Table::new(
+            self.faults,
+            self.key.clone(),
+            self.span.start,
+            table,
+            known,
+        ))
+    }
+}
+
+/// A table of the file whose keys are all known.
+#[derive(Debug, Clone)]
+pub(super) struct Table<'a, 't> {
+    faults: &'a Faults<'t>,
+    key: String,
+    at: usize,
+    table: &'a DeTable<'t>,
+}
+
+impl<'a, 't> Table<'a, 't> {
+    /// Views `table`; keys that are not in `known` are faults.
+    pub(super) fn new(
+        faults: &'a Faults<'t>,
+        key: String,
+        at: usize,
+        table: &'a DeTable<'t>,
+        known: &[&str],
+    ) -> Self {
+        let this = Self {
+            faults,
+            key,
+            at,
+            table,
+        };
+        for name in table.keys() {
+            if !known.contains(&name.get_ref().as_ref()) {
+                let path = this.path(name.get_ref());
+                let right = format!("unknown key; known here are {}", list(known));
+                faults.note(name.span().start, &path, right);
+            }
+        }
+        this
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.key.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.key)
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Node<'a, 't>> {
+        let value = self.table.get(key)?;
+        let node = Node {
+            faults: self.faults,
+            key: self.path(key),
+            span: value.span(),
+            value: value.get_ref(),
+        };
+        Some(node)
+    }
+
+    /// Notes a fault of the table as a whole.
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.faults.note(self.at, &self.key, message);
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
