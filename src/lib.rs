@@ -24,3 +24,4 @@
 
 pub mod config;
 pub mod domain;
+mod lookup;
