@@ -25,3 +25,4 @@
 pub mod config;
 pub mod domain;
 mod lookup;
+pub mod telemetry;

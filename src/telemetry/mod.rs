@@ -1,0 +1,12 @@
+//! What the service says about itself: log lines and counters.
+//!
+//! Every room but `domain` may call this one; it calls none. Metrics are handed around as values,
+//! there are no globals but the logger that `log` itself has.
+
+mod logging;
+mod metrics;
+
+pub(crate) use logging::event;
+pub use logging::{LogFormat, init};
+pub use metrics::{Census, Metrics};
+pub(crate) use metrics::{Gauge, Guard};
