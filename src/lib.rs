@@ -22,6 +22,8 @@
 //! `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose outcomes go
 //! straight into the slots of one [`domain::CollectionBuilder`].
 
+pub mod actors;
+pub mod collector;
 pub mod config;
 pub mod domain;
 mod lookup;

@@ -1,0 +1,223 @@
+//! How a collect's answers come together: a port for each device, all into one builder.
+//!
+//! A collect of n devices costs one allocation for the slots and no channel per device. Every port
+//! answers exactly once: when used, or with a fault when dropped, whether by a panic that unwinds,
+//! with a dead actor's state, or in a mailbox nobody reads any more. So no collect waits for an
+//! answer that cannot come.
+
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use futures::task::AtomicWaker;
+
+use super::panics::blame;
+use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
+
+/// One collect under way.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    id: u64,
+    builder: Arc<CollectionBuilder>,
+    /// The collect's caller, once it waits.
+    caller: AtomicWaker,
+}
+
+impl Gathering {
+    /// A collect of all of `topology`.
+    pub(crate) fn new(id: u64, topology: Arc<Topology>) -> Arc<Self> {
+        let builder = Arc::new(CollectionBuilder::new(topology));
+        Arc::new(Self {
+            id,
+            builder,
+            caller: AtomicWaker::new(),
+        })
+    }
+
+    /// The cluster's share of the work. Ask once for each cluster, or devices are asked twice.
+    pub(crate) fn share(self: &Arc<Self>, cluster: usize) -> Share {
+        Share {
+            gathering: Arc::clone(self),
+            cluster,
+            next: 0,
+        }
+    }
+
+    /// Waits until every device has an outcome; for one caller. Dropping it loses nothing.
+    pub(crate) async fn settled(&self) {
+        std::future::poll_fn(|cx| {
+            self.caller.register(cx.waker());
+            if self.builder.is_complete() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Whether every device of the cluster has an outcome.
+    pub(crate) fn is_cluster_complete(&self, cluster: usize) -> bool {
+        self.builder.is_cluster_complete(cluster)
+    }
+
+    /// Whether every device has an outcome.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.builder.is_complete()
+    }
+
+    /// Ends the collect; devices without an outcome get `fault`.
+    pub(crate) fn close(&self, fault: &Arc<Fault>) -> Collection {
+        self.builder.close(fault)
+    }
+
+    /// The devices of the cluster whose outcome is this very `fault`, as [`Gathering::close`] gave.
+    fn closed_by(&self, cluster: usize, fault: &Arc<Fault>) -> Vec<usize> {
+        self.builder.devices_with(cluster, fault)
+    }
+
+    fn answer(&self, cluster: usize, device: usize, outcome: Outcome) {
+        if self.builder.answer(cluster, device, outcome) {
+            self.caller.wake();
+        }
+    }
+
+    fn answer_rest(&self, cluster: usize) {
+        if !self.builder.is_cluster_complete(cluster) && self.builder.answer_rest(cluster, &blame())
+        {
+            self.caller.wake();
+        }
+    }
+}
+
+/// A cluster's share of a collect: a port for each of its devices, handed out in topology order.
+///
+/// Dropped before all are handed out, it answers for the whole cluster: that happens only when the
+/// cluster's actor dies with it or never gets it.
+#[derive(Debug)]
+pub(crate) struct Share {
+    gathering: Arc<Gathering>,
+    cluster: usize,
+    next: usize,
+}
+
+impl Share {
+    /// The next device, by its place in the cluster, and its port.
+    pub(super) fn next_port(&mut self) -> Option<(usize, Reply)> {
+        if !self.has_more() {
+            return None;
+        }
+        let device = self.next;
+        self.next += 1;
+        let (gathering, cluster) = (Arc::clone(&self.gathering), self.cluster);
+        Some((
+            device,
+            Reply {
+                gathering,
+                cluster,
+                device,
+            },
+        ))
+    }
+
+    /// Whether there is a device left to ask.
+    pub(super) fn has_more(&self) -> bool {
+        self.next < self.len()
+    }
+
+    /// Whether nobody waits for the ports that are left.
+    pub(super) fn is_settled(&self) -> bool {
+        self.gathering.is_cluster_complete(self.cluster)
+    }
+
+    /// What the cluster's actor remembers of this collect.
+    pub(super) fn in_flight(&self) -> InFlight {
+        let gathering = Arc::downgrade(&self.gathering);
+        InFlight {
+            collect: self.gathering.id,
+            gathering,
+            cluster: self.cluster,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.gathering.builder.topology().clusters()[self.cluster].len()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.has_more() {
+            self.gathering.answer_rest(self.cluster);
+        }
+    }
+}
+
+/// A collect that a cluster's actor takes part in. When the actor dies, its callers hear at once
+/// and not only when its devices are gone.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    collect: u64,
+    /// Weak, so that an answer is freed when its caller is done with it.
+    gathering: Weak<Gathering>,
+    cluster: usize,
+}
+
+impl InFlight {
+    pub(super) fn collect(&self) -> u64 {
+        self.collect
+    }
+
+    /// Whether the caller has its answer and no device holds a port of it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.gathering.strong_count() == 0
+    }
+
+    /// The devices that were closed with `fault`, by their place in the cluster.
+    pub(super) fn closed_by(&self, fault: &Arc<Fault>) -> Vec<usize> {
+        let gathering = self.gathering.upgrade();
+        gathering
+            .map(|it| it.closed_by(self.cluster, fault))
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(gathering) = self.gathering.upgrade() {
+            gathering.answer_rest(self.cluster);
+        }
+    }
+}
+
+/// A device's port: takes one outcome, or records a fault when dropped without one.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    gathering: Arc<Gathering>,
+    cluster: usize,
+    device: usize,
+}
+
+impl Reply {
+    /// The collect this port belongs to.
+    pub(super) fn collect(&self) -> u64 {
+        self.gathering.id
+    }
+
+    /// Records the outcome, unless the collect was closed before.
+    pub(super) fn send(self, outcome: Outcome) {
+        self.gathering.answer(self.cluster, self.device, outcome);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self
+            .gathering
+            .builder
+            .is_answered(self.cluster, self.device)
+        {
+            self.gathering
+                .answer(self.cluster, self.device, Err(blame()));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The actors: a tree of supervised [`cluster::ClusterActor`]s over node and switch actors.
+//!
+//! Every actor runs in a supervision shell ([`shell`]) that catches its panics, asks
+//! [`supervisor::SupervisorActor`] for a verdict and restarts it in place, behind the same address.
+//! A collect's answer travels in reply ports ([`gathering`]) that answer for themselves when an
+//! actor dies with them. Entry point: [`fleet::Fleet`]. HTTP, the command line and the
+//! configuration file are unknown here.
+
+pub(crate) mod cluster;
+mod context;
+pub mod drill;
+pub(crate) mod fleet;
+pub(crate) mod gathering;
+pub(crate) mod messages;
+mod node;
+mod panics;
+mod probe;
+mod shell;
+mod supervisor;
+mod switch;

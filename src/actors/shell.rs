@@ -1,0 +1,497 @@
+//! The supervision shell around every actor: catches, reports, restarts in place.
+//!
+//! A shell is a task that owns an actor's mailbox and, while it runs, the actor. Whatever its code
+//! does (a handler, a lookup, `started`, `stopping`, `Drop`, or building its state anew), a panic
+//! ends here: the actor and all that ran in it are dropped at once, so that callers hear now; the
+//! `SupervisorActor` is asked for a verdict; and after the backoff a new actor is built from its
+//! spec, behind the same mailbox. Until then every message is answered at once, by dropping it with
+//! the reason at hand for its reply port. When nobody holds the address any more, the shell ends,
+//! in whatever state it is.
+//!
+//! ```text
+//!           built                  panic, stop                 verdict
+//! Starting ───────▶ Up ─────────────────────▶ Deciding ──────────────────▶ Waiting ──▶ Starting
+//!     └──────────────── building panics ──────────▲                        (backoff, quarantine)
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use actix::dev::EnvelopeProxy;
+use actix::dev::channel::{AddressReceiver, channel};
+use actix::prelude::*;
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::context::{Item, Order, ShellContext};
+use super::messages::{ChildPath, ExitReason, Exited, Gone};
+use super::panics::{PanicReport, blaming, guard};
+use super::supervisor::{SupervisorActor, log_exit};
+use crate::domain::{Backoff, Decision, Fault, FaultKind};
+use crate::telemetry::{Gauge, Guard, Metrics};
+
+/// How many messages one actor may handle before others on its arbiter get their turn.
+const MESSAGES_PER_TURN: usize = 128;
+
+/// How long a shell waits for the supervisor's verdict before it decides itself.
+const VERDICT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An actor that can be built again from a spec.
+pub(super) trait Supervised: Actor<Context = ShellContext<Self>> {
+    /// What it is built from. State that shall outlive a crash belongs here.
+    type Spec: Unpin + 'static;
+
+    /// Whose panic it is, in logs and replies.
+    const ROLE: &'static str;
+
+    /// Builds the actor. A panic in here is a failure like any other.
+    fn new(spec: &Self::Spec) -> Self;
+
+    /// Its place in the supervision tree.
+    fn path(spec: &Self::Spec) -> ChildPath;
+}
+
+/// What every shell shares.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Who gives verdicts; `None` for the supervisor's own shell.
+    pub(super) supervisor: Option<Addr<SupervisorActor>>,
+    /// The policy while the supervisor is away: always restart, after this backoff.
+    pub(super) backoff: Backoff,
+    /// Where restarts and actors are counted.
+    pub(super) metrics: Metrics,
+}
+
+/// Starts an actor in a shell on the current arbiter.
+///
+/// The address stays valid over restarts; when the last one is dropped, the actor ends. `capacity`
+/// bounds its mailbox.
+///
+/// # Panics
+/// Outside of an arbiter.
+pub(super) fn start<A: Supervised>(spec: A::Spec, link: &Arc<Link>, capacity: usize) -> Addr<A> {
+    let (sender, mailbox) = channel(capacity);
+    actix::spawn(Shell::<A>::new(mailbox, spec, Arc::clone(link)));
+    Addr::new(sender)
+}
+
+/// As [`start`], on another arbiter. If that has ended, the address is closed.
+pub(super) fn start_on<A: Supervised>(
+    arbiter: &ArbiterHandle,
+    spec: A::Spec,
+    link: &Arc<Link>,
+    capacity: usize,
+) -> Addr<A>
+where
+    A::Spec: Send,
+{
+    let (sender, mailbox) = channel(capacity);
+    let link = Arc::clone(link);
+    arbiter.spawn_fn(move || {
+        actix::spawn(Shell::<A>::new(mailbox, spec, link));
+    });
+    Addr::new(sender)
+}
+
+/// The task around an actor; see the module's documentation.
+struct Shell<A: Supervised> {
+    mailbox: AddressReceiver<A>,
+    state: State<A>,
+    spec: A::Spec,
+    link: Arc<Link>,
+    /// Unique in this process.
+    child: u64,
+    restarts: u32,
+    /// The supervisor may remember this child.
+    has_failed: bool,
+    /// Failures that the supervisor did not hear of, for the local policy's backoff.
+    unheard: u32,
+    _counted: Guard,
+}
+
+/// A failed child is a rare one, so what it needs is in a box.
+enum State<A: Supervised> {
+    Starting,
+    Up(Running<A>),
+    Down(Box<Down>),
+}
+
+struct Down {
+    /// What callers are told meanwhile.
+    quarantined: bool,
+    until: Option<Instant>,
+    stage: Stage,
+}
+
+enum Stage {
+    Deciding(Pin<Box<dyn Future<Output = Option<Decision>>>>, Box<Exited>),
+    Waiting(Pin<Box<tokio::time::Sleep>>),
+}
+
+/// An actor that runs.
+struct Running<A: Supervised> {
+    actor: A,
+    context: ShellContext<A>,
+    /// What it spawned.
+    items: Vec<(SpawnHandle, Item<A>)>,
+    /// What it waits for before anything else goes on; the newest last.
+    waits: Vec<Item<A>>,
+    since: Instant,
+    _counted: Guard,
+}
+
+impl<A: Supervised> Shell<A> {
+    fn new(mailbox: AddressReceiver<A>, spec: A::Spec, link: Arc<Link>) -> Self {
+        static NEXT_CHILD: AtomicU64 = AtomicU64::new(1);
+        let child = NEXT_CHILD.fetch_add(1, Ordering::Relaxed);
+        let counted = link.metrics.enter(Gauge::Shells);
+        let state = State::Starting;
+        Self {
+            mailbox,
+            state,
+            spec,
+            link,
+            child,
+            restarts: 0,
+            has_failed: false,
+            unheard: 0,
+            _counted: counted,
+        }
+    }
+
+    /// Builds the actor and lets it start.
+    fn rise(&mut self) {
+        let since = Instant::now();
+        let built = guard(A::ROLE, || {
+            let actor = A::new(&self.spec);
+            let address = Addr::new(self.mailbox.sender());
+            let context = ShellContext::new(address.downgrade());
+            let counted = self.link.metrics.enter(Gauge::Actors);
+            let (items, waits) = (Vec::new(), Vec::new());
+            Running {
+                actor,
+                context,
+                items,
+                waits,
+                since,
+                _counted: counted,
+            }
+        });
+        match built {
+            Ok(running) => {
+                self.state = State::Up(running);
+                let State::Up(running) = &mut self.state else {
+                    return;
+                };
+                if let Err(report) = guard(A::ROLE, || running.started()) {
+                    self.fall(ExitReason::Panic(report), since);
+                }
+            }
+            Err(report) => self.fall(ExitReason::Panic(report), since),
+        }
+    }
+
+    /// Drops the actor, so that its callers hear now, and asks for a verdict.
+    fn fall(&mut self, reason: ExitReason, since: Instant) {
+        let fault = match &reason {
+            ExitReason::Panic(report) => report.fault(),
+            ExitReason::Stopped => {
+                Fault::new(FaultKind::Crashed, format!("the {} actor stopped", A::ROLE))
+            }
+        };
+        let exited = Exited {
+            child: self.child,
+            path: A::path(&self.spec),
+            reason,
+            uptime: since.elapsed(),
+            restarts: self.restarts,
+        };
+        self.link.metrics.crashed();
+        self.has_failed = true;
+        let supervisor = self.link.supervisor.clone();
+        let message = exited.clone();
+        let verdict = async move {
+            let answer = supervisor?.send(message).timeout(VERDICT_TIMEOUT).await;
+            answer.ok()
+        };
+        let stage = Stage::Deciding(Box::pin(verdict), Box::new(exited));
+        let down = State::Down(Box::new(Down {
+            quarantined: false,
+            until: None,
+            stage,
+        }));
+        if let State::Up(running) = std::mem::replace(&mut self.state, down) {
+            blaming(Arc::new(fault), || running.bury());
+        }
+    }
+
+    /// Carries out a verdict, the supervisor's or this shell's own.
+    fn decide(&mut self, verdict: Option<Decision>, exited: &Exited) {
+        let decision = verdict.unwrap_or_else(|| {
+            self.unheard = self.unheard.saturating_add(1);
+            let wait = self.link.backoff.delay(self.unheard, rand::random());
+            let decision = Decision::Restart(wait);
+            log_exit(exited, decision);
+            decision
+        });
+        if verdict.is_some() {
+            self.unheard = 0;
+        }
+        let (quarantined, wait) = match decision {
+            Decision::Restart(wait) => (false, wait),
+            Decision::Quarantine(wait) => {
+                self.link.metrics.quarantined();
+                (true, wait)
+            }
+        };
+        let until = Instant::now() + wait;
+        let stage = Stage::Waiting(Box::pin(tokio::time::sleep_until(until)));
+        self.state = State::Down(Box::new(Down {
+            quarantined,
+            until: Some(until),
+            stage,
+        }));
+    }
+
+    /// Nobody holds the address any more: ends the actor, and with it all that runs in it.
+    fn orphaned(&mut self) {
+        if let State::Up(mut running) = std::mem::replace(&mut self.state, State::Starting) {
+            let fault = Fault::new(FaultKind::Cancelled, "the device is no longer asked");
+            blaming(Arc::new(fault), || {
+                if let Err(report) = guard(A::ROLE, || running.stopped()) {
+                    log_last_panic(&A::path(&self.spec), &report);
+                }
+                running.bury();
+            });
+        }
+        if self.has_failed
+            && let Some(supervisor) = &self.link.supervisor
+        {
+            // If its mailbox is closed, so is its memory of this child.
+            supervisor.try_send(Gone { child: self.child }).ok();
+        }
+    }
+}
+
+impl Down {
+    /// Answers every message at once, by dropping it.
+    fn answer<A: Supervised>(&self, mailbox: &mut AddressReceiver<A>, task: &mut TaskContext<'_>) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Poll::Ready(Some(message)) = mailbox.poll_next_unpin(task) else {
+                return;
+            };
+            let fault = Arc::new(self.fault(A::ROLE));
+            blaming(fault, || {
+                // A message of ours does not panic when dropped; if one does, it is gone.
+                guard(A::ROLE, || drop(message)).ok();
+            });
+        }
+        task.waker().wake_by_ref();
+    }
+
+    fn fault(&self, role: &str) -> Fault {
+        let (kind, state) = if self.quarantined {
+            (
+                FaultKind::Quarantined,
+                "crashed too often and is quarantined",
+            )
+        } else {
+            (FaultKind::Restarting, "crashed and is restarting")
+        };
+        let again = self.until.map_or_else(String::new, |until| {
+            let wait = until
+                .saturating_duration_since(Instant::now())
+                .as_millis()
+                .max(1);
+            let wait = u64::try_from(wait).unwrap_or(u64::MAX);
+            format!(
+                ", again in {}",
+                humantime::format_duration(Duration::from_millis(wait))
+            )
+        });
+        Fault::new(kind, format!("the {role} actor {state}{again}"))
+    }
+}
+
+impl<A: Supervised> Running<A> {
+    fn started(&mut self) {
+        self.actor.started(&mut self.context);
+        if self.context.state() == ActorState::Started {
+            self.context.set_state(ActorState::Running);
+        }
+        self.obey();
+    }
+
+    fn stopped(&mut self) {
+        self.context.set_state(ActorState::Stopping);
+        // An actor that nobody can reach cannot prevent its end, so the answer does not matter.
+        let _: actix::Running = self.actor.stopping(&mut self.context);
+        self.context.set_state(ActorState::Stopped);
+        self.actor.stopped(&mut self.context);
+    }
+
+    /// Runs the actor until it has nothing to do. `Ready` when it stopped itself.
+    fn turn(&mut self, mailbox: &mut AddressReceiver<A>, task: &mut TaskContext<'_>) -> Poll<()> {
+        for _ in 0..MESSAGES_PER_TURN {
+            while let Some(wait) = self.waits.last_mut() {
+                ready!(wait.as_mut().poll(&mut self.actor, &mut self.context, task));
+                // Only the shell pushes waits, so this is the one that is done.
+                drop(self.waits.pop());
+                self.obey();
+            }
+            if self.has_ended() {
+                return Poll::Ready(());
+            }
+            let Poll::Ready(Some(mut message)) = mailbox.poll_next_unpin(task) else {
+                return self.poll_items(task);
+            };
+            message.handle(&mut self.actor, &mut self.context);
+            self.obey();
+        }
+        task.waker().wake_by_ref();
+        self.poll_items(task)
+    }
+
+    fn poll_items(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        let mut index = 0;
+        while index < self.items.len() && self.waits.is_empty() && !self.has_ended() {
+            let (_, item) = &mut self.items[index];
+            if item
+                .as_mut()
+                .poll(&mut self.actor, &mut self.context, task)
+                .is_ready()
+            {
+                drop(self.items.swap_remove(index));
+            } else {
+                index += 1;
+            }
+            // Appends what was spawned, so that it has its first turn in this very loop.
+            self.obey();
+        }
+        if !self.waits.is_empty() {
+            // Its first turn is the next one.
+            task.waker().wake_by_ref();
+        }
+        if self.has_ended() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Carries out what actor code asked of its context.
+    fn obey(&mut self) {
+        while self.context.has_orders() {
+            for order in self.context.take_orders() {
+                match order {
+                    Order::Spawn(handle, item) => self.items.push((handle, item)),
+                    Order::Wait(item) => self.waits.push(item),
+                    Order::Cancel(handle) => self.items.retain(|(other, _)| *other != handle),
+                }
+            }
+        }
+    }
+
+    /// Whether the actor stopped itself and does not change its mind in `stopping`.
+    fn has_ended(&mut self) -> bool {
+        match self.context.state() {
+            ActorState::Started | ActorState::Running => false,
+            ActorState::Stopping => {
+                if self.actor.stopping(&mut self.context) == actix::Running::Continue {
+                    self.context.set_state(ActorState::Running);
+                    return false;
+                }
+                self.context.set_state(ActorState::Stopped);
+                self.actor.stopped(&mut self.context);
+                true
+            }
+            ActorState::Stopped => true,
+        }
+    }
+
+    /// Drops what ran in the actor, then the actor, each so that a panic in a `Drop` ends there.
+    fn bury(self) {
+        let Self {
+            actor,
+            context,
+            mut items,
+            mut waits,
+            ..
+        } = self;
+        let mut panics = 0;
+        let mut count = |result: Result<(), PanicReport>| panics += usize::from(result.is_err());
+        while let Some((_, item)) = items.pop() {
+            count(guard(A::ROLE, || drop(item)));
+        }
+        while let Some(wait) = waits.pop() {
+            count(guard(A::ROLE, || drop(wait)));
+        }
+        count(guard(A::ROLE, || drop(context)));
+        count(guard(A::ROLE, || drop(actor)));
+        if panics > 0 {
+            log::warn!(role = A::ROLE, panics; "a failed actor panicked again while it was dropped");
+        }
+    }
+}
+
+impl<A: Supervised> Future for Shell<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            if !this.mailbox.connected() {
+                this.orphaned();
+                return Poll::Ready(());
+            }
+            match &mut this.state {
+                State::Starting => this.rise(),
+                State::Up(running) => {
+                    let since = running.since;
+                    match guard(A::ROLE, || running.turn(&mut this.mailbox, task)) {
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Poll::Ready(())) => this.fall(ExitReason::Stopped, since),
+                        Err(report) => this.fall(ExitReason::Panic(report), since),
+                    }
+                }
+                State::Down(down) => {
+                    down.answer(&mut this.mailbox, task);
+                    match &mut down.stage {
+                        Stage::Deciding(verdict, exited) => {
+                            let verdict = ready!(verdict.as_mut().poll(task));
+                            let exited = exited.clone();
+                            this.decide(verdict, &exited);
+                        }
+                        Stage::Waiting(sleep) => {
+                            ready!(sleep.as_mut().poll(task));
+                            this.restarts = this.restarts.saturating_add(1);
+                            this.link.metrics.restarted();
+                            this.state = State::Starting;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<A: Supervised> Drop for Shell<A> {
+    /// The arbiter ends with this shell in it: what it holds must not panic on its thread.
+    fn drop(&mut self) {
+        if let State::Up(running) = std::mem::replace(&mut self.state, State::Starting) {
+            let fault = Fault::new(FaultKind::Crashed, "the thread that ran its actor ended");
+            blaming(Arc::new(fault), || running.bury());
+        }
+    }
+}
+
+fn log_last_panic(path: &ChildPath, report: &PanicReport) {
+    log::warn!(
+        child:% = path, message:% = report.message, at:% = report.at;
+        "actor panicked while it was being ended"
+    );
+}
