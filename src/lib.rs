@@ -23,8 +23,11 @@
 //! straight into the slots of one [`domain::CollectionBuilder`].
 
 pub mod actors;
+pub mod app;
+pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod domain;
+pub mod http;
 mod lookup;
 pub mod telemetry;

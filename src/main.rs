@@ -1,2 +1,7 @@
-//! The `fleetcall` binary.
-fn main() {}
+//! The `fleetcall` binary: see [`fleetcall::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fleetcall::cli::main()
+}

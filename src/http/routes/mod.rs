@@ -1,0 +1,3 @@
+//! The routes, a file each.
+
+pub(super) mod test;
