@@ -96,6 +96,7 @@ impl CollectorHandle {
             start,
             metrics: &shared.metrics,
         };
+        log::debug!(collect = id; "collecting");
         request.send();
         let answer = tokio::time::timeout_at(start + shared.deadline, request.gathering.settled());
         // A deadline that passes is part of the answer.

@@ -1,9 +1,9 @@
-//! The actors: a tree of supervised [`cluster::ClusterActor`]s over node and switch actors.
+//! The actors: a tree of supervised `ClusterActor`s over node and switch actors.
 //!
-//! Every actor runs in a supervision shell ([`shell`]) that catches its panics, asks
-//! [`supervisor::SupervisorActor`] for a verdict and restarts it in place, behind the same address.
-//! A collect's answer travels in reply ports ([`gathering`]) that answer for themselves when an
-//! actor dies with them. Entry point: [`fleet::Fleet`]. HTTP, the command line and the
+//! Every actor runs in a supervision shell (`shell`) that catches its panics, asks
+//! `SupervisorActor` for a verdict and restarts it in place, behind the same address.
+//! A collect's answer travels in reply ports (`gathering`) that answer for themselves when an
+//! actor dies with them. Entry point: `fleet::Fleet`. HTTP, the command line and the
 //! configuration file are unknown here.
 
 pub(crate) mod cluster;

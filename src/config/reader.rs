@@ -4,6 +4,7 @@
 //! into a tree with spans, and read through [`Node`] and [`Table`], which never stop.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -19,7 +20,26 @@ pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Faults<'t> {
     text: &'t str,
-    found: RefCell<Vec<(usize, ConfigFault)>>,
+    found: RefCell<Vec<Found>>,
+}
+
+#[derive(Debug)]
+struct Found {
+    at: usize,
+    fault: ConfigFault,
+    source: Source,
+}
+
+/// What a fault was concluded from, which matters where the text is no TOML: the parser goes on
+/// with a guess there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The text is no TOML here.
+    Syntax,
+    /// Something that is written here.
+    Written,
+    /// Something that is missing, or in no section: it may be a guess that made it so.
+    Structure,
 }
 
 impl<'t> Faults<'t> {
@@ -30,18 +50,9 @@ impl<'t> Faults<'t> {
         }
     }
 
-    /// Notes a fault at a byte offset.
-    pub(super) fn note(&self, at: usize, key: &str, message: impl Into<String>) {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
-        let line = before.matches('\n').count() + 1;
-        let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[before.len() - column..].chars().count() + 1;
-        let fault = ConfigFault {
-            place: Some((line, column)),
-            key: key.to_owned(),
-            message: message.into(),
-        };
-        self.found.borrow_mut().push((at, fault));
+    /// Notes that the text is no TOML at a byte offset.
+    pub(super) fn note_syntax(&self, at: usize, message: String) {
+        self.note(at, "", message, Source::Syntax);
     }
 
     /// Notes a fault of the file as a whole.
@@ -51,14 +62,48 @@ impl<'t> Faults<'t> {
             key: String::new(),
             message: message.into(),
         };
-        self.found.borrow_mut().push((usize::MAX, fault));
+        self.found.borrow_mut().push(Found {
+            at: usize::MAX,
+            fault,
+            source: Source::Structure,
+        });
     }
 
-    /// The faults in the order of the file.
+    fn note(&self, at: usize, key: &str, message: impl Into<String>, source: Source) {
+        let before = &self.text[..self.text.floor_char_boundary(at)];
+        let line = before.matches('\n').count() + 1;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before[line_start..].chars().count() + 1;
+        let place = Some((line, column));
+        let fault = ConfigFault {
+            place,
+            key: key.to_owned(),
+            message: message.into(),
+        };
+        self.found.borrow_mut().push(Found { at, fault, source });
+    }
+
+    /// How many faults there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.found.borrow().len()
+    }
+
+    /// The faults in the order of the file, without those that may come of a guess.
     pub(super) fn into_sorted(self) -> Vec<ConfigFault> {
         let mut found = self.found.into_inner();
-        found.sort_by_key(|&(at, _)| at);
-        found.into_iter().map(|(_, fault)| fault).collect()
+        found.sort_by_key(|found| found.at);
+        let line = |found: &Found| found.fault.place.map(|(line, _)| line);
+        let guessed: HashSet<Option<usize>> = found
+            .iter()
+            .filter(|found| found.source == Source::Syntax)
+            .map(line)
+            .collect();
+        found.retain(|found| match found.source {
+            Source::Syntax => true,
+            Source::Written => !guessed.contains(&line(found)),
+            Source::Structure => guessed.is_empty(),
+        });
+        found.into_iter().map(|found| found.fault).collect()
     }
 }
 
@@ -73,7 +118,8 @@ pub(super) struct Node<'a, 't> {
 
 impl<'a, 't> Node<'a, 't> {
     pub(super) fn fault(&self, message: impl Into<String>) {
-        self.faults.note(self.span.start, &self.key, message);
+        self.faults
+            .note(self.span.start, &self.key, message, Source::Written);
     }
 
     fn wrong_type<T>(&self, right: &str) -> Option<T> {
@@ -217,7 +263,13 @@ impl<'a, 't> Table<'a, 't> {
             if !known.contains(&name.get_ref().as_ref()) {
                 let path = this.path(name.get_ref());
                 let right = format!("unknown key; known here are {}", list(known));
-                faults.note(name.span().start, &path, right);
+                // A key outside of all sections is what is left of a broken section header.
+                let source = if this.key.is_empty() {
+                    Source::Structure
+                } else {
+                    Source::Written
+                };
+                faults.note(name.span().start, &path, right, source);
             }
         }
         this
@@ -244,7 +296,8 @@ impl<'a, 't> Table<'a, 't> {
 
     /// Notes a fault of the table as a whole.
     pub(super) fn fault(&self, message: impl Into<String>) {
-        self.faults.note(self.at, &self.key, message);
+        self.faults
+            .note(self.at, &self.key, message, Source::Structure);
     }
 }
 

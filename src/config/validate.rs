@@ -29,14 +29,9 @@ const MAX_SCRIPT: usize = 100_000;
 pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
     let faults = Faults::new(text);
     let (document, syntax) = DeTable::parse_recoverable(text);
-    if !syntax.is_empty() {
-        for error in syntax {
-            let at = error.span().map_or(0, |span| span.start);
-            faults.note(at, "", error.message().replace('\n', "; "));
-        }
-        // What the parser guessed to go on would give faults that are not in the file.
-        faults.note_whole("no TOML, so nothing else could be checked");
-        return Err(faults.into_sorted());
+    for error in &syntax {
+        let at = error.span().map_or(0, |span| span.start);
+        faults.note_syntax(at, error.message().replace('\n', "; "));
     }
     let known = ["lookup", "collect", "supervision", "clusters"];
     let root = Table::new(&faults, String::new(), 0, document.get_ref(), &known);
@@ -145,20 +140,19 @@ fn clusters(
             ));
         }
         let lookup = LookupFields::inherit(&table, inherited);
+        let total_before = total;
         let mut devices = Devices {
             lookup: &lookup,
             total: &mut total,
             groups: Vec::new(),
         };
-        let listed = table.get("nodes").is_some() || table.get("switches").is_some();
+        let faults_before = faults.count();
         let nodes = devices.read(&table, "nodes", DeviceKind::Node);
         let switches = devices.read(&table, "switches", DeviceKind::Switch);
         let groups = devices.groups;
-        let empty_as_written = |key| {
-            let elements = table.get(key).and_then(|node| node.elements());
-            table.get(key).is_none() || elements.is_some_and(|elements| elements.is_empty())
-        };
-        if !listed || (empty_as_written("nodes") && empty_as_written("switches")) {
+        // Devices that could not be read, or that there is no room for, have faults of their own.
+        let is_empty = nodes.is_empty() && switches.is_empty() && total == total_before;
+        if is_empty && faults.count() == faults_before {
             table.fault(
                 "the cluster has no devices; write `nodes` or `switches`, such as nodes = \"1-4\"",
             );

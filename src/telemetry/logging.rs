@@ -24,11 +24,9 @@ pub enum LogFormat {
 ///
 /// A second call changes nothing, so that several services can run in one test process.
 pub fn init(format: LogFormat, level: LevelFilter) {
-    let mut builder = env_logger::Builder::new();
-    builder
-        .filter_level(LevelFilter::Warn)
-        .filter_module("fleetcall", level);
-    builder.parse_default_env();
+    let default = format!("warn,fleetcall={level}");
+    let mut builder =
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default));
     match format {
         LogFormat::Text => builder.format(text_line),
         LogFormat::Json => builder.format(json_line),

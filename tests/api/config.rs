@@ -1,0 +1,356 @@
+//! Every fault of a configuration: found with all others, placed, and with what would be right.
+
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
+
+/// What `check` says of this text, a fault a line, without the file's name.
+fn faults(text: &str) -> Vec<String> {
+    let (_dir, path) = config_file(text);
+    let output = run(fleetcall().args(["check", "--config"]).arg(&path));
+    let name = format!("{}:", path.display());
+    if output.status.code() == Some(0) {
+        return Vec::new();
+    }
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    let strip = |line: &str| {
+        line.strip_prefix(&name)
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned()
+    };
+    stderr(&output).lines().map(strip).collect()
+}
+
+const CLUSTER: &str = "[[clusters]]\nid = 1\nnodes = \"1\"\n";
+
+/// Asserts that `text`, in front of a valid cluster, has one fault that contains `expected`.
+#[track_caller]
+fn one_fault(text: &str, expected: &str) {
+    let found = faults(&format!("{text}\n{CLUSTER}"));
+    assert!(
+        found.len() == 1 && found[0].contains(expected),
+        "{text}\n{expected}\n{found:#?}"
+    );
+}
+
+/// As [`one_fault`], with `text` as the whole file.
+#[track_caller]
+fn only_fault(text: &str, expected: &str) {
+    let found = faults(text);
+    assert!(
+        found.len() == 1 && found[0].contains(expected),
+        "{text}\n{expected}\n{found:#?}"
+    );
+}
+
+#[test]
+fn all_faults_are_reported_at_once_in_the_order_of_the_file() {
+    let text = r#"colour = "red"
+[lookup]
+driver = "telnet"
+timeout = 3
+latency = "5 parsecs"
+jitter = "0s"
+faults = { fail = 1.5, crash = 0.1 }
+[collect]
+deadline = "0s"
+max_concurrent = 0
+[supervision]
+backoff = { min = "2s", max = "1s" }
+intensity = -1
+[[clusters]]
+id = 1
+nodes = "1-4,3"
+[[clusters]]
+id = "1"
+nodes = ["web[1-", true]
+switches = "x y"
+[[clusters]]
+switches = [-1]
+"#;
+    let expected = [
+        "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `clusters`",
+        "3:10: lookup.driver: there is no driver \"telnet\"; this build has \"simulated\"",
+        "4:11: lookup.timeout: this is a integer; write a duration as a string with its unit",
+        "5:11: lookup.latency: cannot read \"5 parsecs\" as a duration; write a number and its unit",
+        "7:19: lookup.faults.fail: out of range; write a number from 0 to 1",
+        "7:24: lookup.faults.crash: unknown key; known here are `fail`, `hang`, `panic`",
+        "9:12: collect.deadline: \"0s\" is too short; write at least \"1ms\"",
+        "10:18: collect.max_concurrent: out of range; write an integer from 1 to 4294967295",
+        "12:11: supervision.backoff: `max` is shorter than `min`",
+        "13:13: supervision.intensity: out of range; write an integer from 0 to 1000",
+        "16:9: clusters[0].nodes: node 3 stands in this cluster already; list each once",
+        "18:6: clusters[1].id: the id 1 is that of clusters[0] already; ids are unique",
+        "19:10: clusters[1].nodes[0]: \"web[1-\" is no node set: a '[' without its ']'",
+        "19:20: clusters[1].nodes[1]: this is a boolean; write an integer or a node set",
+        "20:12: clusters[1].switches: \"x y\": ' ' cannot stand in an id: use letters, digits",
+        "21:1: clusters[2]: the cluster has no `id`; write an integer or a name, such as id = 1",
+        "22:13: clusters[2].switches[0]: out of range; write an integer from 0 or a name",
+    ];
+    let found = faults(text);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "\n{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn an_empty_topology_is_refused() {
+    only_fault(
+        "",
+        " there is no cluster; write at least one [[clusters]] section",
+    );
+    only_fault("clusters = []", " there is no cluster");
+    only_fault(
+        "[[clusters]]\nid = 1",
+        "1:1: clusters[0]: the cluster has no devices",
+    );
+    only_fault(
+        "[[clusters]]\nid = 1\nnodes = []",
+        "the cluster has no devices",
+    );
+    only_fault(
+        "[clusters]\nid = 1",
+        "1:1: clusters: this is a table; write each cluster as",
+    );
+    only_fault(
+        "[[clusters]]\nid = 1\nnodes = [{ ids = [] }]",
+        "the cluster has no devices",
+    );
+}
+
+#[test]
+fn duplicates_are_refused() {
+    only_fault(
+        &format!("{CLUSTER}{CLUSTER}"),
+        "5:6: clusters[1].id: the id 1 is that of clusters[0]",
+    );
+    only_fault(
+        "[[clusters]]\nid = 1\nnodes = [\"1-10\", \"5-20\"]",
+        "3:18: clusters[0].nodes[1]: node 5 stands in this cluster already, and 5 more of this set",
+    );
+    only_fault(
+        "[[clusters]]\nid = 1\nswitches = [1, \"1\"]",
+        "switch 1 stands in this cluster",
+    );
+    let apart = "[[clusters]]\nid = 1\nnodes = \"1\"\nswitches = \"1\"\n[[clusters]]\nid = 2\nnodes = \"1\"";
+    assert_eq!(
+        faults(apart),
+        [""; 0],
+        "a node and a switch may share an id, and so may clusters"
+    );
+}
+
+#[test]
+fn a_set_past_a_million_devices_is_refused_without_expanding_it() {
+    let one = |set: &str| format!("[[clusters]]\nid = 1\nnodes = \"{set}\"");
+    only_fault(
+        &one("n[1-1000001]"),
+        "3:9: clusters[0].nodes: \"n[1-1000001]\" holds 1000001 ids",
+    );
+    only_fault(
+        &one("n[1-99999999999][1-99999999999]"),
+        "holds 18446744073709551615 ids; at most 1000000",
+    );
+    only_fault(
+        "[[clusters]]\nid = 1\nnodes = \"1-600000\"\nswitches = \"1-600000\"",
+        " the clusters have 1200000 devices together; at most 1000000 are possible",
+    );
+    assert_eq!(faults(&one("1-1000000")), [""; 0]);
+}
+
+#[test]
+fn files_that_are_no_configuration_are_one_clear_line() {
+    let (dir, _) = config_file("");
+    let check = |path: &std::path::Path| {
+        let output = run(fleetcall().args(["check", "--config"]).arg(path));
+        assert_eq!(output.status.code(), Some(78), "{}", path.display());
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+        stderr(&output)
+    };
+    let named = |what: &str| format!("{}: {what}\n", dir.path().display());
+    assert_eq!(
+        check(dir.path()),
+        named("this is a directory; name a TOML file in it")
+    );
+    let missing = dir.path().join("missing.toml");
+    assert!(check(&missing).contains("cannot read the file: No such file or directory"));
+    let binary = dir.path().join("binary");
+    std::fs::write(&binary, b"# fine\n\x7fELF\xff\xfe\x00").unwrap();
+    assert!(check(&binary).contains("line 2 is not UTF-8 text; a configuration is a TOML file"));
+    let own = check(std::path::Path::new(env!("CARGO_BIN_EXE_fleetcall")));
+    assert!(
+        own.contains("is not UTF-8 text") || own.contains("larger than 64 MiB"),
+        "{own}"
+    );
+    assert!(check(std::path::Path::new("/dev/zero")).contains("the file is larger than 64 MiB"));
+}
+
+#[test]
+fn text_that_is_no_toml_says_where_and_the_rest_is_checked_all_the_same() {
+    let text = "[[clusters]]\nid = 1\nnodes = \"4-1\"\n[[clusters]]\nid = 2\nid = 3\n\
+                [lookup]\nlatency = 3s\ntimeout = \"3\"\n[collect\ndeadline = \"1s\"\n";
+    let expected = [
+        "3:9: clusters[0].nodes: \"4-1\" is no node set",
+        "6:1: duplicate key",
+        "8:11: string values must be quoted",
+        "9:11: lookup.timeout: cannot read \"3\" as a duration",
+        "10:9: unclosed table, expected `]`",
+    ];
+    let found = faults(text);
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
+fn lookup_settings_say_what_would_be_right() {
+    one_fault(
+        "lookup = 1",
+        "1:10: lookup: this is a integer; write a table with the keys `driver`",
+    );
+    one_fault(
+        "[lookup]\ndriver = 1",
+        "lookup.driver: this is a integer; this build has \"simulated\"",
+    );
+    one_fault(
+        "[lookup]\ntimeout = \"0ms\"",
+        "2:11: lookup.timeout: \"0ms\" is too short",
+    );
+    one_fault(
+        "[lookup]\nlatency = \"25h\"",
+        "lookup.latency: \"25h\" is too long; write at most \"24h\"",
+    );
+    one_fault("[lookup]\nlatency = \"\"", "cannot read \"\" as a duration");
+    one_fault(
+        "[lookup]\nseed = -1",
+        "lookup.seed: out of range; write an integer from 0 to",
+    );
+    one_fault(
+        "[lookup]\nseed = 1.5",
+        "lookup.seed: this is a float; write an integer",
+    );
+    one_fault(
+        "[lookup]\nscript = []",
+        "lookup.script: the script is empty; write an array of \"ok\"",
+    );
+    one_fault(
+        "[lookup]\nscript = \"ok\"",
+        "lookup.script: this is a string; write an array of \"ok\"",
+    );
+    one_fault(
+        "[lookup]\nscript = [\"ok\", \"sleep\"]",
+        "2:17: lookup.script[1]: \"sleep\" is no step",
+    );
+    one_fault(
+        "[lookup]\nfaults = { fail = nan }",
+        "lookup.faults.fail: out of range",
+    );
+    one_fault(
+        "[lookup]\nfaults = { hang = \"1\" }",
+        "lookup.faults.hang: this is a string; write a number",
+    );
+    one_fault(
+        "[lookup]\nfaults = { hang = 0.5, panic = 0.6 }",
+        "together they can be at most 1",
+    );
+    one_fault(
+        "[lookup]\nfaults = { hang = 0.5 }\nscript = [\"ok\"]",
+        "3:10: lookup.script: `script` and `faults` exclude each other; write one of them",
+    );
+    one_fault(
+        "[lookup]\naddress = \"x\"",
+        "2:1: lookup.address: unknown key; known here are `driver`",
+    );
+}
+
+#[test]
+fn cluster_settings_say_what_would_be_right() {
+    let fault = |rest: &str, expected| only_fault(&format!("[[clusters]]\n{rest}"), expected);
+    fault(
+        "id = 1\nnode = \"1\"\nnodes = \"1\"",
+        "3:1: clusters[0].node: unknown key; known here are `id`",
+    );
+    fault(
+        "id = 1.5\nnodes = \"1\"",
+        "2:6: clusters[0].id: this is a float; write an integer or a name",
+    );
+    fault(
+        "id = \"\"\nnodes = \"1\"",
+        "clusters[0].id: an id cannot be empty",
+    );
+    fault(
+        "id = \"a b\"\nnodes = \"1\"",
+        "' ' cannot stand in an id: use letters, digits, '.', '_' and '-'",
+    );
+    fault(
+        "id = -1\nnodes = \"1\"",
+        "clusters[0].id: out of range; write an integer from 0 or a name",
+    );
+    fault(
+        "id = 1\nnodes = 5",
+        "clusters[0].nodes: this is a integer; write a node set such as \"1-4\"",
+    );
+    fault(
+        "id = 1\nnodes = \"4-1\"",
+        "\"4-1\" is no node set: \"4-1\" counts down; write \"1-4\"",
+    );
+    fault(
+        "id = 1\nnodes = \"\"",
+        "\"\" is no node set: nothing between two commas or at an end",
+    );
+    fault(
+        "id = 1\n[[clusters.nodes]]\nids = \"1-2\"\n[[clusters.nodes]]\nlookup = {}",
+        "5:1: clusters[0].nodes[1]: the group has no `ids`; write them",
+    );
+    fault(
+        "id = 1\nnodes = [{ ids = \"1\", lookup = { latency = 1 } }]",
+        "clusters[0].nodes[0].lookup.latency: this is a integer",
+    );
+}
+
+#[test]
+fn probabilities_count_with_those_inherited() {
+    only_fault(
+        "[lookup]\nfaults = { hang = 0.5 }\n[[clusters]]\nid = 1\nnodes = \"1\"\n\
+         lookup = { faults = { panic = 0.6 } }",
+        "6:10: clusters[0].lookup: the probabilities of `faults`, with those inherited, are fail = 0, \
+         hang = 0.5 and panic = 0.6; together they can be at most 1",
+    );
+}
+
+#[test]
+fn settings_are_inherited_field_by_field() {
+    // Each level sets one field; every device shows by its outcome which ones it got.
+    let app = TestApp::start(
+        r#"
+        [lookup]
+        latency = "1ms"
+        timeout = "20ms"
+        faults = { fail = 1.0 }
+        [[clusters]]
+        id = "inherits"
+        nodes = "1"
+        [[clusters]]
+        id = "overrides"
+        lookup = { faults = { fail = 0.0 } }
+        [[clusters.nodes]]
+        ids = ["1", 2]
+        [[clusters.nodes]]
+        ids = "a[1-2]"
+        lookup = { latency = "1h" }
+        [[clusters.switches]]
+        ids = 7
+        lookup = { script = ["fail", "ok"] }
+        "#,
+    );
+    let expected = [
+        "inherits/n1:failed",
+        "overrides/n1",
+        "overrides/n2",
+        "overrides/na1:timed_out",
+        "overrides/na2:timed_out",
+        "overrides/s7:failed",
+    ];
+    assert_eq!(app.get().devices(), expected);
+    assert_eq!(app.get().devices()[5], "overrides/s7");
+}

@@ -1,0 +1,20 @@
+//! The real binary, started on a free port, asked by a real HTTP client.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "nobody uses a test from outside")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test of another process has real time only"
+)]
+
+mod cli;
+mod collect;
+mod config;
+mod contract;
+mod harness;
+mod shutdown;
+mod soak;
+mod topology;

@@ -1,0 +1,115 @@
+//! Signals: what is under way is answered, nothing new is begun.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::harness::{TestApp, read_all};
+
+fn slow(latency: &str) -> String {
+    format!("[lookup]\nlatency = {latency:?}\n[[clusters]]\nid = 1\nnodes = \"1-2\"\n")
+}
+
+fn hung() -> &'static str {
+    "[lookup]\nscript = [\"hang\"]\ntimeout = \"1h\"\n[collect]\ndeadline = \"1h\"\n\
+     [[clusters]]\nid = 1\nnodes = \"1\"\n"
+}
+
+fn is_collecting(line: &serde_json::Value) -> bool {
+    line["message"] == "collecting"
+}
+
+fn is_stopping(line: &serde_json::Value) -> bool {
+    line["message"] == "stopping"
+}
+
+#[test]
+fn a_collect_under_way_is_answered_before_the_end() {
+    for signal in ["TERM", "INT"] {
+        let mut app = TestApp::start(&slow("1s"));
+        let client = app.begin();
+        app.wait_for_log(is_collecting);
+        app.signal(signal);
+        let answer = read_all(client);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{signal}: {answer}");
+        assert!(
+            answer.contains(r#"{"node_id":1},{"node_id":2}"#),
+            "{signal}: {answer}"
+        );
+        assert_eq!(app.wait().code(), Some(0), "{signal}");
+        let stopped = app.wait_for_log(|line| line["message"] == "stopped");
+        assert_eq!(stopped["drained"], true);
+    }
+}
+
+#[test]
+fn an_idle_server_ends_at_once_even_with_a_connection_kept_alive() {
+    let mut app = TestApp::start(&slow("1ms"));
+    let mut kept = TcpStream::connect(app.addr).unwrap();
+    kept.write_all(b"GET /test HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    let mut some = [0; 64];
+    assert!(kept.read(&mut some).unwrap() > 0);
+    app.wait_for_log(|line| line["message"] == "collected");
+    app.signal("TERM");
+    assert_eq!(app.wait().code(), Some(0));
+}
+
+#[test]
+fn nothing_new_is_begun_while_it_stops() {
+    let mut app = TestApp::start(&slow("2s"));
+    let client = app.begin();
+    app.wait_for_log(is_collecting);
+    // A second request is on its way when the signal comes.
+    let mut late = TcpStream::connect(app.addr).unwrap();
+    late.write_all(b"GET /test HTTP/1.1\r\nHost: te").unwrap();
+    app.signal("TERM");
+    app.wait_for_log(is_stopping);
+    late.write_all(b"st\r\n\r\n").ok();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).ok();
+    if !answer.is_empty() {
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("Retry-After: 5\r\n"), "{answer}");
+        assert!(
+            answer.contains(
+                r#"{"error_code":2,"message":"the service is shutting down","data":null}"#
+            )
+        );
+    }
+    assert!(read_all(client).starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(app.wait().code(), Some(0));
+    assert_eq!(
+        app.log().iter().filter(|line| is_collecting(line)).count(),
+        1
+    );
+    assert!(
+        TcpStream::connect(app.addr).is_err(),
+        "it does not listen any more"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut app = TestApp::start_with(hung(), &["--grace", "1h"]);
+    let _client = app.begin();
+    app.wait_for_log(is_collecting);
+    app.signal("INT");
+    app.wait_for_log(is_stopping);
+    assert!(app.is_running());
+    app.signal("TERM");
+    assert_eq!(app.wait().code(), Some(1));
+}
+
+#[test]
+fn the_grace_period_ends_a_drain_that_does_not() {
+    let mut app = TestApp::start_with(hung(), &["--grace", "200ms"]);
+    let _client = app.begin();
+    app.wait_for_log(is_collecting);
+    app.signal("TERM");
+    assert_eq!(app.wait().code(), Some(1));
+    let stopped = app.wait_for_log(|line| line["message"] == "stopped");
+    assert_eq!(
+        (&stopped["drained"], &stopped["waiting"]),
+        (&false.into(), &1.into())
+    );
+}
