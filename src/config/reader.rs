@@ -123,7 +123,13 @@ impl<'a, 't> Node<'a, 't> {
     }
 
     fn wrong_type<T>(&self, right: &str) -> Option<T> {
-        self.fault(format!("this is a {}; {right}", self.value.type_str()));
+        let kind = self.value.type_str();
+        let article = if kind.starts_with(['a', 'i']) {
+            "an"
+        } else {
+            "a"
+        };
+        self.fault(format!("this is {article} {kind}; {right}"));
         None
     }
 

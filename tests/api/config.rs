@@ -69,7 +69,7 @@ switches = [-1]
     let expected = [
         "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `clusters`",
         "3:10: lookup.driver: there is no driver \"telnet\"; this build has \"simulated\"",
-        "4:11: lookup.timeout: this is a integer; write a duration as a string with its unit",
+        "4:11: lookup.timeout: this is an integer; write a duration as a string with its unit",
         "5:11: lookup.latency: cannot read \"5 parsecs\" as a duration; write a number and its unit",
         "7:19: lookup.faults.fail: out of range; write a number from 0 to 1",
         "7:24: lookup.faults.crash: unknown key; known here are `fail`, `hang`, `panic`",
@@ -206,11 +206,11 @@ fn text_that_is_no_toml_says_where_and_the_rest_is_checked_all_the_same() {
 fn lookup_settings_say_what_would_be_right() {
     one_fault(
         "lookup = 1",
-        "1:10: lookup: this is a integer; write a table with the keys `driver`",
+        "1:10: lookup: this is an integer; write a table with the keys `driver`",
     );
     one_fault(
         "[lookup]\ndriver = 1",
-        "lookup.driver: this is a integer; this build has \"simulated\"",
+        "lookup.driver: this is an integer; this build has \"simulated\"",
     );
     one_fault(
         "[lookup]\ntimeout = \"0ms\"",
@@ -288,7 +288,7 @@ fn cluster_settings_say_what_would_be_right() {
     );
     fault(
         "id = 1\nnodes = 5",
-        "clusters[0].nodes: this is a integer; write a node set such as \"1-4\"",
+        "clusters[0].nodes: this is an integer; write a node set such as \"1-4\"",
     );
     fault(
         "id = 1\nnodes = \"4-1\"",
@@ -304,7 +304,7 @@ fn cluster_settings_say_what_would_be_right() {
     );
     fault(
         "id = 1\nnodes = [{ ids = \"1\", lookup = { latency = 1 } }]",
-        "clusters[0].nodes[0].lookup.latency: this is a integer",
+        "clusters[0].nodes[0].lookup.latency: this is an integer",
     );
 }
 
