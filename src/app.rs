@@ -12,13 +12,20 @@ use actix_web::dev::ServerHandle;
 use tokio::task::JoinHandle;
 
 use crate::actors::drill::Drill;
-use crate::actors::fleet::{Fleet, FleetSpec};
+use crate::actors::fleet::Fleet;
 use crate::collector::{CollectError, CollectorHandle};
-use crate::config::{ClusterConfig, Config, GroupConfig};
+use crate::config::{Config, Source, Stamp};
 use crate::domain::Collection;
 use crate::http;
-use crate::lookup::Driver;
+use crate::reload::{ReloadHandle, fleet_spec};
 use crate::telemetry::Metrics;
+
+/// How long the actors may take to end, after the last answer. Only code that blocks its thread
+/// takes any time at all.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long it may take to tell callers that their collects are cut off.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 /// How to serve; what is asked, and how, is the [`Config`]'s.
 #[derive(Debug, Clone)]
@@ -31,6 +38,10 @@ pub struct Options {
     pub debug: bool,
     /// How long collects under way may go on after a stop.
     pub grace: Duration,
+    /// Where a reload reads the configuration.
+    pub source: Source,
+    /// Reload when the file is another than this.
+    pub watch: Option<Stamp>,
     /// What is to go wrong, in tests and exercises.
     pub drill: Option<Arc<Drill>>,
 }
@@ -42,6 +53,8 @@ impl Default for Options {
             port: 11100,
             debug: false,
             grace: Duration::from_secs(30),
+            source: Source::new(None),
+            watch: None,
             drill: None,
         }
     }
@@ -71,16 +84,79 @@ pub enum Ended {
     Failed,
 }
 
+/// The actors without a server: what asks, and what it counts. Dropping it ends them.
+#[derive(Debug)]
+pub struct Engine {
+    fleet: Fleet,
+    collector: CollectorHandle,
+    reload: ReloadHandle,
+}
+
+impl Engine {
+    /// Starts all actors: the supervisor on this thread, the clusters on `threads` others, or on
+    /// this one too if that is 0. A reload reads `source`.
+    ///
+    /// # Panics
+    /// Outside of an actix `System`, or if a thread cannot be started.
+    #[must_use]
+    pub fn start(
+        config: Config,
+        source: Source,
+        threads: usize,
+        drill: Option<Arc<Drill>>,
+    ) -> Self {
+        let metrics = Metrics::default();
+        let fleet = Fleet::start(fleet_spec(config), threads, &metrics, drill);
+        let collector = CollectorHandle::new(fleet.tree(), metrics.clone());
+        let reload = ReloadHandle::new(source, fleet.tree(), metrics);
+        Self {
+            fleet,
+            collector,
+            reload,
+        }
+    }
+
+    /// Its actors' front.
+    #[must_use]
+    pub fn collector(&self) -> CollectorHandle {
+        self.collector.clone()
+    }
+
+    /// Changes its configuration.
+    #[must_use]
+    pub fn reload(&self) -> ReloadHandle {
+        self.reload.clone()
+    }
+
+    /// Changes its configuration to one that was read already. Blocks for as long as that takes.
+    pub fn apply(&self, config: Config) -> crate::reload::Difference {
+        self.fleet.tree().reload(fleet_spec(config))
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.collector.metrics().clone()
+    }
+}
+
 /// A running service. Dropping it ends everything at once.
 #[derive(Debug)]
 pub struct App {
     addr: SocketAddr,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
-    collector: CollectorHandle,
-    metrics: Metrics,
+    watching: Option<JoinHandle<()>>,
+    engine: Engine,
     grace: Duration,
-    _fleet: Fleet,
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+    }
 }
 
 impl App {
@@ -92,21 +168,24 @@ impl App {
     /// # Panics
     /// Outside of an actix `System`.
     pub fn start(config: Config, options: Options) -> Result<Self, AppError> {
-        let (fleet, collector, metrics) = start_fleet(config, options.drill);
+        let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+        let engine = Engine::start(config, options.source, threads, options.drill);
         let address = SocketAddr::new(options.bind, options.port);
-        let (server, addr) = http::serve(address, collector.clone(), options.debug)
+        let (collector, reload) = (engine.collector(), engine.reload());
+        let (server, addr) = http::serve(address, collector, reload, options.debug)
             .map_err(|source| AppError::Bind { address, source })?;
         let handle = server.handle();
         let serving = actix_web::rt::spawn(server);
+        let watch = |seen| actix_web::rt::spawn(engine.reload().watch(seen));
+        let watching = options.watch.map(watch);
         log::info!(addr:%; "listening");
         Ok(Self {
             addr,
             server: handle,
             serving,
-            collector,
-            metrics,
+            watching,
+            engine,
             grace: options.grace,
-            _fleet: fleet,
         })
     }
 
@@ -116,40 +195,47 @@ impl App {
         self.addr
     }
 
-    /// What it counts.
+    /// Its actors.
     #[must_use]
-    pub fn metrics(&self) -> Metrics {
-        self.metrics.clone()
-    }
-
-    /// Its actors' front.
-    #[must_use]
-    pub fn collector(&self) -> CollectorHandle {
-        self.collector.clone()
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Serves until `stop` resolves, then refuses new requests and waits for those under way, up
-    /// to the grace period or until `force` resolves.
-    pub async fn run_until(self, stop: impl Future, force: impl Future) -> Ended {
-        let mut serving = self.serving;
+    /// to the grace period or until `force` resolves; then ends the actors.
+    pub async fn run_until(mut self, stop: impl Future, force: impl Future) -> Ended {
         tokio::select! {
             _ = stop => {}
-            result = &mut serving => {
+            result = &mut self.serving => {
                 log::error!(result:?; "the HTTP server ended");
                 return Ended::Failed;
             }
         }
-        self.collector.close();
-        let waiting = self.collector.waiting();
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+        let collector = self.engine.collector();
+        collector.close();
+        let waiting = collector.waiting();
         log::info!(waiting, grace_ms = millis(self.grace); "stopping");
+        let mut drained = std::pin::pin!(self.server.stop(true));
         let ended = tokio::select! {
-            () = self.server.stop(true) => Ended::Drained,
+            () = &mut drained => Ended::Drained,
             () = tokio::time::sleep(self.grace) => Ended::CutOff,
             _ = force => Ended::CutOff,
         };
-        let (collects, restarts) = (self.metrics.collects(), self.metrics.restarts());
+        let waiting = collector.waiting();
+        if ended == Ended::CutOff {
+            // Those that wait hear it, if they still listen.
+            collector.cut_off();
+            tokio::time::timeout(FLUSH_LIMIT, drained).await.ok();
+        }
+        if ended == Ended::Drained && !self.engine.fleet.shut_down(SHUTDOWN_LIMIT).await {
+            log::warn!(limit_ms = millis(SHUTDOWN_LIMIT); "an actor does not end, its thread is blocked");
+        }
+        let metrics = collector.metrics();
+        let (collects, restarts) = (metrics.collects(), metrics.restarts());
         let drained = ended == Ended::Drained;
-        let waiting = self.collector.waiting();
         log::info!(drained, waiting, collects, restarts; "stopped");
         ended
     }
@@ -163,31 +249,9 @@ impl App {
 /// # Panics
 /// Outside of an actix `System`.
 pub async fn collect_once(config: Config) -> Result<Collection, CollectError> {
-    let (_fleet, collector, _) = start_fleet(config, None);
-    collector.collect().await
-}
-
-fn start_fleet(config: Config, drill: Option<Arc<Drill>>) -> (Fleet, CollectorHandle, Metrics) {
-    let metrics = Metrics::default();
-    let collect = config.collect;
-    let targets = |ClusterConfig { cluster, groups }| {
-        let target = |GroupConfig { devices, target }| {
-            (devices.end, Driver::new(target.driver), target.timeout)
-        };
-        (cluster, groups.into_iter().map(target).collect())
-    };
-    let fleet = Fleet::start(FleetSpec {
-        clusters: config.clusters.into_iter().map(targets).collect(),
-        max_concurrent: collect.max_concurrent.map(NonZeroUsize::get),
-        max_waiting: collect.max_waiting.get(),
-        policy: config.supervision,
-        arbiters: available_parallelism().map_or(1, NonZeroUsize::get),
-        metrics: metrics.clone(),
-        drill,
-    });
-    let max_waiting = collect.max_waiting.get();
-    let collector = CollectorHandle::new(&fleet, collect.deadline, max_waiting, metrics.clone());
-    (fleet, collector, metrics)
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+    let engine = Engine::start(config, Source::new(None), threads, None);
+    engine.collector().collect().await
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -8,14 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::actors::fleet::{Fleet, Routes};
+use crate::actors::cluster::deliver;
+use crate::actors::fleet::{Routes, Tree};
 use crate::actors::gathering::Gathering;
 use crate::actors::messages::{Collect, Withdraw};
-use crate::domain::{Collection, Fault, FaultKind};
-use crate::telemetry::{Gauge, Metrics};
+use crate::domain::{Collection, Fault, FaultKind, SupervisionTree, TreeFilter};
+use crate::telemetry::{Gauge, Guard, Metrics};
+
+/// How much before its deadline a collect is closed: what it takes to wake up, and for each device
+/// to put its outcome into the answer and the answer on its way. Never more than a tenth of the
+/// deadline, so on a fleet too large for its deadline an answer can be late by what is missing.
+const CLOSING_TIME: Duration = Duration::from_millis(2);
+const CLOSING_TIME_PER_DEVICE: Duration = Duration::from_micros(1);
 
 /// Asks the whole fleet; cheap to clone, and every clone asks the same fleet.
 #[derive(Debug, Clone)]
@@ -23,15 +30,19 @@ pub struct CollectorHandle(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    routes: watch::Receiver<Arc<Routes>>,
-    deadline: Duration,
-    /// Room for collects that wait at once.
-    room: Semaphore,
-    max_waiting: usize,
+    tree: Tree,
     closing: AtomicBool,
+    /// Whether collects under way are given up, and how they hear of it.
+    cut_off: AtomicBool,
+    heard: Notify,
     next_id: AtomicU64,
     metrics: Metrics,
 }
+
+/// A collect's place among those that may wait at once; whoever sends the answer keeps it until that
+/// is done, so that answers which nobody reads are bounded too.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "it counts until it is dropped")] Guard);
 
 /// Why there is no answer at all. A device that failed is not an error: it is part of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,19 +59,13 @@ pub enum CollectError {
 }
 
 impl CollectorHandle {
-    /// A handle on `fleet` whose collects take at most `deadline`, `max_waiting` at a time.
-    pub(crate) fn new(
-        fleet: &Fleet,
-        deadline: Duration,
-        max_waiting: usize,
-        metrics: Metrics,
-    ) -> Self {
+    /// A handle on the fleet that `tree` leads to.
+    pub(crate) fn new(tree: Tree, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
-            routes: fleet.routes(),
-            deadline,
-            room: Semaphore::new(max_waiting.min(Semaphore::MAX_PERMITS)),
-            max_waiting,
+            tree,
             closing: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
+            heard: Notify::new(),
             next_id: AtomicU64::new(1),
             metrics,
         }))
@@ -71,37 +76,60 @@ impl CollectorHandle {
     /// Dropping the future cancels the request: lookups that nobody else waits for are dropped.
     ///
     /// # Errors
-    /// [`CollectError::Overloaded`] and [`CollectError::ShuttingDown`], at once.
+    /// [`CollectError::Overloaded`] and [`CollectError::ShuttingDown`], at once; the latter also
+    /// later, if the collects under way are [given up](CollectorHandle::cut_off).
     pub async fn collect(&self) -> Result<Collection, CollectError> {
+        self.collect_with_place()
+            .await
+            .map(|(collection, _)| collection)
+    }
+
+    /// As [`CollectorHandle::collect`], for a caller whose work is not done with the answer.
+    ///
+    /// # Errors
+    /// As [`CollectorHandle::collect`].
+    pub async fn collect_with_place(&self) -> Result<(Collection, Place), CollectError> {
         let shared = &*self.0;
         let start = Instant::now();
         if shared.closing.load(Ordering::Acquire) {
             shared.metrics.refused();
             return Err(CollectError::ShuttingDown);
         }
-        let Ok(_place) = shared.room.try_acquire() else {
-            let waiting = shared.max_waiting;
+        let routes = shared.tree.routes();
+        let waiting = routes.settings.max_waiting;
+        let Some(place) = shared.metrics.enter_below(Gauge::Collects, waiting) else {
             shared.metrics.refused();
             log::warn!(waiting; "collect refused, too many are waiting");
             return Err(CollectError::Overloaded { waiting });
         };
-        let _counted = shared.metrics.enter(Gauge::Collects);
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let routes = Arc::clone(&shared.routes.borrow());
+        let deadline = routes.settings.deadline;
+        let devices = u32::try_from(routes.topology.devices()).unwrap_or(u32::MAX);
+        let closing = CLOSING_TIME + CLOSING_TIME_PER_DEVICE * devices;
+        let end = start + (deadline - closing.min(deadline / 10));
         let gathering = Gathering::new(id, Arc::clone(&routes.topology));
-        let request = Request {
+        let mut request = Request {
             id,
             gathering,
             routes,
             start,
             metrics: &shared.metrics,
+            is_over: false,
         };
         log::debug!(collect = id; "collecting");
         request.send();
-        let answer = tokio::time::timeout_at(start + shared.deadline, request.gathering.settled());
-        // A deadline that passes is part of the answer.
-        answer.await.ok();
-        Ok(request.finish(shared.deadline))
+        let heard = shared.heard.notified();
+        tokio::select! {
+            biased;
+            () = request.gathering.settled() => {}
+            // A deadline that passes is part of the answer.
+            () = tokio::time::sleep_until(end) => {}
+            () = given_up(heard, &shared.cut_off) => {
+                request.abandon("the service is shutting down");
+                return Err(CollectError::ShuttingDown);
+            }
+        }
+        Ok((request.finish(deadline), Place(place)))
     }
 
     /// Refuses all further collects; those under way go on.
@@ -109,10 +137,40 @@ impl CollectorHandle {
         self.0.closing.store(true, Ordering::Release);
     }
 
-    /// How many collects are under way.
+    /// Refuses all further collects and gives up those under way: their callers get
+    /// [`CollectError::ShuttingDown`] at once.
+    pub fn cut_off(&self) {
+        self.close();
+        self.0.cut_off.store(true, Ordering::Release);
+        self.0.heard.notify_waiters();
+    }
+
+    /// The supervision tree at this moment; reads it beside the actors, so it waits for none.
+    #[must_use]
+    pub fn supervision(&self, filter: TreeFilter) -> SupervisionTree {
+        self.0.tree.state(filter)
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How many collects are under way, answers that are being sent included.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.metrics.census().collects
+    }
+}
+
+/// Resolves when the collects under way are given up.
+async fn given_up(heard: tokio::sync::futures::Notified<'_>, cut_off: &AtomicBool) {
+    tokio::pin!(heard);
+    // From here on it hears; before, the flag tells.
+    heard.as_mut().enable();
+    if !cut_off.load(Ordering::Acquire) {
+        heard.await;
     }
 }
 
@@ -123,18 +181,22 @@ struct Request<'a> {
     routes: Arc<Routes>,
     start: Instant,
     metrics: &'a Metrics,
+    /// Whether it was ended.
+    is_over: bool,
 }
 
 impl Request<'_> {
     fn send(&self) {
-        for (place, cluster) in self.routes.clusters.iter().enumerate() {
-            // A mailbox that is full or closed drops the share, and that answers.
-            cluster.try_send(Collect(self.gathering.share(place))).ok();
+        for (place, route) in self.routes.clusters.iter().enumerate() {
+            let share = self.gathering.share(place);
+            let plan = Arc::clone(&route.plan);
+            deliver(&route.actor, Collect { share, plan });
         }
     }
 
     /// Closes the answer and lets go of the devices that are not in it.
-    fn finish(self, deadline: Duration) -> Collection {
+    fn finish(mut self, deadline: Duration) -> Collection {
+        self.is_over = true;
         let text = humantime::format_duration(deadline);
         let fault = Fault::new(
             FaultKind::TimedOut,
@@ -170,7 +232,7 @@ impl Request<'_> {
                 fault: Arc::clone(fault),
             };
             // A cluster that does not take it drops its lookups by their own timeouts.
-            self.routes.clusters[place].try_send(withdraw).ok();
+            deliver(&self.routes.clusters[place].actor, withdraw);
         }
         collection
     }
@@ -180,16 +242,21 @@ impl Request<'_> {
     }
 }
 
-impl Drop for Request<'_> {
-    fn drop(&mut self) {
-        // After `finish` there is nothing left to close, and this does nothing.
-        if self.gathering.is_complete() {
-            return;
-        }
-        let fault = Fault::new(FaultKind::Cancelled, "its caller went away");
-        drop(self.end(&Arc::new(fault)));
+impl Request<'_> {
+    /// Ends it without an answer.
+    fn abandon(&mut self, why: &'static str) {
+        self.is_over = true;
+        drop(self.end(&Arc::new(Fault::new(FaultKind::Cancelled, why))));
         self.metrics.cancelled();
         let (collect, duration_ms) = (self.id, self.duration_ms());
-        log::info!(collect, duration_ms; "collect cancelled, its caller went away");
+        log::info!(collect, duration_ms, why; "collect cancelled");
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.abandon("its caller went away");
+        }
     }
 }

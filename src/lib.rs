@@ -10,7 +10,8 @@
 //! | --- | --- | --- |
 //! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
 //! | [`app`] | the composition root: from a configuration to a running service | everything |
-//! | [`http`] | routes, JSON, headers | [`collector`], [`domain`] |
+//! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`domain`] |
+//! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`] |
 //! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
 //! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
 //! | `lookup` | the drivers: how one device is asked | [`domain`] |
@@ -30,4 +31,5 @@ pub mod config;
 pub mod domain;
 pub mod http;
 mod lookup;
+pub mod reload;
 pub mod telemetry;

@@ -1,74 +1,209 @@
-//! The actor of one cluster: owns its devices, asks them all, withdraws when nobody waits.
+//! The actor of one cluster: owns its devices' actors, asks them all, follows the schedule.
 //!
-//! It keeps no time: the deadline of a collect is its caller's (`collector`), so that an answer is
-//! in time even when this actor is down or its thread is busy.
+//! It keeps no deadline: that of a collect is its caller's (`collector`), so that an answer is in
+//! time even when this actor is down or its thread is busy.
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use tokio::sync::Semaphore;
 
 use super::context::ShellContext;
-use super::drill::{Drill, Point};
+use super::device::Device;
+use super::drill::{Act, Drill, Point};
 use super::gathering::{InFlight, Share};
-use super::messages::{ChildPath, Collect, Probe, Withdraw};
+use super::health::{Child, ChildPath, Health};
+use super::messages::{Collect, Probe, Reload, Tick, Withdraw};
 use super::node::NodeActor;
-use super::probe::Device;
-use super::shell::{Link, Supervised, start};
+use super::panics::blaming;
+use super::schedule::Ticker;
+use super::shell::{BuildError, Link, Supervised, start};
 use super::switch::SwitchActor;
-use crate::domain::{Cluster, Topology};
-use crate::lookup::Driver;
+use crate::domain::{ClusterId, DeviceKind, Fault, FaultKind};
 use crate::telemetry::Metrics;
 
 /// How many devices are asked before others on the arbiter get their turn.
 const ASKED_PER_TURN: usize = 1024;
 
-/// What a cluster's actor, and each of its devices' actors, is built from. It outlives them all,
-/// and with it what has to survive a crash: how often each device has been asked.
+/// How many messages may wait for one actor. Far more than `max_waiting` lets come at a time, so
+/// one that is full belongs to an actor whose thread is stuck.
+pub(super) const MAILBOX: usize = 1 << 20;
+
+/// What a cluster's actor and its devices' actors share.
 #[derive(Debug)]
-pub(crate) struct ClusterSpec {
-    pub(super) topology: Arc<Topology>,
-    /// The cluster's place in the topology.
-    pub(super) place: usize,
-    /// Runs of devices that are asked alike: the end of each run, and how.
-    pub(super) targets: Box<[(usize, Driver, Duration)]>,
-    /// Lookups begun, by device.
-    pub(super) asked: Box<[AtomicU32]>,
-    /// Room for lookups at a time, if that is limited; first come, first served.
-    pub(super) permits: Option<Semaphore>,
-    /// How many messages may wait for an actor: two for each collect that may wait.
-    pub(super) mailbox: usize,
+pub(crate) struct ClusterBase {
+    pub(super) id: ClusterId,
     pub(super) link: Arc<Link>,
     pub(super) metrics: Metrics,
     pub(super) drill: Option<Arc<Drill>>,
+    room: Mutex<Room>,
+}
+
+/// How many lookups a cluster may have in flight.
+#[derive(Debug, Default)]
+struct Room {
+    max_concurrent: Option<usize>,
+    /// As many permits, if that is limited; first come, first served.
+    permits: Option<Arc<Semaphore>>,
+}
+
+impl ClusterBase {
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn permits(&self) -> Option<Arc<Semaphore>> {
+        self.room().permits.clone()
+    }
+
+    /// If that is new, lookups begun from now on find this much room, however many are still
+    /// under way that were begun before.
+    pub(super) fn set_max_concurrent(&self, max: Option<usize>) {
+        let mut room = self.room();
+        if room.max_concurrent != max {
+            let permits = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+            room.max_concurrent = max;
+            room.permits = max.map(permits);
+        }
+    }
+}
+
+/// What a cluster's actor is built from. It outlives the actor, and with it what has to survive a
+/// crash; a reload that keeps the cluster keeps this.
+#[derive(Debug)]
+pub(crate) struct ClusterSpec {
+    pub(super) base: Arc<ClusterBase>,
+    health: Health,
+    current: Mutex<Current>,
+}
+
+/// What a reload may change.
+#[derive(Debug)]
+struct Current {
+    plan: Arc<Plan>,
+    /// How often the schedule asks each device, if there is one.
+    every: Option<Duration>,
+}
+
+/// The devices of a cluster at one time, nodes before switches, in configured order.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) devices: Box<[Arc<Device>]>,
+}
+
+impl Plan {
+    fn nodes(&self) -> usize {
+        let is_node = |device: &Arc<Device>| device.identity().0 == DeviceKind::Node;
+        self.devices.partition_point(is_node)
+    }
+}
+
+impl Child for ClusterSpec {
+    fn path(&self) -> ChildPath {
+        ChildPath::Cluster(self.base.id.clone())
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
+    }
 }
 
 impl ClusterSpec {
-    pub(super) fn cluster(&self) -> &Cluster {
-        &self.topology.clusters()[self.place]
-    }
-
-    /// How the device at `index` is asked, and for how long at most.
-    pub(super) fn target(&self, index: usize) -> (&Driver, Duration) {
-        let run = self.targets.partition_point(|&(end, _, _)| end <= index);
-        let (_, driver, timeout) = &self.targets[run];
-        (driver, *timeout)
-    }
-
-    fn path(&self) -> ChildPath {
-        ChildPath::Cluster(self.cluster().id().clone())
-    }
-
-    fn pass(&self, point: Point) {
-        if let Some(drill) = &self.drill {
-            drill.pass(point, &self.path());
+    /// A cluster without devices; [`ClusterSpec::set_plan`] gives it some.
+    pub(super) fn new(
+        id: ClusterId,
+        link: Arc<Link>,
+        metrics: Metrics,
+        drill: Option<Arc<Drill>>,
+    ) -> Self {
+        let devices = Box::default();
+        let base = ClusterBase {
+            id,
+            link,
+            metrics,
+            drill,
+            room: Mutex::default(),
+        };
+        Self {
+            base: Arc::new(base),
+            health: Health::default(),
+            current: Mutex::new(Current {
+                plan: Arc::new(Plan { devices }),
+                every: None,
+            }),
         }
     }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.current().plan)
+    }
+
+    pub(super) fn set_plan(&self, plan: Arc<Plan>) {
+        self.current().plan = plan;
+    }
+
+    /// Returns whether that is new, so that the cluster's actor has to be told.
+    pub(super) fn set_every(&self, every: Option<Duration>) -> bool {
+        std::mem::replace(&mut self.current().every, every) != every
+    }
+
+    fn pass(&self, point: Point) -> Option<Act> {
+        self.base.drill.as_ref()?.pass(point, &self.path())
+    }
+}
+
+/// The actors of a plan's devices. Whoever holds it keeps them running: the cluster's actor, and
+/// what runs in it.
+#[derive(Debug)]
+struct Roster {
+    plan: Arc<Plan>,
+    nodes: Box<[Addr<NodeActor>]>,
+    switches: Box<[Addr<SwitchActor>]>,
+}
+
+impl Roster {
+    /// Gives the device at `index` a message.
+    fn send<M>(&self, index: usize, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        NodeActor: Handler<M>,
+        SwitchActor: Handler<M>,
+    {
+        match index.checked_sub(self.nodes.len()) {
+            None => deliver(&self.nodes[index], message),
+            Some(switch) => deliver(&self.switches[switch], message),
+        }
+    }
+}
+
+/// Sends a message that answers for itself when it is dropped.
+pub(crate) fn deliver<A, M>(to: &Addr<A>, message: M)
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    let (why, message) = match to.try_send(message) {
+        Ok(()) => return,
+        Err(SendError::Full(message)) => (
+            "its actor does not keep up: too many messages are waiting",
+            message,
+        ),
+        Err(SendError::Closed(message)) => ("the thread that ran its actor ended", message),
+    };
+    blaming(Arc::new(Fault::new(FaultKind::Crashed, why)), || {
+        drop(message);
+    });
 }
 
 /// Owns the actors of one cluster's devices. Nobody else holds their addresses, so they end with
@@ -76,105 +211,196 @@ impl ClusterSpec {
 #[derive(Debug)]
 pub(crate) struct ClusterActor {
     spec: Arc<ClusterSpec>,
-    nodes: Vec<Addr<NodeActor>>,
-    switches: Vec<Addr<SwitchActor>>,
+    roster: Arc<Roster>,
     /// Collects whose answer is not complete, oldest first. When this actor dies, their callers
     /// hear at once.
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<Going>,
+    ticker: Option<SpawnHandle>,
+}
+
+/// A collect under way, and whom it asks: after a reload not the devices that there are now.
+#[derive(Debug)]
+struct Going {
+    in_flight: InFlight,
+    roster: Arc<Roster>,
 }
 
 impl Actor for ClusterActor {
     type Context = ShellContext<Self>;
 
-    fn started(&mut self, _: &mut ShellContext<Self>) {
-        let cluster = self.spec.cluster();
-        let (link, mailbox) = (&self.spec.link, self.spec.mailbox);
-        for index in 0..cluster.len() {
-            if index == cluster.len() / 2 {
-                self.spec.pass(Point::ClusterStarted);
-            }
-            let device = Device {
-                cluster: Arc::clone(&self.spec),
-                index,
-            };
-            if index < cluster.nodes() {
-                self.nodes.push(start(device, link, mailbox));
-            } else {
-                self.switches.push(start(device, link, mailbox));
-            }
+    fn started(&mut self, ctx: &mut ShellContext<Self>) {
+        let stops = Cell::new(false);
+        self.roster = self.adopt(self.spec.plan(), || {
+            stops.set(self.spec.pass(Point::Started) == Some(Act::Stop));
+        });
+        if stops.get() {
+            ctx.stop();
         }
+        self.schedule(ctx);
+    }
+
+    fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
+        self.spec.pass(Point::Stopping);
+        Running::Stop
     }
 }
 
 impl Supervised for ClusterActor {
-    type Spec = Arc<ClusterSpec>;
+    type Spec = ClusterSpec;
     const ROLE: &'static str = "cluster";
 
-    fn new(spec: &Arc<ClusterSpec>) -> Self {
-        spec.pass(Point::ClusterNew);
-        let cluster = spec.cluster();
-        Self {
+    fn new(spec: &Arc<ClusterSpec>) -> Result<Self, BuildError> {
+        BuildError::drilled(spec.pass(Point::New))?;
+        let roster = Roster {
+            plan: Arc::new(Plan {
+                devices: Box::default(),
+            }),
+            nodes: Box::default(),
+            switches: Box::default(),
+        };
+        Ok(Self {
             spec: Arc::clone(spec),
-            nodes: Vec::with_capacity(cluster.nodes()),
-            switches: Vec::with_capacity(cluster.len() - cluster.nodes()),
+            roster: Arc::new(roster),
             in_flight: VecDeque::new(),
-        }
-    }
-
-    fn path(spec: &Arc<ClusterSpec>) -> ChildPath {
-        spec.path()
+            ticker: None,
+        })
     }
 }
 
 impl Drop for ClusterActor {
     fn drop(&mut self) {
-        self.spec.pass(Point::ClusterDrop);
+        self.spec.pass(Point::Drop);
     }
 }
 
 impl ClusterActor {
+    /// The actors for a plan: those that run already, and new ones for the other devices.
+    fn adopt(&self, plan: Arc<Plan>, half_way: impl Fn()) -> Arc<Roster> {
+        let mut nodes: HashMap<*const Device, &Addr<NodeActor>> = HashMap::new();
+        let mut switches: HashMap<*const Device, &Addr<SwitchActor>> = HashMap::new();
+        let known = self.in_flight.iter().map(|going| &going.roster);
+        let mut last: *const Roster = std::ptr::null();
+        for roster in known.chain([&self.roster]) {
+            // Collects in a row mostly share their roster.
+            if std::ptr::eq(last, Arc::as_ptr(roster)) {
+                continue;
+            }
+            last = Arc::as_ptr(roster);
+            let (own_nodes, own_switches) = roster.plan.devices.split_at(roster.nodes.len());
+            nodes.extend(own_nodes.iter().map(Arc::as_ptr).zip(&roster.nodes));
+            switches.extend(own_switches.iter().map(Arc::as_ptr).zip(&roster.switches));
+        }
+        let count = plan.nodes();
+        let half = plan.devices.len() / 2;
+        let pass = |index: usize| {
+            if index == half {
+                half_way();
+            }
+        };
+        let link = &self.spec.base.link;
+        let (own_nodes, own_switches) = plan.devices.split_at(count);
+        let node = |(index, device): (usize, &Arc<Device>)| {
+            pass(index);
+            let known = nodes.get(&Arc::as_ptr(device)).map(|&known| known.clone());
+            known.unwrap_or_else(|| start(Arc::clone(device), link, MAILBOX))
+        };
+        let switch = |(index, device): (usize, &Arc<Device>)| {
+            pass(count + index);
+            let known = switches.get(&Arc::as_ptr(device));
+            let known = known.map(|&known| known.clone());
+            known.unwrap_or_else(|| start(Arc::clone(device), link, MAILBOX))
+        };
+        let nodes = own_nodes.iter().enumerate().map(node).collect();
+        let switches = own_switches.iter().enumerate().map(switch).collect();
+        Arc::new(Roster {
+            plan,
+            nodes,
+            switches,
+        })
+    }
+
+    /// Follows the schedule that the spec has now.
+    fn schedule(&mut self, ctx: &mut ShellContext<Self>) {
+        if let Some(ticker) = self.ticker.take() {
+            ctx.cancel_future(ticker);
+        }
+        let every = self.spec.current().every;
+        self.ticker = every.map(|every| {
+            let ticker = Ticker::new(&self.spec.base.id, &self.roster.plan.devices, every);
+            ctx.spawn(Ticking { ticker })
+        });
+    }
+
+    /// Changes to a new plan. Devices that are not in it end with the collects that ask them.
+    fn reload(&mut self, plan: Arc<Plan>, ctx: &mut ShellContext<Self>) {
+        self.roster = self.adopt(plan, || {});
+        let over = self.in_flight.iter().filter_map(|it| it.in_flight.over());
+        let over = futures::future::join_all(over.collect::<Vec<_>>());
+        let over = over.into_actor(self);
+        ctx.spawn(over.map(|_, this, _| this.forget_over()));
+        self.schedule(ctx);
+    }
+
     /// Asks up to `count` more devices of a share.
-    fn ask(&self, share: &mut Share, count: usize) {
+    fn ask(&self, share: &mut Share, roster: &Roster, count: usize) {
         for _ in 0..count {
             let Some((index, reply)) = share.next_port() else {
                 return;
             };
-            let half = self.spec.cluster().len() / 2;
-            if index == half {
-                self.spec.pass(Point::ClusterHandler);
-            }
-            // A mailbox that is full or closed drops the port, and that answers.
-            if index < self.nodes.len() {
-                self.nodes[index].try_send(Probe(reply)).ok();
-            } else {
-                self.switches[index - self.nodes.len()]
-                    .try_send(Probe(reply))
-                    .ok();
-            }
+            roster.send(index, Probe(reply));
         }
+    }
+
+    /// Forgets the collects that are over; the devices that only they asked end with that.
+    fn forget_over(&mut self) {
+        self.in_flight.retain(|going| !going.in_flight.is_over());
     }
 }
 
 impl Handler<Collect> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, Collect(mut share): Collect, ctx: &mut ShellContext<Self>) {
-        while self.in_flight.front().is_some_and(InFlight::is_over) {
+    fn handle(&mut self, collect: Collect, ctx: &mut ShellContext<Self>) {
+        let Collect { mut share, plan } = collect;
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|it| it.in_flight.is_over())
+        {
             self.in_flight.pop_front();
         }
         if share.is_settled() {
             // Its deadline passed, or its caller went, while it waited in the mailbox.
             return;
         }
-        self.in_flight.push_back(share.in_flight());
-        let strikes = |drill: &Arc<Drill>| drill.strikes(Point::ClusterThread, &self.spec.path());
-        if self.spec.drill.as_ref().is_some_and(strikes) {
-            Arbiter::current().stop();
+        // A collect that began just before a reload may come just after it, or the other way.
+        let roster = if Arc::ptr_eq(&plan, &self.roster.plan) {
+            Arc::clone(&self.roster)
+        } else if Arc::ptr_eq(&plan, &self.spec.plan()) {
+            self.reload(plan, ctx);
+            Arc::clone(&self.roster)
+        } else {
+            self.adopt(plan, || {})
+        };
+        let in_flight = share.in_flight();
+        self.in_flight.push_back(Going {
+            in_flight,
+            roster: Arc::clone(&roster),
+        });
+        let half = (roster.plan.devices.len() / 2).min(ASKED_PER_TURN);
+        self.ask(&mut share, &roster, half);
+        match self.spec.pass(Point::Handler) {
+            Some(Act::EndThread) => {
+                Arbiter::current().stop();
+            }
+            Some(Act::Stop) => ctx.stop(),
+            Some(Act::Panic | Act::Error) | None => {}
         }
-        self.ask(&mut share, ASKED_PER_TURN);
+        self.ask(&mut share, &roster, ASKED_PER_TURN - half);
         if share.has_more() {
-            ctx.spawn(AskRest { share });
+            ctx.spawn(AskRest { share, roster });
         }
+        self.spec.health.worked();
     }
 }
 
@@ -182,22 +408,27 @@ impl Handler<Withdraw> for ClusterActor {
     type Result = ();
 
     fn handle(&mut self, withdraw: Withdraw, _: &mut ShellContext<Self>) {
-        let found = self
-            .in_flight
-            .iter()
-            .position(|it| it.collect() == withdraw.collect);
-        let Some(in_flight) = found.and_then(|index| self.in_flight.remove(index)) else {
+        let is_it = |going: &Going| going.in_flight.collect() == withdraw.collect;
+        let found = self.in_flight.iter().position(is_it);
+        let Some(going) = found.and_then(|index| self.in_flight.remove(index)) else {
             return;
         };
-        for index in in_flight.closed_by(&withdraw.fault) {
-            // A device that does not take it ends its lookup by its own timeout.
-            if index < self.nodes.len() {
-                self.nodes[index].try_send(withdraw.clone()).ok();
-            } else {
-                self.switches[index - self.nodes.len()]
-                    .try_send(withdraw.clone())
-                    .ok();
-            }
+        // A device that does not take it ends its lookup by its own timeout.
+        for index in going.in_flight.closed_by(&withdraw.fault) {
+            going.roster.send(index, withdraw.clone());
+        }
+    }
+}
+
+impl Handler<Reload> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Reload, ctx: &mut ShellContext<Self>) {
+        let plan = self.spec.plan();
+        if Arc::ptr_eq(&plan, &self.roster.plan) {
+            self.schedule(ctx);
+        } else {
+            self.reload(plan, ctx);
         }
     }
 }
@@ -205,6 +436,7 @@ impl Handler<Withdraw> for ClusterActor {
 /// Asks the rest of a large cluster, some devices a turn.
 struct AskRest {
     share: Share,
+    roster: Arc<Roster>,
 }
 
 impl ActorFuture<ClusterActor> for AskRest {
@@ -216,15 +448,46 @@ impl ActorFuture<ClusterActor> for AskRest {
         _: &mut ShellContext<ClusterActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        actor.spec.pass(Point::Item);
         if self.share.is_settled() {
             return Poll::Ready(());
         }
-        actor.ask(&mut self.share, ASKED_PER_TURN);
+        let Self { share, roster } = &mut *self;
+        actor.ask(share, roster, ASKED_PER_TURN);
         if self.share.has_more() {
             task.waker().wake_by_ref();
             Poll::Pending
         } else {
             Poll::Ready(())
         }
+    }
+}
+
+/// Follows the schedule, for ever.
+struct Ticking {
+    ticker: Ticker,
+}
+
+impl ActorFuture<ClusterActor> for Ticking {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let metrics = &actor.spec.base.metrics;
+        for _ in 0..ASKED_PER_TURN {
+            match self.ticker.poll_next(task) {
+                Poll::Ready(device) => actor.roster.send(device, Tick::new(metrics.clone())),
+                Poll::Pending => {
+                    metrics.tick_skipped(self.ticker.take_missed());
+                    return Poll::Pending;
+                }
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }

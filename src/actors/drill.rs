@@ -1,4 +1,4 @@
-//! Drills: makes chosen actors panic at chosen points, as a bug there would.
+//! Drills: makes chosen actors go wrong at chosen points, as a bug there would.
 //!
 //! The simulated driver panics where drivers do, in a lookup. Supervision has to hold at every
 //! other point as well, and no configuration can put a bug there; tests and exercises do it by
@@ -7,63 +7,77 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::messages::ChildPath;
+use super::health::ChildPath;
 
-/// Where an actor can be made to panic.
+/// Where an actor can be made to go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Point {
-    /// A device's actor, while its state is built.
-    DeviceNew,
-    /// A device's actor, in `started`.
-    DeviceStarted,
-    /// A device's actor, in the handler of a request.
-    DeviceHandler,
-    /// A device's actor, while its state is dropped.
-    DeviceDrop,
-    /// A cluster's actor, while its state is built.
-    ClusterNew,
-    /// A cluster's actor, in `started`, with half of its devices started.
-    ClusterStarted,
-    /// A cluster's actor, in the handler of a collect, with half of its devices asked.
-    ClusterHandler,
-    /// A cluster's actor, while its state is dropped.
-    ClusterDrop,
-    /// Not a panic: the thread that runs a cluster's actor ends, in the handler of a collect.
-    ClusterThread,
-    /// The supervisor, in the handler of an exit.
-    SupervisorHandler,
+    /// While its state is built.
+    New,
+    /// In `started`; a cluster's actor with half of its devices started.
+    Started,
+    /// In the handler of a request: a device's of a probe, a cluster's of a collect (with half of
+    /// its devices asked), the supervisor's of an exit.
+    Handler,
+    /// In a future that runs inside it: a device's lookup, the part of a large cluster's collect
+    /// that its handler left over.
+    Item,
+    /// In `stopping`.
+    Stopping,
+    /// While its state is dropped.
+    Drop,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// It panics; possible at every point.
+    Panic,
+    /// It returns an error; at [`Point::New`].
+    Error,
+    /// It stops itself; at [`Point::Started`] and [`Point::Handler`].
+    Stop,
+    /// The thread that runs it ends; at a cluster's [`Point::Handler`].
+    EndThread,
 }
 
 /// What is to go wrong, how often.
 #[derive(Debug, Default)]
 pub struct Drill {
-    left: Mutex<HashMap<(Point, String), u32>>,
+    left: Mutex<HashMap<(Point, String), (Act, u32)>>,
 }
 
 impl Drill {
     /// Makes the next `times` passes through `point` of the actor at `path` go wrong.
     ///
-    /// `path` is the actor's as in the log: `cluster=1`, `cluster=1 node=3`, `supervisor`.
-    pub fn arm(&self, point: Point, path: &str, times: u32) {
+    /// `path` is the actor's as in the log: `cluster=1`, `cluster=1 node=3`, `supervisor`. An `act`
+    /// that is not possible at `point` does nothing there.
+    pub fn arm(&self, point: Point, act: Act, path: &str, times: u32) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.insert((point, path.to_owned()), times);
+        left.insert((point, path.to_owned()), (act, times));
     }
 
-    /// Whether this pass is to go wrong.
-    pub(super) fn strikes(&self, point: Point, path: &ChildPath) -> bool {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(times) = left.get_mut(&(point, path.to_string())) else {
-            return false;
-        };
-        let strikes = *times > 0;
-        *times = times.saturating_sub(1);
-        strikes
+    /// How often the actor at `path` is still to go wrong at `point`.
+    #[must_use]
+    pub fn left(&self, point: Point, path: &str) -> u32 {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.get(&(point, path.to_owned()))
+            .map_or(0, |&(_, times)| times)
     }
 
-    /// Panics if this pass is to go wrong.
-    pub(super) fn pass(&self, point: Point, path: &ChildPath) {
-        if self.strikes(point, path) {
+    /// Panics if this pass is to; else gives what it is to do, if anything.
+    pub(super) fn pass(&self, point: Point, path: &ChildPath) -> Option<Act> {
+        let act = self.take(point, path)?;
+        if act == Act::Panic {
             panic!("drill: {point:?}");
         }
+        Some(act)
+    }
+
+    fn take(&self, point: Point, path: &ChildPath) -> Option<Act> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (act, times) = left.get_mut(&(point, path.to_string()))?;
+        *times = times.checked_sub(1)?;
+        Some(*act)
     }
 }

@@ -1,159 +1,445 @@
 //! The whole tree: arbiters, the supervisor, and the clusters' actors spread over them.
 //!
 //! It knows where each cluster's actor lives. If an arbiter's thread ends, it starts another one
-//! with the same clusters.
+//! with the same clusters. A reload changes the tree by difference: what is configured as before
+//! keeps its actor and all that is known of it.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::cluster::{ClusterActor, ClusterSpec};
+use super::cluster::{ClusterActor, ClusterSpec, MAILBOX, Plan, deliver};
+use super::device::{Aim, Device};
 use super::drill::Drill;
+use super::health::{Child, Health};
+use super::messages::Reload;
 use super::panics::guard;
 use super::shell::{Link, start_on};
-use super::supervisor::{SupervisorSpec, start_supervisor};
-use crate::domain::{Backoff, Cluster, SupervisionPolicy, Topology};
-use crate::lookup::Driver;
+use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
+use crate::domain::{
+    Backoff, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, SupervisionPolicy,
+    SupervisionTree, Target, Topology, TreeFilter,
+};
 use crate::telemetry::Metrics;
 
-/// How the devices of a run are asked: where the run ends, the driver, the timeout.
-pub(crate) type Targets = Vec<(usize, Driver, std::time::Duration)>;
+/// How the devices of a run are asked: where the run ends, and how.
+pub(crate) type Targets = Vec<(usize, Target)>;
 
-/// Everything the tree is built from.
+/// Between an arbiter's end and the start of the next one.
+const THREAD_BACKOFF: Backoff = Backoff {
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(5),
+};
+
+/// What a reload can change.
 #[derive(Debug)]
 pub(crate) struct FleetSpec {
     pub(crate) clusters: Vec<(Cluster, Targets)>,
-    pub(crate) max_concurrent: Option<usize>,
-    pub(crate) max_waiting: usize,
-    pub(crate) policy: SupervisionPolicy,
-    /// How many arbiters, at most one for each cluster.
-    pub(crate) arbiters: usize,
-    pub(crate) metrics: Metrics,
-    pub(crate) drill: Option<Arc<Drill>>,
+    pub(crate) settings: Settings,
 }
 
-/// Where to send what: the topology, and its clusters' actors in the same order.
-#[derive(Debug, Clone)]
+/// The settings that are not those of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Lookups in flight per cluster at most.
+    pub(crate) max_concurrent: Option<usize>,
+    /// How often the schedule asks each device, if there is one.
+    pub(crate) every: Option<Duration>,
+    pub(crate) policy: SupervisionPolicy,
+    /// The longest a collect may take.
+    pub(crate) deadline: Duration,
+    /// Collects that may wait at once.
+    pub(crate) max_waiting: usize,
+}
+
+/// Where to send what, at one time.
+#[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) topology: Arc<Topology>,
-    pub(crate) clusters: Vec<Addr<ClusterActor>>,
+    /// The clusters' actors, in the topology's order. They run as long as somebody holds this.
+    pub(crate) clusters: Vec<Route>,
+    pub(crate) settings: Settings,
+}
+
+impl Routes {
+    fn nowhere(settings: Settings) -> Self {
+        Self {
+            topology: Arc::new(Topology::new(Vec::new())),
+            clusters: Vec::new(),
+            settings,
+        }
+    }
+}
+
+/// The way to one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) actor: Addr<ClusterActor>,
+    pub(crate) plan: Arc<Plan>,
+    spec: Arc<ClusterSpec>,
+}
+
+/// What a reload came to, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Clusters that were not there before.
+    pub clusters_added: usize,
+    /// Clusters that are not there any more.
+    pub clusters_removed: usize,
+    /// Devices that were not there before.
+    pub devices_added: usize,
+    /// Devices that are not there any more.
+    pub devices_removed: usize,
+    /// Devices that are asked in another way: each has a new actor.
+    pub devices_changed: usize,
+    /// Devices that are asked as before: each keeps its actor, breaker and last result.
+    pub devices_kept: usize,
+    /// Whether `[collect]` or `[supervision]` changed.
+    pub settings_changed: bool,
 }
 
 /// The running tree. Dropping it ends all of it.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    routes: watch::Receiver<Arc<Routes>>,
+    tree: Tree,
+    /// None if everything runs on the thread that started it.
     keepers: Vec<JoinHandle<()>>,
+    /// Each resolves, with an error, when an arbiter's tasks are gone.
+    ended: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
+}
+
+/// A way to the tree that does not keep it running.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    placed: Mutex<Placed>,
+    routes: watch::Sender<Arc<Routes>>,
+    supervisor: Arc<SupervisorSpec>,
+    link: Arc<Link>,
+    metrics: Metrics,
+}
+
+/// Who lives where.
+#[derive(Debug)]
+struct Placed {
+    threads: Vec<ArbiterHandle>,
+    clusters: HashMap<ClusterId, (Arc<ClusterSpec>, usize)>,
 }
 
 impl Fleet {
-    /// Starts everything; the supervisor on the current arbiter.
+    /// Starts everything; the supervisor on the current arbiter, the clusters on `threads` others,
+    /// or on the current one too if that is 0.
     ///
     /// # Panics
     /// Outside of an actix `System`, or if a thread cannot be started.
-    pub(crate) fn start(spec: FleetSpec) -> Self {
-        let FleetSpec {
-            clusters,
-            policy,
-            metrics,
+    pub(crate) fn start(
+        spec: FleetSpec,
+        threads: usize,
+        metrics: &Metrics,
+        drill: Option<Arc<Drill>>,
+    ) -> Self {
+        let supervisor = Arc::new(SupervisorSpec {
+            rules: Arc::new(Rules::new(spec.settings.policy)),
             drill,
-            ..
-        } = spec;
-        let supervisor = SupervisorSpec {
-            policy,
-            drill: drill.clone(),
+            health: Health::default(),
+        });
+        let link = start_supervisor(&supervisor, metrics);
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let started: Vec<Running> = (0..threads).map(|_| Running::start(&ended)).collect();
+        let handles = if started.is_empty() {
+            vec![Arbiter::current()]
+        } else {
+            started
+                .iter()
+                .map(|thread| thread.arbiter.handle())
+                .collect()
         };
-        let link = start_supervisor(supervisor, &metrics);
-        let (clusters, targets): (Vec<_>, Vec<_>) = clusters.into_iter().unzip();
-        let topology = Arc::new(Topology::new(clusters));
-        let cluster_spec = |(place, targets): (usize, Targets)| {
-            let devices = topology.clusters()[place].len();
-            Arc::new(ClusterSpec {
-                topology: Arc::clone(&topology),
-                place,
-                targets: targets.into_boxed_slice(),
-                asked: (0..devices).map(|_| AtomicU32::new(0)).collect(),
-                permits: spec.max_concurrent.map(Semaphore::new),
-                mailbox: spec.max_waiting.saturating_mul(2).min(MAX_MAILBOX),
-                link: Arc::clone(&link),
-                metrics: metrics.clone(),
-                drill: drill.clone(),
-            })
+        let (routes, _) = watch::channel(Arc::new(Routes::nowhere(spec.settings)));
+        let tree = Tree(Arc::new(Shared {
+            placed: Mutex::new(Placed {
+                threads: handles,
+                clusters: HashMap::new(),
+            }),
+            routes,
+            supervisor,
+            link,
+            metrics: metrics.clone(),
+        }));
+        tree.reload(spec);
+        let keep = |(thread, running)| {
+            let keeper = Keeper {
+                thread,
+                tree: tree.clone(),
+                ended: Arc::clone(&ended),
+            };
+            actix::spawn(keeper.keep(running))
         };
-        let specs: Vec<_> = targets.into_iter().enumerate().map(cluster_spec).collect();
-        let arbiters = spec.arbiters.clamp(1, specs.len().max(1));
-        let mut keepers: Vec<Keeper> = spread(&specs, arbiters)
-            .into_iter()
-            .map(|specs| Keeper {
-                specs,
-                link: Arc::clone(&link),
-                backoff: policy.backoff,
-            })
-            .collect();
-        let mut addresses: Vec<Option<Addr<ClusterActor>>> = vec![None; specs.len()];
-        let mut ends = Vec::with_capacity(arbiters);
-        for keeper in &mut keepers {
-            let (clusters, end) = keeper.start();
-            ends.push(end);
-            for (place, address) in clusters {
-                addresses[place] = Some(address);
-            }
+        let keepers = started.into_iter().enumerate().map(keep).collect();
+        Self {
+            tree,
+            keepers,
+            ended,
         }
-        let clusters = addresses.into_iter().flatten().collect();
-        let (sender, routes) = watch::channel(Arc::new(Routes { topology, clusters }));
-        let sender = Arc::new(sender);
-        let keep =
-            |(keeper, end): (Keeper, Running)| actix::spawn(keeper.keep(end, Arc::clone(&sender)));
-        let keepers = keepers.into_iter().zip(ends).map(keep).collect();
-        Self { routes, keepers }
     }
 
-    /// Where to send what, also after an arbiter was replaced.
-    pub(crate) fn routes(&self) -> watch::Receiver<Arc<Routes>> {
-        self.routes.clone()
+    /// A way to the tree that does not keep it running.
+    pub(crate) fn tree(&self) -> Tree {
+        self.tree.clone()
+    }
+
+    /// Ends the clusters and waits until nothing of them is left, up to `limit`. Returns whether
+    /// that was so; what is left then is code that blocks its thread.
+    pub(crate) async fn shut_down(&mut self, limit: Duration) -> bool {
+        self.stop();
+        let ended = std::mem::take(&mut *lock(&self.ended));
+        let all = futures::future::join_all(ended);
+        tokio::time::timeout(limit, all).await.is_ok()
+    }
+
+    fn stop(&mut self) {
+        // A keeper that is dropped stops its arbiter.
+        for keeper in self.keepers.drain(..) {
+            keeper.abort();
+        }
+        // Without arbiters of its own, the tree ends when nobody holds a way to its clusters.
+        self.tree.0.routes.send_modify(|routes| {
+            *routes = Arc::new(Routes::nowhere(routes.settings));
+        });
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // A keeper that is dropped stops its arbiter.
-        for keeper in &self.keepers {
-            keeper.abort();
+        self.stop();
+    }
+}
+
+impl Tree {
+    /// Where to send what at this moment.
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.0.routes.borrow())
+    }
+
+    /// Changes the tree to `spec`, by difference. Collects under way end with what they began with.
+    pub(crate) fn reload(&self, spec: FleetSpec) -> Difference {
+        let shared = &*self.0;
+        let mut placed = lock(&shared.placed);
+        let before = self.routes();
+        let settings = spec.settings;
+        shared.supervisor.rules.set_policy(settings.policy);
+        let mut difference = Difference {
+            settings_changed: settings != before.settings,
+            ..Difference::default()
+        };
+        let mut load = placed.load(&spec.clusters);
+        let mut old: HashMap<ClusterId, Route> = before
+            .topology
+            .clusters()
+            .iter()
+            .map(|cluster| cluster.id().clone())
+            .zip(before.clusters.iter().cloned())
+            .collect();
+        // The largest new clusters are placed first, so that threads end up with alike loads.
+        let mut by_size: Vec<usize> = (0..spec.clusters.len()).collect();
+        by_size.sort_by_key(|&place| std::cmp::Reverse(spec.clusters[place].0.len()));
+        let mut routes: Vec<Option<Route>> = vec![None; spec.clusters.len()];
+        for place in by_size {
+            let (cluster, targets) = &spec.clusters[place];
+            let id = cluster.id();
+            let known = old.remove(id);
+            let cluster_spec = known.as_ref().map_or_else(
+                || Arc::new(shared.cluster_spec(id.clone())),
+                |route| Arc::clone(&route.spec),
+            );
+            let (plan, changed) = plan(&cluster_spec, cluster, targets, &mut difference);
+            cluster_spec.set_plan(Arc::clone(&plan));
+            cluster_spec
+                .base
+                .set_max_concurrent(settings.max_concurrent);
+            let rescheduled = cluster_spec.set_every(settings.every);
+            let actor = match known {
+                Some(route) => {
+                    if changed || rescheduled {
+                        deliver(&route.actor, Reload);
+                    }
+                    route.actor
+                }
+                None => {
+                    difference.clusters_added += 1;
+                    let lightest = (0..load.len()).min_by_key(|&thread| load[thread]);
+                    let thread = lightest.unwrap_or_default();
+                    load[thread] += cluster.len();
+                    let entry = (Arc::clone(&cluster_spec), thread);
+                    placed.clusters.insert(id.clone(), entry);
+                    shared.start_cluster(&placed.threads[thread], &cluster_spec)
+                }
+            };
+            routes[place] = Some(Route {
+                actor,
+                plan,
+                spec: cluster_spec,
+            });
+        }
+        for (id, route) in old {
+            difference.clusters_removed += 1;
+            difference.devices_removed += route.plan.devices.len();
+            placed.clusters.remove(&id);
+        }
+        let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
+        let topology = Topology::new(clusters.collect());
+        shared.routes.send_replace(Arc::new(Routes {
+            topology: if topology == *before.topology {
+                Arc::clone(&before.topology)
+            } else {
+                Arc::new(topology)
+            },
+            clusters: routes.into_iter().flatten().collect(),
+            settings,
+        }));
+        difference
+    }
+
+    /// The supervision tree at this moment. Read beside the actors, so it needs none of them.
+    pub(crate) fn state(&self, filter: TreeFilter) -> SupervisionTree {
+        let now = Instant::now();
+        let routes = self.routes();
+        let cluster = |route: &Route| {
+            let devices = |kind: DeviceKind| {
+                let of_kind = route.plan.devices.iter();
+                let of_kind = of_kind.filter(|device| device.identity().0 == kind);
+                of_kind
+                    .map(|device| device.state(now))
+                    .filter(|state| filter == TreeFilter::All || !state.is_plain())
+                    .collect()
+            };
+            ClusterState {
+                id: route.spec.base.id.clone(),
+                child: route.spec.health().state(now),
+                devices: route.plan.devices.len(),
+                nodes: devices(DeviceKind::Node),
+                switches: devices(DeviceKind::Switch),
+            }
+        };
+        SupervisionTree {
+            supervisor: self.0.supervisor.health.state(now),
+            clusters: routes.clusters.iter().map(cluster).collect(),
         }
     }
 }
 
-/// The largest mailbox: actix allows a quarter of the address space, this is more than anyone needs.
-const MAX_MAILBOX: usize = 1 << 32;
-
-/// Distributes clusters over arbiters: the largest first, each to the arbiter with the fewest
-/// devices so far.
-fn spread(specs: &[Arc<ClusterSpec>], arbiters: usize) -> Vec<Vec<Arc<ClusterSpec>>> {
-    let mut by_size: Vec<&Arc<ClusterSpec>> = specs.iter().collect();
-    by_size.sort_by_key(|spec| Reverse(spec.cluster().len()));
-    let mut load: BinaryHeap<Reverse<(usize, usize)>> =
-        (0..arbiters).map(|arbiter| Reverse((0, arbiter))).collect();
-    let mut spread = vec![Vec::new(); arbiters];
-    for spec in by_size {
-        if let Some(Reverse((devices, arbiter))) = load.pop() {
-            load.push(Reverse((devices + spec.cluster().len(), arbiter)));
-            spread[arbiter].push(Arc::clone(spec));
-        }
+impl Shared {
+    fn cluster_spec(&self, id: ClusterId) -> ClusterSpec {
+        let (link, metrics) = (Arc::clone(&self.link), self.metrics.clone());
+        ClusterSpec::new(id, link, metrics, self.supervisor.drill.clone())
     }
-    spread
+
+    fn start_cluster(&self, thread: &ArbiterHandle, spec: &Arc<ClusterSpec>) -> Addr<ClusterActor> {
+        start_on(thread, Arc::clone(spec), &self.link, MAILBOX)
+    }
+
+    /// Starts the clusters of an arbiter that ended on its successor.
+    fn replace(&self, thread: usize, successor: ArbiterHandle) {
+        let mut placed = lock(&self.placed);
+        placed.threads[thread] = successor;
+        self.routes.send_modify(|routes| {
+            let restart = |route: &Route| {
+                let mut route = route.clone();
+                let place = placed.clusters.get(&route.spec.base.id);
+                if place.is_some_and(|&(_, at)| at == thread) {
+                    route.actor = self.start_cluster(&placed.threads[thread], &route.spec);
+                }
+                route
+            };
+            *routes = Arc::new(Routes {
+                topology: Arc::clone(&routes.topology),
+                clusters: routes.clusters.iter().map(restart).collect(),
+                settings: routes.settings,
+            });
+        });
+    }
+}
+
+impl Placed {
+    /// Devices on each thread, of the clusters that stay, as they will be.
+    fn load(&self, clusters: &[(Cluster, Targets)]) -> Vec<usize> {
+        let mut load = vec![0; self.threads.len()];
+        for (cluster, _) in clusters {
+            if let Some(&(_, thread)) = self.clusters.get(cluster.id()) {
+                load[thread] += cluster.len();
+            }
+        }
+        load
+    }
+}
+
+/// The devices of a cluster as configured now; those that are asked as before are kept. Also
+/// whether that changes anything: if not, it is the very plan of before.
+fn plan(
+    spec: &Arc<ClusterSpec>,
+    cluster: &Cluster,
+    targets: &Targets,
+    difference: &mut Difference,
+) -> (Arc<Plan>, bool) {
+    let before = spec.plan();
+    let mut known: HashMap<(DeviceKind, &DeviceId), &Arc<Device>> = before
+        .devices
+        .iter()
+        .map(|device| (device.identity(), device))
+        .collect();
+    let mut devices = Vec::with_capacity(cluster.len());
+    let mut start = 0;
+    for (end, target) in targets {
+        // Shared by the run, and made only if somebody needs it.
+        let mut aim: Option<Arc<Aim>> = None;
+        for index in start..*end {
+            let (kind, id) = cluster.device(index);
+            let old = known.remove(&(kind, id));
+            if let Some(old) = old
+                && old.aim.target == *target
+            {
+                difference.devices_kept += 1;
+                devices.push(Arc::clone(old));
+                continue;
+            }
+            match old {
+                Some(_) => difference.devices_changed += 1,
+                None => difference.devices_added += 1,
+            }
+            let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
+            let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
+            devices.push(Arc::new(Device::new(base, kind, id.clone(), aim)));
+        }
+        start = *end;
+    }
+    difference.devices_removed += known.len();
+    let same = devices.len() == before.devices.len()
+        && devices
+            .iter()
+            .zip(&before.devices)
+            .all(|(new, old)| Arc::ptr_eq(new, old));
+    if same {
+        return (before, false);
+    }
+    let devices = devices.into_boxed_slice();
+    (Arc::new(Plan { devices }), true)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps one arbiter's clusters running, on another arbiter if need be.
 struct Keeper {
-    specs: Vec<Arc<ClusterSpec>>,
-    link: Arc<Link>,
-    backoff: Backoff,
+    thread: usize,
+    tree: Tree,
+    ended: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
 }
 
 /// An arbiter that runs, and how one learns that it does not any more.
@@ -171,62 +457,53 @@ impl Drop for Running {
     }
 }
 
-impl Keeper {
-    /// Starts an arbiter with the clusters on it; gives their addresses by place.
-    fn start(&self) -> (Vec<(usize, Addr<ClusterActor>)>, Running) {
+impl Running {
+    fn start(all_ended: &Mutex<Vec<oneshot::Receiver<()>>>) -> Self {
         let arbiter = Arbiter::new();
         let (sender, ended) = oneshot::channel::<()>();
+        let (for_all, one_of_all) = oneshot::channel::<()>();
+        let mut all_ended = lock(all_ended);
+        // Those of arbiters that were replaced are of no use any more.
+        all_ended.retain_mut(|ended| ended.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        all_ended.push(one_of_all);
         arbiter.spawn(async move {
             // Held by a task that never ends, and so dropped with the thread's tasks.
-            let _held = sender;
+            let _held = (sender, for_all);
             std::future::pending::<()>().await;
         });
-        let handle = arbiter.handle();
-        let start = |spec: &Arc<ClusterSpec>| {
-            let address = start_on(&handle, Arc::clone(spec), &self.link, spec.mailbox);
-            (spec.place, address)
-        };
-        let addresses = self.specs.iter().map(start).collect();
-        (
-            addresses,
-            Running {
-                arbiter,
-                since: Instant::now(),
-                ended,
-            },
-        )
+        Self {
+            arbiter,
+            since: Instant::now(),
+            ended,
+        }
     }
+}
 
-    /// Waits for the arbiter to end, and starts the clusters on another one; for ever.
-    async fn keep(self, mut running: Running, routes: Arc<watch::Sender<Arc<Routes>>>) {
+impl Keeper {
+    /// Waits for the arbiter to end, and starts its clusters on another one; for ever.
+    async fn keep(self, mut running: Running) {
         let mut failures = 0;
         loop {
             if !running.ended.is_terminated() {
                 // An error is the news: the sender was dropped.
                 (&mut running.ended).await.ok();
             }
-            failures = if running.since.elapsed() > self.backoff.max {
+            failures = if running.since.elapsed() > THREAD_BACKOFF.max {
                 1
             } else {
                 failures + 1
             };
-            let wait = self.backoff.delay(failures, rand::random());
+            let wait = THREAD_BACKOFF.delay(failures, rand::random());
             let backoff_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let clusters = self.specs.len();
-            log::warn!(clusters, reason = "thread ended", backoff_ms; "arbiter failed, replacing it");
+            let thread = self.thread;
+            log::warn!(thread, reason = "thread ended", backoff_ms; "arbiter failed, replacing it");
             tokio::time::sleep(wait).await;
             // The system may have no thread left to give; then there is another try later.
-            let Ok((addresses, next)) = guard("fleet", || self.start()) else {
+            let Ok(next) = guard("fleet", || Running::start(&self.ended)) else {
                 continue;
             };
+            self.tree.0.replace(thread, next.arbiter.handle());
             running = next;
-            routes.send_modify(|current| {
-                let mut next = Routes::clone(current);
-                for (place, address) in addresses {
-                    next.clusters[place] = address;
-                }
-                *current = Arc::new(next);
-            });
         }
     }
 }

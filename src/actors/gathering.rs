@@ -5,10 +5,11 @@
 //! with a dead actor's state, or in a mailbox nobody reads any more. So no collect waits for an
 //! answer that cannot come.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
 use futures::task::AtomicWaker;
+use tokio::sync::oneshot;
 
 use super::panics::blame;
 use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
@@ -20,6 +21,8 @@ pub(crate) struct Gathering {
     builder: Arc<CollectionBuilder>,
     /// The collect's caller, once it waits.
     caller: AtomicWaker,
+    /// Dropped with the gathering, when its caller has the answer and no port is left.
+    end_watchers: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Gathering {
@@ -30,6 +33,7 @@ impl Gathering {
             id,
             builder,
             caller: AtomicWaker::new(),
+            end_watchers: Mutex::default(),
         })
     }
 
@@ -58,11 +62,6 @@ impl Gathering {
     /// Whether every device of the cluster has an outcome.
     pub(crate) fn is_cluster_complete(&self, cluster: usize) -> bool {
         self.builder.is_cluster_complete(cluster)
-    }
-
-    /// Whether every device has an outcome.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.builder.is_complete()
     }
 
     /// Ends the collect; devices without an outcome get `fault`.
@@ -170,6 +169,18 @@ impl InFlight {
     /// Whether the caller has its answer and no device holds a port of it any more.
     pub(super) fn is_over(&self) -> bool {
         self.gathering.strong_count() == 0
+    }
+
+    /// Resolves, with an error, when the collect [is over](InFlight::is_over); `None` if it is.
+    pub(super) fn over(&self) -> Option<oneshot::Receiver<()>> {
+        let gathering = self.gathering.upgrade()?;
+        let (sender, over) = oneshot::channel();
+        let mut watchers = gathering
+            .end_watchers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        watchers.push(sender);
+        Some(over)
     }
 
     /// The devices that were closed with `fault`, by their place in the cluster.

@@ -3,18 +3,22 @@
 //! Every actor runs in a supervision shell (`shell`) that catches its panics, asks
 //! `SupervisorActor` for a verdict and restarts it in place, behind the same address.
 //! A collect's answer travels in reply ports (`gathering`) that answer for themselves when an
-//! actor dies with them. Entry point: `fleet::Fleet`. HTTP, the command line and the
+//! actor dies with them. What outlives an actor (how it failed, what its device answered last) is
+//! kept beside it (`health`, `device`). Entry point: `fleet::Fleet`. HTTP, the command line and the
 //! configuration file are unknown here.
 
 pub(crate) mod cluster;
 mod context;
+mod device;
 pub mod drill;
 pub(crate) mod fleet;
 pub(crate) mod gathering;
+mod health;
 pub(crate) mod messages;
 mod node;
 mod panics;
 mod probe;
+mod schedule;
 mod shell;
 mod supervisor;
 mod switch;

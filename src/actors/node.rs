@@ -1,12 +1,15 @@
 //! The actor of one node.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 
 use super::context::ShellContext;
+use super::device::Device;
 use super::drill::Point;
-use super::messages::{ChildPath, Probe, Withdraw};
-use super::probe::{Device, Prober};
-use super::shell::Supervised;
+use super::messages::{Probe, Tick, Withdraw};
+use super::probe::Prober;
+use super::shell::{BuildError, Supervised};
 
 /// Asks one node, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
 #[derive(Debug)]
@@ -17,8 +20,15 @@ pub(super) struct NodeActor {
 impl Actor for NodeActor {
     type Context = ShellContext<Self>;
 
-    fn started(&mut self, _: &mut ShellContext<Self>) {
-        self.prober.device.pass(Point::DeviceStarted);
+    fn started(&mut self, ctx: &mut ShellContext<Self>) {
+        if self.prober.pass(Point::Started) {
+            ctx.stop();
+        }
+    }
+
+    fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
+        self.prober.pass(Point::Stopping);
+        Running::Stop
     }
 }
 
@@ -26,14 +36,9 @@ impl Supervised for NodeActor {
     type Spec = Device;
     const ROLE: &'static str = "node";
 
-    fn new(spec: &Device) -> Self {
-        Self {
-            prober: Prober::new(spec.clone()),
-        }
-    }
-
-    fn path(spec: &Device) -> ChildPath {
-        spec.path()
+    fn new(spec: &Arc<Device>) -> Result<Self, BuildError> {
+        let prober = Prober::new(spec)?;
+        Ok(Self { prober })
     }
 }
 
@@ -41,10 +46,26 @@ impl Handler<Probe> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, Probe(reply): Probe, ctx: &mut ShellContext<Self>) {
+        if self.prober.pass(Point::Handler) {
+            ctx.stop();
+            return;
+        }
         if let Some(lookup) = self.prober.ask(reply) {
             let lookup = lookup.into_actor(self);
             let lookup = lookup.map(|outcome, this, _| this.prober.finished(&outcome));
-            self.prober.started(ctx.spawn(lookup));
+            self.prober.started(ctx.spawn(lookup), false);
+        }
+    }
+}
+
+impl Handler<Tick> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, ctx: &mut ShellContext<Self>) {
+        if let Some(lookup) = self.prober.tick(tick) {
+            let lookup = lookup.into_actor(self);
+            let lookup = lookup.map(|outcome, this, _| this.prober.finished(&outcome));
+            self.prober.started(ctx.spawn(lookup), true);
         }
     }
 }

@@ -11,13 +11,12 @@
 //! ```text
 //!           built                  panic, stop                 verdict
 //! Starting ───────▶ Up ─────────────────────▶ Deciding ──────────────────▶ Waiting ──▶ Starting
-//!     └──────────────── building panics ──────────▲                        (backoff, quarantine)
+//!     └──────────── building panics, errs ────────▲                        (backoff, quarantine)
 //! ```
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -28,10 +27,12 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::context::{Item, Order, ShellContext};
-use super::messages::{ChildPath, ExitReason, Exited, Gone};
+use super::drill::Act;
+use super::health::{Child, Downtime, ExitReason};
+use super::messages::Exited;
 use super::panics::{PanicReport, blaming, guard};
-use super::supervisor::{SupervisorActor, log_exit};
-use crate::domain::{Backoff, Decision, Fault, FaultKind};
+use super::supervisor::{Rules, SupervisorActor, verdict};
+use crate::domain::{Decision, Fault, FaultKind};
 use crate::telemetry::{Gauge, Guard, Metrics};
 
 /// How many messages one actor may handle before others on its arbiter get their turn.
@@ -43,16 +44,31 @@ const VERDICT_TIMEOUT: Duration = Duration::from_secs(1);
 /// An actor that can be built again from a spec.
 pub(super) trait Supervised: Actor<Context = ShellContext<Self>> {
     /// What it is built from. State that shall outlive a crash belongs here.
-    type Spec: Unpin + 'static;
+    type Spec: Child;
 
     /// Whose panic it is, in logs and replies.
     const ROLE: &'static str;
 
-    /// Builds the actor. A panic in here is a failure like any other.
-    fn new(spec: &Self::Spec) -> Self;
+    /// Builds the actor.
+    ///
+    /// # Errors
+    /// If it cannot be built. That, and a panic in here, is a failure like any other.
+    fn new(spec: &Arc<Self::Spec>) -> Result<Self, BuildError>;
+}
 
-    /// Its place in the supervision tree.
-    fn path(spec: &Self::Spec) -> ChildPath;
+/// Why an actor's state could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BuildError(String);
+
+impl BuildError {
+    /// An error if a drill wants one.
+    pub(super) fn drilled(act: Option<Act>) -> Result<(), Self> {
+        match act {
+            Some(Act::Error) => Err(Self("drill: it cannot be built".to_owned())),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What every shell shares.
@@ -60,8 +76,8 @@ pub(super) trait Supervised: Actor<Context = ShellContext<Self>> {
 pub(crate) struct Link {
     /// Who gives verdicts; `None` for the supervisor's own shell.
     pub(super) supervisor: Option<Addr<SupervisorActor>>,
-    /// The policy while the supervisor is away: always restart, after this backoff.
-    pub(super) backoff: Backoff,
+    /// The rules for verdicts, also while the supervisor is away.
+    pub(super) rules: Arc<Rules>,
     /// Where restarts and actors are counted.
     pub(super) metrics: Metrics,
 }
@@ -73,7 +89,11 @@ pub(crate) struct Link {
 ///
 /// # Panics
 /// Outside of an arbiter.
-pub(super) fn start<A: Supervised>(spec: A::Spec, link: &Arc<Link>, capacity: usize) -> Addr<A> {
+pub(super) fn start<A: Supervised>(
+    spec: Arc<A::Spec>,
+    link: &Arc<Link>,
+    capacity: usize,
+) -> Addr<A> {
     let (sender, mailbox) = channel(capacity);
     actix::spawn(Shell::<A>::new(mailbox, spec, Arc::clone(link)));
     Addr::new(sender)
@@ -82,13 +102,10 @@ pub(super) fn start<A: Supervised>(spec: A::Spec, link: &Arc<Link>, capacity: us
 /// As [`start`], on another arbiter. If that has ended, the address is closed.
 pub(super) fn start_on<A: Supervised>(
     arbiter: &ArbiterHandle,
-    spec: A::Spec,
+    spec: Arc<A::Spec>,
     link: &Arc<Link>,
     capacity: usize,
-) -> Addr<A>
-where
-    A::Spec: Send,
-{
+) -> Addr<A> {
     let (sender, mailbox) = channel(capacity);
     let link = Arc::clone(link);
     arbiter.spawn_fn(move || {
@@ -101,15 +118,8 @@ where
 struct Shell<A: Supervised> {
     mailbox: AddressReceiver<A>,
     state: State<A>,
-    spec: A::Spec,
+    spec: Arc<A::Spec>,
     link: Arc<Link>,
-    /// Unique in this process.
-    child: u64,
-    restarts: u32,
-    /// The supervisor may remember this child.
-    has_failed: bool,
-    /// Failures that the supervisor did not hear of, for the local policy's backoff.
-    unheard: u32,
     _counted: Guard,
 }
 
@@ -122,8 +132,7 @@ enum State<A: Supervised> {
 
 struct Down {
     /// What callers are told meanwhile.
-    quarantined: bool,
-    until: Option<Instant>,
+    downtime: Downtime,
     stage: Stage,
 }
 
@@ -145,20 +154,27 @@ struct Running<A: Supervised> {
 }
 
 impl<A: Supervised> Shell<A> {
-    fn new(mailbox: AddressReceiver<A>, spec: A::Spec, link: Arc<Link>) -> Self {
-        static NEXT_CHILD: AtomicU64 = AtomicU64::new(1);
-        let child = NEXT_CHILD.fetch_add(1, Ordering::Relaxed);
+    fn new(mailbox: AddressReceiver<A>, spec: Arc<A::Spec>, link: Arc<Link>) -> Self {
         let counted = link.metrics.enter(Gauge::Shells);
-        let state = State::Starting;
+        // A backoff or a quarantine goes on over the end of the parent, or of the thread.
+        let state = match spec.health().down() {
+            Some(Downtime {
+                quarantined,
+                until: Some(until),
+            }) => Down::until(quarantined, until),
+            // What that shell was waiting to hear counts, but nobody waits for it any more.
+            Some(Downtime { until: None, .. }) => {
+                spec.health().restarted();
+                link.metrics.restarted();
+                State::Starting
+            }
+            None => State::Starting,
+        };
         Self {
             mailbox,
             state,
             spec,
             link,
-            child,
-            restarts: 0,
-            has_failed: false,
-            unheard: 0,
             _counted: counted,
         }
     }
@@ -167,62 +183,66 @@ impl<A: Supervised> Shell<A> {
     fn rise(&mut self) {
         let since = Instant::now();
         let built = guard(A::ROLE, || {
-            let actor = A::new(&self.spec);
+            let actor = A::new(&self.spec)?;
             let address = Addr::new(self.mailbox.sender());
             let context = ShellContext::new(address.downgrade());
             let counted = self.link.metrics.enter(Gauge::Actors);
             let (items, waits) = (Vec::new(), Vec::new());
-            Running {
+            Ok::<_, BuildError>(Running {
                 actor,
                 context,
                 items,
                 waits,
                 since,
                 _counted: counted,
-            }
+            })
         });
         match built {
-            Ok(running) => {
+            Ok(Ok(running)) => {
                 self.state = State::Up(running);
                 let State::Up(running) = &mut self.state else {
                     return;
                 };
-                if let Err(report) = guard(A::ROLE, || running.started()) {
-                    self.fall(ExitReason::Panic(report), since);
+                match guard(A::ROLE, || running.started()) {
+                    Ok(()) => self.spec.health().rose(),
+                    Err(report) => self.fall(ExitReason::Panic(report), since),
                 }
             }
+            Ok(Err(error)) => self.fall(ExitReason::Error(error.to_string()), since),
             Err(report) => self.fall(ExitReason::Panic(report), since),
         }
     }
 
     /// Drops the actor, so that its callers hear now, and asks for a verdict.
     fn fall(&mut self, reason: ExitReason, since: Instant) {
+        let crashed = |what: String| Fault::new(FaultKind::Crashed, what);
         let fault = match &reason {
             ExitReason::Panic(report) => report.fault(),
-            ExitReason::Stopped => {
-                Fault::new(FaultKind::Crashed, format!("the {} actor stopped", A::ROLE))
-            }
+            ExitReason::Error(error) => crashed(format!("the {} actor failed: {error}", A::ROLE)),
+            ExitReason::Stopped => crashed(format!("the {} actor stopped", A::ROLE)),
+            ExitReason::Thread => crashed(format!("the thread of the {} actor ended", A::ROLE)),
         };
-        let exited = Exited {
-            child: self.child,
-            path: A::path(&self.spec),
-            reason,
-            uptime: since.elapsed(),
-            restarts: self.restarts,
-        };
+        let uptime = since.elapsed();
+        self.spec.health().fell(&reason, uptime);
         self.link.metrics.crashed();
-        self.has_failed = true;
+        let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
+        let exited = Exited {
+            child,
+            reason,
+            uptime,
+        };
         let supervisor = self.link.supervisor.clone();
         let message = exited.clone();
         let verdict = async move {
             let answer = supervisor?.send(message).timeout(VERDICT_TIMEOUT).await;
             answer.ok()
         };
-        let stage = Stage::Deciding(Box::pin(verdict), Box::new(exited));
         let down = State::Down(Box::new(Down {
-            quarantined: false,
-            until: None,
-            stage,
+            downtime: Downtime {
+                quarantined: false,
+                until: None,
+            },
+            stage: Stage::Deciding(Box::pin(verdict), Box::new(exited)),
         }));
         if let State::Up(running) = std::mem::replace(&mut self.state, down) {
             blaming(Arc::new(fault), || running.bury());
@@ -230,17 +250,8 @@ impl<A: Supervised> Shell<A> {
     }
 
     /// Carries out a verdict, the supervisor's or this shell's own.
-    fn decide(&mut self, verdict: Option<Decision>, exited: &Exited) {
-        let decision = verdict.unwrap_or_else(|| {
-            self.unheard = self.unheard.saturating_add(1);
-            let wait = self.link.backoff.delay(self.unheard, rand::random());
-            let decision = Decision::Restart(wait);
-            log_exit(exited, decision);
-            decision
-        });
-        if verdict.is_some() {
-            self.unheard = 0;
-        }
+    fn decide(&mut self, decision: Option<Decision>, exited: &Exited) {
+        let decision = decision.unwrap_or_else(|| verdict(&self.link.rules, exited));
         let (quarantined, wait) = match decision {
             Decision::Restart(wait) => (false, wait),
             Decision::Quarantine(wait) => {
@@ -249,12 +260,8 @@ impl<A: Supervised> Shell<A> {
             }
         };
         let until = Instant::now() + wait;
-        let stage = Stage::Waiting(Box::pin(tokio::time::sleep_until(until)));
-        self.state = State::Down(Box::new(Down {
-            quarantined,
-            until: Some(until),
-            stage,
-        }));
+        self.spec.health().waits(quarantined, until);
+        self.state = Down::until(quarantined, until);
     }
 
     /// Nobody holds the address any more: ends the actor, and with it all that runs in it.
@@ -263,21 +270,25 @@ impl<A: Supervised> Shell<A> {
             let fault = Fault::new(FaultKind::Cancelled, "the device is no longer asked");
             blaming(Arc::new(fault), || {
                 if let Err(report) = guard(A::ROLE, || running.stopped()) {
-                    log_last_panic(&A::path(&self.spec), &report);
+                    log_last_panic(&*self.spec, &report);
                 }
                 running.bury();
             });
-        }
-        if self.has_failed
-            && let Some(supervisor) = &self.link.supervisor
-        {
-            // If its mailbox is closed, so is its memory of this child.
-            supervisor.try_send(Gone { child: self.child }).ok();
         }
     }
 }
 
 impl Down {
+    fn until<A: Supervised>(quarantined: bool, until: Instant) -> State<A> {
+        State::Down(Box::new(Self {
+            downtime: Downtime {
+                quarantined,
+                until: Some(until),
+            },
+            stage: Stage::Waiting(Box::pin(tokio::time::sleep_until(until))),
+        }))
+    }
+
     /// Answers every message at once, by dropping it.
     fn answer<A: Supervised>(&self, mailbox: &mut AddressReceiver<A>, task: &mut TaskContext<'_>) {
         for _ in 0..MESSAGES_PER_TURN {
@@ -294,7 +305,7 @@ impl Down {
     }
 
     fn fault(&self, role: &str) -> Fault {
-        let (kind, state) = if self.quarantined {
+        let (kind, state) = if self.downtime.quarantined {
             (
                 FaultKind::Quarantined,
                 "crashed too often and is quarantined",
@@ -302,17 +313,11 @@ impl Down {
         } else {
             (FaultKind::Restarting, "crashed and is restarting")
         };
-        let again = self.until.map_or_else(String::new, |until| {
-            let wait = until
-                .saturating_duration_since(Instant::now())
-                .as_millis()
-                .max(1);
-            let wait = u64::try_from(wait).unwrap_or(u64::MAX);
-            format!(
-                ", again in {}",
-                humantime::format_duration(Duration::from_millis(wait))
-            )
-        });
+        let wait = self
+            .downtime
+            .until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let again = wait.map(again_in).unwrap_or_default();
         Fault::new(kind, format!("the {role} actor {state}{again}"))
     }
 }
@@ -468,7 +473,7 @@ impl<A: Supervised> Future for Shell<A> {
                         }
                         Stage::Waiting(sleep) => {
                             ready!(sleep.as_mut().poll(task));
-                            this.restarts = this.restarts.saturating_add(1);
+                            this.spec.health().restarted();
                             this.link.metrics.restarted();
                             this.state = State::Starting;
                         }
@@ -483,15 +488,25 @@ impl<A: Supervised> Drop for Shell<A> {
     /// The arbiter ends with this shell in it: what it holds must not panic on its thread.
     fn drop(&mut self) {
         if let State::Up(running) = std::mem::replace(&mut self.state, State::Starting) {
+            self.spec
+                .health()
+                .fell(&ExitReason::Thread, running.since.elapsed());
             let fault = Fault::new(FaultKind::Crashed, "the thread that ran its actor ended");
             blaming(Arc::new(fault), || running.bury());
         }
     }
 }
 
-fn log_last_panic(path: &ChildPath, report: &PanicReport) {
+/// `, again in 1s 500ms`: how a fault says when to ask again.
+pub(super) fn again_in(wait: Duration) -> String {
+    let millis = u64::try_from(wait.as_millis().max(1)).unwrap_or(u64::MAX);
+    let wait = humantime::format_duration(Duration::from_millis(millis));
+    format!(", again in {wait}")
+}
+
+fn log_last_panic(child: &dyn Child, report: &PanicReport) {
     log::warn!(
-        child:% = path, message:% = report.message, at:% = report.at;
+        child:% = child.path(), message:% = report.message, at:% = report.at;
         "actor panicked while it was being ended"
     );
 }

@@ -1,11 +1,10 @@
 //! The actor that does nothing but supervise: it hears of every exit, decides, logs and counts.
 //!
-//! It runs no work and touches no child: the child's shell carries out the verdict. What it knows
-//! of a child is lost if it fails itself; shells then decide by a policy of their own until it is
-//! back, and children start with a clean slate.
+//! It runs no work and touches no child: the child's shell carries out the verdict. It remembers
+//! nothing itself: what counts of a child's past is in that child's [`Health`], so a supervisor
+//! that fails forgets nothing, and while it is away shells decide by the same rules ([`verdict`]).
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,99 +13,162 @@ use log::kv::Value;
 use tokio::time::Instant;
 
 use super::context::ShellContext;
-use super::drill::{Drill, Point};
-use super::messages::{ChildPath, ExitReason, Exited, Gone};
-use super::shell::{Link, Supervised, start};
-use crate::domain::{Decision, MAX_DEVICES, RestartHistory, SupervisionPolicy};
+use super::drill::{Act, Drill, Point};
+use super::health::{Child, ChildPath, Health};
+use super::messages::Exited;
+use super::shell::{BuildError, Link, Supervised, start};
+use crate::domain::{Backoff, Decision, MAX_DEVICES, SupervisionPolicy};
 use crate::telemetry::{Metrics, event};
 
 /// Exits that may be waiting for a verdict: one for each actor there can be.
 const MAILBOX: usize = MAX_DEVICES * 2;
 
+/// Between restarts of the supervisor itself, whatever the configuration says: it is needed.
+const OWN_BACKOFF: Backoff = Backoff {
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(5),
+};
+
 /// Gives verdicts on children that ended.
 #[derive(Debug)]
 pub(crate) struct SupervisorActor {
-    spec: SupervisorSpec,
-    /// The children that failed and are still there.
-    histories: HashMap<u64, RestartHistory>,
-    /// The origin of the histories' clock.
-    start: Instant,
+    spec: Arc<SupervisorSpec>,
 }
 
 /// What the supervisor is built from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct SupervisorSpec {
-    pub(super) policy: SupervisionPolicy,
+    pub(super) rules: Arc<Rules>,
     pub(super) drill: Option<Arc<Drill>>,
+    pub(super) health: Health,
+}
+
+/// The rules by which all decide, and the clock they go by.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    policy: RwLock<SupervisionPolicy>,
+    start: Instant,
+}
+
+impl Rules {
+    pub(super) fn new(policy: SupervisionPolicy) -> Self {
+        Self {
+            policy: RwLock::new(policy),
+            start: Instant::now(),
+        }
+    }
+
+    pub(super) fn policy(&self) -> SupervisionPolicy {
+        *self.policy.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exits from now on are decided by this policy.
+    pub(super) fn set_policy(&self, policy: SupervisionPolicy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// The time since the service started, for breakers and restart histories.
+    pub(super) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
 }
 
 /// Starts the supervisor on the current arbiter and gives what the shells of its children share.
-pub(super) fn start_supervisor(spec: SupervisorSpec, metrics: &Metrics) -> Arc<Link> {
-    let backoff = spec.policy.backoff;
+pub(super) fn start_supervisor(spec: &Arc<SupervisorSpec>, metrics: &Metrics) -> Arc<Link> {
     let link = |supervisor| {
-        let metrics = metrics.clone();
         Arc::new(Link {
             supervisor,
-            backoff,
-            metrics,
+            rules: Arc::clone(&spec.rules),
+            metrics: metrics.clone(),
         })
     };
-    let supervisor = start::<SupervisorActor>(spec, &link(None), MAILBOX);
+    let supervisor = start::<SupervisorActor>(Arc::clone(spec), &link(None), MAILBOX);
     link(Some(supervisor))
+}
+
+impl Child for SupervisorSpec {
+    fn path(&self) -> ChildPath {
+        ChildPath::Supervisor
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
+    }
+}
+
+impl SupervisorSpec {
+    fn pass(&self, point: Point) -> Option<Act> {
+        self.drill.as_ref()?.pass(point, &ChildPath::Supervisor)
+    }
 }
 
 impl Actor for SupervisorActor {
     type Context = ShellContext<Self>;
+
+    fn started(&mut self, ctx: &mut ShellContext<Self>) {
+        if self.spec.pass(Point::Started) == Some(Act::Stop) {
+            ctx.stop();
+        }
+    }
+
+    fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
+        self.spec.pass(Point::Stopping);
+        Running::Stop
+    }
+}
+
+impl Drop for SupervisorActor {
+    fn drop(&mut self) {
+        self.spec.pass(Point::Drop);
+    }
 }
 
 impl Supervised for SupervisorActor {
     type Spec = SupervisorSpec;
     const ROLE: &'static str = "supervisor";
 
-    fn new(spec: &SupervisorSpec) -> Self {
-        Self {
-            spec: spec.clone(),
-            histories: HashMap::new(),
-            start: Instant::now(),
-        }
-    }
-
-    fn path(_: &SupervisorSpec) -> ChildPath {
-        ChildPath::Supervisor
+    fn new(spec: &Arc<SupervisorSpec>) -> Result<Self, BuildError> {
+        BuildError::drilled(spec.pass(Point::New))?;
+        let spec = Arc::clone(spec);
+        Ok(Self { spec })
     }
 }
 
 impl Handler<Exited> for SupervisorActor {
     type Result = MessageResult<Exited>;
 
-    fn handle(&mut self, exited: Exited, _: &mut ShellContext<Self>) -> MessageResult<Exited> {
-        if let Some(drill) = &self.spec.drill {
-            drill.pass(Point::SupervisorHandler, &ChildPath::Supervisor);
+    fn handle(&mut self, exited: Exited, ctx: &mut ShellContext<Self>) -> MessageResult<Exited> {
+        if self.spec.pass(Point::Handler) == Some(Act::Stop) {
+            ctx.stop();
         }
-        let history = self.histories.entry(exited.child).or_default();
-        let now = self.start.elapsed();
-        let decision = history.failed(&self.spec.policy, now, exited.uptime, rand::random());
-        log_exit(&exited, decision);
-        MessageResult(decision)
+        MessageResult(verdict(&self.spec.rules, &exited))
     }
 }
 
-impl Handler<Gone> for SupervisorActor {
-    type Result = ();
-
-    fn handle(&mut self, gone: Gone, _: &mut ShellContext<Self>) {
-        self.histories.remove(&gone.child);
+/// Decides on an exit, and logs it; an exit that was decided on before is only looked up.
+pub(super) fn verdict(rules: &Rules, exited: &Exited) -> Decision {
+    let policy = rules.policy();
+    let (policy, backoff) = match exited.child.path() {
+        ChildPath::Supervisor => (None, OWN_BACKOFF),
+        ChildPath::Cluster(_) | ChildPath::Device(..) => (Some(&policy), policy.backoff),
+    };
+    let health = exited.child.health();
+    let (decision, is_new) = health.decide(policy, backoff, rules.now());
+    if is_new {
+        log_exit(exited, decision);
     }
+    decision
 }
 
 /// The one line that an exit leaves in the log.
-pub(super) fn log_exit(exited: &Exited, decision: Decision) {
-    let (cluster, device) = match &exited.path {
+fn log_exit(exited: &Exited, decision: Decision) {
+    let path = exited.child.path();
+    let (cluster, device) = match &path {
         ChildPath::Supervisor => (None, None),
         ChildPath::Cluster(cluster) => (Some(cluster), None),
         ChildPath::Device(cluster, kind, device) => (Some(cluster), Some((kind.as_str(), device))),
     };
-    let mut fields: Vec<(&str, Value<'_>)> = Vec::with_capacity(8);
+    let mut fields: Vec<(&str, Value<'_>)> = Vec::with_capacity(9);
     if let Some(cluster) = cluster {
         fields.push(("cluster", Value::from_display(cluster)));
     } else {
@@ -115,21 +177,23 @@ pub(super) fn log_exit(exited: &Exited, decision: Decision) {
     if let Some((kind, device)) = device {
         fields.push((kind, Value::from_display(device)));
     }
-    match &exited.reason {
-        ExitReason::Panic(report) => fields.extend([
-            ("reason", Value::from("panic")),
-            ("panic", Value::from(report.message.as_str())),
-            ("at", Value::from(report.at.as_str())),
-        ]),
-        ExitReason::Stopped => fields.push(("reason", Value::from("stopped"))),
+    let (reason, message, at) = exited.reason.parts();
+    fields.push(("reason", Value::from(reason)));
+    if !message.is_empty() {
+        fields.push((reason, Value::from(message)));
     }
+    if !at.is_empty() {
+        fields.push(("at", Value::from(at)));
+    }
+    let restarts = exited.child.health().restarts();
     // With the one that is announced here.
     let restarts = match decision {
-        Decision::Restart(_) => exited.restarts.saturating_add(1),
-        Decision::Quarantine(_) => exited.restarts,
+        Decision::Restart(_) => restarts.saturating_add(1),
+        Decision::Quarantine(_) => restarts,
     };
     fields.push(("restarts", Value::from(restarts)));
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    fields.push(("uptime_ms", Value::from(millis(exited.uptime))));
     let message = match decision {
         Decision::Restart(wait) => {
             fields.push(("backoff_ms", Value::from(millis(wait))));

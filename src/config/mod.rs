@@ -5,6 +5,7 @@
 
 mod nodeset;
 mod reader;
+mod source;
 mod validate;
 
 use std::fs::File;
@@ -13,6 +14,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use source::{Source, Stamp};
 
 use crate::domain::{Cluster, SupervisionPolicy, Target};
 
@@ -56,6 +59,8 @@ pub struct GroupConfig {
 pub struct CollectConfig {
     /// The longest a collect may take; devices that have not answered by then are `timed_out`.
     pub deadline: Duration,
+    /// How often each device is asked by the schedule; `None` is no schedule.
+    pub every: Option<Duration>,
     /// Lookups in flight per cluster at most; `None` is no limit.
     pub max_concurrent: Option<NonZeroUsize>,
     /// Collects waiting at once at most; one more is refused.
@@ -66,6 +71,7 @@ impl Default for CollectConfig {
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(30),
+            every: None,
             max_concurrent: None,
             max_waiting: const { NonZeroUsize::new(1024).unwrap() },
         }

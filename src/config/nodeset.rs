@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 
-use crate::domain::{DeviceId, IdError};
+use crate::domain::{DeviceId, IdError, MAX_NAME_LEN};
 
 /// A parsed node set, not expanded.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,6 +204,11 @@ fn range(text: &str) -> Result<Range, String> {
     let padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
     let padding = padded(first) || padded(last);
     let width = if padding { first.len() } else { 1 };
+    if width > MAX_NAME_LEN {
+        return Err(format!(
+            "a number of {width} digits, zeros included; an id has at most {MAX_NAME_LEN} characters"
+        ));
+    }
     let range = Range {
         first: number(first)?,
         last: number(last)?,

@@ -70,13 +70,9 @@ impl<'t> Faults<'t> {
     }
 
     fn note(&self, at: usize, key: &str, message: impl Into<String>, source: Source) {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
-        let line = before.matches('\n').count() + 1;
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[line_start..].chars().count() + 1;
-        let place = Some((line, column));
         let fault = ConfigFault {
-            place,
+            // Found for all of them at once, in the end.
+            place: None,
             key: key.to_owned(),
             message: message.into(),
         };
@@ -92,6 +88,17 @@ impl<'t> Faults<'t> {
     pub(super) fn into_sorted(self) -> Vec<ConfigFault> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|found| found.at);
+        let (mut line, mut line_start, mut seen) = (1, 0, 0);
+        for found in found.iter_mut().filter(|found| found.at != usize::MAX) {
+            let at = self.text.floor_char_boundary(found.at);
+            for (newline, _) in self.text[seen..at].match_indices('\n') {
+                line += 1;
+                line_start = seen + newline + 1;
+            }
+            seen = at;
+            let column = self.text[line_start..at].chars().count() + 1;
+            found.fault.place = Some((line, column));
+        }
         let line = |found: &Found| found.fault.place.map(|(line, _)| line);
         let guessed: HashSet<Option<usize>> = found
             .iter()
@@ -224,6 +231,17 @@ impl<'a, 't> Node<'a, 't> {
 
     pub(super) fn is_table(&self) -> bool {
         self.value.is_table()
+    }
+
+    /// The table, if it is one; notes no fault, for a table that was read before.
+    pub(super) fn as_table(&self) -> Option<Table<'a, 't>> {
+        let table = self.value.as_table()?;
+        Some(Table {
+            faults: self.faults,
+            key: self.key.clone(),
+            at: self.span.start,
+            table,
+        })
     }
 
     /// The table; keys that are not in `known` are faults.

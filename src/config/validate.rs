@@ -10,17 +10,34 @@ use super::nodeset::NodeSet;
 use super::reader::{Faults, Node, Table};
 use super::{ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig};
 use crate::domain::{
-    Backoff, Behaviour, Cluster, ClusterId, DeviceId, DeviceKind, DriverSettings, FaultRates, Id,
-    MAX_DEVICES, SimulatedSettings, Step, SupervisionPolicy, Target,
+    Backoff, Behaviour, BreakerPolicy, Cluster, ClusterId, DeviceId, DeviceKind, DriverSettings,
+    FaultKind, FaultRates, Id, MAX_DEVICES, RetryPolicy, SimulatedSettings, Step,
+    SupervisionPolicy, Target,
 };
 
-const LOOKUP_KEYS: [&str; 7] = [
-    "driver", "timeout", "latency", "jitter", "seed", "faults", "script",
+const LOOKUP_KEYS: [&str; 10] = [
+    "driver",
+    "timeout",
+    "retries",
+    "retry_backoff",
+    "breaker",
+    "latency",
+    "jitter",
+    "seed",
+    "faults",
+    "script",
 ];
+const BREAKER_KEYS: [&str; 2] = ["failures", "open"];
 const DRIVERS: [&str; 1] = ["simulated"];
 
 /// The shortest duration where zero makes no sense; timers count in milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// More retries than fit into any timeout.
+const MAX_RETRIES: u64 = 1000;
+
+/// More failures in a row than anyone waits for.
+const MAX_BREAKER_FAILURES: u64 = 1_000_000;
 
 /// More steps than anyone writes by hand; bounds what a generated file can cost.
 const MAX_SCRIPT: usize = 100_000;
@@ -31,7 +48,13 @@ pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
         let at = error.span().map_or(0, |span| span.start);
-        faults.note_syntax(at, error.message().replace('\n', "; "));
+        let mut message = error.message().replace('\n', "; ");
+        if message == "duplicate key" {
+            let key = error.span().and_then(|span| text.get(span));
+            let key = key.unwrap_or_default().trim();
+            message = format!("duplicate key {key:?}; write it once in this table");
+        }
+        faults.note_syntax(at, message);
     }
     let known = ["lookup", "collect", "supervision", "clusters"];
     let root = Table::new(&faults, String::new(), 0, document.get_ref(), &known);
@@ -53,7 +76,7 @@ pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
 
 fn collect(root: &Table<'_, '_>) -> CollectConfig {
     let mut config = CollectConfig::default();
-    let known = ["deadline", "max_concurrent", "max_waiting"];
+    let known = ["deadline", "every", "max_concurrent", "max_waiting"];
     let Some(table) = root.get("collect").and_then(|node| node.table(&known)) else {
         return config;
     };
@@ -67,6 +90,8 @@ fn collect(root: &Table<'_, '_>) -> CollectConfig {
     {
         config.deadline = deadline;
     }
+    let every = table.get("every");
+    config.every = every.and_then(|node| node.duration(SHORTEST));
     config.max_concurrent = positive("max_concurrent");
     config.max_waiting = positive("max_waiting").unwrap_or(config.max_waiting);
     config
@@ -78,10 +103,9 @@ fn supervision(root: &Table<'_, '_>) -> SupervisionPolicy {
     let Some(table) = root.get("supervision").and_then(|node| node.table(&known)) else {
         return policy;
     };
-    let duration = |table: &Table<'_, '_>, key, default| {
-        table
-            .get(key)
-            .and_then(|node| node.duration(SHORTEST))
+    let duration = |key, default| {
+        let node = table.get(key);
+        node.and_then(|node| node.duration(SHORTEST))
             .unwrap_or(default)
     };
     if let Some(intensity) = table
@@ -90,22 +114,62 @@ fn supervision(root: &Table<'_, '_>) -> SupervisionPolicy {
     {
         policy.intensity = u32::try_from(intensity).unwrap_or(u32::MAX);
     }
-    policy.period = duration(&table, "period", policy.period);
-    policy.quarantine = duration(&table, "quarantine", policy.quarantine);
-    if let Some(node) = table.get("backoff")
-        && let Some(backoff) = node.table(&["min", "max"])
-    {
-        let Backoff { min, max } = policy.backoff;
-        let min = duration(&backoff, "min", min);
-        policy.backoff = Backoff {
-            min,
-            max: duration(&backoff, "max", max.max(min)),
-        };
-        if policy.backoff.max < min {
-            node.fault("`max` is shorter than `min`; write the longer one as `max`");
-        }
+    policy.period = duration("period", policy.period);
+    policy.quarantine = duration("quarantine", policy.quarantine);
+    if let Some(node) = table.get("backoff") {
+        policy.backoff = SpanFields::read(&node).resolve(policy.backoff, Some(&node));
     }
     policy
+}
+
+/// `{ min = …, max = … }` as far as one place writes it.
+#[derive(Debug, Clone, Copy, Default)]
+struct SpanFields {
+    min: Option<Duration>,
+    max: Option<Duration>,
+}
+
+impl SpanFields {
+    fn read(node: &Node<'_, '_>) -> Self {
+        let Some(table) = node.table(&["min", "max"]) else {
+            return Self::default();
+        };
+        let duration = |key| table.get(key).and_then(|node| node.duration(SHORTEST));
+        Self {
+            min: duration("min"),
+            max: duration("max"),
+        }
+    }
+
+    fn or(self, outer: Self) -> Self {
+        Self {
+            min: self.min.or(outer.min),
+            max: self.max.or(outer.max),
+        }
+    }
+
+    /// With the default of what nobody wrote; a default gives way to what somebody wrote. If that
+    /// contradicts itself, `node` is at fault.
+    fn resolve(self, default: Backoff, node: Option<&Node<'_, '_>>) -> Backoff {
+        let (min, max) = match (self.min, self.max) {
+            (Some(min), Some(max)) => (min, max),
+            (Some(min), None) => (min, default.max.max(min)),
+            (None, Some(max)) => (default.min.min(max), max),
+            (None, None) => (default.min, default.max),
+        };
+        if max < min
+            && let Some(node) = node
+        {
+            let format = humantime::format_duration;
+            node.fault(format!(
+                "`max` ({}) is shorter than `min` ({}), inherited values included; write the \
+                 longer one as `max`",
+                format(max),
+                format(min)
+            ));
+        }
+        Backoff { min, max }
+    }
 }
 
 fn clusters(
@@ -157,17 +221,18 @@ fn clusters(
                 "the cluster has no devices; write `nodes` or `switches`, such as nodes = \"1-4\"",
             );
         }
+        if total > MAX_DEVICES as u64 && total_before <= MAX_DEVICES as u64 {
+            table.fault(format!(
+                "with this cluster there are {total} devices; at most {MAX_DEVICES} are possible \
+                 in all clusters together"
+            ));
+        }
         if let Some((_, id)) = id {
             clusters.push(ClusterConfig {
                 cluster: Cluster::new(id, nodes, switches),
                 groups,
             });
         }
-    }
-    if total > MAX_DEVICES as u64 {
-        faults.note_whole(format!(
-            "the clusters have {total} devices together; at most {MAX_DEVICES} are possible"
-        ));
     }
     clusters
 }
@@ -340,10 +405,25 @@ impl IdList {
     }
 }
 
+/// How long a breaker stays open if nobody says so.
+fn breaker_open() -> Backoff {
+    let BreakerPolicy {
+        open_min, open_max, ..
+    } = BreakerPolicy::default();
+    Backoff {
+        min: open_min,
+        max: open_max,
+    }
+}
+
 /// `[lookup]` as far as one place writes it; what it leaves out is inherited, field by field.
 #[derive(Debug, Clone, Default)]
 struct LookupFields {
     timeout: Option<Duration>,
+    retries: Option<u32>,
+    retry_backoff: SpanFields,
+    breaker_failures: Option<u32>,
+    breaker_open: SpanFields,
     latency: Option<Duration>,
     jitter: Option<Duration>,
     seed: Option<u64>,
@@ -391,6 +471,15 @@ impl LookupFields {
         };
         let writes_faults = !own.faults.is_empty();
         let merged = own.or(outer);
+        // Reported where they are written; what is inherited unchanged was reported there.
+        if let Some(table) = node.as_table() {
+            let retry = table.get("retry_backoff");
+            let default = RetryPolicy::default().backoff;
+            merged.retry_backoff.resolve(default, retry.as_ref());
+            let breaker = table.get("breaker");
+            let open = breaker.and_then(|node| node.as_table()?.get("open"));
+            merged.breaker_open.resolve(breaker_open(), open.as_ref());
+        }
         let FaultRates { fail, hang, panic } = merged.faults.rates();
         if writes_faults && fail + hang + panic > 1.0 {
             node.fault(format!(
@@ -415,8 +504,21 @@ impl LookupFields {
             }
         }
         let duration = |key, min| table.get(key).and_then(|node| node.duration(min));
+        let count = |key, range| {
+            let number = table.get(key).and_then(|node| node.integer(range));
+            number.and_then(|number| u32::try_from(number).ok())
+        };
+        let span = |node: Option<Node<'_, '_>>| node.map(|node| SpanFields::read(&node));
+        let breaker = table.get("breaker");
+        let breaker = breaker.and_then(|node| node.table(&BREAKER_KEYS));
+        let failures = breaker.as_ref().and_then(|table| table.get("failures"));
+        let failures = failures.and_then(|node| node.integer(0..=MAX_BREAKER_FAILURES));
         let fields = Self {
             timeout: duration("timeout", SHORTEST),
+            retries: count("retries", 0..=MAX_RETRIES),
+            retry_backoff: span(table.get("retry_backoff")).unwrap_or_default(),
+            breaker_failures: failures.and_then(|number| u32::try_from(number).ok()),
+            breaker_open: span(breaker.and_then(|table| table.get("open"))).unwrap_or_default(),
             latency: duration("latency", Duration::ZERO),
             jitter: duration("jitter", Duration::ZERO),
             seed: table
@@ -451,7 +553,8 @@ impl LookupFields {
     }
 
     fn read_script(node: &Node<'_, '_>) -> Option<Vec<Step>> {
-        let right = "write an array of \"ok\", \"fail\", \"hang\" and \"panic\"";
+        let right = "write an array of \"ok\", \"fail\", \"hang\", \"panic\", or the kind of a \
+                     failure such as \"refused\"";
         let nodes = node.array(right)?;
         if nodes.is_empty() {
             node.fault(format!("the script is empty; {right}"));
@@ -466,12 +569,15 @@ impl LookupFields {
         }
         let step = |node: &Node<'_, '_>| match node.text("write \"ok\"")? {
             "ok" => Some(Step::Ok),
-            "fail" => Some(Step::Fail),
+            "fail" => Some(Step::Fail(FaultKind::Failed)),
             "hang" => Some(Step::Hang),
             "panic" => Some(Step::Panic),
             other => {
-                node.fault(format!("{other:?} is no step; {right}"));
-                None
+                let kind = Step::FAULTS.into_iter().find(|kind| kind.as_str() == other);
+                if kind.is_none() {
+                    node.fault(format!("{other:?} is no step; {right}"));
+                }
+                kind.map(Step::Fail)
             }
         };
         // Every bad step is reported, so no short cut at the first one.
@@ -486,6 +592,10 @@ impl LookupFields {
         let inherit_faults = self.script.is_none();
         Self {
             timeout: self.timeout.or(outer.timeout),
+            retries: self.retries.or(outer.retries),
+            retry_backoff: self.retry_backoff.or(outer.retry_backoff),
+            breaker_failures: self.breaker_failures.or(outer.breaker_failures),
+            breaker_open: self.breaker_open.or(outer.breaker_open),
             latency: self.latency.or(outer.latency),
             jitter: self.jitter.or(outer.jitter),
             seed: self.seed.or(outer.seed),
@@ -508,8 +618,19 @@ impl LookupFields {
             Some(script) => Behaviour::Script(script.clone()),
             None => Behaviour::Random(self.faults.rates()),
         };
+        let (retry, breaker) = (RetryPolicy::default(), BreakerPolicy::default());
+        let open = self.breaker_open.resolve(breaker_open(), None);
         Target {
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
+            retry: RetryPolicy {
+                retries: self.retries.unwrap_or(retry.retries),
+                backoff: self.retry_backoff.resolve(retry.backoff, None),
+            },
+            breaker: BreakerPolicy {
+                failures: self.breaker_failures.unwrap_or(breaker.failures),
+                open_min: open.min,
+                open_max: open.max,
+            },
             driver: DriverSettings::Simulated(SimulatedSettings {
                 latency: self.latency.unwrap_or(Duration::from_secs(3)),
                 jitter: self.jitter.unwrap_or_default(),

@@ -83,6 +83,26 @@ impl FaultKind {
         }
     }
 
+    /// Whether asking again soon may help, so that a retry is worth it.
+    ///
+    /// A timeout is not: the whole lookup's time is used up. Wrong credentials, an answer that
+    /// breaks the protocol or one that is too large will be the same the next time.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        match self {
+            Self::Refused | Self::Unreachable | Self::Failed => true,
+            Self::TimedOut
+            | Self::Auth
+            | Self::Protocol
+            | Self::TooLarge
+            | Self::Crashed
+            | Self::Restarting
+            | Self::Quarantined
+            | Self::BreakerOpen
+            | Self::Cancelled => false,
+        }
+    }
+
     /// The kind's place in [`FaultKind::ALL`], for tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {

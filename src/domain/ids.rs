@@ -5,11 +5,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest name, in bytes: that of a DNS name (RFC 1035, section 2.3.4), as most ids are
 /// host names.
-const MAX_NAME_LEN: usize = 253;
+pub const MAX_NAME_LEN: usize = 253;
 
 /// An integer or a name, as the configuration wrote it; JSON keeps the kind (`1` or `"web01"`).
 ///
@@ -113,6 +114,30 @@ impl Serialize for Id {
     }
 }
 
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnId;
+
+        impl Visitor<'_> for AnId {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer from 0 or a name")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Id, E> {
+                Ok(Id::number(number))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Id, E> {
+                Id::name(name).map_err(|_| E::invalid_value(Unexpected::Str(name), &self))
+            }
+        }
+
+        deserializer.deserialize_any(AnId)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +149,11 @@ mod tests {
             Id::parse("2").unwrap(),
             Id::parse("web01").unwrap(),
         ];
-        assert_eq!(serde_json::to_string(&ids).unwrap(), r#"[1,2,"web01"]"#);
+        let json = r#"[1,2,"web01"]"#;
+        assert_eq!(serde_json::to_string(&ids).unwrap(), json);
+        assert_eq!(serde_json::from_str::<[Id; 3]>(json).unwrap(), ids);
+        assert!(serde_json::from_str::<Id>("-1").is_err());
+        assert!(serde_json::from_str::<Id>(r#""a/b""#).is_err());
     }
 
     #[test]

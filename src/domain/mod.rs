@@ -1,19 +1,27 @@
 //! The pure room: what a fleet is, what a roll call's answer is, when a failed actor comes back.
 //!
 //! Nothing here knows actors, sockets, files or the clock: where time matters it is an argument.
-//! Start with [`Topology`] (what is asked), [`Collection`] (what came back) and
-//! [`SupervisionPolicy`] (what happens after a crash).
+//! Start with [`Topology`] (what is asked), [`Collection`] (what came back), [`SupervisionPolicy`]
+//! (what happens after a crash) and [`BreakerPolicy`] (what happens after failures).
 
+mod breaker;
 mod collection;
 mod device;
 mod fault;
 mod ids;
 mod restart;
+mod supervision;
 mod target;
 
+pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use fault::{Facts, Fault, FaultKind};
-pub use ids::{ClusterId, DeviceId, Id, IdError};
+pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};
-pub use target::{Behaviour, DriverSettings, FaultRates, SimulatedSettings, Step, Target};
+pub use supervision::{
+    ChildState, ClusterState, DeviceState, LastExit, Liveness, SupervisionTree, TreeFilter,
+};
+pub use target::{
+    Behaviour, DriverSettings, FaultRates, RetryPolicy, SimulatedSettings, Step, Target,
+};

@@ -77,7 +77,7 @@ pub struct RestartHistory {
     failures: VecDeque<Duration>,
     /// Failures in a row, none of them `period` after the one before; sets the backoff.
     in_a_row: u32,
-    /// It comes back from quarantine: a failure within `period` of its return and it goes back.
+    /// It comes back from quarantine, and has not proved itself: one failure and it goes back.
     on_trial: bool,
 }
 
@@ -113,6 +113,19 @@ impl RestartHistory {
         }
         self.failures.push_back(now);
         Decision::Restart(policy.backoff.delay(self.in_a_row, dice))
+    }
+
+    /// Whether it comes back from quarantine, and its first work decides.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.on_trial
+    }
+
+    /// The trial went well: it starts with a clean slate. Does nothing to a child not on trial.
+    pub fn passed_trial(&mut self) {
+        if self.on_trial {
+            *self = Self::default();
+        }
     }
 }
 
@@ -166,6 +179,25 @@ mod tests {
         assert!(fail(&mut history, 100, 9), "failed on trial");
         assert!(!fail(&mut history, 200, 10), "had recovered");
         assert!(!fail(&mut history, 201, 0));
+    }
+
+    #[test]
+    fn a_passed_trial_is_a_clean_slate() {
+        let mut history = RestartHistory::default();
+        assert!((0..4).any(|_| fail(&mut history, 0, 0)));
+        assert!(history.is_on_trial());
+        history.passed_trial();
+        assert!(!history.is_on_trial());
+        let quarantined: Vec<bool> = (0..4).map(|_| fail(&mut history, 100, 0)).collect();
+        assert_eq!(quarantined, [false, false, false, true]);
+        let mut young = RestartHistory::default();
+        assert!(!fail(&mut young, 0, 0));
+        young.passed_trial();
+        assert!(!fail(&mut young, 0, 0) && !fail(&mut young, 0, 0));
+        assert!(
+            fail(&mut young, 0, 0),
+            "success forgives nothing to one not on trial"
+        );
     }
 
     #[test]

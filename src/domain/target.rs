@@ -4,14 +4,44 @@
 
 use std::time::Duration;
 
+use super::{Backoff, BreakerPolicy, FaultKind};
+
 /// Which driver asks a device, with what settings, and for how long at most.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The longest one lookup may take, retries included. Queueing for `max_concurrent` is not
     /// counted: it counts against the collect's deadline.
     pub timeout: Duration,
+    /// When a lookup that failed is tried again.
+    pub retry: RetryPolicy,
+    /// When the device is left alone after failures.
+    pub breaker: BreakerPolicy,
     /// The driver and its settings.
     pub driver: DriverSettings,
+}
+
+/// When a lookup that failed is tried again, within its timeout.
+///
+/// Only transient kinds are ([`FaultKind::is_transient`]). A wait that would not end before the
+/// timeout is not begun: the last failure is the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How many times more than once; 0 is no retry.
+    pub retries: u32,
+    /// The wait before each retry.
+    pub backoff: Backoff,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            retries: 0,
+            backoff: Backoff {
+                min: Duration::from_millis(100),
+                max: Duration::from_secs(2),
+            },
+        }
+    }
 }
 
 /// The settings of each kind of driver.
@@ -59,10 +89,22 @@ pub struct FaultRates {
 pub enum Step {
     /// It succeeds.
     Ok,
-    /// It fails.
-    Fail,
+    /// It fails with this kind; one of [`Step::FAULTS`].
+    Fail(FaultKind),
     /// It never ends.
     Hang,
     /// It panics.
     Panic,
+}
+
+impl Step {
+    /// The kinds that a script may name: those that a driver of real machines gives, and `failed`.
+    pub const FAULTS: [FaultKind; 6] = [
+        FaultKind::Failed,
+        FaultKind::Refused,
+        FaultKind::Unreachable,
+        FaultKind::Auth,
+        FaultKind::Protocol,
+        FaultKind::TooLarge,
+    ];
 }

@@ -1,11 +1,16 @@
-//! From "no answer at all" to a status: the only table of its kind.
+//! From "no answer at all" to a status, and problems as `/v1` shows them: the only table of its
+//! kind.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
+use serde::Serialize;
+
 use super::view::NoReport;
 use crate::collector::CollectError;
+use crate::config::ConfigFault;
+use crate::reload::ReloadError;
 
 /// An error as HTTP shows it.
 #[derive(Debug)]
@@ -30,5 +35,86 @@ impl ApiError {
             .insert_header((RETRY_AFTER, retry_after_secs))
             .insert_header((CONTENT_TYPE, "application/json"))
             .body(NoReport::new(&self.0).to_json(indent))
+    }
+}
+
+/// A problem of `/v1`, as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<FaultView>,
+}
+
+/// A fault of a configuration.
+#[derive(Debug, Serialize)]
+struct FaultView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    key: String,
+    message: String,
+}
+
+impl From<&ConfigFault> for FaultView {
+    fn from(fault: &ConfigFault) -> Self {
+        let (line, column) = fault.place.unzip();
+        Self {
+            line,
+            column,
+            key: fault.key.clone(),
+            message: fault.message.clone(),
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            faults: Vec::new(),
+        }
+    }
+
+    pub(super) fn response(&self) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status);
+        let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        // Not `insert_header`: `json` keeps a content type that is there.
+        response.content_type("application/problem+json").json(self)
+    }
+}
+
+impl From<&ReloadError> for Problem {
+    /// | error | status |
+    /// | --- | --- |
+    /// | bad configuration | 422, with all its faults |
+    /// | another reload is under way | 409 |
+    /// | a bug | 500 |
+    fn from(error: &ReloadError) -> Self {
+        match error {
+            ReloadError::Config(error) => {
+                let count = error.faults.len();
+                let path = error.path.display();
+                let detail =
+                    format!("{path} has {count} faults; the configuration stays as it was");
+                Self {
+                    faults: error.faults.iter().map(FaultView::from).collect(),
+                    ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+                }
+            }
+            ReloadError::Busy => Self::new(StatusCode::CONFLICT, error.to_string()),
+            ReloadError::Failed(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            }
+        }
     }
 }

@@ -102,7 +102,7 @@ impl NoReport {
     clippy::expect_used,
     reason = "string keys, and a Vec takes everything"
 )]
-fn to_json<T: Serialize>(value: &T, indent: bool) -> Vec<u8> {
+pub(super) fn to_json<T: Serialize>(value: &T, indent: bool) -> Vec<u8> {
     let json = if indent {
         serde_json::to_vec_pretty(value)
     } else {

@@ -37,6 +37,9 @@ pub(crate) enum LookupError {
     /// The simulated driver was told to fail.
     #[error("the simulated lookup failed")]
     Simulated,
+    /// The simulated driver was told to fail as a driver of real machines does.
+    #[error("the simulated lookup failed as told: {0}")]
+    SimulatedAs(FaultKind),
 }
 
 impl LookupError {
@@ -45,6 +48,7 @@ impl LookupError {
         match self {
             Self::TimedOut(_) => FaultKind::TimedOut,
             Self::Simulated => FaultKind::Failed,
+            Self::SimulatedAs(kind) => *kind,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Call, LookupError};
-use crate::domain::{Behaviour, Facts, SimulatedSettings, Step};
+use crate::domain::{Behaviour, Facts, FaultKind, SimulatedSettings, Step};
 
 /// A group of simulated devices.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl Simulated {
         }
         match step {
             Step::Ok | Step::Hang => Ok(Facts::default()),
-            Step::Fail => Err(LookupError::Simulated),
+            Step::Fail(FaultKind::Failed) => Err(LookupError::Simulated),
+            Step::Fail(kind) => Err(LookupError::SimulatedAs(kind)),
             Step::Panic => panic!("simulated panic in lookup {}", call.number),
         }
     }
@@ -56,7 +57,7 @@ impl Simulated {
                 }
                 let dice = self.draw(call, Purpose::Fault);
                 if dice < rates.fail {
-                    Step::Fail
+                    Step::Fail(FaultKind::Failed)
                 } else if dice < rates.fail + rates.hang {
                     Step::Hang
                 } else if dice < rates.fail + rates.hang + rates.panic {
@@ -148,7 +149,11 @@ mod tests {
         assert_eq!(first, steps(&simulated(rates.clone(), 1), 1, 20_000));
         assert_ne!(first, steps(&simulated(rates.clone(), 2), 1, 20_000));
         assert_ne!(first, steps(&simulated(rates, 1), 2, 20_000));
-        for (step, rate) in [(Step::Fail, 0.2), (Step::Hang, 0.1), (Step::Panic, 0.05)] {
+        for (step, rate) in [
+            (Step::Fail(FaultKind::Failed), 0.2),
+            (Step::Hang, 0.1),
+            (Step::Panic, 0.05),
+        ] {
             let found = first.iter().filter(|&&found| found == step).count() as f64 / 20_000.0;
             assert!((found - rate).abs() < 0.01, "{step:?}: {found}");
         }

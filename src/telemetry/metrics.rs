@@ -18,6 +18,15 @@ struct Counters {
     crashes: AtomicU64,
     restarts: AtomicU64,
     quarantines: AtomicU64,
+    lookups: AtomicU64,
+    lookup_faults: [AtomicU64; FaultKind::ALL.len()],
+    retries: AtomicU64,
+    breakers_opened: AtomicU64,
+    breakers_closed: AtomicU64,
+    ticks: AtomicU64,
+    ticks_skipped: AtomicU64,
+    reloads: AtomicU64,
+    reloads_refused: AtomicU64,
     gauges: [AtomicUsize; 4],
 }
 
@@ -70,6 +79,19 @@ impl Metrics {
         }
     }
 
+    /// As [`Metrics::enter`], unless there are `max` already.
+    pub(crate) fn enter_below(&self, gauge: Gauge, max: usize) -> Option<Guard> {
+        let more = |count: usize| (count < max).then_some(count + 1);
+        let counter = &self.0.gauges[gauge as usize];
+        counter
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()?;
+        Some(Guard {
+            metrics: self.clone(),
+            gauge,
+        })
+    }
+
     /// A collect was answered.
     pub(crate) fn collected(&self, summary: &Summary) {
         self.0.collects.fetch_add(1, Ordering::Relaxed);
@@ -101,6 +123,127 @@ impl Metrics {
     /// An actor was quarantined.
     pub(crate) fn quarantined(&self) {
         self.0.quarantines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A lookup ended: well, or with this kind of fault.
+    pub(crate) fn looked_up(&self, fault: Option<FaultKind>) {
+        self.0.lookups.fetch_add(1, Ordering::Relaxed);
+        if let Some(kind) = fault {
+            self.0.lookup_faults[kind.index()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A lookup is tried again after a transient failure.
+    pub(crate) fn retried(&self) {
+        self.0.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A circuit breaker opened, for the first time or again.
+    pub(crate) fn breaker_opened(&self) {
+        self.0.breakers_opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A circuit breaker closed.
+    pub(crate) fn breaker_closed(&self) {
+        self.0.breakers_closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The schedule had a device asked.
+    pub(crate) fn ticked(&self) {
+        self.0.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many devices were not asked though it was their time in the schedule.
+    pub(crate) fn tick_skipped(&self, count: u64) {
+        self.0.ticks_skipped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A reload was carried out, or refused.
+    pub(crate) fn reloaded(&self, carried_out: bool) {
+        let counter = if carried_out {
+            &self.0.reloads
+        } else {
+            &self.0.reloads_refused
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every counter by its name, in a fixed order.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters {
+            collects,
+            cancelled,
+            refused,
+            crashes,
+            restarts,
+            quarantines,
+            lookups,
+            lookup_faults,
+            retries,
+            breakers_opened,
+            breakers_closed,
+            ticks,
+            ticks_skipped,
+            reloads,
+            reloads_refused,
+            faults: _,
+            gauges: _,
+        } = &*self.0;
+        vec![
+            ("collects", read(collects)),
+            ("collects_cancelled", read(cancelled)),
+            ("collects_refused", read(refused)),
+            ("lookups", read(lookups)),
+            ("lookups_failed", lookup_faults.iter().map(read).sum()),
+            ("retries", read(retries)),
+            ("crashes", read(crashes)),
+            ("restarts", read(restarts)),
+            ("quarantines", read(quarantines)),
+            ("breakers_opened", read(breakers_opened)),
+            ("breakers_closed", read(breakers_closed)),
+            ("ticks", read(ticks)),
+            ("ticks_skipped", read(ticks_skipped)),
+            ("reloads", read(reloads)),
+            ("reloads_refused", read(reloads_refused)),
+        ]
+    }
+
+    /// Lookups that ended, well or not, retries not counted apart, since the start.
+    #[must_use]
+    pub fn lookups(&self) -> u64 {
+        self.0.lookups.load(Ordering::Relaxed)
+    }
+
+    /// Times a lookup was tried again, since the start.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.0.retries.load(Ordering::Relaxed)
+    }
+
+    /// Times a circuit breaker opened, since the start.
+    #[must_use]
+    pub fn breakers_opened(&self) -> u64 {
+        self.0.breakers_opened.load(Ordering::Relaxed)
+    }
+
+    /// Lookups that the schedule began, since the start.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.0.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Times a device was not asked though it was its time in the schedule, since the start.
+    #[must_use]
+    pub fn ticks_skipped(&self) -> u64 {
+        self.0.ticks_skipped.load(Ordering::Relaxed)
+    }
+
+    /// Lookups that ended with this kind of fault, since the start.
+    #[must_use]
+    pub fn lookup_faults(&self, kind: FaultKind) -> u64 {
+        self.0.lookup_faults[kind.index()].load(Ordering::Relaxed)
     }
 
     /// Collects answered, since the start.

@@ -113,6 +113,31 @@ fn bad_arguments_are_usage_errors_that_say_what_is_right() {
 }
 
 #[test]
+fn a_value_out_of_range_is_one_clear_line() {
+    let output = run(fleetcall().args(["--port", "65536"]));
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        stderr(&output),
+        "fleetcall: invalid value '65536' for '--port <N>': 65536 is not in 0..=65535\n"
+    );
+}
+
+#[test]
+fn the_exit_code_stands_when_nobody_can_be_told() {
+    let (_dir, path) = config_file("");
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = fleetcall()
+        .args(["check", "--config"])
+        .arg(path)
+        .stderr(full)
+        .status();
+    assert_eq!(status.unwrap().code(), Some(78));
+}
+
+#[test]
 fn every_flag_has_its_environment_variable() {
     let (_dir, path) = config_file(QUICK);
     let output = run(fleetcall()

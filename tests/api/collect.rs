@@ -76,7 +76,8 @@ fn the_deadline_closes_the_answer_and_drops_the_lookups() {
     );
     let start = Instant::now();
     let answer = app.get();
-    assert!(start.elapsed() >= Duration::from_millis(300));
+    // Closed a little before, so that the answer is out by then.
+    assert!(start.elapsed() >= Duration::from_millis(290));
     assert_eq!(answer.devices(), ["1/n1", "1/n2:timed_out"]);
     let message = &answer.json()["data"][0]["nodes"][1]["error"]["message"];
     assert_eq!(message, "no answer before the collect's deadline of 300ms");
@@ -167,8 +168,7 @@ fn a_client_that_goes_away_cancels_its_lookups() {
     let client = app.begin();
     app.wait_for_log(|line| line["message"] == "collecting");
     drop(client);
-    let line =
-        app.wait_for_log(|line| line["message"] == "collect cancelled, its caller went away");
+    let line = app.wait_for_log(|line| line["message"] == "collect cancelled");
     assert_eq!(
         (&line["level"], &line["collect"]),
         (&"info".into(), &1.into())
@@ -197,7 +197,7 @@ fn a_client_that_goes_away_does_not_harm_one_that_joined_it() {
     let second = app.begin();
     app.wait_for_logs(2, |line| line["message"] == "collecting");
     drop(first);
-    app.wait_for_log(|line| line["message"] == "collect cancelled, its caller went away");
+    app.wait_for_log(|line| line["message"] == "collect cancelled");
     let answer = read_all(second);
     assert_eq!(
         devices(&json(&answer)),
@@ -248,18 +248,20 @@ fn a_joined_request_has_its_own_deadline() {
 
 #[test]
 fn a_panic_costs_its_device_one_answer_and_nobody_else_anything() {
-    let app = TestApp::start(
-        r#"
+    let text = r#"
         [lookup]
         latency = "50ms"
         [supervision]
         backoff = { min = "1ms", max = "1ms" }
         [[clusters]]
         id = 1
-        nodes = ["1", { ids = "2", lookup = { script = ["panic", "ok"] } }, "3"]
-        switches = [{ ids = "1", lookup = { latency = "5ms", script = ["panic", "ok"] } }, "2"]
-        "#,
-    );
+        nodes = ["1", { ids = "2", lookup = { script = [SCRIPT] } }, "3"]
+        switches = [{ ids = "1", lookup = { latency = "5ms", script = [SCRIPT] } }, "2"]
+        "#;
+    let app = TestApp::start(&text.replace(
+        "SCRIPT",
+        "\"panic\", \"ok\", \"ok\", \"ok\", \"ok\", \"ok\"",
+    ));
     let answer = app.get();
     assert_eq!(answer.status, 202);
     assert_eq!(

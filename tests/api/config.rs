@@ -75,7 +75,7 @@ switches = [-1]
         "7:24: lookup.faults.crash: unknown key; known here are `fail`, `hang`, `panic`",
         "9:12: collect.deadline: \"0s\" is too short; write at least \"1ms\"",
         "10:18: collect.max_concurrent: out of range; write an integer from 1 to 4294967295",
-        "12:11: supervision.backoff: `max` is shorter than `min`",
+        "12:11: supervision.backoff: `max` (1s) is shorter than `min` (2s)",
         "13:13: supervision.intensity: out of range; write an integer from 0 to 1000",
         "16:9: clusters[0].nodes: node 3 stands in this cluster already; list each once",
         "18:6: clusters[1].id: the id 1 is that of clusters[0] already; ids are unique",
@@ -146,13 +146,18 @@ fn a_set_past_a_million_devices_is_refused_without_expanding_it() {
         &one("n[1-1000001]"),
         "3:9: clusters[0].nodes: \"n[1-1000001]\" holds 1000001 ids",
     );
+    let wide = "0".repeat(70_000);
+    only_fault(
+        &one(&format!("n[{wide}1-{wide}4]")),
+        "a number of 70001 digits, zeros included; an id has at most 253 characters",
+    );
     only_fault(
         &one("n[1-99999999999][1-99999999999]"),
         "holds 18446744073709551615 ids; at most 1000000",
     );
     only_fault(
         "[[clusters]]\nid = 1\nnodes = \"1-600000\"\nswitches = \"1-600000\"",
-        " the clusters have 1200000 devices together; at most 1000000 are possible",
+        "1:1: clusters[0]: with this cluster there are 1200000 devices; at most 1000000 are possible",
     );
     assert_eq!(faults(&one("1-1000000")), [""; 0]);
 }
@@ -190,7 +195,7 @@ fn text_that_is_no_toml_says_where_and_the_rest_is_checked_all_the_same() {
                 [lookup]\nlatency = 3s\ntimeout = \"3\"\n[collect\ndeadline = \"1s\"\n";
     let expected = [
         "3:9: clusters[0].nodes: \"4-1\" is no node set",
-        "6:1: duplicate key",
+        "6:1: duplicate key \"id\"; write it once in this table",
         "8:11: string values must be quoted",
         "9:11: lookup.timeout: cannot read \"3\" as a duration",
         "10:9: unclosed table, expected `]`",
@@ -260,6 +265,56 @@ fn lookup_settings_say_what_would_be_right() {
     one_fault(
         "[lookup]\naddress = \"x\"",
         "2:1: lookup.address: unknown key; known here are `driver`",
+    );
+}
+
+#[test]
+fn retry_and_breaker_settings_say_what_would_be_right() {
+    one_fault(
+        "[lookup]\nretries = -1",
+        "2:11: lookup.retries: out of range; write an integer from 0 to 1000",
+    );
+    one_fault(
+        "[lookup]\nretry_backoff = \"1s\"",
+        "lookup.retry_backoff: this is a string; write a table with the keys `min`, `max`",
+    );
+    one_fault(
+        "[lookup]\nretry_backoff = { min = \"3s\", max = \"2s\" }",
+        "2:17: lookup.retry_backoff: `max` (2s) is shorter than `min` (3s)",
+    );
+    one_fault(
+        "[lookup]\nbreaker = { failures = \"many\" }",
+        "lookup.breaker.failures: this is a string; write an integer from 0 to 1000000",
+    );
+    one_fault(
+        "[lookup]\nbreaker = { open = { min = 30 } }",
+        "lookup.breaker.open.min: this is an integer; write a duration as a string",
+    );
+    one_fault(
+        "[lookup]\nbreaker = { close = 1 }",
+        "lookup.breaker.close: unknown key; known here are `failures`, `open`",
+    );
+    one_fault(
+        "[collect]\nevery = \"0s\"",
+        "2:9: collect.every: \"0s\" is too short; write at least \"1ms\"",
+    );
+    only_fault(
+        "[lookup]\nbreaker = { open = { min = \"20m\", max = \"30m\" } }\n[[clusters]]\nid = 1\n\
+         nodes = \"1\"\nlookup = { breaker = { open = { max = \"1m\" } } }",
+        "6:31: clusters[0].lookup.breaker.open: `max` (1m) is shorter than `min` (20m), inherited \
+         values included",
+    );
+}
+
+#[test]
+fn many_faults_are_placed_in_the_time_of_one_pass() {
+    let ids = "1, ".repeat(100_000);
+    let found = faults(&format!("[[clusters]]\nid = 1\nnodes = [{ids}]\n"));
+    assert_eq!(found.len(), 99_999);
+    assert!(
+        found[99_998].starts_with("3:300007: clusters[0].nodes[99999]: "),
+        "{}",
+        found[99_998]
     );
 }
 

@@ -22,6 +22,13 @@ fn is_stopping(line: &serde_json::Value) -> bool {
     line["message"] == "stopping"
 }
 
+/// A client whose collect is cut off hears why.
+fn is_told(client: TcpStream) {
+    let answer = read_all(client);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("Retry-After: 5\r\n"), "{answer}");
+}
+
 #[test]
 fn a_collect_under_way_is_answered_before_the_end() {
     for signal in ["TERM", "INT"] {
@@ -91,22 +98,24 @@ fn nothing_new_is_begun_while_it_stops() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut app = TestApp::start_with(hung(), &["--grace", "1h"]);
-    let _client = app.begin();
+    let client = app.begin();
     app.wait_for_log(is_collecting);
     app.signal("INT");
     app.wait_for_log(is_stopping);
     assert!(app.is_running());
     app.signal("TERM");
     assert_eq!(app.wait().code(), Some(1));
+    is_told(client);
 }
 
 #[test]
 fn the_grace_period_ends_a_drain_that_does_not() {
     let mut app = TestApp::start_with(hung(), &["--grace", "200ms"]);
-    let _client = app.begin();
+    let client = app.begin();
     app.wait_for_log(is_collecting);
     app.signal("TERM");
     assert_eq!(app.wait().code(), Some(1));
+    is_told(client);
     let stopped = app.wait_for_log(|line| line["message"] == "stopped");
     assert_eq!(
         (&stopped["drained"], &stopped["waiting"]),

@@ -1,3 +1,5 @@
 //! The routes, a file each.
 
+pub(super) mod reload;
+pub(super) mod supervision;
 pub(super) mod test;

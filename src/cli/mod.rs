@@ -3,14 +3,16 @@
 //! | exit code | meaning |
 //! | --- | --- |
 //! | 0 | ok |
-//! | 1 | run-time failure: port taken, stopped with collects cut off |
+//! | 1 | run-time failure: port taken, stopped with collects cut off, server not reached |
 //! | 2 | usage |
 //! | 3 | collected, but some devices failed |
 //! | 78 | bad configuration (`EX_CONFIG` of BSD's `sysexits.h`) |
 
+mod tree;
+
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,12 +24,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, App, AppError, Ended, Options};
 use crate::collector::CollectError;
-use crate::config::{Config, ConfigError};
+use crate::config::{ConfigError, Source};
 use crate::http::view::Report;
+use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat};
-
-/// Read if there is one and no other is named.
-const DEFAULT_CONFIG: &str = "config/clusters.toml";
 
 /// A roll call for clusters: asks every node and switch at once, gives one ordered answer in time
 #[derive(Debug, Parser)]
@@ -39,7 +39,7 @@ struct Cli {
     options: Flags,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Serve HTTP (the default)
     Serve,
@@ -47,6 +47,8 @@ enum Command {
     Check,
     /// Make one roll call and print it as JSON; exit code 3 if some devices failed
     Collect,
+    /// Show the supervision tree of a running service, failures first
+    Tree(tree::Flags),
 }
 
 #[derive(Debug, Args)]
@@ -54,6 +56,12 @@ struct Flags {
     /// The configuration [default: config/clusters.toml, or a built-in copy of it]
     #[arg(long, global = true, value_name = "PATH", env = "FLEETCALL_CONFIG")]
     config: Option<PathBuf>,
+    /// Reload when the configuration file changes; with `tree`, draw again every second
+    #[arg(
+        long, global = true, env = "FLEETCALL_WATCH",
+        value_parser = BoolishValueParser::new()
+    )]
+    watch: bool,
     /// Address to listen on
     #[arg(
         long, global = true, value_name = "ADDR", env = "FLEETCALL_BIND",
@@ -104,6 +112,8 @@ enum CliError {
     Collect(CollectError),
     #[error("fleetcall: cannot watch for signals: {0}")]
     Signals(std::io::Error),
+    #[error("fleetcall: {0}")]
+    Tree(tree::TreeError),
     #[error("fleetcall: cannot write to standard output: {0}")]
     Output(std::io::Error),
 }
@@ -112,43 +122,66 @@ impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(78),
-            Self::App(_) | Self::Collect(_) | Self::Signals(_) | Self::Output(_) => {
-                ExitCode::FAILURE
-            }
+            Self::App(_)
+            | Self::Collect(_)
+            | Self::Signals(_)
+            | Self::Tree(_)
+            | Self::Output(_) => ExitCode::FAILURE,
         }
     }
 }
 
 /// Runs what the command line says and gives its exit code.
 #[must_use]
-#[expect(
-    clippy::print_stderr,
-    reason = "the one place where a failed command says why"
-)]
 pub fn main() -> ExitCode {
-    let Cli { command, options } = Cli::parse();
+    let Cli { command, options } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let command = command.unwrap_or(Command::Serve);
-    let level = match command {
+    let level = match &command {
         _ if options.debug => LevelFilter::Debug,
         Command::Serve => LevelFilter::Info,
-        Command::Check | Command::Collect => LevelFilter::Warn,
+        Command::Check | Command::Collect | Command::Tree(_) => LevelFilter::Warn,
     };
     telemetry::init(options.log_format, level);
     let result = match command {
         Command::Serve => serve(&options),
         Command::Check => check(&options),
         Command::Collect => collect(&options),
+        Command::Tree(flags) => tree::show(&flags, &options),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("{error}");
+        complain(&error.to_string());
         error.exit_code()
     })
 }
 
+/// Says why on standard error, if that can be written to: the exit code says it as well.
+fn complain(why: &str) {
+    writeln!(std::io::stderr(), "{why}").ok();
+}
+
+/// Help and version, or what is wrong with the arguments: a bad value in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::ValueValidation {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        complain(&line.replacen("error:", "fleetcall:", 1));
+    } else {
+        // As clap does it; the exit code says it as well.
+        error.print().ok();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
-    let (config, source) = load(flags)?;
+    let source = flags.source();
+    // Before it is read, so that no change is missed in between.
+    let stamp = source.stamp();
+    let (config, name) = source.load().map_err(CliError::Config)?;
     let (clusters, devices) = (config.clusters.len(), config.devices());
-    log::info!(config = source, clusters, devices; "configured");
+    log::info!(config = name, clusters, devices; "configured");
     let Flags {
         bind,
         port,
@@ -161,12 +194,22 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
         port,
         debug,
         grace,
+        source,
+        watch: flags.watch.then_some(stamp),
         drill: None,
     };
     System::new().block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Signals)?;
         let app = App::start(config, options).map_err(CliError::App)?;
+        let reload = app.engine().reload();
+        actix_web::rt::spawn(async move {
+            while hangup.recv().await.is_some() {
+                // It has said in the log what came of it.
+                reload.reload(Trigger::Signal).await.ok();
+            }
+        });
         let (second, force) = tokio::sync::oneshot::channel();
         let (first, stop) = tokio::sync::oneshot::channel();
         actix_web::rt::spawn(async move {
@@ -187,14 +230,14 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
 }
 
 fn check(flags: &Flags) -> Result<ExitCode, CliError> {
-    let (config, source) = load(flags)?;
+    let (config, name) = flags.source().load().map_err(CliError::Config)?;
     let (clusters, devices) = (config.clusters.len(), config.devices());
-    print(format!("{source}: valid, {clusters} clusters, {devices} devices").as_bytes())?;
+    print(format!("{name}: valid, {clusters} clusters, {devices} devices").as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn collect(flags: &Flags) -> Result<ExitCode, CliError> {
-    let (config, _) = load(flags)?;
+    let (config, _) = flags.source().load().map_err(CliError::Config)?;
     let answer = System::new().block_on(app::collect_once(config));
     let collection = answer.map_err(CliError::Collect)?;
     let summary = collection.summary();
@@ -206,15 +249,10 @@ fn collect(flags: &Flags) -> Result<ExitCode, CliError> {
     })
 }
 
-/// The configuration, and what to call it.
-fn load(flags: &Flags) -> Result<(Config, String), CliError> {
-    let path = match &flags.config {
-        Some(path) => path,
-        None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
-        None => return Ok((Config::embedded(), "the built-in default".to_owned())),
-    };
-    let config = Config::load(path).map_err(CliError::Config)?;
-    Ok((config, path.display().to_string()))
+impl Flags {
+    fn source(&self) -> Source {
+        Source::new(self.config.clone())
+    }
 }
 
 /// Prints a line to standard output.

@@ -1,0 +1,268 @@
+//! One device as it is known beyond the life of its actor: how to ask it, and what it answered.
+//!
+//! An actor that crashes loses its session and whatever it was doing, since those may be damaged.
+//! What was learned of the *device* (its breaker, its last result, how often it was asked) is not,
+//! so it is kept here; only the device's own actor writes it. A reload keeps it for a device that
+//! it does not change, and begins a new one for a device that it does.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use log::Level;
+use log::kv::Value;
+use tokio::time::Instant;
+
+use super::cluster::ClusterBase;
+use super::drill::{Act, Point};
+use super::health::{Child, ChildPath, Health};
+use super::shell::again_in;
+use crate::domain::{
+    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Facts, Fault, FaultKind, Outcome,
+    Target,
+};
+use crate::lookup::{Call, Driver, LookupError};
+use crate::telemetry::{Gauge, event};
+
+/// How a group of devices is asked.
+#[derive(Debug)]
+pub(crate) struct Aim {
+    pub(super) target: Target,
+    driver: Driver,
+}
+
+impl Aim {
+    pub(crate) fn new(target: Target) -> Self {
+        let driver = Driver::new(target.driver.clone());
+        Self { target, driver }
+    }
+}
+
+/// A device of a cluster: what its actor is built from.
+#[derive(Debug)]
+pub(crate) struct Device {
+    /// Not the cluster's spec, which holds this.
+    cluster: Arc<ClusterBase>,
+    kind: DeviceKind,
+    id: DeviceId,
+    pub(super) aim: Arc<Aim>,
+    /// Lookups begun, retries included.
+    asked: AtomicU32,
+    health: Health,
+    record: Mutex<Record>,
+}
+
+/// What is known of a device from its answers.
+#[derive(Debug, Default)]
+struct Record {
+    breaker: Breaker,
+    last: Option<LastResult>,
+}
+
+/// What came of a device's last lookup.
+#[derive(Debug, Clone)]
+struct LastResult {
+    outcome: Outcome,
+    /// When, since the service started.
+    at: Duration,
+}
+
+impl Child for Device {
+    fn path(&self) -> ChildPath {
+        ChildPath::Device(self.cluster.id.clone(), self.kind, self.id.clone())
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
+    }
+}
+
+impl Device {
+    pub(super) fn new(
+        cluster: Arc<ClusterBase>,
+        kind: DeviceKind,
+        id: DeviceId,
+        aim: Arc<Aim>,
+    ) -> Self {
+        Self {
+            cluster,
+            kind,
+            id,
+            aim,
+            asked: AtomicU32::new(0),
+            health: Health::default(),
+            record: Mutex::default(),
+        }
+    }
+
+    pub(super) fn identity(&self) -> (DeviceKind, &DeviceId) {
+        (self.kind, &self.id)
+    }
+
+    /// Lookups begun so far.
+    pub(super) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes wrong here if a drill says so.
+    pub(super) fn pass(&self, point: Point) -> Option<Act> {
+        self.cluster.drill.as_ref()?.pass(point, &self.path())
+    }
+
+    /// A fault at once if the circuit breaker is open.
+    pub(super) fn refusal(&self) -> Option<Arc<Fault>> {
+        let record = self.record();
+        let BreakerState::Open(wait) = record.breaker.state(self.cluster.link.rules.now()) else {
+            return None;
+        };
+        let (failures, again) = (record.breaker.failures(), again_in(wait));
+        let last = match &record.last {
+            Some(LastResult {
+                outcome: Err(fault),
+                ..
+            }) => format!(" ({})", fault.kind()),
+            _ => String::new(),
+        };
+        let message = format!("the last lookup failed{last}, failures in a row: {failures}{again}");
+        Some(Arc::new(Fault::new(FaultKind::BreakerOpen, message)))
+    }
+
+    /// Takes note of what came of a lookup.
+    pub(super) fn learned(&self, outcome: &Outcome) {
+        let metrics = &self.cluster.metrics;
+        let now = self.cluster.link.rules.now();
+        let mut record = self.record();
+        record.last = Some(LastResult {
+            outcome: outcome.clone(),
+            at: now,
+        });
+        match outcome {
+            Ok(_) => {
+                let closed = record.breaker.succeeded();
+                drop(record);
+                metrics.looked_up(None);
+                if closed {
+                    metrics.breaker_closed();
+                    self.log(Level::Info, "circuit breaker closed", &[]);
+                }
+            }
+            Err(fault) => {
+                let policy = &self.aim.target.breaker;
+                let opened = record.breaker.failed(policy, fault.kind(), now);
+                let failures = record.breaker.failures();
+                drop(record);
+                metrics.looked_up(Some(fault.kind()));
+                if let Some(open) = opened {
+                    metrics.breaker_opened();
+                    let open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
+                    let fields = [
+                        ("kind", Value::from(fault.kind().as_str())),
+                        ("failures", Value::from(failures)),
+                        ("open_ms", Value::from(open_ms)),
+                    ];
+                    self.log(Level::Warn, "circuit breaker opened", &fields);
+                }
+            }
+        }
+    }
+
+    /// What anybody may know at `now`.
+    pub(super) fn state(&self, now: Instant) -> DeviceState {
+        let (breaker, last_at) = {
+            let record = self.record();
+            (record.breaker, record.last.as_ref().map(|last| last.at))
+        };
+        let since_start = self.cluster.link.rules.now();
+        DeviceState {
+            id: self.id.clone(),
+            child: self.health.state(now),
+            breaker: breaker.state(since_start),
+            failures: breaker.failures(),
+            last_lookup: last_at.map(|at| since_start.saturating_sub(at)),
+        }
+    }
+
+    /// Asks the device, when there is room for one more lookup in its cluster; again after a
+    /// transient failure, as far as its retries and its timeout go.
+    pub(super) async fn lookup(self: Arc<Self>) -> Outcome {
+        let permits = self.cluster.permits();
+        let _permit = match &permits {
+            // Closed never, as nobody does.
+            Some(permits) => permits.acquire().await.ok(),
+            None => None,
+        };
+        let _counted = self.cluster.metrics.enter(Gauge::Lookups);
+        let start = Instant::now();
+        let timeout = self.aim.target.timeout;
+        let result = tokio::time::timeout(timeout, self.attempts(start + timeout)).await;
+        result
+            .unwrap_or(Err(LookupError::TimedOut(timeout)))
+            .map_err(|error| {
+                let fault = Fault::from(error);
+                self.log_fault(Level::Warn, "lookup failed", &fault, Some(start.elapsed()));
+                Arc::new(fault)
+            })
+    }
+
+    async fn attempts(&self, end: Instant) -> Result<Facts, LookupError> {
+        let Aim { target, driver } = &*self.aim;
+        let mut retries = 0;
+        loop {
+            let number = self.asked.fetch_add(1, Ordering::Relaxed);
+            self.pass(Point::Item);
+            let call = Call {
+                cluster: &self.cluster.id,
+                kind: self.kind,
+                device: &self.id,
+                number,
+            };
+            let error = match driver.lookup(call).await {
+                Ok(facts) => return Ok(facts),
+                Err(error) => error,
+            };
+            if retries == target.retry.retries || !error.kind().is_transient() {
+                return Err(error);
+            }
+            retries += 1;
+            let wait = target.retry.backoff.delay(retries, rand::random());
+            if Instant::now() + wait >= end {
+                return Err(error);
+            }
+            self.cluster.metrics.retried();
+            let fault = Fault::from(error);
+            self.log_fault(Level::Debug, "lookup failed, trying again", &fault, None);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    pub(super) fn log_fault(
+        &self,
+        level: Level,
+        message: &str,
+        fault: &Fault,
+        elapsed: Option<Duration>,
+    ) {
+        let mut fields = vec![
+            ("kind", Value::from(fault.kind().as_str())),
+            ("error", Value::from(fault.message())),
+        ];
+        let millis = elapsed.map(|elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        if let Some(millis) = millis {
+            fields.push(("duration_ms", Value::from(millis)));
+        }
+        self.log(level, message, &fields);
+    }
+
+    fn log(&self, level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
+        let mut all = vec![
+            ("cluster", Value::from_display(&self.cluster.id)),
+            (self.kind.as_str(), Value::from_display(&self.id)),
+        ];
+        all.extend_from_slice(fields);
+        event(level, module_path!(), message, &all);
+    }
+}

@@ -1,0 +1,217 @@
+//! What is known of each supervised child: whether it runs, why it ended, what that counts for.
+//!
+//! It belongs to no actor, so it outlives them: a child's own crash, its cluster's, the
+//! supervisor's, the end of their thread. Shells write it; anybody may read it at any time, also
+//! while everything hangs, which is when people look. A child that never failed costs a null
+//! pointer.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::panics::PanicReport;
+use crate::domain::{
+    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, LastExit, Liveness,
+    RestartHistory, SupervisionPolicy,
+};
+
+/// A supervised child, as its shell and the supervisor see it.
+pub(crate) trait Child: fmt::Debug + Send + Sync + 'static {
+    /// Its place in the tree.
+    fn path(&self) -> ChildPath;
+
+    /// What is known of it.
+    fn health(&self) -> &Health;
+}
+
+/// A child's place in the supervision tree.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ChildPath {
+    /// The `SupervisorActor` itself.
+    Supervisor,
+    /// A `ClusterActor`.
+    Cluster(ClusterId),
+    /// A `NodeActor` or `SwitchActor`.
+    Device(ClusterId, DeviceKind, DeviceId),
+}
+
+impl fmt::Display for ChildPath {
+    /// As in the log: `cluster=1 node=3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Supervisor => f.write_str("supervisor"),
+            Self::Cluster(cluster) => write!(f, "cluster={cluster}"),
+            Self::Device(cluster, kind, device) => write!(f, "cluster={cluster} {kind}={device}"),
+        }
+    }
+}
+
+/// Why an actor ended though its parent wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ExitReason {
+    /// Its code panicked.
+    Panic(PanicReport),
+    /// Its state could not be built.
+    Error(String),
+    /// It stopped itself; a permanent child is restarted all the same.
+    Stopped,
+    /// The thread that ran it ended.
+    Thread,
+}
+
+impl ExitReason {
+    /// As it stands in the log: reason, message, source line; empty where there is none.
+    pub(super) fn parts(&self) -> (&'static str, &str, &str) {
+        match self {
+            Self::Panic(report) => ("panic", &report.message, &report.at),
+            Self::Error(error) => ("error", error, ""),
+            Self::Stopped => ("stopped", "", ""),
+            Self::Thread => ("thread", "", ""),
+        }
+    }
+}
+
+/// Whether a child is down, until when, and as what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Downtime {
+    pub(super) quarantined: bool,
+    /// `None` while that is being decided.
+    pub(super) until: Option<Instant>,
+}
+
+/// What is known of one child.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    restarts: AtomicU32,
+    /// Whether its next work is its trial after a quarantine; here, since each lookup asks.
+    on_trial: AtomicBool,
+    trouble: Mutex<Option<Box<Trouble>>>,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    history: RestartHistory,
+    last_exit: Option<Box<LastExit>>,
+    down: Option<Downtime>,
+    /// What becomes of the last exit. Kept, so that however many decide on it count it once.
+    decision: Option<Decision>,
+}
+
+impl Health {
+    fn trouble(&self) -> MutexGuard<'_, Option<Box<Trouble>>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It ended.
+    pub(super) fn fell(&self, reason: &ExitReason, uptime: Duration) {
+        let (reason, message, at) = reason.parts();
+        let last_exit = LastExit {
+            reason,
+            message: message.to_owned(),
+            at: at.to_owned(),
+            time: SystemTime::now(),
+            uptime,
+        };
+        let mut trouble = self.trouble();
+        let trouble = trouble.get_or_insert_default();
+        trouble.last_exit = Some(Box::new(last_exit));
+        trouble.down = Some(Downtime {
+            quarantined: false,
+            until: None,
+        });
+        trouble.decision = None;
+    }
+
+    /// What becomes of the exit that was noted last, and whether that is decided only now.
+    ///
+    /// `None` for `policy` is a child that must never be given up: it only waits for `backoff`.
+    pub(super) fn decide(
+        &self,
+        policy: Option<&SupervisionPolicy>,
+        backoff: Backoff,
+        now: Duration,
+    ) -> (Decision, bool) {
+        let mut trouble = self.trouble();
+        let trouble = trouble.get_or_insert_default();
+        if let Some(decision) = trouble.decision {
+            return (decision, false);
+        }
+        let uptime = trouble.last_exit.as_ref().map(|exit| exit.uptime);
+        let uptime = uptime.unwrap_or_default();
+        let unlimited = SupervisionPolicy {
+            // The window is as short as can be, so nothing piles up in it.
+            intensity: u32::MAX,
+            period: backoff.max,
+            backoff,
+            quarantine: Duration::ZERO,
+        };
+        let policy = policy.unwrap_or(&unlimited);
+        let decision = trouble.history.failed(policy, now, uptime, rand::random());
+        trouble.decision = Some(decision);
+        self.on_trial
+            .store(trouble.history.is_on_trial(), Ordering::Release);
+        (decision, true)
+    }
+
+    /// It stays down until then.
+    pub(super) fn waits(&self, quarantined: bool, until: Instant) {
+        if let Some(trouble) = &mut *self.trouble() {
+            let until = Some(until);
+            trouble.down = Some(Downtime { quarantined, until });
+        }
+    }
+
+    /// Whether it is down, as its last shell left it.
+    pub(super) fn down(&self) -> Option<Downtime> {
+        self.trouble().as_ref().and_then(|trouble| trouble.down)
+    }
+
+    /// Its backoff or quarantine is over.
+    pub(super) fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It runs.
+    pub(super) fn rose(&self) {
+        if let Some(trouble) = &mut *self.trouble() {
+            trouble.down = None;
+        }
+    }
+
+    /// It did its work: if that was its trial after a quarantine, it is over.
+    pub(super) fn worked(&self) {
+        if self.on_trial.load(Ordering::Acquire) {
+            self.on_trial.store(false, Ordering::Release);
+            if let Some(trouble) = &mut *self.trouble() {
+                trouble.history.passed_trial();
+            }
+        }
+    }
+
+    /// How often it was restarted.
+    pub(super) fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// What anybody may know at `now`.
+    pub(super) fn state(&self, now: Instant) -> ChildState {
+        let trouble = self.trouble();
+        let trouble = trouble.as_ref();
+        let down = trouble.and_then(|trouble| trouble.down);
+        ChildState {
+            liveness: down.map_or(Liveness::Running, |down| {
+                let wait = down.until.map(|until| until.saturating_duration_since(now));
+                if down.quarantined {
+                    Liveness::Quarantined(wait.unwrap_or_default())
+                } else {
+                    Liveness::Restarting(wait)
+                }
+            }),
+            restarts: self.restarts(),
+            last_exit: trouble.and_then(|trouble| trouble.last_exit.clone()),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! `fleetcall tree`: the supervision tree of a running service, for a terminal.
+//!
+//! It asks `/v1/supervision` and draws what comes: the state at a glance, then what has failed,
+//! then the clusters.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tokio::time::MissedTickBehavior;
+
+use super::CliError;
+use crate::domain::{ClusterId, DeviceId};
+use crate::http::tree::{BreakerView, ChildView, ClusterView, DeviceView, ExitView, TreeView};
+
+/// How often `--watch` draws.
+const DRAW_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the server may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// More than the tree of a million devices takes.
+const MAX_BODY_LEN: u64 = 1 << 30;
+
+/// Clears the screen and puts the cursor into its corner (ECMA-48, ED and CUP).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// The service to ask
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FLEETCALL_SERVER",
+        default_value = "http://127.0.0.1:11100"
+    )]
+    server: String,
+    /// Show every device, not only those that have failed
+    #[arg(long)]
+    all: bool,
+    /// How the tree is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// As `/v1/supervision` gives it
+    Json,
+}
+
+/// Why there is no tree to show.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TreeError {
+    #[error("cannot ask {url}: {error}")]
+    Ask { url: String, error: ureq::Error },
+    #[error("{url} does not answer as a fleetcall service does: {what}")]
+    Answer { url: String, what: String },
+}
+
+pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, CliError> {
+    if !options.watch {
+        print(flags)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Signals)?;
+    runtime.block_on(async {
+        let mut draws = tokio::time::interval(DRAW_EVERY);
+        draws.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = draws.tick() => print_screen(flags)?,
+                end = tokio::signal::ctrl_c() => {
+                    end.map_err(CliError::Signals)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        }
+    })
+}
+
+fn print(flags: &Flags) -> Result<(), CliError> {
+    let text = draw(flags).map_err(CliError::Tree)?;
+    super::print(text.as_bytes())
+}
+
+/// As [`print`], on an empty screen; a service that is away for a moment does not end the watch.
+fn print_screen(flags: &Flags) -> Result<(), CliError> {
+    let text = draw(flags).unwrap_or_else(|error| error.to_string());
+    let clear = if std::io::stdout().is_terminal() {
+        CLEAR
+    } else {
+        ""
+    };
+    super::print(format!("{clear}{text}").as_bytes())
+}
+
+fn draw(flags: &Flags) -> Result<String, TreeError> {
+    let devices = if flags.all { "all" } else { "failures" };
+    let server = flags.server.trim_end_matches('/');
+    let url = format!("{server}/v1/supervision?devices={devices}");
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .build()
+        .into();
+    let asked = |error| {
+        let url = url.clone();
+        TreeError::Ask { url, error }
+    };
+    let mut response = agent.get(&url).call().map_err(asked)?;
+    let body = response.body_mut().with_config().limit(MAX_BODY_LEN);
+    let json = body.read_to_string().map_err(asked)?;
+    if flags.format == Format::Json {
+        return Ok(json);
+    }
+    let tree: TreeView = serde_json::from_str(&json).map_err(|error| {
+        let (url, what) = (url.clone(), error.to_string());
+        TreeError::Answer { url, what }
+    })?;
+    Ok(text(&tree, server, flags.all))
+}
+
+/// How many devices are in which state.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    devices: usize,
+    restarting: usize,
+    quarantined: usize,
+    open: usize,
+}
+
+impl Count {
+    fn of(cluster: &ClusterView) -> Self {
+        let devices = || cluster.nodes.iter().chain(&cluster.switches);
+        let in_state = |state| devices().filter(|it| it.child.state == state).count();
+        Self {
+            devices: cluster.devices,
+            restarting: in_state("restarting"),
+            quarantined: in_state("quarantined"),
+            open: devices().filter(|it| it.breaker.state != "closed").count(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            devices: self.devices + other.devices,
+            restarting: self.restarting + other.restarting,
+            quarantined: self.quarantined + other.quarantined,
+            open: self.open + other.open,
+        }
+    }
+
+    fn running(self) -> usize {
+        self.devices - self.restarting - self.quarantined
+    }
+}
+
+fn text(tree: &TreeView, server: &str, all: bool) -> String {
+    let mut lines = Lines(String::new());
+    let counts: Vec<Count> = tree.clusters.iter().map(Count::of).collect();
+    let total = counts.iter().copied().fold(Count::default(), Count::and);
+    let Count {
+        devices,
+        restarting,
+        quarantined,
+        open,
+    } = total;
+    let (clusters, running) = (tree.clusters.len(), total.running());
+    let time = &tree.time;
+    lines.add(&format!("fleetcall at {server}, {time}"));
+    lines.add(&format!(
+        "clusters: {clusters}, devices: {devices}, of them {running} running, {restarting} restarting, \
+         {quarantined} quarantined; breakers open: {open}"
+    ));
+    let counters: Vec<String> = tree
+        .counters
+        .iter()
+        .filter(|(_, value)| value.as_u64() != Some(0))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    lines.add(&counters.join(" "));
+    let mut shown: Vec<(u8, String, &ChildView, Option<&DeviceView>)> = Vec::new();
+    shown.push((
+        rank(&tree.supervisor, None),
+        "supervisor".to_owned(),
+        &tree.supervisor,
+        None,
+    ));
+    for cluster in &tree.clusters {
+        let id = &cluster.cluster_id;
+        let name = format!("cluster {id}");
+        shown.push((rank(&cluster.child, None), name, &cluster.child, None));
+        for device in cluster.nodes.iter().chain(&cluster.switches) {
+            let rank = rank(&device.child, Some(&device.breaker));
+            shown.push((rank, device_name(id, device), &device.child, Some(device)));
+        }
+    }
+    // Stable, so that those that are alike stay in configured order.
+    shown.sort_by_key(|&(rank, ..)| rank);
+    shown.retain(|&(rank, ..)| all || rank < PLAIN);
+    if !shown.is_empty() {
+        lines.add("");
+    }
+    let width = shown.iter().map(|(_, name, ..)| name.len()).max();
+    let width = width.unwrap_or_default();
+    for (_, name, child, device) in &shown {
+        lines.child(name, width, child, *device);
+    }
+    lines.add("");
+    let (id, state) = ("cluster", "state");
+    lines.add(&format!(
+        "{id:<12} {state:<12} {:>8} {:>8} {:>10} {:>11} {:>8}",
+        "devices", "running", "restarting", "quarantined", "breakers"
+    ));
+    for (cluster, count) in tree.clusters.iter().zip(&counts) {
+        let id = cluster.cluster_id.to_string();
+        let state = &cluster.child.state;
+        lines.add(&format!(
+            "{id:<12} {state:<12} {:>8} {:>8} {:>10} {:>11} {:>8}",
+            count.devices,
+            count.running(),
+            count.restarting,
+            count.quarantined,
+            count.open
+        ));
+    }
+    lines.0.truncate(lines.0.trim_end().len());
+    lines.0
+}
+
+/// The rank of a child that never failed.
+const PLAIN: u8 = 5;
+
+/// What needs a look comes first.
+fn rank(child: &ChildView, breaker: Option<&BreakerView>) -> u8 {
+    match child.state.as_str() {
+        "quarantined" => 0,
+        "restarting" => 1,
+        _ if breaker.is_some_and(|breaker| breaker.state != "closed") => 2,
+        _ if breaker.is_some_and(|breaker| breaker.failures > 0) => 3,
+        _ if child.last_exit.is_some() => 4,
+        _ => PLAIN,
+    }
+}
+
+fn device_name(cluster: &ClusterId, device: &DeviceView) -> String {
+    let name = |kind: &str, id: &DeviceId| format!("cluster {cluster} {kind} {id}");
+    match (&device.node_id, &device.switch_id) {
+        (Some(node), _) => name("node", node),
+        (None, Some(switch)) => name("switch", switch),
+        (None, None) => format!("cluster {cluster} device without an id"),
+    }
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, line: &str) {
+        // Writing to a String cannot fail.
+        writeln!(self.0, "{line}").ok();
+    }
+
+    fn child(&mut self, name: &str, width: usize, child: &ChildView, device: Option<&DeviceView>) {
+        let mut state = child.state.clone();
+        if let Some(millis) = child.again_in_ms {
+            write!(state, ", again in {}", duration(millis)).ok();
+        }
+        if let Some(BreakerView {
+            state: breaker,
+            failures,
+            again_in_ms,
+        }) = device.map(|device| &device.breaker)
+        {
+            match (breaker.as_str(), again_in_ms) {
+                ("open", Some(millis)) => {
+                    write!(state, ", breaker open for {}", duration(*millis)).ok();
+                }
+                ("half_open", _) => state.push_str(", breaker half-open"),
+                _ => {}
+            }
+            if *failures > 0 {
+                write!(state, ", failures in a row: {failures}").ok();
+            }
+        }
+        if child.restarts > 0 {
+            write!(state, ", restarts: {}", child.restarts).ok();
+        }
+        self.add(&format!("{name:<width$}  {state}"));
+        if let Some(ExitView {
+            reason,
+            message,
+            at,
+            time,
+            uptime_ms,
+        }) = &child.last_exit
+        {
+            let message = match message.as_str() {
+                "" => String::new(),
+                message => format!(" {message:?}"),
+            };
+            let at = match at.as_str() {
+                "" => String::new(),
+                at => format!(" at {at}"),
+            };
+            let uptime = duration(*uptime_ms);
+            self.add(&format!(
+                "    last exit: {reason}{message}{at}, {time}, after {uptime}"
+            ));
+        }
+    }
+}
+
+fn duration(millis: u64) -> String {
+    // Below ten seconds the milliseconds matter, above they are noise.
+    let rounded = if millis < 10_000 {
+        millis
+    } else {
+        millis / 1000 * 1000
+    };
+    humantime::format_duration(Duration::from_millis(rounded)).to_string()
+}

@@ -1,0 +1,132 @@
+//! The supervision tree as it is at one moment, for people and programs to look at.
+//!
+//! These are values only: who reads them off the living children is `actors`.
+
+use std::time::{Duration, SystemTime};
+
+use super::{BreakerState, ClusterId, DeviceId};
+
+/// Every supervised child, in topology order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SupervisionTree {
+    /// The supervisor itself.
+    pub supervisor: ChildState,
+    /// The clusters, in configured order.
+    pub clusters: Vec<ClusterState>,
+}
+
+/// A cluster's actor, and its devices'.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterState {
+    /// Which cluster.
+    pub id: ClusterId,
+    /// Its own actor.
+    pub child: ChildState,
+    /// How many devices it has, also those that a filter left out.
+    pub devices: usize,
+    /// Its nodes, in configured order.
+    pub nodes: Vec<DeviceState>,
+    /// Its switches, in configured order.
+    pub switches: Vec<DeviceState>,
+}
+
+/// A device's actor, and its circuit breaker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceState {
+    /// Which device.
+    pub id: DeviceId,
+    /// Its actor.
+    pub child: ChildState,
+    /// Its circuit breaker.
+    pub breaker: BreakerState,
+    /// Failures of its lookups since the last success.
+    pub failures: u32,
+    /// How long ago its last lookup ended, however it did; `None` if none has.
+    pub last_lookup: Option<Duration>,
+}
+
+impl DeviceState {
+    /// Whether its actor runs, has never failed, and its last lookup did not fail.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.child.is_plain() && self.failures == 0 && self.breaker == BreakerState::Closed
+    }
+}
+
+/// What is known of one supervised actor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChildState {
+    /// Whether it runs.
+    pub liveness: Liveness,
+    /// How often it has been restarted since the process began, or since it was configured.
+    pub restarts: u32,
+    /// How it ended the last time, if it ever did.
+    pub last_exit: Option<Box<LastExit>>,
+}
+
+impl ChildState {
+    /// Whether it runs and has never failed.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.liveness == Liveness::Running && self.last_exit.is_none()
+    }
+}
+
+/// Whether an actor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// It runs, or is about to for the first time.
+    Running,
+    /// It failed and comes back after this time; `None` while that is being decided.
+    Restarting(Option<Duration>),
+    /// It failed too often and is left alone for this time.
+    Quarantined(Duration),
+}
+
+impl Liveness {
+    /// As it stands in JSON and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Restarting(_) => "restarting",
+            Self::Quarantined(_) => "quarantined",
+        }
+    }
+
+    /// When it is back, as far as that is known.
+    #[must_use]
+    pub const fn again_in(self) -> Option<Duration> {
+        match self {
+            Self::Running => None,
+            Self::Restarting(wait) => wait,
+            Self::Quarantined(wait) => Some(wait),
+        }
+    }
+}
+
+/// How an actor ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastExit {
+    /// `panic`, `error` (its state could not be built), `stopped` (it stopped itself) or `thread`
+    /// (the thread that ran it ended).
+    pub reason: &'static str,
+    /// What the panic or the error said; empty if it stopped itself.
+    pub message: String,
+    /// Where it panicked, as `file:line`; empty for other reasons.
+    pub at: String,
+    /// When that was, by the wall clock.
+    pub time: SystemTime,
+    /// How long it had been running.
+    pub uptime: Duration,
+}
+
+/// Which devices of a tree to show; clusters and the supervisor always are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TreeFilter {
+    /// Every device.
+    #[default]
+    All,
+    /// Devices that are not plain: down, restarted before, or with a lookup that failed last.
+    Failures,
+}

@@ -1,0 +1,72 @@
+//! `GET /v1/supervision`: the supervision tree as it is now. It asks no actor, so it answers also
+//! while all of them hang.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use crate::domain::TreeFilter;
+use crate::http::State;
+use crate::http::error::Problem;
+use crate::http::tree::TreeView;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    #[serde(default)]
+    devices: Devices,
+}
+
+/// Which devices to show.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Devices {
+    #[default]
+    All,
+    Failures,
+}
+
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
+    config.service(
+        web::resource("/v1/supervision")
+            .route(web::get().to(get))
+            .route(web::head().to(get))
+            .default_service(web::to(method_not_allowed)),
+    );
+}
+
+async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let query = match web::Query::<Query>::from_query(request.query_string()) {
+        Ok(query) => query.into_inner(),
+        Err(error) => {
+            let detail = format!("{error}; write ?devices=all or ?devices=failures");
+            return Problem::new(StatusCode::BAD_REQUEST, detail).response();
+        }
+    };
+    let filter = match query.devices {
+        Devices::All => TreeFilter::All,
+        Devices::Failures => TreeFilter::Failures,
+    };
+    let collector = state.collector.clone();
+    let debug = state.debug;
+    // A million devices take their time.
+    let json = web::block(move || {
+        let tree = collector.supervision(filter);
+        TreeView::new(&tree, collector.metrics()).to_json(debug)
+    });
+    match json.await {
+        Ok(json) => HttpResponse::Ok()
+            .content_type("application/json")
+            .body(json),
+        Err(error) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).response(),
+    }
+}
+
+async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
+    let detail = format!("{} is not defined here; GET and HEAD are", request.method());
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).response();
+    let allow = HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}

@@ -1,0 +1,193 @@
+//! The JSON of `/v1/supervision`, for the server to write and for `fleetcall tree` to read.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    BreakerState, ChildState, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, LastExit,
+    Liveness, SupervisionTree,
+};
+use crate::telemetry::Metrics;
+
+/// The whole tree.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TreeView {
+    /// When this was so, RFC 3339.
+    pub time: String,
+    /// The supervisor itself.
+    pub supervisor: ChildView,
+    /// The clusters, in configured order.
+    pub clusters: Vec<ClusterView>,
+    /// What is counted since the start, by name.
+    pub counters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What is known of one actor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChildView {
+    /// `running`, `restarting` or `quarantined`.
+    pub state: String,
+    /// When it is back, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again_in_ms: Option<u64>,
+    /// The same by the wall clock, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// How often it was restarted.
+    pub restarts: u32,
+    /// How it ended the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<ExitView>,
+}
+
+/// How an actor ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExitView {
+    /// `panic`, `error`, `stopped` or `thread`.
+    pub reason: String,
+    /// What the panic or the error said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Where it panicked, as `file:line`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+    /// When, RFC 3339.
+    pub time: String,
+    /// How long it had been running.
+    pub uptime_ms: u64,
+}
+
+/// A cluster's actor, and its devices'.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// Which cluster.
+    pub cluster_id: ClusterId,
+    /// Its own actor.
+    #[serde(flatten)]
+    pub child: ChildView,
+    /// How many devices it has, also those that are not shown.
+    pub devices: usize,
+    /// Its nodes, in configured order.
+    pub nodes: Vec<DeviceView>,
+    /// Its switches, in configured order.
+    pub switches: Vec<DeviceView>,
+}
+
+/// A device's actor, and its circuit breaker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// Which node, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<DeviceId>,
+    /// Which switch, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch_id: Option<DeviceId>,
+    /// Its actor.
+    #[serde(flatten)]
+    pub child: ChildView,
+    /// Its circuit breaker.
+    pub breaker: BreakerView,
+    /// How long ago its last lookup ended, if one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_lookup_age_ms: Option<u64>,
+}
+
+/// A circuit breaker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+    /// Failures of lookups since the last success.
+    pub failures: u32,
+    /// When it turns half-open, if it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again_in_ms: Option<u64>,
+}
+
+impl TreeView {
+    /// The tree as it is shown, with all counters.
+    #[must_use]
+    pub fn new(tree: &SupervisionTree, metrics: &Metrics) -> Self {
+        let now = SystemTime::now();
+        let counters = metrics.counters().into_iter();
+        Self {
+            time: rfc3339(now),
+            supervisor: child(&tree.supervisor, now),
+            clusters: tree.clusters.iter().map(|it| cluster(it, now)).collect(),
+            counters: counters
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect(),
+        }
+    }
+
+    /// The JSON text, indented by two spaces or on one line.
+    #[must_use]
+    pub fn to_json(&self, indent: bool) -> Vec<u8> {
+        super::view::to_json(self, indent)
+    }
+}
+
+fn cluster(state: &ClusterState, now: SystemTime) -> ClusterView {
+    let devices = |kind, states: &[DeviceState]| {
+        let view = |state| device(kind, state, now);
+        states.iter().map(view).collect()
+    };
+    ClusterView {
+        cluster_id: state.id.clone(),
+        child: child(&state.child, now),
+        devices: state.devices,
+        nodes: devices(DeviceKind::Node, &state.nodes),
+        switches: devices(DeviceKind::Switch, &state.switches),
+    }
+}
+
+fn device(kind: DeviceKind, state: &DeviceState, now: SystemTime) -> DeviceView {
+    let (node_id, switch_id) = match kind {
+        DeviceKind::Node => (Some(state.id.clone()), None),
+        DeviceKind::Switch => (None, Some(state.id.clone())),
+    };
+    DeviceView {
+        node_id,
+        switch_id,
+        child: child(&state.child, now),
+        breaker: BreakerView {
+            state: state.breaker.as_str().to_owned(),
+            failures: state.failures,
+            again_in_ms: match state.breaker {
+                BreakerState::Open(wait) => Some(millis(wait)),
+                BreakerState::Closed | BreakerState::HalfOpen => None,
+            },
+        },
+        last_lookup_age_ms: state.last_lookup.map(millis),
+    }
+}
+
+fn child(state: &ChildState, now: SystemTime) -> ChildView {
+    let again_in = Liveness::again_in(state.liveness);
+    ChildView {
+        state: state.liveness.as_str().to_owned(),
+        again_in_ms: again_in.map(millis),
+        until: again_in.map(|wait| rfc3339(now + wait)),
+        restarts: state.restarts,
+        last_exit: state.last_exit.as_deref().map(exit),
+    }
+}
+
+fn exit(exit: &LastExit) -> ExitView {
+    ExitView {
+        reason: exit.reason.to_owned(),
+        message: exit.message.clone(),
+        at: exit.at.clone(),
+        time: rfc3339(exit.time),
+        uptime_ms: millis(exit.uptime),
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

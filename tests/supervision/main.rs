@@ -1,0 +1,16 @@
+//! What `docs/supervision.md` guarantees, each guarantee by the test that it names.
+//!
+//! The actors run in this process with a drill that puts panics where no configuration can.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "nobody uses a test from outside")]
+
+mod grid;
+mod harness;
+mod policy;
+
+mod reload;
+mod storms;

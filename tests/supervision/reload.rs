@@ -1,0 +1,327 @@
+//! A topology that changes while it is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fleetcall::actors::drill::Point;
+use fleetcall::config::{Config, Source};
+use fleetcall::reload::{Difference, ReloadError, Trigger};
+use fleetcall::telemetry::Census;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::{ALL_WELL, FLEET, Fleet, devices, parse};
+
+const BEFORE: &str = r#"
+[lookup]
+latency = "100ms"
+[[clusters]]
+id = 1
+nodes = ["1-3", { ids = "x", lookup = { script = ["fail"] } }]
+switches = "1"
+[[clusters]]
+id = "goes"
+nodes = "1-2"
+"#;
+
+const AFTER: &str = r#"
+[lookup]
+latency = "100ms"
+[[clusters]]
+id = "comes"
+nodes = "1-2"
+[[clusters]]
+id = 1
+nodes = [{ ids = "x", lookup = { script = ["fail"] } }, 2, { ids = "3", lookup = { latency = "20ms" } }, "4"]
+switches = "1"
+"#;
+
+fn actors(actors: usize) -> Census {
+    Census {
+        shells: actors,
+        actors,
+        ..ALL_WELL
+    }
+}
+
+#[actix_web::test]
+async fn a_reload_is_applied_by_difference() {
+    let fleet = Fleet::start_paused(BEFORE);
+    for _ in 0..3 {
+        fleet.collect().await;
+    }
+    fleet.panics(Point::Handler, "cluster=1 node=2");
+    fleet.panics(Point::Handler, "cluster=1 node=3");
+    fleet.collect().await;
+    sleep(Duration::from_secs(1)).await;
+    let difference = fleet.engine.apply(parse(AFTER));
+    let expected = Difference {
+        clusters_added: 1,
+        clusters_removed: 1,
+        devices_added: 3,
+        devices_removed: 3,
+        devices_changed: 1,
+        devices_kept: 3,
+        settings_changed: false,
+    };
+    assert_eq!(difference, expected);
+    let tree = fleet.tree();
+    let ids: Vec<String> = tree
+        .clusters
+        .iter()
+        .map(|cluster| cluster.id.to_string())
+        .collect();
+    assert_eq!(ids, ["comes", "1"]);
+    let nodes = &tree.clusters[1].nodes;
+    assert_eq!(
+        nodes[0].failures, 4,
+        "x is untouched: its breaker still counts"
+    );
+    assert!(
+        nodes[1].last_lookup.is_some(),
+        "so is node 2: its last result"
+    );
+    assert_eq!(nodes[1].child.restarts, 1, "and its history");
+    assert_eq!(
+        (nodes[2].child.restarts, nodes[2].last_lookup),
+        (0, None),
+        "node 3 is a new one"
+    );
+    assert_eq!(
+        fleet.collect().await,
+        [
+            "comes/n1",
+            "comes/n2",
+            "1/nx:failed",
+            "1/n2",
+            "1/n3",
+            "1/n4",
+            "1/s1"
+        ]
+    );
+    let failures = fleet.tree().clusters[1].nodes[0].failures;
+    assert_eq!(failures, 5, "the fifth failure in a row, over the reload");
+    fleet.settle(actors(1 + 2 + 7)).await;
+    assert_eq!(
+        fleet.engine.apply(parse(AFTER)),
+        Difference {
+            devices_kept: 7,
+            ..Difference::default()
+        }
+    );
+}
+
+#[actix_web::test]
+async fn a_collect_under_way_answers_for_the_topology_it_started_with() {
+    let fleet = Fleet::start_paused(BEFORE);
+    let collector = fleet.engine.collector();
+    let start = Instant::now();
+    let before = actix_web::rt::spawn(async move { collector.collect().await.unwrap() });
+    sleep(Duration::from_millis(50)).await;
+    fleet.engine.apply(parse(AFTER));
+    let after = fleet.ask().await;
+    assert!(start.elapsed() <= Duration::from_millis(152));
+    let before = before.await.unwrap();
+    let expected = [
+        "1/n1",
+        "1/n2",
+        "1/n3",
+        "1/nx:failed",
+        "1/s1",
+        "goes/n1",
+        "goes/n2",
+    ];
+    assert_eq!(
+        devices(&before),
+        expected,
+        "those that are gone have drained"
+    );
+    let expected = [
+        "comes/n1",
+        "comes/n2",
+        "1/nx:failed",
+        "1/n2",
+        "1/n3",
+        "1/n4",
+        "1/s1",
+    ];
+    assert_eq!(devices(&after), expected);
+    assert_eq!(
+        fleet.metrics().lookups(),
+        7 + 7 - 3,
+        "those that stay were joined"
+    );
+    drop((before, after));
+    fleet.settle(actors(1 + 2 + 7)).await;
+}
+
+#[actix_web::test]
+async fn devices_that_are_gone_end_with_the_last_collect_that_asks_them() {
+    let config = BEFORE.replace(
+        "latency = \"100ms\"",
+        "latency = \"10s\"\ntimeout = \"20s\"",
+    );
+    let fleet = Fleet::start_paused(&config);
+    let collector = fleet.engine.collector();
+    let (first, second) = (collector.clone(), collector);
+    let first = actix_web::rt::spawn(async move { first.collect().await.unwrap() });
+    sleep(Duration::from_secs(4)).await;
+    let second = actix_web::rt::spawn(async move { second.collect().await.unwrap() });
+    sleep(Duration::from_secs(1)).await;
+    let smaller =
+        "[lookup]\nlatency = \"10s\"\ntimeout = \"20s\"\n[[clusters]]\nid = 1\nnodes = 2\n";
+    fleet
+        .engine
+        .apply(parse(&smaller.replace("nodes = 2", "nodes = [2]")));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(fleet.metrics().census().lookups, 7, "they go on");
+    assert_eq!(first.await.unwrap().summary().devices(), 7);
+    assert_eq!(
+        second.await.unwrap().summary().failed(),
+        1,
+        "only x, as told"
+    );
+    fleet.settle(actors(3)).await;
+}
+
+#[actix_web::test]
+async fn a_cluster_that_crashes_after_a_reload_comes_back_with_the_new_devices() {
+    let fleet = Fleet::start_paused(BEFORE);
+    fleet.collect().await;
+    fleet.engine.apply(parse(AFTER));
+    fleet.panics(Point::Handler, "cluster=1");
+    fleet.collect().await;
+    sleep(Duration::from_secs(1)).await;
+    let expected = [
+        "comes/n1",
+        "comes/n2",
+        "1/nx:failed",
+        "1/n2",
+        "1/n3",
+        "1/n4",
+        "1/s1",
+    ];
+    assert_eq!(fleet.collect().await, expected);
+    fleet.settle(actors(1 + 2 + 7)).await;
+}
+
+#[actix_web::test]
+async fn settings_change_without_touching_a_device() {
+    let fleet = Fleet::start_paused(FLEET);
+    fleet.heal().await;
+    let with = |settings: &str| {
+        let config = FLEET.replace("[collect]\ndeadline = \"10s\"", settings);
+        fleet.engine.apply(parse(&config))
+    };
+    let kept = Difference {
+        devices_kept: 8,
+        settings_changed: true,
+        ..Difference::default()
+    };
+    assert_eq!(with("[collect]\ndeadline = \"20ms\""), kept);
+    let timed_out = fleet.collect().await;
+    assert!(
+        timed_out
+            .iter()
+            .all(|device| device.ends_with(":timed_out")),
+        "{timed_out:?}"
+    );
+    assert_eq!(with("[collect]\nmax_concurrent = 1"), kept);
+    let start = Instant::now();
+    fleet.collect().await;
+    let in_turn = Duration::from_millis(200)..=Duration::from_millis(204);
+    assert!(in_turn.contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert_eq!(with("[collect]\nevery = \"1s\""), kept);
+    sleep(Duration::from_millis(990)).await;
+    let ticks = fleet.metrics().ticks();
+    assert!((7..=8).contains(&ticks), "{ticks}");
+    assert_eq!(with("[collect]"), kept);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(fleet.metrics().ticks(), ticks, "no schedule any more");
+    assert_eq!(with("[collect]\nmax_waiting = 1"), kept);
+    let collector = fleet.engine.collector();
+    let first = actix_web::rt::spawn(async move { collector.collect().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(
+        fleet.engine.collector().collect().await.is_err(),
+        "one may wait"
+    );
+    first.await.unwrap();
+    let strict = FLEET.replace("intensity = 1000", "intensity = 0");
+    fleet.engine.apply(parse(&strict));
+    fleet.panics(Point::Handler, "cluster=1 node=1");
+    fleet.collect().await;
+    assert_eq!(fleet.metrics().quarantines(), 1, "the new policy decides");
+}
+
+#[actix_web::test]
+async fn a_bad_configuration_changes_nothing_and_names_all_its_faults() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clusters.toml");
+    std::fs::write(&path, BEFORE).unwrap();
+    let source = Source::new(Some(path.clone()));
+    let (config, _) = source.load().unwrap();
+    let engine = fleetcall::app::Engine::start(config, source, 1, None);
+    let before = devices(&engine.collector().collect().await.unwrap());
+    std::fs::write(&path, "colour = 1\n[[clusters]]\nid = 1\nnodes = \"4-1\"\n").unwrap();
+    let error = engine.reload().reload(Trigger::Signal).await.unwrap_err();
+    let ReloadError::Config(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.faults.len(), 2);
+    assert_eq!(
+        devices(&engine.collector().collect().await.unwrap()),
+        before
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(engine.reload().reload(Trigger::Signal).await.is_err());
+    std::fs::write(&path, AFTER).unwrap();
+    let difference = engine.reload().reload(Trigger::Signal).await.unwrap();
+    assert_eq!(difference.devices_kept, 3);
+}
+
+#[actix_web::test]
+async fn collects_and_reloads_on_many_threads_never_lose_or_mix_anything() {
+    let config = |size: usize, latency: &str| -> Config {
+        parse(&format!(
+            "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = \"steady\"\nnodes = \"1-20\"\n\
+             [[clusters]]\nid = \"grows\"\nnodes = \"1-{size}\"\n\
+             [[clusters.switches]]\nids = \"1-5\"\nlookup = {{ latency = \"{latency}\" }}\n"
+        ))
+    };
+    let fleet = Fleet::start("[[clusters]]\nid = \"steady\"\nnodes = \"1-20\"\n");
+    fleet.engine.apply(config(1, "1ms"));
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (collector, over) = (fleet.engine.collector(), Arc::clone(&over));
+            actix_web::rt::spawn(async move {
+                let mut sizes = std::collections::BTreeSet::new();
+                while !over.load(Ordering::Relaxed) {
+                    let answer = collector.collect().await.unwrap();
+                    let faults: Vec<_> = answer.faults().map(|(.., fault)| fault.clone()).collect();
+                    assert!(faults.is_empty(), "{faults:?}");
+                    let answered = devices(&answer);
+                    let size = answered.len() - 25;
+                    sizes.insert(size);
+                    let steady = (1..=20).map(|id| format!("steady/n{id}"));
+                    let grown = (1..=size).map(|id| format!("grows/n{id}"));
+                    let switches = (1..=5).map(|id| format!("grows/s{id}"));
+                    let expected: Vec<_> = steady.chain(grown).chain(switches).collect();
+                    assert_eq!(answered, expected, "one topology, whole and in order");
+                }
+                sizes.len()
+            })
+        })
+        .collect();
+    for round in 0..200 {
+        let latency = if round % 3 == 0 { "2ms" } else { "1ms" };
+        fleet.engine.apply(config(1 + round % 40, latency));
+        sleep(Duration::from_millis(3)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() > 5, "it saw many topologies");
+    }
+    fleet.settle(actors(1 + 2 + 20 + 40 + 5)).await;
+}

@@ -1,0 +1,209 @@
+//! Many failures at once or one after the other, on real threads: nobody is lost, nothing is left.
+
+use std::time::Duration;
+
+use fleetcall::actors::drill::{Act, Point};
+use fleetcall::domain::FaultKind;
+use fleetcall::telemetry::Census;
+
+use crate::harness::{ALL_WELL, FLEET, Fleet, children, until};
+
+fn actors(actors: usize) -> Census {
+    Census {
+        shells: actors,
+        actors,
+        ..ALL_WELL
+    }
+}
+
+#[actix_web::test]
+async fn nothing_is_left_of_a_thousand_crashed_clusters() {
+    let fleet = Fleet::start(&FLEET.replace("50ms", "0s"));
+    fleet.heal().await;
+    for crash in 0..1000 {
+        let path = if crash % 2 == 0 {
+            "cluster=1"
+        } else {
+            "cluster=1 node=1"
+        };
+        fleet.panics(Point::Handler, path);
+        while fleet.drill.left(Point::Handler, path) > 0 {
+            fleet.collect().await;
+        }
+    }
+    fleet.heal().await;
+    fleet.settle(ALL_WELL).await;
+    let metrics = fleet.metrics();
+    assert_eq!((metrics.crashes(), metrics.restarts()), (1000, 1000));
+}
+
+#[actix_web::test]
+async fn a_thousand_devices_that_panic_at_the_same_moment_all_come_back() {
+    let fleet = Fleet::start(
+        r#"
+        [lookup]
+        latency = "20ms"
+        [supervision]
+        backoff = { min = "1ms", max = "50ms" }
+        [[clusters]]
+        id = "storm"
+        nodes = "1-1000"
+        lookup = { script = ["panic", "ok", "ok", "ok", "ok", "ok", "ok", "ok"] }
+        [[clusters]]
+        id = "calm"
+        nodes = "1-10"
+        "#,
+    );
+    let devices = fleet.collect().await;
+    assert!(
+        devices[..1000]
+            .iter()
+            .all(|device| device.ends_with(":crashed"))
+    );
+    let others = devices[1000..].iter();
+    assert!(
+        others.clone().all(|device| !device.contains(':')),
+        "the others are untouched"
+    );
+    until("all are restarted", || fleet.metrics().restarts() == 1000).await;
+    fleet.heal().await;
+    fleet.settle(actors(1013)).await;
+    assert_eq!(fleet.metrics().crashes(), 1000);
+}
+
+#[actix_web::test]
+async fn a_panic_in_one_of_a_hundred_of_a_million_lookups_loses_none_of_the_others() {
+    let fleet = Fleet::start(
+        r#"
+        [lookup]
+        latency = "0s"
+        seed = 4
+        faults = { panic = 0.01 }
+        [supervision]
+        intensity = 1000
+        backoff = { min = "1ms", max = "2ms" }
+        [[clusters]]
+        id = 1
+        nodes = "1-5000"
+        [[clusters]]
+        id = 2
+        switches = "1-5000"
+        "#,
+    );
+    let metrics = fleet.metrics();
+    let (mut ok, mut crashed) = (0, 0);
+    while ok + crashed < 1_000_000 {
+        let answer = fleet.ask().await;
+        let summary = answer.summary();
+        assert_eq!(summary.devices(), 10_000);
+        ok += 10_000 - summary.failed();
+        for (kind, count) in summary.by_kind() {
+            match kind {
+                FaultKind::Crashed => crashed += count,
+                // It crashed in the collect before and was not asked.
+                FaultKind::Restarting => {}
+                other => panic!("{count} devices {other}"),
+            }
+        }
+    }
+    assert!(
+        (9_000..11_000).contains(&(crashed * 1_000_000 / (ok + crashed))),
+        "{crashed}"
+    );
+    let counted = (metrics.lookups(), metrics.crashes());
+    assert_eq!(
+        counted,
+        (ok as u64, crashed as u64),
+        "each lookup was answered for once"
+    );
+    until("all are restarted", || {
+        metrics.restarts() == metrics.crashes()
+    })
+    .await;
+    fleet.settle(actors(10_003)).await;
+}
+
+#[actix_web::test]
+async fn a_thread_that_ends_is_replaced_with_its_clusters() {
+    let fleet = Fleet::start(FLEET);
+    fleet.heal().await;
+    fleet
+        .drill
+        .arm(Point::Handler, Act::EndThread, "cluster=1", 1);
+    let devices = fleet.collect().await;
+    let lost = devices[..4]
+        .iter()
+        .all(|device| device.ends_with(":crashed"));
+    assert!(lost, "{devices:?}");
+    assert!(
+        devices[4..].iter().all(|device| !device.contains(':')),
+        "{devices:?}"
+    );
+    fleet.heal().await;
+    fleet.settle(ALL_WELL).await;
+    for (path, state) in children(&fleet.tree()) {
+        let reason = state.last_exit.map(|exit| exit.reason);
+        let expected = path.starts_with("cluster=1").then_some("thread");
+        assert_eq!(reason, expected, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_thread_that_ends_again_and_again_is_replaced_again_and_again() {
+    let fleet = Fleet::start(FLEET);
+    for _ in 0..6 {
+        fleet.heal().await;
+        fleet
+            .drill
+            .arm(Point::Handler, Act::EndThread, "cluster=2", 1);
+        fleet.collect().await;
+    }
+    fleet.heal().await;
+    fleet.settle(ALL_WELL).await;
+}
+
+#[actix_web::test]
+async fn when_the_service_is_dropped_nothing_of_it_is_left() {
+    let fleet = Fleet::start(FLEET);
+    fleet.heal().await;
+    let metrics = fleet.metrics();
+    drop(fleet);
+    until("no actor is left", || metrics.census().shells == 0).await;
+    let fleet = Fleet::start_paused(FLEET);
+    fleet.heal().await;
+    let metrics = fleet.metrics();
+    drop(fleet);
+    until("no actor is left", || metrics.census().shells == 0).await;
+}
+
+#[actix_web::test]
+async fn children_answer_while_the_supervisor_stays_down() {
+    let fleet = Fleet::start(FLEET);
+    fleet.heal().await;
+    fleet
+        .drill
+        .arm(Point::New, Act::Error, "supervisor", 1_000_000);
+    fleet.panics(Point::Handler, "supervisor");
+    for _ in 0..20 {
+        fleet.panics(Point::Handler, "cluster=1 node=1");
+        while fleet.drill.left(Point::Handler, "cluster=1 node=1") > 0 {
+            fleet.collect().await;
+        }
+        fleet.heal().await;
+    }
+    let tree = children(&fleet.tree());
+    let exits = |path| {
+        let (_, state) = tree.iter().find(|(child, _)| child == path).unwrap();
+        (state.restarts, state.last_exit.as_ref().unwrap().reason)
+    };
+    assert_eq!(exits("cluster=1 node=1"), (20, "panic"));
+    assert_eq!(exits("supervisor").1, "error", "it never came back");
+    fleet.drill.arm(Point::New, Act::Error, "supervisor", 0);
+    until("the supervisor is back", || {
+        fleet.tree().supervisor.liveness == fleetcall::domain::Liveness::Running
+    })
+    .await;
+    tokio::time::timeout(Duration::from_secs(20), fleet.settle(ALL_WELL))
+        .await
+        .unwrap();
+}
