@@ -214,6 +214,12 @@ impl Reply {
         self.gathering.id
     }
 
+    /// The fault with which the collect closed this port, if it did.
+    pub(super) fn closed_with(&self) -> Option<Arc<Fault>> {
+        let outcome = self.gathering.builder.outcome(self.cluster, self.device)?;
+        outcome.as_ref().err().cloned()
+    }
+
     /// Records the outcome, unless the collect was closed before.
     pub(super) fn send(self, outcome: Outcome) {
         self.gathering.answer(self.cluster, self.device, outcome);
@@ -222,11 +228,8 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if !self
-            .gathering
-            .builder
-            .is_answered(self.cluster, self.device)
-        {
+        let builder = &self.gathering.builder;
+        if builder.outcome(self.cluster, self.device).is_none() {
             self.gathering
                 .answer(self.cluster, self.device, Err(blame()));
         }

@@ -28,6 +28,7 @@ impl Actor for NodeActor {
 
     fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
         self.prober.pass(Point::Stopping);
+        self.prober.ending();
         Running::Stop
     }
 }

@@ -15,7 +15,7 @@ use super::gathering::Reply;
 use super::health::Child;
 use super::messages::{Tick, Withdraw};
 use super::shell::BuildError;
-use crate::domain::{FaultKind, Outcome};
+use crate::domain::{Fault, FaultKind, Outcome};
 
 /// A device's lookup under way, and who waits for it.
 #[derive(Debug)]
@@ -103,10 +103,26 @@ impl Prober {
         if self.waiting.len() == before || !self.waiting.is_empty() || running.scheduled {
             return None;
         }
-        let fault = &withdraw.fault;
+        self.cut_off(running, &withdraw.fault);
+        Some(running.lookup)
+    }
+
+    /// The actor ends, as its device is not configured any more. If the collect that asked it was
+    /// closed with the device silent, that is the last thing to say of it.
+    pub(super) fn ending(&mut self) {
+        if let Some(running) = self.running
+            && let Some(fault) = self.waiting.first().and_then(Reply::closed_with)
+        {
+            self.cut_off(running, &fault);
+        }
+    }
+
+    /// The lookup under way is given up: its collect was closed with `fault`.
+    fn cut_off(&mut self, running: Running, fault: &Arc<Fault>) {
+        self.running = None;
         let level = match fault.kind() {
-            FaultKind::Cancelled => Level::Debug,
-            _ => Level::Warn,
+            FaultKind::TimedOut => Level::Warn,
+            _ => Level::Debug,
         };
         self.device.log_fault(level, "lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
@@ -115,8 +131,6 @@ impl Prober {
         if was_asked && fault.kind() == FaultKind::TimedOut {
             self.device.learned(&Err(Arc::clone(fault)));
         }
-        self.running = None;
-        Some(running.lookup)
     }
 }
 

@@ -28,6 +28,7 @@ impl Actor for SwitchActor {
 
     fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
         self.prober.pass(Point::Stopping);
+        self.prober.ending();
         Running::Stop
     }
 }

@@ -105,13 +105,13 @@ impl CollectionBuilder {
         self.open_parts.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// Whether the device has an outcome.
+    /// The device's outcome, if it has one.
     ///
     /// # Panics
     /// If the topology has no such cluster or device.
     #[must_use]
-    pub fn is_answered(&self, cluster: usize, device: usize) -> bool {
-        self.parts[cluster].slots[device].get().is_some()
+    pub fn outcome(&self, cluster: usize, device: usize) -> Option<&Outcome> {
+        self.parts[cluster].slots[device].get()
     }
 
     /// Whether every device of the cluster has an outcome.
@@ -307,7 +307,7 @@ mod tests {
                 let (c, d) = places[pick.index(places.len())];
                 completions += usize::from(builder.answer(c, d, Err(fault(tag.to_string()))));
                 model[c][d].get_or_insert(tag.to_string());
-                prop_assert!(builder.is_answered(c, d));
+                prop_assert!(builder.outcome(c, d).is_some());
             }
             let complete = model.iter().flatten().all(Option::is_some);
             prop_assert_eq!(builder.is_complete(), complete);

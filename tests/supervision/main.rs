@@ -11,6 +11,6 @@
 mod grid;
 mod harness;
 mod policy;
-
+mod promise;
 mod reload;
 mod storms;
