@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct TestApp {
     child: Child,
     pub addr: SocketAddr,
+    /// The configuration's file.
+    pub config: PathBuf,
     log: Arc<Log>,
     _dir: TempDir,
 }
@@ -115,10 +117,15 @@ impl TestApp {
 
     pub fn start_with(config: &str, arguments: &[&str]) -> Self {
         let (dir, path) = config_file(config);
+        Self::start_on(dir, path, arguments)
+    }
+
+    /// With a configuration that the test has laid out itself.
+    pub fn start_on(dir: TempDir, path: PathBuf, arguments: &[&str]) -> Self {
         let mut child = fleetcall()
             .env("RUST_LOG", "fleetcall=debug")
             .args(["--port", "0", "--log-format", "json", "--config"])
-            .arg(path)
+            .arg(&path)
             .args(arguments)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -141,6 +148,7 @@ impl TestApp {
         let mut app = Self {
             child,
             addr,
+            config: path,
             log,
             _dir: dir,
         };

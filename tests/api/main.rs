@@ -15,6 +15,8 @@ mod collect;
 mod config;
 mod contract;
 mod harness;
+mod reload;
 mod shutdown;
 mod soak;
 mod topology;
+mod tree;

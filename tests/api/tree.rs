@@ -1,0 +1,259 @@
+//! The supervision tree: `/v1/supervision`, and `fleetcall tree` on a terminal.
+
+use serde_json::{Value, json};
+
+use crate::harness::{TestApp, fleetcall, run, stderr, stdout};
+
+const TROUBLED: &str = r#"
+    [lookup]
+    latency = "1ms"
+    [supervision]
+    intensity = 1
+    backoff = { min = "10m", max = "10m" }
+    [[clusters]]
+    id = 1
+    nodes = ["1-5", { ids = "crashes", lookup = { script = ["panic"] } }]
+    [[clusters]]
+    id = "edge"
+    switches = ["1", { ids = "locked", lookup = { script = ["auth"] } }]
+    [[clusters]]
+    id = 3
+    nodes = "1"
+    lookup = { script = ["fail"] }
+"#;
+
+fn troubled() -> TestApp {
+    let app = TestApp::start(TROUBLED);
+    assert_eq!(app.get().status, 202);
+    app.wait_for_log(|line| line["message"] == "actor failed, restarting it");
+    app
+}
+
+fn tree(app: &TestApp, query: &str) -> Value {
+    let answer = app.request("GET", &format!("/v1/supervision{query}"), &[]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    answer.json()
+}
+
+#[test]
+fn the_tree_shows_each_child_with_its_state_and_how_it_ended() {
+    let app = troubled();
+    let tree = tree(&app, "");
+    assert_eq!(
+        tree["supervisor"],
+        json!({"state": "running", "restarts": 0})
+    );
+    let clusters = tree["clusters"].as_array().unwrap();
+    let ids: Vec<_> = clusters
+        .iter()
+        .map(|cluster| &cluster["cluster_id"])
+        .collect();
+    assert_eq!(ids, [&json!(1), &json!("edge"), &json!(3)]);
+    let nodes = clusters[0]["nodes"].as_array().unwrap();
+    assert_eq!((nodes.len(), &clusters[0]["devices"]), (6, &json!(6)));
+    assert_eq!(
+        (&nodes[0]["node_id"], &nodes[0]["state"]),
+        (&json!(1), &json!("running"))
+    );
+    assert!(nodes[0].get("last_exit").is_none());
+    assert!(nodes[0]["last_lookup_age_ms"].is_u64());
+    let crashed = &nodes[5];
+    assert_eq!(
+        (&crashed["node_id"], &crashed["state"]),
+        (&json!("crashes"), &json!("restarting"))
+    );
+    let again = crashed["again_in_ms"].as_u64().unwrap();
+    assert!((500_000..=600_000).contains(&again), "{again}");
+    assert!(crashed["until"].as_str().unwrap() > tree["time"].as_str().unwrap());
+    let exit = &crashed["last_exit"];
+    assert_eq!(
+        (&exit["reason"], &exit["message"]),
+        (&json!("panic"), &json!("simulated panic in lookup 0"))
+    );
+    assert!(
+        exit["at"]
+            .as_str()
+            .unwrap()
+            .starts_with("src/lookup/simulated.rs:")
+    );
+    assert!(exit["time"].as_str().unwrap() <= tree["time"].as_str().unwrap());
+    let locked = &clusters[1]["switches"][1];
+    assert_eq!(
+        (&locked["switch_id"], &locked["breaker"]["state"]),
+        (&json!("locked"), &json!("open"))
+    );
+    assert!(locked["breaker"]["again_in_ms"].as_u64().unwrap() > 500_000);
+    assert_eq!(
+        clusters[2]["nodes"][0]["breaker"],
+        json!({"state": "closed", "failures": 1})
+    );
+    let counters = &tree["counters"];
+    for (name, value) in [
+        ("collects", 1),
+        ("lookups", 8),
+        ("lookups_failed", 2),
+        ("crashes", 1),
+        ("restarts", 0),
+        ("breakers_opened", 1),
+        ("ticks", 0),
+    ] {
+        assert_eq!(counters[name], value, "{name}");
+    }
+}
+
+#[test]
+fn the_tree_can_be_cut_down_to_what_failed() {
+    let app = troubled();
+    let tree = tree(&app, "?devices=failures");
+    let nodes = |cluster: usize| tree["clusters"][cluster]["nodes"].as_array().unwrap().len();
+    assert_eq!((nodes(0), nodes(2)), (1, 1));
+    assert_eq!(tree["clusters"][0]["devices"], 6, "the others are counted");
+    for query in ["?devices=some", "?device=1", "?devices=all&devices=all"] {
+        let answer = app.request("GET", &format!("/v1/supervision{query}"), &[]);
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(
+            answer
+                .body
+                .contains("write ?devices=all or ?devices=failures"),
+            "{}",
+            answer.body
+        );
+    }
+    let answer = app.request("DELETE", "/v1/supervision", &[]);
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
+    let answer = app.request("HEAD", "/v1/supervision", &[]);
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+}
+
+#[test]
+fn the_tree_is_shown_also_while_every_device_hangs() {
+    let app = TestApp::start(
+        "[lookup]\nscript = [\"hang\"]\ntimeout = \"1h\"\n[collect]\ndeadline = \"1h\"\n\
+         [[clusters]]\nid = 1\nnodes = \"1-3\"\n",
+    );
+    let _client = app.begin();
+    app.wait_for_log(|line| line["message"] == "collecting");
+    assert_eq!(
+        tree(&app, "")["clusters"][0]["nodes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn on_a_terminal_failures_come_first() {
+    let app = troubled();
+    let server = format!("http://{}", app.addr);
+    let output = run(fleetcall().args(["tree", "--server", &server]));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("fleetcall at {server}, 20")),
+        "{text}"
+    );
+    assert_eq!(
+        lines[1],
+        "clusters: 3, devices: 9, of them 8 running, 1 restarting, 0 quarantined; breakers open: 1"
+    );
+    assert!(
+        lines[2].contains("collects=1 lookups=8 lookups_failed=2 crashes=1"),
+        "{text}"
+    );
+    let starts =
+        |line: usize, expected: &str| assert!(lines[line].starts_with(expected), "{line}: {text}");
+    starts(4, "cluster 1 node crashes      restarting, again in 9m 5");
+    starts(
+        5,
+        "    last exit: panic \"simulated panic in lookup 0\" at src/lookup/simulated.rs:",
+    );
+    starts(
+        6,
+        "cluster edge switch locked  running, breaker open for 9m 5",
+    );
+    starts(
+        7,
+        "cluster 3 node 1            running, failures in a row: 1",
+    );
+    starts(
+        9,
+        "cluster      state         devices  running restarting quarantined breakers",
+    );
+    starts(
+        10,
+        "1            running             6        5          1           0        0",
+    );
+    let all = stdout(&run(
+        fleetcall().args(["tree", "--all", "--server", &server])
+    ));
+    assert!(
+        all.contains("\nsupervisor                  running\n"),
+        "{all}"
+    );
+    assert!(
+        all.contains("\ncluster 1 node 5            running\n"),
+        "{all}"
+    );
+    let json = run(fleetcall().args(["tree", "--format", "json", "--server", &server]));
+    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!(json["clusters"][0]["nodes"][0]["node_id"], "crashes");
+}
+
+#[test]
+fn watching_draws_again_and_again_and_outlives_the_service() {
+    use std::io::{BufRead as _, BufReader};
+    let app = troubled();
+    let server = format!("http://{}", app.addr);
+    let mut watch = fleetcall()
+        .args(["tree", "--watch", "--server", &server])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = |expected: &str| {
+        let found = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.contains(expected));
+        assert!(found.is_some(), "{expected}");
+    };
+    next("fleetcall at ");
+    next("fleetcall at ");
+    drop(app);
+    next("cannot ask ");
+    let pid = watch.id().to_string();
+    std::process::Command::new("kill")
+        .args(["-s", "INT", &pid])
+        .status()
+        .unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_service_that_is_not_there_is_one_clear_line() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let output = run(fleetcall().args(["tree", "--server", &format!("http://{gone}")]));
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.starts_with(&format!(
+            "fleetcall: cannot ask http://{gone}/v1/supervision"
+        )),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let app = TestApp::start("[[clusters]]\nid = 1\nnodes = \"1\"\n");
+    let wrong = format!("http://{}/nothing", app.addr);
+    let output = run(fleetcall().args(["tree", "--server", &wrong]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("404"), "{}", stderr(&output));
+}
