@@ -6,6 +6,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::health::ChildPath;
 
@@ -39,6 +42,8 @@ pub enum Act {
     Stop,
     /// The thread that runs it ends; at a cluster's [`Point::Handler`].
     EndThread,
+    /// It keeps its thread busy for so long; possible at every point.
+    Hog(Duration),
 }
 
 /// What is to go wrong, how often.
@@ -68,8 +73,15 @@ impl Drill {
     /// Panics if this pass is to; else gives what it is to do, if anything.
     pub(super) fn pass(&self, point: Point, path: &ChildPath) -> Option<Act> {
         let act = self.take(point, path)?;
-        if act == Act::Panic {
-            panic!("drill: {point:?}");
+        match act {
+            Act::Panic => panic!("drill: {point:?}"),
+            Act::Hog(time) => {
+                let start = Instant::now();
+                while start.elapsed() < time {
+                    std::hint::spin_loop();
+                }
+            }
+            Act::Error | Act::Stop | Act::EndThread => {}
         }
         Some(act)
     }

@@ -6,6 +6,8 @@ use fleetcall::actors::drill::{Act, Point};
 use fleetcall::domain::FaultKind;
 use fleetcall::telemetry::Census;
 
+use tokio::time::Instant;
+
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, until};
 
 fn actors(actors: usize) -> Census {
@@ -146,6 +148,31 @@ async fn a_thread_that_ends_is_replaced_with_its_clusters() {
         let expected = path.starts_with("cluster=1").then_some("thread");
         assert_eq!(reason, expected, "{path}");
     }
+}
+
+#[actix_web::test]
+async fn a_thread_that_is_stuck_delays_no_answer_and_nobody_on_another_thread() {
+    let fleet = Fleet::start(&FLEET.replace("10s", "1s"));
+    fleet.heal().await;
+    let stuck = Act::Hog(Duration::from_secs(4));
+    fleet.drill.arm(Point::Handler, stuck, "cluster=1", 1);
+    let start = Instant::now();
+    let devices = fleet.collect().await;
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_secs(3),
+        "not before the thread is free: {took:?}"
+    );
+    let late = [
+        "1/n1:timed_out",
+        "1/n2:timed_out",
+        "1/s1:timed_out",
+        "1/s2:timed_out",
+    ];
+    assert_eq!(devices, crate::harness::expected(&late));
+    fleet.heal().await;
+    fleet.settle(ALL_WELL).await;
+    assert_eq!(fleet.metrics().crashes(), 0);
 }
 
 #[actix_web::test]
