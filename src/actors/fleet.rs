@@ -84,8 +84,8 @@ pub(crate) struct Route {
     spec: Arc<ClusterSpec>,
 }
 
-/// What a reload came to, in numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a reload came to, in numbers; the names are those of the log line and of `/v1/reload`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
     /// Clusters that were not there before.
     pub clusters_added: usize,

@@ -43,6 +43,15 @@ pub const ALL_WELL: Census = Census {
     collects: 0,
 };
 
+/// So many actors, all of them well.
+pub fn actors(actors: usize) -> Census {
+    Census {
+        shells: actors,
+        actors,
+        ..ALL_WELL
+    }
+}
+
 pub struct Fleet {
     pub engine: Engine,
     pub drill: Arc<Drill>,

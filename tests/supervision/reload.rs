@@ -7,10 +7,9 @@ use std::time::Duration;
 use fleetcall::actors::drill::Point;
 use fleetcall::config::{Config, Source};
 use fleetcall::reload::{Difference, ReloadError, Trigger};
-use fleetcall::telemetry::Census;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{ALL_WELL, FLEET, Fleet, devices, parse};
+use crate::harness::{FLEET, Fleet, actors, devices, parse};
 
 const BEFORE: &str = r#"
 [lookup]
@@ -35,14 +34,6 @@ id = 1
 nodes = [{ ids = "x", lookup = { script = ["fail"] } }, 2, { ids = "3", lookup = { latency = "20ms" } }, "4"]
 switches = "1"
 "#;
-
-fn actors(actors: usize) -> Census {
-    Census {
-        shells: actors,
-        actors,
-        ..ALL_WELL
-    }
-}
 
 #[actix_web::test]
 async fn a_reload_is_applied_by_difference() {

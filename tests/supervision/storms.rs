@@ -4,19 +4,10 @@ use std::time::Duration;
 
 use fleetcall::actors::drill::{Act, Point};
 use fleetcall::domain::FaultKind;
-use fleetcall::telemetry::Census;
 
 use tokio::time::Instant;
 
-use crate::harness::{ALL_WELL, FLEET, Fleet, children, until};
-
-fn actors(actors: usize) -> Census {
-    Census {
-        shells: actors,
-        actors,
-        ..ALL_WELL
-    }
-}
+use crate::harness::{ALL_WELL, FLEET, Fleet, actors, children, until};
 
 #[actix_web::test]
 async fn nothing_is_left_of_a_thousand_crashed_clusters() {

@@ -3,46 +3,10 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
 
 use crate::http::State;
 use crate::http::error::Problem;
-use crate::reload::{Difference, Trigger};
-
-/// What a reload came to.
-#[derive(Debug, Serialize)]
-struct DifferenceView {
-    clusters_added: usize,
-    clusters_removed: usize,
-    devices_added: usize,
-    devices_removed: usize,
-    devices_changed: usize,
-    devices_kept: usize,
-    settings_changed: bool,
-}
-
-impl From<Difference> for DifferenceView {
-    fn from(difference: Difference) -> Self {
-        let Difference {
-            clusters_added,
-            clusters_removed,
-            devices_added,
-            devices_removed,
-            devices_changed,
-            devices_kept,
-            settings_changed,
-        } = difference;
-        Self {
-            clusters_added,
-            clusters_removed,
-            devices_added,
-            devices_removed,
-            devices_changed,
-            devices_kept,
-            settings_changed,
-        }
-    }
-}
+use crate::reload::Trigger;
 
 pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config.service(
@@ -54,7 +18,7 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
 
 async fn post(state: web::Data<State>) -> HttpResponse {
     match state.reload.reload(Trigger::Request).await {
-        Ok(difference) => HttpResponse::Ok().json(DifferenceView::from(difference)),
+        Ok(difference) => HttpResponse::Ok().json(difference),
         Err(error) => Problem::from(&error).response(),
     }
 }
