@@ -218,11 +218,15 @@ impl App {
         collector.close();
         let waiting = collector.waiting();
         log::info!(waiting, grace_ms = millis(self.grace); "stopping");
+        let mut forced = false;
         let mut drained = std::pin::pin!(self.server.stop(true));
         let ended = tokio::select! {
             () = &mut drained => Ended::Drained,
             () = tokio::time::sleep(self.grace) => Ended::CutOff,
-            _ = force => Ended::CutOff,
+            _ = force => {
+                forced = true;
+                Ended::CutOff
+            }
         };
         let waiting = collector.waiting();
         if ended == Ended::CutOff {
@@ -230,7 +234,7 @@ impl App {
             collector.cut_off();
             tokio::time::timeout(FLUSH_LIMIT, drained).await.ok();
         }
-        if ended == Ended::Drained && !self.engine.fleet.shut_down(SHUTDOWN_LIMIT).await {
+        if !forced && !self.engine.fleet.shut_down(SHUTDOWN_LIMIT).await {
             log::warn!(limit_ms = millis(SHUTDOWN_LIMIT); "an actor does not end, its thread is blocked");
         }
         let metrics = collector.metrics();

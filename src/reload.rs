@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::actors::fleet::{FleetSpec, Settings, Tree};
@@ -30,7 +30,7 @@ struct Shared {
     tree: Tree,
     metrics: Metrics,
     /// Held by the reload under way.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// Who wanted a reload.
@@ -74,56 +74,33 @@ impl ReloadHandle {
             source,
             tree,
             metrics,
-            turn: Mutex::new(()),
+            turn: Arc::new(Mutex::new(())),
         }))
     }
 
     /// Reads the configuration again and applies it. Waits while another reload is under way,
     /// unless it is a request: requests must not queue up.
     ///
-    /// Dropping the future does not stop a reload that has begun.
+    /// Dropping the future does not stop a reload that has begun: it is carried out, counted and
+    /// logged all the same.
     ///
     /// # Errors
     /// Every variant of [`ReloadError`]; the configuration is the one of before then.
     pub async fn reload(&self, trigger: Trigger) -> Result<Difference, ReloadError> {
-        let shared = &*self.0;
-        let _turn = match shared.turn.try_lock() {
+        let turn = Arc::clone(&self.0.turn);
+        let turn = match Arc::clone(&turn).try_lock_owned() {
             Ok(turn) => turn,
             Err(_) if trigger == Trigger::Request => return Err(ReloadError::Busy),
-            Err(_) => shared.turn.lock().await,
+            Err(_) => turn.lock_owned().await,
         };
-        let (source, tree) = (shared.source.clone(), shared.tree.clone());
-        // Reading blocks, and a million devices take their time.
-        let work = tokio::task::spawn_blocking(move || {
-            let (config, from) = source.load()?;
-            Ok((tree.reload(fleet_spec(config)), from))
+        let shared = Arc::clone(&self.0);
+        let work = on_a_thread(move || {
+            let result = shared.reload(trigger);
+            drop(turn);
+            result
         });
-        let result = match work.await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(ReloadError::Config(error)),
-            Err(error) => Err(ReloadError::Failed(error.to_string())),
-        };
-        shared.metrics.reloaded(result.is_ok());
-        let trigger = trigger.as_str();
-        match &result {
-            Ok((difference, config)) => log_difference(difference, config, trigger),
-            Err(ReloadError::Config(error)) => {
-                for fault in &error.faults {
-                    let (line, column) = fault.place.unzip();
-                    let path = error.path.display();
-                    log::error!(
-                        path:%, line, column, key = fault.key, fault = fault.message;
-                        "configuration fault"
-                    );
-                }
-                let faults = error.faults.len();
-                log::error!(trigger, faults; "reload refused, the configuration stays as it was");
-            }
-            Err(error) => {
-                log::error!(trigger, error:%; "reload failed, the configuration stays as it was");
-            }
-        }
-        result.map(|(difference, _)| difference)
+        let panicked = || Err(ReloadError::Failed("its code panicked".to_owned()));
+        work.await.unwrap_or_else(panicked)
     }
 
     /// Reloads whenever the file is another than at `seen`; for ever.
@@ -134,8 +111,7 @@ impl ReloadHandle {
         loop {
             looks.tick().await;
             let source = self.0.source.clone();
-            // Looking blocks, for long on a network's file system that hangs.
-            let Ok(now) = tokio::task::spawn_blocking(move || source.stamp()).await else {
+            let Some(now) = on_a_thread(move || source.stamp()).await else {
                 continue;
             };
             if now != seen && now == last {
@@ -146,6 +122,51 @@ impl ReloadHandle {
             last = now;
         }
     }
+}
+
+impl Shared {
+    /// Blocks, for as long as reading takes, and a million devices.
+    fn reload(&self, trigger: Trigger) -> Result<Difference, ReloadError> {
+        let trigger = trigger.as_str();
+        let result = self.source.load();
+        self.metrics.reloaded(result.is_ok());
+        match result {
+            Ok((config, from)) => {
+                let difference = self.tree.reload(fleet_spec(config));
+                log_difference(&difference, &from, trigger);
+                Ok(difference)
+            }
+            Err(error) => {
+                for fault in &error.faults {
+                    let (line, column) = fault.place.unzip();
+                    let path = error.path.display();
+                    log::error!(
+                        path:%, line, column, key = fault.key, fault = fault.message;
+                        "configuration fault"
+                    );
+                }
+                let faults = error.faults.len();
+                log::error!(trigger, faults; "reload refused, the configuration stays as it was");
+                Err(ReloadError::Config(error))
+            }
+        }
+    }
+}
+
+/// Runs what may block for ever (a pipe that nobody writes to, a network's file system that hangs)
+/// on a thread of its own, which nobody waits for when the process ends. `None` if it panics, or
+/// there is no thread to be had.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    let thread = thread.spawn(move || {
+        // Whoever wanted to know may have gone.
+        sender.send(work()).ok();
+    });
+    if let Err(error) = thread {
+        log::error!(error:%; "cannot start a thread");
+    }
+    receiver.await.ok()
 }
 
 fn log_difference(difference: &Difference, config: &str, trigger: &str) {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::context::ShellContext;
 use super::device::Device;
@@ -89,6 +90,9 @@ struct Current {
     plan: Arc<Plan>,
     /// How often the schedule asks each device, if there is one.
     every: Option<Duration>,
+    /// Up to when the schedule was followed, if its ticker is gone with its actor: what came due
+    /// since was skipped.
+    ticked: Option<Instant>,
 }
 
 /// The devices of a cluster at one time, nodes before switches, in configured order.
@@ -136,6 +140,7 @@ impl ClusterSpec {
             current: Mutex::new(Current {
                 plan: Arc::new(Plan { devices }),
                 every: None,
+                ticked: None,
             }),
         }
     }
@@ -324,21 +329,38 @@ impl ClusterActor {
         if let Some(ticker) = self.ticker.take() {
             ctx.cancel_future(ticker);
         }
-        let every = self.spec.current().every;
+        let (every, ticked) = {
+            let mut current = self.spec.current();
+            (current.every, current.ticked.take())
+        };
         self.ticker = every.map(|every| {
-            let ticker = Ticker::new(&self.spec.base.id, &self.roster.plan.devices, every);
-            ctx.spawn(Ticking { ticker })
+            let devices = &self.roster.plan.devices;
+            let ticker = Ticker::new(&self.spec.base.id, devices, every, ticked);
+            let spec = Arc::clone(&self.spec);
+            ctx.spawn(Ticking { ticker, spec })
         });
     }
 
     /// Changes to a new plan. Devices that are not in it end with the collects that ask them.
     fn reload(&mut self, plan: Arc<Plan>, ctx: &mut ShellContext<Self>) {
         self.roster = self.adopt(plan, || {});
-        let over = self.in_flight.iter().filter_map(|it| it.in_flight.over());
-        let over = futures::future::join_all(over.collect::<Vec<_>>());
-        let over = over.into_actor(self);
-        ctx.spawn(over.map(|_, this, _| this.forget_over()));
+        let over: Vec<_> = self
+            .in_flight
+            .iter()
+            .filter_map(|it| it.in_flight.over())
+            .collect();
+        self.forget_when(over, ctx);
         self.schedule(ctx);
+    }
+
+    /// Lets go of the devices that only these collects ask, when they are over.
+    fn forget_when(
+        &mut self,
+        over: impl IntoIterator<Item = oneshot::Receiver<()>>,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        let over = futures::future::join_all(over).into_actor(self);
+        ctx.spawn(over.map(|_, this, _| this.forget_over()));
     }
 
     /// Asks up to `count` more devices of a share.
@@ -373,6 +395,7 @@ impl Handler<Collect> for ClusterActor {
             // Its deadline passed, or its caller went, while it waited in the mailbox.
             return;
         }
+        let in_flight = share.in_flight();
         // A collect that began just before a reload may come just after it, or the other way.
         let roster = if Arc::ptr_eq(&plan, &self.roster.plan) {
             Arc::clone(&self.roster)
@@ -380,9 +403,10 @@ impl Handler<Collect> for ClusterActor {
             self.reload(plan, ctx);
             Arc::clone(&self.roster)
         } else {
-            self.adopt(plan, || {})
+            let old = self.adopt(plan, || {});
+            self.forget_when(in_flight.over(), ctx);
+            old
         };
-        let in_flight = share.in_flight();
         self.in_flight.push_back(Going {
             in_flight,
             roster: Arc::clone(&roster),
@@ -466,6 +490,15 @@ impl ActorFuture<ClusterActor> for AskRest {
 /// Follows the schedule, for ever.
 struct Ticking {
     ticker: Ticker,
+    spec: Arc<ClusterSpec>,
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        let metrics = &self.spec.base.metrics;
+        metrics.tick_skipped(self.ticker.take_missed());
+        self.spec.current().ticked = Some(Instant::now());
+    }
 }
 
 impl ActorFuture<ClusterActor> for Ticking {
@@ -478,6 +511,7 @@ impl ActorFuture<ClusterActor> for Ticking {
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         let metrics = &actor.spec.base.metrics;
+        metrics.tick_skipped(self.ticker.take_missed());
         for _ in 0..ASKED_PER_TURN {
             match self.ticker.poll_next(task) {
                 Poll::Ready(device) => actor.roster.send(device, Tick::new(metrics.clone())),

@@ -250,6 +250,7 @@ impl Tree {
         let mut by_size: Vec<usize> = (0..spec.clusters.len()).collect();
         by_size.sort_by_key(|&place| std::cmp::Reverse(spec.clusters[place].0.len()));
         let mut routes: Vec<Option<Route>> = vec![None; spec.clusters.len()];
+        let mut to_tell = Vec::new();
         for place in by_size {
             let (cluster, targets) = &spec.clusters[place];
             let id = cluster.id();
@@ -267,7 +268,7 @@ impl Tree {
             let actor = match known {
                 Some(route) => {
                     if changed || rescheduled {
-                        deliver(&route.actor, Reload);
+                        to_tell.push(route.actor.clone());
                     }
                     route.actor
                 }
@@ -303,6 +304,10 @@ impl Tree {
             clusters: routes.into_iter().flatten().collect(),
             settings,
         }));
+        // Only now, so that what they let go of is asked by collects that have begun, and no others.
+        for actor in &to_tell {
+            deliver(actor, Reload);
+        }
         difference
     }
 

@@ -169,6 +169,13 @@ impl Health {
         self.trouble().as_ref().and_then(|trouble| trouble.down)
     }
 
+    /// Whether what ended it was the end of its thread.
+    pub(super) fn ended_with_thread(&self) -> bool {
+        let trouble = self.trouble();
+        let exit = trouble.as_ref().and_then(|it| it.last_exit.as_deref());
+        exit.is_some_and(|exit| exit.reason == ExitReason::Thread.parts().0)
+    }
+
     /// Its backoff or quarantine is over.
     pub(super) fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
@@ -191,11 +198,6 @@ impl Health {
         }
     }
 
-    /// How often it was restarted.
-    pub(super) fn restarts(&self) -> u32 {
-        self.restarts.load(Ordering::Relaxed)
-    }
-
     /// What anybody may know at `now`.
     pub(super) fn state(&self, now: Instant) -> ChildState {
         let trouble = self.trouble();
@@ -210,7 +212,7 @@ impl Health {
                     Liveness::Restarting(wait)
                 }
             }),
-            restarts: self.restarts(),
+            restarts: self.restarts.load(Ordering::Relaxed),
             last_exit: trouble.and_then(|trouble| trouble.last_exit.clone()),
         }
     }

@@ -4,13 +4,12 @@
 //! reply ports (`super::gathering`), which answer for themselves when the receiver dies with them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 
 use super::cluster::Plan;
 use super::gathering::{Reply, Share};
-use super::health::{Child, ExitReason};
+use super::health::Child;
 use crate::domain::{Decision, Fault};
 use crate::telemetry::Metrics;
 
@@ -87,8 +86,4 @@ pub(crate) struct Reload;
 pub(crate) struct Exited {
     /// The child, as it is known whatever becomes of the supervisor. Its health has this exit.
     pub(crate) child: Arc<dyn Child>,
-    /// Why it ended.
-    pub(crate) reason: ExitReason,
-    /// How long it had been running.
-    pub(crate) uptime: Duration,
 }

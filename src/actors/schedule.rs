@@ -25,25 +25,37 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
+    /// Follows the schedule from now on. What came due after `since` counts as missed.
+    ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(super) fn new(cluster: &ClusterId, devices: &[Arc<Device>], every: Duration) -> Self {
+    pub(super) fn new(
+        cluster: &ClusterId,
+        devices: &[Arc<Device>],
+        every: Duration,
+        since: Option<Instant>,
+    ) -> Self {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
         let offset = |device: &Arc<Device>| {
             let (kind, id) = device.identity();
             offset_ms(cluster, kind, id, every_ms)
         };
         let offsets = devices.iter().map(offset).collect();
+        let now = Instant::now();
+        let start = since.unwrap_or(now);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        let since_epoch = since_epoch.unwrap_or_default().as_millis();
+        let since_epoch = since_epoch.unwrap_or_default().saturating_sub(now - start);
+        let since_epoch = since_epoch.as_millis();
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a remainder of a u64's divisor fits in it"
         )]
         let phase_ms = (since_epoch % u128::from(every_ms)) as u64;
-        let start = Instant::now();
+        let mut agenda = Agenda::new(offsets, every_ms, phase_ms);
+        let gap_ms = u64::try_from((now - start).as_millis()).unwrap_or(u64::MAX);
+        agenda.miss_until(gap_ms);
         Self {
-            agenda: Agenda::new(offsets, every_ms, phase_ms),
+            agenda,
             start,
             sleep: Box::pin(sleep_until(start)),
         }
@@ -121,6 +133,13 @@ impl Agenda {
         Some((interval_ms + offset).saturating_sub(self.every_ms))
     }
 
+    /// Everything that is due by `now_ms` is missed.
+    fn miss_until(&mut self, now_ms: u64) {
+        while self.due(now_ms).is_some() {
+            self.missed += 1;
+        }
+    }
+
     /// A device that is due at `now_ms`, and not again before the next interval.
     fn due(&mut self, now_ms: u64) -> Option<usize> {
         if self.next_ms()? > now_ms {
@@ -184,6 +203,15 @@ mod tests {
         );
         assert_eq!(agenda.missed, 8);
         assert_eq!((agenda.due(475), agenda.next_ms()), (None, Some(510)));
+    }
+
+    #[test]
+    fn what_came_due_while_nobody_followed_is_missed() {
+        let mut agenda = Agenda::new(vec![10, 60, 90], 100, 50);
+        // From 50 on: 60, 90, two whole intervals, and 10.
+        agenda.miss_until(280);
+        assert_eq!(agenda.missed, 9);
+        assert_eq!((agenda.due(280), agenda.next_ms()), (None, Some(310)));
     }
 
     proptest! {

@@ -137,7 +137,7 @@ struct Down {
 }
 
 enum Stage {
-    Deciding(Pin<Box<dyn Future<Output = Option<Decision>>>>, Box<Exited>),
+    Deciding(Pin<Box<dyn Future<Output = Option<Decision>>>>),
     Waiting(Pin<Box<tokio::time::Sleep>>),
 }
 
@@ -162,11 +162,15 @@ impl<A: Supervised> Shell<A> {
                 quarantined,
                 until: Some(until),
             }) => Down::until(quarantined, until),
-            // What that shell was waiting to hear counts, but nobody waits for it any more.
-            Some(Downtime { until: None, .. }) => {
+            // Its thread ended, which is nobody's fault: no backoff, and it counts for nothing.
+            Some(Downtime { until: None, .. }) if spec.health().ended_with_thread() => {
                 spec.health().restarted();
                 link.metrics.restarted();
                 State::Starting
+            }
+            // The last shell ended before it heard the verdict.
+            Some(Downtime { until: None, .. }) => {
+                sentence(verdict(&link.rules, &*spec), &*spec, &link)
             }
             None => State::Starting,
         };
@@ -226,15 +230,12 @@ impl<A: Supervised> Shell<A> {
         self.spec.health().fell(&reason, uptime);
         self.link.metrics.crashed();
         let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
-        let exited = Exited {
-            child,
-            reason,
-            uptime,
-        };
         let supervisor = self.link.supervisor.clone();
-        let message = exited.clone();
         let verdict = async move {
-            let answer = supervisor?.send(message).timeout(VERDICT_TIMEOUT).await;
+            let answer = supervisor?
+                .send(Exited { child })
+                .timeout(VERDICT_TIMEOUT)
+                .await;
             answer.ok()
         };
         let down = State::Down(Box::new(Down {
@@ -242,7 +243,7 @@ impl<A: Supervised> Shell<A> {
                 quarantined: false,
                 until: None,
             },
-            stage: Stage::Deciding(Box::pin(verdict), Box::new(exited)),
+            stage: Stage::Deciding(Box::pin(verdict)),
         }));
         if let State::Up(running) = std::mem::replace(&mut self.state, down) {
             blaming(Arc::new(fault), || running.bury());
@@ -250,18 +251,9 @@ impl<A: Supervised> Shell<A> {
     }
 
     /// Carries out a verdict, the supervisor's or this shell's own.
-    fn decide(&mut self, decision: Option<Decision>, exited: &Exited) {
-        let decision = decision.unwrap_or_else(|| verdict(&self.link.rules, exited));
-        let (quarantined, wait) = match decision {
-            Decision::Restart(wait) => (false, wait),
-            Decision::Quarantine(wait) => {
-                self.link.metrics.quarantined();
-                (true, wait)
-            }
-        };
-        let until = Instant::now() + wait;
-        self.spec.health().waits(quarantined, until);
-        self.state = Down::until(quarantined, until);
+    fn decide(&mut self, decision: Option<Decision>) {
+        let decision = decision.unwrap_or_else(|| verdict(&self.link.rules, &*self.spec));
+        self.state = sentence(decision, &*self.spec, &self.link);
     }
 
     /// Nobody holds the address any more: ends the actor, and with it all that runs in it.
@@ -276,6 +268,20 @@ impl<A: Supervised> Shell<A> {
             });
         }
     }
+}
+
+/// What a verdict makes of a child.
+fn sentence<A: Supervised>(decision: Decision, child: &A::Spec, link: &Link) -> State<A> {
+    let (quarantined, wait) = match decision {
+        Decision::Restart(wait) => (false, wait),
+        Decision::Quarantine(wait) => {
+            link.metrics.quarantined();
+            (true, wait)
+        }
+    };
+    let until = Instant::now() + wait;
+    child.health().waits(quarantined, until);
+    Down::until(quarantined, until)
 }
 
 impl Down {
@@ -466,10 +472,9 @@ impl<A: Supervised> Future for Shell<A> {
                 State::Down(down) => {
                     down.answer(&mut this.mailbox, task);
                     match &mut down.stage {
-                        Stage::Deciding(verdict, exited) => {
+                        Stage::Deciding(verdict) => {
                             let verdict = ready!(verdict.as_mut().poll(task));
-                            let exited = exited.clone();
-                            this.decide(verdict, &exited);
+                            this.decide(verdict);
                         }
                         Stage::Waiting(sleep) => {
                             ready!(sleep.as_mut().poll(task));
@@ -488,9 +493,9 @@ impl<A: Supervised> Drop for Shell<A> {
     /// The arbiter ends with this shell in it: what it holds must not panic on its thread.
     fn drop(&mut self) {
         if let State::Up(running) = std::mem::replace(&mut self.state, State::Starting) {
-            self.spec
-                .health()
-                .fell(&ExitReason::Thread, running.since.elapsed());
+            let uptime = running.since.elapsed();
+            self.spec.health().fell(&ExitReason::Thread, uptime);
+            self.link.metrics.crashed();
             let fault = Fault::new(FaultKind::Crashed, "the thread that ran its actor ended");
             blaming(Arc::new(fault), || running.bury());
         }

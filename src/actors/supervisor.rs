@@ -17,7 +17,7 @@ use super::drill::{Act, Drill, Point};
 use super::health::{Child, ChildPath, Health};
 use super::messages::Exited;
 use super::shell::{BuildError, Link, Supervised, start};
-use crate::domain::{Backoff, Decision, MAX_DEVICES, SupervisionPolicy};
+use crate::domain::{Backoff, ChildState, Decision, MAX_DEVICES, SupervisionPolicy};
 use crate::telemetry::{Metrics, event};
 
 /// Exits that may be waiting for a verdict: one for each actor there can be.
@@ -141,28 +141,36 @@ impl Handler<Exited> for SupervisorActor {
         if self.spec.pass(Point::Handler) == Some(Act::Stop) {
             ctx.stop();
         }
-        MessageResult(verdict(&self.spec.rules, &exited))
+        MessageResult(verdict(&self.spec.rules, &*exited.child))
     }
 }
 
-/// Decides on an exit, and logs it; an exit that was decided on before is only looked up.
-pub(super) fn verdict(rules: &Rules, exited: &Exited) -> Decision {
+/// Decides on a child's last exit, and logs it; one that was decided on before is only looked up.
+pub(super) fn verdict(rules: &Rules, child: &dyn Child) -> Decision {
     let policy = rules.policy();
-    let (policy, backoff) = match exited.child.path() {
+    let (policy, backoff) = match child.path() {
         ChildPath::Supervisor => (None, OWN_BACKOFF),
         ChildPath::Cluster(_) | ChildPath::Device(..) => (Some(&policy), policy.backoff),
     };
-    let health = exited.child.health();
-    let (decision, is_new) = health.decide(policy, backoff, rules.now());
+    let (decision, is_new) = child.health().decide(policy, backoff, rules.now());
     if is_new {
-        log_exit(exited, decision);
+        log_exit(child, decision);
     }
     decision
 }
 
 /// The one line that an exit leaves in the log.
-fn log_exit(exited: &Exited, decision: Decision) {
-    let path = exited.child.path();
+fn log_exit(child: &dyn Child, decision: Decision) {
+    let path = child.path();
+    let ChildState {
+        restarts,
+        last_exit: Some(exit),
+        ..
+    } = child.health().state(Instant::now())
+    else {
+        // There is no decision without an exit.
+        return;
+    };
     let (cluster, device) = match &path {
         ChildPath::Supervisor => (None, None),
         ChildPath::Cluster(cluster) => (Some(cluster), None),
@@ -177,15 +185,13 @@ fn log_exit(exited: &Exited, decision: Decision) {
     if let Some((kind, device)) = device {
         fields.push((kind, Value::from_display(device)));
     }
-    let (reason, message, at) = exited.reason.parts();
-    fields.push(("reason", Value::from(reason)));
-    if !message.is_empty() {
-        fields.push((reason, Value::from(message)));
+    fields.push(("reason", Value::from(exit.reason)));
+    if !exit.message.is_empty() {
+        fields.push((exit.reason, Value::from(exit.message.as_str())));
     }
-    if !at.is_empty() {
-        fields.push(("at", Value::from(at)));
+    if !exit.at.is_empty() {
+        fields.push(("at", Value::from(exit.at.as_str())));
     }
-    let restarts = exited.child.health().restarts();
     // With the one that is announced here.
     let restarts = match decision {
         Decision::Restart(_) => restarts.saturating_add(1),
@@ -193,7 +199,7 @@ fn log_exit(exited: &Exited, decision: Decision) {
     };
     fields.push(("restarts", Value::from(restarts)));
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    fields.push(("uptime_ms", Value::from(millis(exited.uptime))));
+    fields.push(("uptime_ms", Value::from(millis(exit.uptime))));
     let message = match decision {
         Decision::Restart(wait) => {
             fields.push(("backoff_ms", Value::from(millis(wait))));

@@ -27,7 +27,7 @@ const MAX_BODY_LEN: u64 = 1 << 30;
 /// Clears the screen and puts the cursor into its corner (ECMA-48, ED and CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Flags {
     /// The service to ask
     #[arg(
@@ -72,19 +72,34 @@ pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, Cl
         .enable_all()
         .build()
         .map_err(CliError::Signals)?;
-    runtime.block_on(async {
-        let mut draws = tokio::time::interval(DRAW_EVERY);
-        draws.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = draws.tick() => print_screen(flags)?,
-                end = tokio::signal::ctrl_c() => {
-                    end.map_err(CliError::Signals)?;
-                    return Ok(ExitCode::SUCCESS);
-                }
-            }
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            end = tokio::signal::ctrl_c() => end.map_err(CliError::Signals),
+            error = watch(flags) => Err(error),
         }
-    })
+    });
+    // A server that is silent holds nobody up.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Draws again and again, until that fails.
+async fn watch(flags: &Flags) -> CliError {
+    let mut draws = tokio::time::interval(DRAW_EVERY);
+    draws.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        draws.tick().await;
+        let flags = flags.clone();
+        let drawn = tokio::task::spawn_blocking(move || draw(&flags)).await;
+        // A service that is away for a moment does not end the watch.
+        let text = match drawn {
+            Ok(drawn) => drawn.unwrap_or_else(|error| error.to_string()),
+            Err(error) => error.to_string(),
+        };
+        if let Err(error) = print_screen(&text) {
+            return error;
+        }
+    }
 }
 
 fn print(flags: &Flags) -> Result<(), CliError> {
@@ -92,9 +107,8 @@ fn print(flags: &Flags) -> Result<(), CliError> {
     super::print(text.as_bytes())
 }
 
-/// As [`print`], on an empty screen; a service that is away for a moment does not end the watch.
-fn print_screen(flags: &Flags) -> Result<(), CliError> {
-    let text = draw(flags).unwrap_or_else(|error| error.to_string());
+/// Prints on an empty screen.
+fn print_screen(text: &str) -> Result<(), CliError> {
     let clear = if std::io::stdout().is_terminal() {
         CLEAR
     } else {

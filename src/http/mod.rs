@@ -8,12 +8,14 @@
 //!
 //! It never names an actor or a driver.
 
+mod body;
 mod error;
 mod routes;
 pub mod tree;
 pub mod view;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -21,12 +23,16 @@ use actix_web::http::header::ContentType;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use socket2::SockRef;
+use tokio::sync::Semaphore;
 
 use crate::collector::CollectorHandle;
 use crate::reload::ReloadHandle;
 
 /// Connections that may wait to be accepted, as far as the system allows.
 const BACKLOG: u32 = 4096;
+
+/// How many supervision trees are drawn or sent at once; that of a million devices has 200 MB.
+const MAX_TREES: usize = 4;
 
 /// How long a client may leave what it was sent untaken before its connection is closed.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +45,8 @@ const SHUTDOWN_TIMEOUT_SECS: u64 = 25 * 60 * 60;
 struct State {
     collector: CollectorHandle,
     reload: ReloadHandle,
+    /// Room for supervision trees that are drawn or sent at once.
+    trees: Arc<Semaphore>,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -56,6 +64,7 @@ pub(crate) fn serve(
     let state = web::Data::new(State {
         collector,
         reload,
+        trees: Arc::new(Semaphore::new(MAX_TREES)),
         debug,
     });
     let server = HttpServer::new(move || {

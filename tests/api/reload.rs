@@ -189,6 +189,52 @@ fn a_watched_file_is_reloaded_through_a_symlink_swap_as_kubernetes_does_it() {
     assert_eq!(app.get().devices(), ["1/n2"]);
 }
 
+/// A pipe that nobody writes to blocks whoever opens it.
+#[test]
+fn a_reload_that_hangs_on_its_file_holds_up_neither_requests_nor_the_end() {
+    let mut app = TestApp::start(&config("1-3"));
+    std::fs::remove_file(&app.config).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(&app.config)
+        .status();
+    assert!(made.unwrap().success());
+    app.signal("HUP");
+    // It is under way when a request finds it so.
+    let start = std::time::Instant::now();
+    while app.request("POST", "/v1/reload", &[]).status != 409 {
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
+    app.signal("TERM");
+    assert_eq!(app.wait().code(), Some(0));
+}
+
+#[test]
+fn a_reload_whose_caller_goes_away_is_carried_out_logged_and_not_overtaken() {
+    use std::io::Write as _;
+    let app = TestApp::start(&config("1-3"));
+    std::fs::write(&app.config, config("1-200000")).unwrap();
+    let mut client = std::net::TcpStream::connect(app.addr).unwrap();
+    client
+        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    // It is under way when another one finds it so, or over already.
+    while app.request("POST", "/v1/reload", &[]).status != 409 && !app.log().iter().any(is_reloaded)
+    {
+    }
+    drop(client);
+    std::fs::write(&app.config, config("1-4")).unwrap();
+    app.signal("HUP");
+    let lines = app.wait_for_logs(2, is_reloaded);
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (&last["trigger"], &last["devices_kept"]),
+        (&json!("signal"), &json!(4)),
+        "{lines:#?}"
+    );
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3", "1/n4"]);
+}
+
 #[test]
 fn without_watch_a_change_waits_for_a_signal() {
     let app = TestApp::start(&config("1"));

@@ -147,6 +147,45 @@ fn the_tree_is_shown_also_while_every_device_hangs() {
 }
 
 #[test]
+fn trees_that_nobody_reads_are_bounded() {
+    use std::io::Write as _;
+    let app =
+        TestApp::start("[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-60000\"\n");
+    let silent: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(app.addr).unwrap();
+            stream
+                .write_all(b"GET /v1/supervision HTTP/1.1\r\nHost: test\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    let start = std::time::Instant::now();
+    let refused = loop {
+        let answer = app.request("GET", "/v1/supervision?devices=failures", &[]);
+        if answer.status == 503 {
+            break answer;
+        }
+        assert!(
+            start.elapsed() < std::time::Duration::from_secs(15),
+            "they are not counted"
+        );
+    };
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(silent);
+    while app
+        .request("GET", "/v1/supervision?devices=failures", &[])
+        .status
+        != 200
+    {
+        assert!(
+            start.elapsed() < std::time::Duration::from_secs(20),
+            "they are not let go"
+        );
+    }
+}
+
+#[test]
 fn on_a_terminal_failures_come_first() {
     let app = troubled();
     let server = format!("http://{}", app.addr);
@@ -233,6 +272,32 @@ fn watching_draws_again_and_again_and_outlives_the_service() {
         .status()
         .unwrap();
     assert_eq!(watch.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_is_silent_does_not_hold_up_ctrl_c() {
+    use std::io::Read as _;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let mut watch = fleetcall()
+        .args(["tree", "--watch", "--server", &server])
+        .spawn()
+        .unwrap();
+    let (mut asked, _) = silent.accept().unwrap();
+    let mut some = [0; 16];
+    assert!(asked.read(&mut some).unwrap() > 0);
+    let start = std::time::Instant::now();
+    let pid = watch.id().to_string();
+    std::process::Command::new("kill")
+        .args(["-s", "INT", &pid])
+        .status()
+        .unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]

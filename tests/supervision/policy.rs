@@ -517,6 +517,35 @@ async fn a_collect_joins_a_scheduled_lookup_and_cancelling_it_does_not_end_that(
 }
 
 #[actix_web::test]
+async fn what_comes_due_while_the_clusters_actor_is_down_is_skipped_and_counted() {
+    let fleet = Fleet::start_paused(
+        "[lookup]\nlatency = \"10ms\"\n[collect]\nevery = \"1s\"\n\
+         [supervision]\nintensity = 0\nquarantine = \"50s\"\n\
+         [[clusters]]\nid = 1\nnodes = \"1-8\"\n",
+    );
+    sleep(Duration::from_secs(10)).await;
+    fleet.panics(Point::Handler, "cluster=1");
+    fleet.ask().await;
+    sleep(Duration::from_secs(40)).await;
+    let metrics = fleet.metrics();
+    assert_eq!(
+        (metrics.ticks(), metrics.ticks_skipped()),
+        (80, 0),
+        "it cannot know yet"
+    );
+    sleep(Duration::from_secs(20)).await;
+    let (ticks, skipped) = (metrics.ticks(), metrics.ticks_skipped());
+    assert!(
+        (396..=404).contains(&skipped),
+        "50 seconds of 8 devices: {skipped}"
+    );
+    assert!(
+        (556..=564).contains(&(ticks + skipped)),
+        "70 seconds of 8 devices: {ticks}"
+    );
+}
+
+#[actix_web::test]
 async fn a_device_that_is_down_when_its_time_comes_is_skipped() {
     let fleet = Fleet::start_paused(
         "[lookup]\nlatency = \"10ms\"\nscript = [\"panic\"]\n[collect]\nevery = \"1s\"\n\

@@ -139,6 +139,12 @@ async fn a_thread_that_ends_is_replaced_with_its_clusters() {
         let expected = path.starts_with("cluster=1").then_some("thread");
         assert_eq!(reason, expected, "{path}");
     }
+    let metrics = fleet.metrics();
+    assert_eq!(
+        (metrics.crashes(), metrics.restarts()),
+        (5, 5),
+        "a cluster and four devices"
+    );
 }
 
 #[actix_web::test]
@@ -164,6 +170,54 @@ async fn a_thread_that_is_stuck_delays_no_answer_and_nobody_on_another_thread() 
     fleet.heal().await;
     fleet.settle(ALL_WELL).await;
     assert_eq!(fleet.metrics().crashes(), 0);
+}
+
+#[actix_web::test]
+async fn a_verdict_that_is_late_is_carried_out_by_the_next_shell() {
+    let strict = "intensity = 1\nperiod = \"1h\"\nquarantine = \"1h\"";
+    let fleet = Fleet::start(&FLEET.replace("intensity = 1000", strict));
+    fleet.heal().await;
+    fleet.panics(Point::Handler, "cluster=1 node=1");
+    fleet.collect().await;
+    fleet.heal().await;
+    // The supervisor shares this thread, so while it is busy another one has to go on.
+    let stuck = Act::Hog(Duration::from_millis(500));
+    fleet.drill.arm(Point::Handler, stuck, "supervisor", 1);
+    fleet.panics(Point::Handler, "cluster=1 node=1");
+    let (collector, drill) = (
+        fleet.engine.collector(),
+        std::sync::Arc::clone(&fleet.drill),
+    );
+    let other = std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async {
+            collector.collect().await.unwrap();
+            while drill.left(Point::Handler, "supervisor") > 0 {
+                tokio::task::yield_now().await;
+            }
+            // Its verdict is out; the cluster goes before the node hears it.
+            drill.arm(Point::Handler, Act::Panic, "cluster=1", 1);
+            collector.collect().await.unwrap();
+        });
+    });
+    until("the other one is done", || other.is_finished()).await;
+    other.join().unwrap();
+    until("the cluster is back", || {
+        let tree = children(&fleet.tree());
+        tree.iter()
+            .any(|(path, state)| path == "cluster=1" && state.restarts == 1)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let tree = children(&fleet.tree());
+    let (_, node) = tree
+        .iter()
+        .find(|(path, _)| path == "cluster=1 node=1")
+        .unwrap();
+    let is_quarantined = matches!(node.liveness, fleetcall::domain::Liveness::Quarantined(_));
+    assert!(is_quarantined, "{node:?}");
+    assert_eq!(fleet.metrics().quarantines(), 1);
+    let devices = fleet.collect().await;
+    assert_eq!(devices, crate::harness::expected(&["1/n1:quarantined"]));
 }
 
 #[actix_web::test]

@@ -1,13 +1,16 @@
 //! `GET /v1/supervision`: the supervision tree as it is now. It asks no actor, so it answers also
 //! while all of them hang.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use crate::domain::TreeFilter;
 use crate::http::State;
+use crate::http::body::Held;
 use crate::http::error::Problem;
 use crate::http::tree::TreeView;
 
@@ -48,6 +51,13 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         Devices::All => TreeFilter::All,
         Devices::Failures => TreeFilter::Failures,
     };
+    let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
+        let detail = "as many trees as may be sent at once are; try again later";
+        let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).response();
+        let retry_after = HeaderValue::from_static("1");
+        response.headers_mut().insert(RETRY_AFTER, retry_after);
+        return response;
+    };
     let collector = state.collector.clone();
     let debug = state.debug;
     // A million devices take their time.
@@ -58,7 +68,7 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     match json.await {
         Ok(json) => HttpResponse::Ok()
             .content_type("application/json")
-            .body(json),
+            .body(Held::new(json, place)),
         Err(error) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).response(),
     }
 }

@@ -1,27 +1,18 @@
 //! `GET /test`: the contract of the three Python servers that fleetcall replaces.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, ETag, EntityTag, Header,
     IfNoneMatch,
 };
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::collector::Place;
 use crate::http::State;
+use crate::http::body::Held;
 use crate::http::error::ApiError;
 use crate::http::view::Report;
-
-/// How much of a body is handed to the connection at a time, in bytes.
-const PIECE_LEN: usize = 64 << 10;
 
 /// Stand on every answer of this path.
 const CORS: [(header::HeaderName, &str); 5] = [
@@ -79,34 +70,8 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     } else {
         response
             .insert_header((header::CONTENT_TYPE, "application/json"))
-            .body(Placed {
-                body: body.into(),
-                _place: place,
-            })
+            .body(Held::new(body, place))
     })
-}
-
-/// A body that keeps its collect's place until it is sent.
-struct Placed {
-    body: Bytes,
-    _place: Place,
-}
-
-impl MessageBody for Placed {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    /// In pieces, since what is given is taken as sent, and the place with it.
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let len = self.body.len().min(PIECE_LEN);
-        Poll::Ready((len > 0).then(|| Ok(self.body.split_to(len))))
-    }
 }
 
 async fn options() -> HttpResponse {
