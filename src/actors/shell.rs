@@ -209,25 +209,25 @@ impl<A: Supervised> Shell<A> {
                 };
                 match guard(A::ROLE, || running.started()) {
                     Ok(()) => self.spec.health().rose(),
-                    Err(report) => self.fall(ExitReason::Panic(report), since),
+                    Err(report) => self.fall(&ExitReason::Panic(report), since),
                 }
             }
-            Ok(Err(error)) => self.fall(ExitReason::Error(error.to_string()), since),
-            Err(report) => self.fall(ExitReason::Panic(report), since),
+            Ok(Err(error)) => self.fall(&ExitReason::Error(error.to_string()), since),
+            Err(report) => self.fall(&ExitReason::Panic(report), since),
         }
     }
 
     /// Drops the actor, so that its callers hear now, and asks for a verdict.
-    fn fall(&mut self, reason: ExitReason, since: Instant) {
+    fn fall(&mut self, reason: &ExitReason, since: Instant) {
         let crashed = |what: String| Fault::new(FaultKind::Crashed, what);
-        let fault = match &reason {
+        let fault = match reason {
             ExitReason::Panic(report) => report.fault(),
             ExitReason::Error(error) => crashed(format!("the {} actor failed: {error}", A::ROLE)),
             ExitReason::Stopped => crashed(format!("the {} actor stopped", A::ROLE)),
             ExitReason::Thread => crashed(format!("the thread of the {} actor ended", A::ROLE)),
         };
         let uptime = since.elapsed();
-        self.spec.health().fell(&reason, uptime);
+        self.spec.health().fell(reason, uptime);
         self.link.metrics.crashed();
         let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
         let supervisor = self.link.supervisor.clone();
@@ -465,8 +465,8 @@ impl<A: Supervised> Future for Shell<A> {
                     let since = running.since;
                     match guard(A::ROLE, || running.turn(&mut this.mailbox, task)) {
                         Ok(Poll::Pending) => return Poll::Pending,
-                        Ok(Poll::Ready(())) => this.fall(ExitReason::Stopped, since),
-                        Err(report) => this.fall(ExitReason::Panic(report), since),
+                        Ok(Poll::Ready(())) => this.fall(&ExitReason::Stopped, since),
+                        Err(report) => this.fall(&ExitReason::Panic(report), since),
                     }
                 }
                 State::Down(down) => {
