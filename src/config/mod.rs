@@ -3,9 +3,11 @@
 //! Entry point: [`Config::load`]. What is returned holds every invariant that the other rooms rely
 //! on; nothing below `app` reads files or the environment. It does not know what a setting does.
 
+mod lookup;
 mod nodeset;
 mod reader;
 mod source;
+mod span;
 mod validate;
 
 use std::fs::File;
@@ -134,7 +136,7 @@ impl Config {
                 message,
             }],
         };
-        let bytes = read(path).map_err(whole_file)?;
+        let bytes = read_file(path, MAX_FILE_LEN).map_err(whole_file)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Self::parse(path, text),
             Err(error) => {
@@ -181,22 +183,19 @@ impl Config {
     }
 }
 
-/// Reads a file that may be anything, up to the limit.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// Reads a file that may be anything, up to `limit` bytes.
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
     let file = File::open(path).map_err(cannot)?;
     if file.metadata().map_err(cannot)?.is_dir() {
-        return Err("this is a directory; name a TOML file in it".to_owned());
+        return Err("this is a directory; name a file in it".to_owned());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_LEN + 1)
+    file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
-    if bytes.len() as u64 > MAX_FILE_LEN {
-        return Err(format!(
-            "the file is larger than {} MiB",
-            MAX_FILE_LEN >> 20
-        ));
+    if bytes.len() as u64 > limit {
+        return Err(format!("the file is larger than {} MiB", limit >> 20));
     }
     Ok(bytes)
 }

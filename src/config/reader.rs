@@ -3,13 +3,13 @@
 //! Serde's derive stops at the first fault; an operator wants all of them. So the file is parsed
 //! into a tree with spans, and read through [`Node`] and [`Table`], which never stop.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::ConfigFault;
 
@@ -21,6 +21,8 @@ pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Faults<'t> {
     text: &'t str,
     found: RefCell<Vec<Found>>,
+    /// Whether secrets may be written in the file itself.
+    pub(super) allow_inline_secrets: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ impl<'t> Faults<'t> {
         Self {
             text,
             found: RefCell::default(),
+            allow_inline_secrets: Cell::new(false),
         }
     }
 
@@ -229,6 +232,53 @@ impl<'a, 't> Node<'a, 't> {
         self.elements().or_else(|| self.wrong_type(right))
     }
 
+    pub(super) fn boolean(&self, right: &str) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.wrong_type(right))
+    }
+
+    /// The texts of an array.
+    pub(super) fn texts(&self, right: &str) -> Option<Vec<(Node<'a, 't>, &'a str)>> {
+        let nodes = self.array(right)?;
+        let text = |node: Node<'a, 't>| node.text(right).map(|text| (node, text));
+        // Every wrong one is reported, so no short cut at the first one.
+        let texts: Vec<Option<_>> = nodes.into_iter().map(text).collect();
+        texts.into_iter().collect()
+    }
+
+    /// The members of a table whose keys are the user's.
+    pub(super) fn members(&self, right: &str) -> Option<Vec<(&'a str, Node<'a, 't>)>> {
+        match self.as_table() {
+            Some(table) => Some(table.entries()),
+            None => self.wrong_type(right),
+        }
+    }
+
+    /// The value as JSON has it; dates become texts.
+    pub(super) fn json(&self) -> serde_json::Value {
+        fn json(value: &DeValue<'_>) -> serde_json::Value {
+            match value {
+                DeValue::String(text) => text.as_ref().into(),
+                DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+                    .map_or_else(|_| integer.as_str().into(), serde_json::Value::from),
+                DeValue::Float(float) => float.as_str().parse::<f64>().unwrap_or(f64::NAN).into(),
+                DeValue::Boolean(boolean) => (*boolean).into(),
+                DeValue::Datetime(datetime) => datetime.to_string().into(),
+                DeValue::Array(array) => array.iter().map(|it| json(it.get_ref())).collect(),
+                DeValue::Table(table) => table
+                    .iter()
+                    .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+            }
+        }
+        json(self.value)
+    }
+
+    /// Whether secrets may be written in the file itself.
+    pub(super) fn allows_inline_secrets(&self) -> bool {
+        self.faults.allow_inline_secrets.get()
+    }
+
     pub(super) fn is_table(&self) -> bool {
         self.value.is_table()
     }
@@ -318,6 +368,21 @@ impl<'a, 't> Table<'a, 't> {
         Some(node)
     }
 
+    /// Every key with its value, in the order of the keys.
+    pub(super) fn entries(&self) -> Vec<(&'a str, Node<'a, 't>)> {
+        let entry = |(key, value): (&'a Spanned<DeString<'t>>, &'a Spanned<DeValue<'t>>)| {
+            let key = key.get_ref().as_ref();
+            let node = Node {
+                faults: self.faults,
+                key: self.path(key),
+                span: value.span(),
+                value: value.get_ref(),
+            };
+            (key, node)
+        };
+        self.table.iter().map(entry).collect()
+    }
+
     /// Notes a fault of the table as a whole.
     pub(super) fn fault(&self, message: impl Into<String>) {
         self.faults
@@ -325,7 +390,8 @@ impl<'a, 't> Table<'a, 't> {
     }
 }
 
-fn list(names: &[&str]) -> String {
+/// `a`, `b`, `c`: names as messages show them.
+pub(super) fn list(names: &[&str]) -> String {
     names
         .iter()
         .map(|name| format!("`{name}`"))

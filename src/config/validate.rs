@@ -6,41 +6,15 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::lookup::Lookup;
 use super::nodeset::NodeSet;
 use super::reader::{Faults, Node, Table};
+use super::span::SpanFields;
 use super::{ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig};
-use crate::domain::{
-    Backoff, Behaviour, BreakerPolicy, Cluster, ClusterId, DeviceId, DeviceKind, DriverSettings,
-    FaultKind, FaultRates, Id, MAX_DEVICES, RetryPolicy, SimulatedSettings, Step,
-    SupervisionPolicy, Target,
-};
-
-const LOOKUP_KEYS: [&str; 10] = [
-    "driver",
-    "timeout",
-    "retries",
-    "retry_backoff",
-    "breaker",
-    "latency",
-    "jitter",
-    "seed",
-    "faults",
-    "script",
-];
-const BREAKER_KEYS: [&str; 2] = ["failures", "open"];
-const DRIVERS: [&str; 1] = ["simulated"];
+use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, SupervisionPolicy};
 
 /// The shortest duration where zero makes no sense; timers count in milliseconds.
-const SHORTEST: Duration = Duration::from_millis(1);
-
-/// More retries than fit into any timeout.
-const MAX_RETRIES: u64 = 1000;
-
-/// More failures in a row than anyone waits for.
-const MAX_BREAKER_FAILURES: u64 = 1_000_000;
-
-/// More steps than anyone writes by hand; bounds what a generated file can cost.
-const MAX_SCRIPT: usize = 100_000;
+pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Validates the text of a configuration file.
 pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
@@ -56,9 +30,18 @@ pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
         }
         faults.note_syntax(at, message);
     }
-    let known = ["lookup", "collect", "supervision", "clusters"];
+    let known = [
+        "lookup",
+        "collect",
+        "supervision",
+        "clusters",
+        "allow_inline_secrets",
+    ];
     let root = Table::new(&faults, String::new(), 0, document.get_ref(), &known);
-    let lookup = LookupFields::inherit(&root, &LookupFields::default());
+    let allow = root.get("allow_inline_secrets");
+    let allow = allow.and_then(|node| node.boolean("write true or false"));
+    faults.allow_inline_secrets.set(allow.unwrap_or_default());
+    let lookup = Lookup::inherit(&root, &Lookup::default());
     let collect = collect(&root);
     let supervision = supervision(&root);
     let clusters = clusters(&root, &lookup, &faults);
@@ -122,61 +105,7 @@ fn supervision(root: &Table<'_, '_>) -> SupervisionPolicy {
     policy
 }
 
-/// `{ min = …, max = … }` as far as one place writes it.
-#[derive(Debug, Clone, Copy, Default)]
-struct SpanFields {
-    min: Option<Duration>,
-    max: Option<Duration>,
-}
-
-impl SpanFields {
-    fn read(node: &Node<'_, '_>) -> Self {
-        let Some(table) = node.table(&["min", "max"]) else {
-            return Self::default();
-        };
-        let duration = |key| table.get(key).and_then(|node| node.duration(SHORTEST));
-        Self {
-            min: duration("min"),
-            max: duration("max"),
-        }
-    }
-
-    fn or(self, outer: Self) -> Self {
-        Self {
-            min: self.min.or(outer.min),
-            max: self.max.or(outer.max),
-        }
-    }
-
-    /// With the default of what nobody wrote; a default gives way to what somebody wrote. If that
-    /// contradicts itself, `node` is at fault.
-    fn resolve(self, default: Backoff, node: Option<&Node<'_, '_>>) -> Backoff {
-        let (min, max) = match (self.min, self.max) {
-            (Some(min), Some(max)) => (min, max),
-            (Some(min), None) => (min, default.max.max(min)),
-            (None, Some(max)) => (default.min.min(max), max),
-            (None, None) => (default.min, default.max),
-        };
-        if max < min
-            && let Some(node) = node
-        {
-            let format = humantime::format_duration;
-            node.fault(format!(
-                "`max` ({}) is shorter than `min` ({}), inherited values included; write the \
-                 longer one as `max`",
-                format(max),
-                format(min)
-            ));
-        }
-        Backoff { min, max }
-    }
-}
-
-fn clusters(
-    root: &Table<'_, '_>,
-    inherited: &LookupFields,
-    faults: &Faults<'_>,
-) -> Vec<ClusterConfig> {
+fn clusters(root: &Table<'_, '_>, inherited: &Lookup, faults: &Faults<'_>) -> Vec<ClusterConfig> {
     let right = "write each cluster as a [[clusters]] section";
     let nodes = match root.get("clusters") {
         Some(node) => match node.array(right) {
@@ -203,7 +132,7 @@ fn clusters(
                 "the id {id} is that of clusters[{first}] already; ids are unique"
             ));
         }
-        let lookup = LookupFields::inherit(&table, inherited);
+        let lookup = Lookup::inherit(&table, inherited);
         let total_before = total;
         let mut devices = Devices {
             lookup: &lookup,
@@ -261,7 +190,7 @@ fn cluster_id<'a, 't>(table: &Table<'a, 't>) -> Option<(Node<'a, 't>, ClusterId)
 
 /// Reads the devices of one cluster, first its nodes, then its switches.
 struct Devices<'a> {
-    lookup: &'a LookupFields,
+    lookup: &'a Lookup,
     /// Devices of all clusters so far.
     total: &'a mut u64,
     /// The runs of devices read so far.
@@ -282,13 +211,15 @@ impl Devices<'_> {
                      [[clusters.nodes]] sections";
         let lookup = self.lookup;
         if node.as_str().is_some() {
-            self.group(&mut list, lookup, |list, room| list.read_one(&node, room));
+            self.group(&mut list, &node, lookup, |list, room| {
+                list.read_one(&node, room)
+            });
         } else if let Some(elements) = node.array(right) {
             for element in elements {
                 if element.is_table() {
                     self.long_form(&mut list, &element);
                 } else {
-                    self.group(&mut list, lookup, |list, room| {
+                    self.group(&mut list, &element, lookup, |list, room| {
                         list.read_one(&element, room)
                     });
                 }
@@ -301,9 +232,9 @@ impl Devices<'_> {
         let Some(table) = node.table(&["ids", "lookup"]) else {
             return;
         };
-        let lookup = LookupFields::inherit(&table, self.lookup);
+        let lookup = Lookup::inherit(&table, self.lookup);
         match table.get("ids") {
-            Some(ids) => self.group(list, &lookup, |list, room| match ids.elements() {
+            Some(ids) => self.group(list, node, &lookup, |list, room| match ids.elements() {
                 Some(elements) => elements
                     .iter()
                     .map(|element| list.read_one(element, room))
@@ -318,14 +249,18 @@ impl Devices<'_> {
     fn group(
         &mut self,
         list: &mut IdList,
-        lookup: &LookupFields,
+        node: &Node<'_, '_>,
+        lookup: &Lookup,
         read: impl FnOnce(&mut IdList, u64) -> u64,
     ) {
         let before = list.ids.len();
         let room = (MAX_DEVICES as u64).saturating_sub(*self.total);
         *self.total = self.total.saturating_add(read(list, room));
         let added = list.ids.len() - before;
-        let target = lookup.resolve();
+        // Without one the configuration is at fault, so nobody sees the groups.
+        let Some(target) = lookup.target(node) else {
+            return;
+        };
         let start = self.groups.last().map_or(0, |group| group.devices.end);
         match self.groups.last_mut() {
             Some(last) if last.target == target => last.devices.end += added,
@@ -402,241 +337,5 @@ impl IdList {
             ));
         }
         count
-    }
-}
-
-/// How long a breaker stays open if nobody says so.
-fn breaker_open() -> Backoff {
-    let BreakerPolicy {
-        open_min, open_max, ..
-    } = BreakerPolicy::default();
-    Backoff {
-        min: open_min,
-        max: open_max,
-    }
-}
-
-/// `[lookup]` as far as one place writes it; what it leaves out is inherited, field by field.
-#[derive(Debug, Clone, Default)]
-struct LookupFields {
-    timeout: Option<Duration>,
-    retries: Option<u32>,
-    retry_backoff: SpanFields,
-    breaker_failures: Option<u32>,
-    breaker_open: SpanFields,
-    latency: Option<Duration>,
-    jitter: Option<Duration>,
-    seed: Option<u64>,
-    faults: FaultFields,
-    script: Option<Vec<Step>>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct FaultFields {
-    fail: Option<f64>,
-    hang: Option<f64>,
-    panic: Option<f64>,
-}
-
-impl FaultFields {
-    fn or(self, outer: Self) -> Self {
-        Self {
-            fail: self.fail.or(outer.fail),
-            hang: self.hang.or(outer.hang),
-            panic: self.panic.or(outer.panic),
-        }
-    }
-
-    fn is_empty(self) -> bool {
-        self.fail.is_none() && self.hang.is_none() && self.panic.is_none()
-    }
-
-    fn rates(self) -> FaultRates {
-        FaultRates {
-            fail: self.fail.unwrap_or_default(),
-            hang: self.hang.unwrap_or_default(),
-            panic: self.panic.unwrap_or_default(),
-        }
-    }
-}
-
-impl LookupFields {
-    /// The `lookup` of a table, completed by what is written further out.
-    fn inherit(table: &Table<'_, '_>, outer: &Self) -> Self {
-        let Some(node) = table.get("lookup") else {
-            return outer.clone();
-        };
-        let Some(own) = Self::read(&node) else {
-            return outer.clone();
-        };
-        let writes_faults = !own.faults.is_empty();
-        let merged = own.or(outer);
-        // Reported where they are written; what is inherited unchanged was reported there.
-        if let Some(table) = node.as_table() {
-            let retry = table.get("retry_backoff");
-            let default = RetryPolicy::default().backoff;
-            merged.retry_backoff.resolve(default, retry.as_ref());
-            let breaker = table.get("breaker");
-            let open = breaker.and_then(|node| node.as_table()?.get("open"));
-            merged.breaker_open.resolve(breaker_open(), open.as_ref());
-        }
-        let FaultRates { fail, hang, panic } = merged.faults.rates();
-        if writes_faults && fail + hang + panic > 1.0 {
-            node.fault(format!(
-                "the probabilities of `faults`, with those inherited, are fail = {fail}, hang = \
-                 {hang} and panic = {panic}; together they can be at most 1"
-            ));
-        }
-        merged
-    }
-
-    fn read(node: &Node<'_, '_>) -> Option<Self> {
-        let table = node.table(&LOOKUP_KEYS)?;
-        if let Some(node) = table.get("driver") {
-            let right = format!(
-                "this build has {}",
-                DRIVERS.map(|d| format!("{d:?}")).join(", ")
-            );
-            if let Some(driver) = node.text(&right)
-                && !DRIVERS.contains(&driver)
-            {
-                node.fault(format!("there is no driver {driver:?}; {right}"));
-            }
-        }
-        let duration = |key, min| table.get(key).and_then(|node| node.duration(min));
-        let count = |key, range| {
-            let number = table.get(key).and_then(|node| node.integer(range));
-            number.and_then(|number| u32::try_from(number).ok())
-        };
-        let span = |node: Option<Node<'_, '_>>| node.map(|node| SpanFields::read(&node));
-        let breaker = table.get("breaker");
-        let breaker = breaker.and_then(|node| node.table(&BREAKER_KEYS));
-        let failures = breaker.as_ref().and_then(|table| table.get("failures"));
-        let failures = failures.and_then(|node| node.integer(0..=MAX_BREAKER_FAILURES));
-        let fields = Self {
-            timeout: duration("timeout", SHORTEST),
-            retries: count("retries", 0..=MAX_RETRIES),
-            retry_backoff: span(table.get("retry_backoff")).unwrap_or_default(),
-            breaker_failures: failures.and_then(|number| u32::try_from(number).ok()),
-            breaker_open: span(breaker.and_then(|table| table.get("open"))).unwrap_or_default(),
-            latency: duration("latency", Duration::ZERO),
-            jitter: duration("jitter", Duration::ZERO),
-            seed: table
-                .get("seed")
-                .and_then(|node| node.integer(0..=u64::MAX)),
-            faults: table
-                .get("faults")
-                .map(|node| Self::read_faults(&node))
-                .unwrap_or_default(),
-            script: table
-                .get("script")
-                .and_then(|node| Self::read_script(&node)),
-        };
-        if let Some(script) = table.get("script")
-            && table.get("faults").is_some()
-        {
-            script.fault("`script` and `faults` exclude each other; write one of them");
-        }
-        Some(fields)
-    }
-
-    fn read_faults(node: &Node<'_, '_>) -> FaultFields {
-        let Some(table) = node.table(&["fail", "hang", "panic"]) else {
-            return FaultFields::default();
-        };
-        let rate = |key| table.get(key).and_then(|node| node.probability());
-        FaultFields {
-            fail: rate("fail"),
-            hang: rate("hang"),
-            panic: rate("panic"),
-        }
-    }
-
-    fn read_script(node: &Node<'_, '_>) -> Option<Vec<Step>> {
-        let right = "write an array of \"ok\", \"fail\", \"hang\", \"panic\", or the kind of a \
-                     failure such as \"refused\"";
-        let nodes = node.array(right)?;
-        if nodes.is_empty() {
-            node.fault(format!("the script is empty; {right}"));
-            return None;
-        }
-        if nodes.len() > MAX_SCRIPT {
-            node.fault(format!(
-                "the script has {} steps, at most {MAX_SCRIPT}",
-                nodes.len()
-            ));
-            return None;
-        }
-        let step = |node: &Node<'_, '_>| match node.text("write \"ok\"")? {
-            "ok" => Some(Step::Ok),
-            "fail" => Some(Step::Fail(FaultKind::Failed)),
-            "hang" => Some(Step::Hang),
-            "panic" => Some(Step::Panic),
-            other => {
-                let kind = Step::FAULTS.into_iter().find(|kind| kind.as_str() == other);
-                if kind.is_none() {
-                    node.fault(format!("{other:?} is no step; {right}"));
-                }
-                kind.map(Step::Fail)
-            }
-        };
-        // Every bad step is reported, so no short cut at the first one.
-        let steps: Vec<Option<Step>> = nodes.iter().map(step).collect();
-        steps.into_iter().collect()
-    }
-
-    /// These fields, and those of `outer` where they are silent. A script and probabilities
-    /// exclude each other, so either hides what is inherited of the other.
-    fn or(self, outer: &Self) -> Self {
-        let inherit_script = self.script.is_none() && self.faults.is_empty();
-        let inherit_faults = self.script.is_none();
-        Self {
-            timeout: self.timeout.or(outer.timeout),
-            retries: self.retries.or(outer.retries),
-            retry_backoff: self.retry_backoff.or(outer.retry_backoff),
-            breaker_failures: self.breaker_failures.or(outer.breaker_failures),
-            breaker_open: self.breaker_open.or(outer.breaker_open),
-            latency: self.latency.or(outer.latency),
-            jitter: self.jitter.or(outer.jitter),
-            seed: self.seed.or(outer.seed),
-            faults: if inherit_faults {
-                self.faults.or(outer.faults)
-            } else {
-                self.faults
-            },
-            script: if inherit_script {
-                outer.script.clone()
-            } else {
-                self.script
-            },
-        }
-    }
-
-    /// The settings with the defaults of what nobody wrote.
-    fn resolve(&self) -> Target {
-        let behaviour = match &self.script {
-            Some(script) => Behaviour::Script(script.clone()),
-            None => Behaviour::Random(self.faults.rates()),
-        };
-        let (retry, breaker) = (RetryPolicy::default(), BreakerPolicy::default());
-        let open = self.breaker_open.resolve(breaker_open(), None);
-        Target {
-            timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
-            retry: RetryPolicy {
-                retries: self.retries.unwrap_or(retry.retries),
-                backoff: self.retry_backoff.resolve(retry.backoff, None),
-            },
-            breaker: BreakerPolicy {
-                failures: self.breaker_failures.unwrap_or(breaker.failures),
-                open_min: open.min,
-                open_max: open.max,
-            },
-            driver: DriverSettings::Simulated(SimulatedSettings {
-                latency: self.latency.unwrap_or(Duration::from_secs(3)),
-                jitter: self.jitter.unwrap_or_default(),
-                seed: self.seed.unwrap_or_default(),
-                behaviour,
-            }),
-        }
     }
 }

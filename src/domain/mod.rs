@@ -10,8 +10,10 @@ mod device;
 mod fault;
 mod ids;
 mod restart;
+mod secret;
 mod supervision;
 mod target;
+mod template;
 
 pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
@@ -19,9 +21,13 @@ pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use fault::{Facts, Fault, FaultKind};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};
+pub use secret::{Secret, SecretSource};
 pub use supervision::{
     ChildState, ClusterState, DeviceState, LastExit, Liveness, SupervisionTree, TreeFilter,
 };
 pub use target::{
-    Behaviour, DriverSettings, FaultRates, RetryPolicy, SimulatedSettings, Step, Target,
+    Behaviour, DriverSettings, ExecOutput, ExecSettings, FaultRates, HttpSettings,
+    PrometheusSettings, RetryPolicy, SimulatedSettings, Step, Target, TcpSettings, TlsSettings,
+    WebAuth, WebSettings,
 };
+pub use template::{Template, TemplateError};

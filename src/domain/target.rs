@@ -2,9 +2,10 @@
 //!
 //! These are values only; `lookup` turns them into code that asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Backoff, BreakerPolicy, FaultKind};
+use super::{Backoff, BreakerPolicy, FaultKind, SecretSource, Template};
 
 /// Which driver asks a device, with what settings, and for how long at most.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,130 @@ impl Default for RetryPolicy {
 pub enum DriverSettings {
     /// Asks nobody; behaves as told.
     Simulated(SimulatedSettings),
+    /// Connects, and looks at the certificate if there is one.
+    Tcp(TcpSettings),
+    /// Asks a web server, and looks at its answer.
+    Http(HttpSettings),
+    /// Scrapes an exposition of Prometheus metrics.
+    Prometheus(PrometheusSettings),
+    /// Runs a local command.
+    Exec(ExecSettings),
+}
+
+/// Whom a TLS client trusts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Whether the server's certificate has to be valid for its name.
+    pub verify: bool,
+    /// PEM certificates of the only authorities to trust; `None` trusts those of the system.
+    pub ca: Option<Arc<[u8]>>,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            verify: true,
+            ca: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ca = self.ca.as_ref().map(|ca| ca.len());
+        f.debug_struct("TlsSettings")
+            .field("verify", &self.verify)
+            .field("ca_bytes", &ca)
+            .finish()
+    }
+}
+
+/// The `tcp` driver's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// `host:port`.
+    pub address: Template,
+    /// Whether, and how, to shake hands for TLS once connected.
+    pub tls: Option<TlsSettings>,
+}
+
+/// How the drivers that speak HTTP ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSettings {
+    /// `http://…` or `https://…`, without user information.
+    pub url: Template,
+    /// Headers to send.
+    pub headers: Vec<(String, SecretSource)>,
+    /// What to authenticate with.
+    pub auth: Option<WebAuth>,
+    /// For `https`.
+    pub tls: TlsSettings,
+    /// Redirects to follow at most; never to another host, port or scheme.
+    pub redirects: usize,
+    /// The largest body, decompressed, in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// How to authenticate to a web server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WebAuth {
+    /// Basic authentication (RFC 7617).
+    Basic {
+        /// The user's name.
+        username: String,
+        /// The user's password.
+        password: SecretSource,
+    },
+    /// A bearer token (RFC 6750).
+    Bearer(SecretSource),
+}
+
+/// The `http` driver's settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpSettings {
+    /// How to ask.
+    pub web: WebSettings,
+    /// Status codes that are right; empty is every 2xx.
+    pub expect_status: Vec<u16>,
+    /// Headers that the answer has to have with just this value.
+    pub expect_headers: Vec<(String, String)>,
+    /// JSON pointers (RFC 6901) into the body, and the value that has to be there.
+    pub expect_json: Vec<(String, serde_json::Value)>,
+    /// Names of facts, and where in the body they are.
+    pub facts: Vec<(String, String)>,
+}
+
+/// The `prometheus` driver's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrometheusSettings {
+    /// How to ask.
+    pub web: WebSettings,
+    /// Metrics to give as facts besides those that the schema has.
+    pub metrics: Vec<String>,
+}
+
+/// The `exec` driver's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSettings {
+    /// The program and its arguments; no shell reads them.
+    pub command: Vec<Template>,
+    /// The whole environment of the program, but for `PATH`.
+    pub env: Vec<(String, SecretSource)>,
+    /// What the program prints.
+    pub output: ExecOutput,
+    /// The most it may print, in bytes.
+    pub max_output_bytes: usize,
+}
+
+/// What a command prints, and how its exit code is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecOutput {
+    /// JSON objects, one a line, whose members are facts; exit code 0 is success.
+    Json,
+    /// `KEY=VALUE` lines; exit code 0 is success.
+    KeyValue,
+    /// A Nagios plugin: 0 ok, 1 warning, 2 critical, 3 unknown.
+    Nagios,
 }
 
 /// The simulated driver's settings.

@@ -1,21 +1,42 @@
 //! Asking one device: a [`Driver`] is called with a [`Call`] and gives facts or a [`LookupError`].
 //!
-//! It does not know actors, HTTP, the configuration file, timeouts or retries: a lookup is a
-//! future that whoever started it may drop at any point, and that leaves nothing behind then.
+//! It does not know actors, HTTP servers, the configuration file or retries: a lookup is a future
+//! that whoever started it may drop at any point, and that leaves nothing behind then. A new driver
+//! is a file (or folder) here, an entry in [`Driver`], and its settings in `domain` and `config`.
 
+mod exec;
+mod facts;
+mod http;
+mod prometheus;
+mod secret;
 mod simulated;
+mod tcp;
+mod tls;
+mod web;
 
 use std::time::Duration;
 
 use crate::domain::{ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Fault, FaultKind};
 
+use exec::Exec;
+use http::Http;
+use prometheus::Prometheus;
 use simulated::Simulated;
+use tcp::Tcp;
 
 /// The code that asks devices of one group.
 #[derive(Debug)]
 pub(crate) enum Driver {
     /// Asks nobody; behaves as told.
     Simulated(Simulated),
+    /// Connects.
+    Tcp(Tcp),
+    /// Asks a web server.
+    Http(Box<Http>),
+    /// Scrapes an exposition.
+    Prometheus(Box<Prometheus>),
+    /// Runs a command.
+    Exec(Exec),
 }
 
 /// One lookup: whom to ask, and the how-manieth time that is.
@@ -28,7 +49,8 @@ pub(crate) struct Call<'a> {
     pub(crate) number: u32,
 }
 
-/// Why a lookup gave no facts.
+/// Why a lookup gave no facts. What a device says stands in it cut and escaped (`said`), what is
+/// secret not at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookupError {
     /// The device did not answer within the timeout given here.
@@ -40,6 +62,24 @@ pub(crate) enum LookupError {
     /// The simulated driver was told to fail as a driver of real machines does.
     #[error("the simulated lookup failed as told: {0}")]
     SimulatedAs(FaultKind),
+    /// Whoever is there does not take connections.
+    #[error("{0}")]
+    Refused(String),
+    /// Its name is unknown, no way leads to it, or it went away while it answered.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It does not accept our credentials.
+    #[error("{0}")]
+    Auth(String),
+    /// It answers something that it should not.
+    #[error("{0}")]
+    Protocol(String),
+    /// Its answer is larger than this many bytes.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// It says itself that it failed, or what is needed to ask it is missing here.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl LookupError {
@@ -47,8 +87,24 @@ impl LookupError {
     pub(crate) fn kind(&self) -> FaultKind {
         match self {
             Self::TimedOut(_) => FaultKind::TimedOut,
-            Self::Simulated => FaultKind::Failed,
+            Self::Simulated | Self::Failed(_) => FaultKind::Failed,
             Self::SimulatedAs(kind) => *kind,
+            Self::Refused(_) => FaultKind::Refused,
+            Self::Unreachable(_) => FaultKind::Unreachable,
+            Self::Auth(_) => FaultKind::Auth,
+            Self::Protocol(_) => FaultKind::Protocol,
+            Self::TooLarge(_) => FaultKind::TooLarge,
+        }
+    }
+
+    /// What an error of a socket means; `doing` says what failed, such as `cannot connect to x:22`.
+    fn io(doing: &str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let text = format!("{doing}: {error}");
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused(text),
+            ErrorKind::InvalidData => Self::Protocol(text),
+            _ => Self::Unreachable(text),
         }
     }
 }
@@ -59,18 +115,42 @@ impl From<LookupError> for Fault {
     }
 }
 
+/// What a device said, for a message: short, on one line, without control characters.
+fn said(text: &str) -> String {
+    const MOST: usize = 100;
+    let cut: String = text.trim().chars().take(MOST).collect();
+    let more = if text.trim().chars().count() > MOST {
+        "…"
+    } else {
+        ""
+    };
+    format!("{cut:?}{more}")
+}
+
 impl Driver {
     /// The driver for these settings.
     pub(crate) fn new(settings: DriverSettings) -> Self {
         match settings {
             DriverSettings::Simulated(settings) => Self::Simulated(Simulated::new(settings)),
+            DriverSettings::Tcp(settings) => Self::Tcp(Tcp::new(settings)),
+            DriverSettings::Http(settings) => Self::Http(Box::new(Http::new(settings))),
+            DriverSettings::Prometheus(settings) => {
+                Self::Prometheus(Box::new(Prometheus::new(settings)))
+            }
+            DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings)),
         }
     }
 
     /// Asks once. Panics if the driver has a bug, or was told to.
     pub(crate) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        // Boxed, so that the simulated driver's lookup, of which there may be a million at a time,
+        // is not as large as the largest of all.
         match self {
             Self::Simulated(simulated) => simulated.lookup(call).await,
+            Self::Tcp(tcp) => Box::pin(tcp.lookup(call)).await,
+            Self::Http(http) => Box::pin(http.lookup(call)).await,
+            Self::Prometheus(prometheus) => Box::pin(prometheus.lookup(call)).await,
+            Self::Exec(exec) => Box::pin(exec.lookup(call)).await,
         }
     }
 }

@@ -68,7 +68,7 @@ switches = [-1]
 "#;
     let expected = [
         "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `clusters`",
-        "3:10: lookup.driver: there is no driver \"telnet\"; this build has \"simulated\"",
+        "3:10: lookup.driver: there is no driver \"telnet\"; this build has \"simulated\", \"tcp\"",
         "4:11: lookup.timeout: this is an integer; write a duration as a string with its unit",
         "5:11: lookup.latency: cannot read \"5 parsecs\" as a duration; write a number and its unit",
         "7:19: lookup.faults.fail: out of range; write a number from 0 to 1",
@@ -174,7 +174,7 @@ fn files_that_are_no_configuration_are_one_clear_line() {
     let named = |what: &str| format!("{}: {what}\n", dir.path().display());
     assert_eq!(
         check(dir.path()),
-        named("this is a directory; name a TOML file in it")
+        named("this is a directory; name a file in it")
     );
     let missing = dir.path().join("missing.toml");
     assert!(check(&missing).contains("cannot read the file: No such file or directory"));
@@ -215,7 +215,7 @@ fn lookup_settings_say_what_would_be_right() {
     );
     one_fault(
         "[lookup]\ndriver = 1",
-        "lookup.driver: this is an integer; this build has \"simulated\"",
+        "lookup.driver: this is an integer; this build has \"simulated\", \"tcp\"",
     );
     one_fault(
         "[lookup]\ntimeout = \"0ms\"",
@@ -263,8 +263,8 @@ fn lookup_settings_say_what_would_be_right() {
         "3:10: lookup.script: `script` and `faults` exclude each other; write one of them",
     );
     one_fault(
-        "[lookup]\naddress = \"x\"",
-        "2:1: lookup.address: unknown key; known here are `driver`",
+        "[lookup]\nadress = \"x\"",
+        "2:1: lookup.adress: unknown key; known here are `driver`",
     );
 }
 

@@ -1,0 +1,242 @@
+//! `[lookup]` and its kin: how devices are asked, inherited field by field.
+//!
+//! What all drivers share is here; each driver's own settings are in a file of its own, which a new
+//! driver adds, with an entry in [`DriverName`]. Entry point: [`Lookup::inherit`].
+
+mod exec;
+mod network;
+mod simulated;
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use super::reader::{Node, Table, list};
+use super::span::SpanFields;
+use super::validate::SHORTEST;
+use crate::domain::{Backoff, BreakerPolicy, DriverSettings, RetryPolicy, Target};
+use exec::ExecFields;
+use network::NetworkFields;
+use simulated::SimulatedFields;
+
+/// What every driver has.
+const COMMON_KEYS: [&str; 5] = ["driver", "timeout", "retries", "retry_backoff", "breaker"];
+const BREAKER_KEYS: [&str; 2] = ["failures", "open"];
+
+/// More retries than fit into any timeout.
+const MAX_RETRIES: u64 = 1000;
+
+/// More failures in a row than anyone waits for.
+const MAX_BREAKER_FAILURES: u64 = 1_000_000;
+
+/// The drivers by their names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum DriverName {
+    #[default]
+    Simulated,
+    Tcp,
+    Http,
+    Prometheus,
+    Exec,
+}
+
+impl DriverName {
+    const ALL: [Self; 5] = [
+        Self::Simulated,
+        Self::Tcp,
+        Self::Http,
+        Self::Prometheus,
+        Self::Exec,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+            Self::Prometheus => "prometheus",
+            Self::Exec => "exec",
+        }
+    }
+
+    /// The keys that this driver has beside the common ones.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Simulated => &simulated::KEYS,
+            Self::Tcp => &network::TCP_KEYS,
+            Self::Http => &network::HTTP_KEYS,
+            Self::Prometheus => &network::PROMETHEUS_KEYS,
+            Self::Exec => &exec::KEYS,
+        }
+    }
+}
+
+/// How the devices of one place are asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lookup {
+    fields: LookupFields,
+    /// Made once, so that what is missing is said once.
+    target: OnceCell<Option<Target>>,
+}
+
+/// `[lookup]` as far as one place writes it; what it leaves out is inherited, field by field.
+#[derive(Debug, Clone, Default)]
+struct LookupFields {
+    driver: Option<DriverName>,
+    timeout: Option<Duration>,
+    retries: Option<u32>,
+    retry_backoff: SpanFields,
+    breaker_failures: Option<u32>,
+    breaker_open: SpanFields,
+    simulated: SimulatedFields,
+    network: NetworkFields,
+    exec: ExecFields,
+}
+
+impl Lookup {
+    /// The `lookup` of a table, completed by what is written further out.
+    pub(super) fn inherit(table: &Table<'_, '_>, outer: &Self) -> Self {
+        let fields = table.get("lookup").and_then(|node| {
+            let own = LookupFields::read(&node)?;
+            let merged = own.clone().or(&outer.fields);
+            merged.check(&own, &node);
+            Some(merged)
+        });
+        Self {
+            fields: fields.unwrap_or_else(|| outer.fields.clone()),
+            target: OnceCell::new(),
+        }
+    }
+
+    /// How the devices at `node` are asked; if something is missing for that, `node` is at fault.
+    pub(super) fn target(&self, node: &Node<'_, '_>) -> Option<Target> {
+        self.target
+            .get_or_init(|| self.fields.resolve(node))
+            .clone()
+    }
+}
+
+impl LookupFields {
+    fn read(node: &Node<'_, '_>) -> Option<Self> {
+        let mut known = COMMON_KEYS.to_vec();
+        for key in DriverName::ALL.iter().flat_map(|driver| driver.keys()) {
+            if !known.contains(key) {
+                known.push(key);
+            }
+        }
+        let table = node.table(&known)?;
+        let driver = table
+            .get("driver")
+            .and_then(|node| Self::read_driver(&node));
+        if let Some(driver) = driver {
+            let right = [&COMMON_KEYS[..], driver.keys()].concat();
+            for (key, node) in table.entries() {
+                // Unknown ones have been reported.
+                if known.contains(&key) && !right.contains(&key) {
+                    let driver = driver.as_str();
+                    node.fault(format!(
+                        "the driver {driver:?} has no such setting; it has {}",
+                        list(&right)
+                    ));
+                }
+            }
+        }
+        let count = |key, range| {
+            let number = table.get(key).and_then(|node| node.integer(range));
+            number.and_then(|number| u32::try_from(number).ok())
+        };
+        let span = |node: Option<Node<'_, '_>>| node.map(|node| SpanFields::read(&node));
+        let breaker = table.get("breaker");
+        let breaker = breaker.and_then(|node| node.table(&BREAKER_KEYS));
+        let failures = breaker.as_ref().and_then(|table| table.get("failures"));
+        let failures = failures.and_then(|node| node.integer(0..=MAX_BREAKER_FAILURES));
+        let timeout = table.get("timeout");
+        Some(Self {
+            driver,
+            timeout: timeout.and_then(|node| node.duration(SHORTEST)),
+            retries: count("retries", 0..=MAX_RETRIES),
+            retry_backoff: span(table.get("retry_backoff")).unwrap_or_default(),
+            breaker_failures: failures.and_then(|number| u32::try_from(number).ok()),
+            breaker_open: span(breaker.and_then(|table| table.get("open"))).unwrap_or_default(),
+            simulated: SimulatedFields::read(&table),
+            network: NetworkFields::read(&table),
+            exec: ExecFields::read(&table),
+        })
+    }
+
+    fn read_driver(node: &Node<'_, '_>) -> Option<DriverName> {
+        let names = DriverName::ALL.map(|driver| format!("{:?}", driver.as_str()));
+        let right = format!("this build has {}", names.join(", "));
+        let name = node.text(&right)?;
+        let found = DriverName::ALL.into_iter().find(|it| it.as_str() == name);
+        if found.is_none() {
+            node.fault(format!("there is no driver {name:?}; {right}"));
+        }
+        found
+    }
+
+    fn or(self, outer: &Self) -> Self {
+        Self {
+            driver: self.driver.or(outer.driver),
+            timeout: self.timeout.or(outer.timeout),
+            retries: self.retries.or(outer.retries),
+            retry_backoff: self.retry_backoff.or(outer.retry_backoff),
+            breaker_failures: self.breaker_failures.or(outer.breaker_failures),
+            breaker_open: self.breaker_open.or(outer.breaker_open),
+            simulated: self.simulated.or(&outer.simulated),
+            network: self.network.or(&outer.network),
+            exec: self.exec.or(&outer.exec),
+        }
+    }
+
+    /// Notes what contradicts itself with what is inherited, where it is written; what is
+    /// inherited unchanged was reported there.
+    fn check(&self, own: &Self, node: &Node<'_, '_>) {
+        self.simulated.check(&own.simulated, node);
+        let Some(table) = node.as_table() else {
+            return;
+        };
+        let retry = table.get("retry_backoff");
+        let default = RetryPolicy::default().backoff;
+        self.retry_backoff.resolve(default, retry.as_ref());
+        let breaker = table.get("breaker");
+        let open = breaker.and_then(|node| node.as_table()?.get("open"));
+        self.breaker_open.resolve(breaker_open(), open.as_ref());
+    }
+
+    /// The settings with the defaults of what nobody wrote.
+    fn resolve(&self, node: &Node<'_, '_>) -> Option<Target> {
+        let (retry, breaker) = (RetryPolicy::default(), BreakerPolicy::default());
+        let open = self.breaker_open.resolve(breaker_open(), None);
+        let driver = match self.driver.unwrap_or_default() {
+            DriverName::Simulated => DriverSettings::Simulated(self.simulated.resolve()),
+            DriverName::Tcp => DriverSettings::Tcp(self.network.tcp(node)?),
+            DriverName::Http => DriverSettings::Http(self.network.http(node)?),
+            DriverName::Prometheus => DriverSettings::Prometheus(self.network.prometheus(node)?),
+            DriverName::Exec => DriverSettings::Exec(self.exec.resolve(node)?),
+        };
+        Some(Target {
+            timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
+            retry: RetryPolicy {
+                retries: self.retries.unwrap_or(retry.retries),
+                backoff: self.retry_backoff.resolve(retry.backoff, None),
+            },
+            breaker: BreakerPolicy {
+                failures: self.breaker_failures.unwrap_or(breaker.failures),
+                open_min: open.min,
+                open_max: open.max,
+            },
+            driver,
+        })
+    }
+}
+
+/// How long a breaker stays open if nobody says so.
+fn breaker_open() -> Backoff {
+    let BreakerPolicy {
+        open_min, open_max, ..
+    } = BreakerPolicy::default();
+    Backoff {
+        min: open_min,
+        max: open_max,
+    }
+}

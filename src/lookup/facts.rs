@@ -1,0 +1,84 @@
+//! The schema of facts: one name for one thing, whichever driver learned it, with its unit.
+//!
+//! What a driver cannot know is absent, never zero. `docs/facts.md` says where each comes from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::Facts;
+
+/// What can be known of a device.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct FactSheet {
+    /// Its own name for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hostname: Option<String>,
+    /// The release of its kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kernel_release: Option<String>,
+    /// How long it has been running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uptime_seconds: Option<f64>,
+    /// Processes that run or want to, on average over a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) load_1m: Option<f64>,
+    /// As `load_1m`, over five minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) load_5m: Option<f64>,
+    /// As `load_1m`, over a quarter of an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) load_15m: Option<f64>,
+    /// Its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_total_bytes: Option<f64>,
+    /// What of it new programs could have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_available_bytes: Option<f64>,
+    /// The size of the file system at `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) root_filesystem_size_bytes: Option<f64>,
+    /// What of it users could have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) root_filesystem_available_bytes: Option<f64>,
+    /// Network interfaces that are up, but for the loopback, sorted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network_up: Option<Vec<String>>,
+    /// Network interfaces that are down, sorted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network_down: Option<Vec<String>>,
+    /// How long connecting took, without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) connect_seconds: Option<f64>,
+    /// The subject of its certificate (RFC 4514).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls_subject: Option<String>,
+    /// Days until its certificate expires, negative if it has; whole ones, rounded down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls_days_left: Option<i64>,
+    /// The status code of its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) http_status: Option<u16>,
+    /// What a Nagios plugin says of it: `ok` or `warning`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) check_status: Option<&'static str>,
+    /// The first line of a Nagios plugin, without performance data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) check_output: Option<String>,
+    /// Metrics that the configuration names: `name{label="value"}` as Prometheus writes it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) metrics: BTreeMap<String, serde_json::Value>,
+    /// What the configuration or a command names.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub(super) values: serde_json::Map<String, serde_json::Value>,
+}
+
+impl From<FactSheet> for Facts {
+    fn from(sheet: FactSheet) -> Self {
+        match serde_json::to_value(sheet) {
+            Ok(serde_json::Value::Object(facts)) => Self::new(facts),
+            // A struct with text keys has this form and no other.
+            _ => Self::default(),
+        }
+    }
+}

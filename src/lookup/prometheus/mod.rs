@@ -1,0 +1,145 @@
+//! The `prometheus` driver: scrapes an exposition, and makes facts of what node_exporter says.
+
+mod parse;
+
+use reqwest::header::ACCEPT;
+use serde_json::Value;
+
+use super::facts::FactSheet;
+use super::web::{Answer, Web};
+use super::{Call, LookupError};
+use crate::domain::{Facts, PrometheusSettings};
+use parse::{Sample, parse};
+
+/// What we read, best first (Prometheus' own scraper asks alike).
+const ACCEPTED: &str =
+    "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.9,*/*;q=0.1";
+
+/// The most series of the metrics that the configuration names, over all of them: a metric with a
+/// label for each client would otherwise fill an answer.
+const MAX_METRICS: usize = 1_000;
+
+/// A group of exporters.
+#[derive(Debug)]
+pub(crate) struct Prometheus {
+    web: Web,
+    metrics: Vec<String>,
+}
+
+impl Prometheus {
+    pub(super) fn new(settings: PrometheusSettings) -> Self {
+        let PrometheusSettings { web, metrics } = settings;
+        let web = Web::new(web);
+        Self { web, metrics }
+    }
+
+    pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        let answer = self.web.ask(call, &[(ACCEPT, ACCEPTED)]).await?;
+        self.read(&answer).map(Facts::from)
+    }
+
+    fn read(&self, answer: &Answer) -> Result<FactSheet, LookupError> {
+        if !answer.status.is_success() {
+            return Err(LookupError::Protocol(format!(
+                "the status is {}",
+                answer.status
+            )));
+        }
+        let text = std::str::from_utf8(&answer.body)
+            .map_err(|error| LookupError::Protocol(format!("the exposition: {error}")))?;
+        let mut facts = FactSheet::default();
+        let (mut now, mut boot, mut count) = (None, None, 0_usize);
+        let parsed = parse(text, |sample| {
+            if self.metrics.iter().any(|name| name == sample.name) {
+                count += 1;
+                if count <= MAX_METRICS {
+                    facts.metrics.insert(series(&sample), number(sample.value));
+                }
+            }
+            match sample.name {
+                "node_time_seconds" => now = Some(sample.value),
+                "node_boot_time_seconds" => boot = Some(sample.value),
+                _ => learn(&mut facts, &sample),
+            }
+        });
+        parsed.map_err(|(line, what)| {
+            LookupError::Protocol(format!("line {line} of the exposition: {what}"))
+        })?;
+        if count > MAX_METRICS {
+            return Err(LookupError::Protocol(format!(
+                "the metrics that are asked for have {count} series, at most {MAX_METRICS}"
+            )));
+        }
+        facts.uptime_seconds = now.zip(boot).map(|(now, boot)| now - boot);
+        for list in [&mut facts.network_up, &mut facts.network_down]
+            .into_iter()
+            .flatten()
+        {
+            list.sort_unstable();
+        }
+        Ok(facts)
+    }
+}
+
+/// What node_exporter says of a machine.
+fn learn(facts: &mut FactSheet, sample: &Sample<'_>) {
+    let value = Some(sample.value);
+    let text = |label| sample.label(label).map(str::to_owned);
+    match sample.name {
+        "node_uname_info" => {
+            facts.hostname = text("nodename");
+            facts.kernel_release = text("release");
+        }
+        "node_load1" => facts.load_1m = value,
+        "node_load5" => facts.load_5m = value,
+        "node_load15" => facts.load_15m = value,
+        "node_memory_MemTotal_bytes" => facts.memory_total_bytes = value,
+        "node_memory_MemAvailable_bytes" => facts.memory_available_bytes = value,
+        "node_filesystem_size_bytes" if sample.label("mountpoint") == Some("/") => {
+            facts.root_filesystem_size_bytes = value;
+        }
+        "node_filesystem_avail_bytes" if sample.label("mountpoint") == Some("/") => {
+            facts.root_filesystem_available_bytes = value;
+        }
+        "node_network_up" => {
+            let Some(device) = text("device").filter(|device| device != "lo") else {
+                return;
+            };
+            facts.network_up.get_or_insert_default();
+            facts.network_down.get_or_insert_default();
+            let list = if sample.value > 0.0 {
+                &mut facts.network_up
+            } else {
+                &mut facts.network_down
+            };
+            list.get_or_insert_default().push(device);
+        }
+        _ => {}
+    }
+}
+
+/// The sample's name with its labels, as an exposition writes it.
+fn series(sample: &Sample<'_>) -> String {
+    if sample.labels.is_empty() {
+        return sample.name.to_owned();
+    }
+    let label = |(name, value): &(&str, String)| format!("{name}={value:?}");
+    let labels: Vec<String> = sample.labels.iter().map(label).collect();
+    format!("{}{{{}}}", sample.name, labels.join(","))
+}
+
+/// JSON has no infinities: those are texts, as Prometheus' own API has all values.
+fn number(value: f64) -> Value {
+    serde_json::Number::from_f64(value).map_or_else(
+        || {
+            Value::from(if value.is_nan() {
+                "NaN"
+            } else if value > 0.0 {
+                "+Inf"
+            } else {
+                "-Inf"
+            })
+        },
+        Value::Number,
+    )
+}

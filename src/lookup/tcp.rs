@@ -1,0 +1,82 @@
+//! The `tcp` driver: connects; with TLS, shakes hands and looks at the certificate.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use x509_parser::parse_x509_certificate;
+
+use super::facts::FactSheet;
+use super::{Call, LookupError, said, tls};
+use crate::domain::{Facts, TcpSettings};
+
+/// A group of devices that are connected to.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    settings: TcpSettings,
+    /// Why it cannot be had, if so.
+    tls: Option<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Tcp {
+    pub(super) fn new(settings: TcpSettings) -> Self {
+        let client = |tls| tls::client(tls).map(Arc::new).map_err(|it| it.to_string());
+        let tls = settings.tls.as_ref().map(client);
+        Self { settings, tls }
+    }
+
+    pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        let address = self.settings.address.expand(call.cluster, call.device);
+        let start = Instant::now();
+        // A name's addresses are tried one after the other, in the system's order (RFC 6724).
+        let stream = TcpStream::connect(&address).await;
+        let stream = stream
+            .map_err(|error| LookupError::io(&format!("cannot connect to {address}"), &error))?;
+        let mut facts = FactSheet {
+            connect_seconds: Some(start.elapsed().as_secs_f64()),
+            ..FactSheet::default()
+        };
+        if let Some(tls) = &self.tls {
+            let tls = tls.clone().map_err(LookupError::Failed)?;
+            certificate(stream, &address, tls, &mut facts).await?;
+        }
+        Ok(facts.into())
+    }
+}
+
+async fn certificate(
+    stream: TcpStream,
+    address: &str,
+    config: Arc<ClientConfig>,
+    facts: &mut FactSheet,
+) -> Result<(), LookupError> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| LookupError::Failed(format!("{} is no name for TLS", said(host))))?;
+    let stream = TlsConnector::from(config).connect(name, stream).await;
+    let stream = stream.map_err(|error| match tls::cause(&error) {
+        Some(error) => LookupError::Protocol(format!("{address}: {}", tls::explain(error))),
+        None => LookupError::io(&format!("no TLS with {address}"), &error),
+    })?;
+    let (_, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
+    let certificate = certificate
+        .and_then(|it| parse_x509_certificate(it).ok())
+        .ok_or_else(|| LookupError::Protocol(format!("{address}: unreadable certificate")))?
+        .1;
+    facts.tls_subject = Some(certificate.subject().to_string());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let left = certificate
+        .validity()
+        .not_after
+        .timestamp()
+        .saturating_sub(now);
+    facts.tls_days_left = Some(left.div_euclid(24 * 60 * 60));
+    Ok(())
+}

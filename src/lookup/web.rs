@@ -1,0 +1,161 @@
+//! What the drivers that speak HTTP share: one request, bounded in every way.
+
+use std::error::Error as _;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, StatusCode, Url};
+
+use super::{Call, LookupError, secret, tls};
+use crate::domain::{WebAuth, WebSettings};
+
+/// Asks the web servers of one group, over connections that are kept.
+#[derive(Debug)]
+pub(super) struct Web {
+    pub(super) settings: WebSettings,
+    /// Why it cannot be had, if so.
+    client: Result<Client, String>,
+}
+
+/// An answer whose body has been read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Web {
+    pub(super) fn new(settings: WebSettings) -> Self {
+        let client = client(&settings).map_err(|error| error.to_string());
+        Self { settings, client }
+    }
+
+    /// Asks once; the answer may have any status but 401 and 403.
+    pub(super) async fn ask(
+        &self,
+        call: Call<'_>,
+        headers: &[(HeaderName, &'static str)],
+    ) -> Result<Answer, LookupError> {
+        let settings = &self.settings;
+        let client = self.client.clone().map_err(LookupError::Failed)?;
+        let text = settings.url.expand(call.cluster, call.device);
+        let url = Url::parse(&text)
+            .map_err(|error| LookupError::Failed(format!("the URL is none: {error}")))?;
+        // Without its query, in which people write tokens.
+        let shown = text.split(['?', '#']).next().unwrap_or_default().to_owned();
+        let mut request = client.request(Method::GET, url);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        for (name, source) in &settings.headers {
+            let mut value = HeaderValue::from_str(secret::read(source).await?.expose())
+                .map_err(|_| bad_header(name))?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        request = match &settings.auth {
+            None => request,
+            Some(WebAuth::Basic { username, password }) => {
+                let password = secret::read(password).await?;
+                request.basic_auth(username, Some(password.expose()))
+            }
+            Some(WebAuth::Bearer(token)) => {
+                let token = secret::read(token).await?;
+                let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+                let mut value = value.map_err(|_| bad_header("Authorization"))?;
+                value.set_sensitive(true);
+                request.header(reqwest::header::AUTHORIZATION, value)
+            }
+        };
+        let response = request.send().await;
+        let mut response = response.map_err(|error| explain(&shown, &error))?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            return Err(LookupError::Auth(format!("{shown} answers {status}")));
+        }
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        // Counted after decompression, piece by piece: a bomb ends here.
+        while let Some(piece) = response.chunk().await.map_err(|it| explain(&shown, &it))? {
+            if body.len() + piece.len() > settings.max_body_bytes {
+                return Err(LookupError::TooLarge(settings.max_body_bytes));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+fn bad_header(name: &str) -> LookupError {
+    LookupError::Failed(format!(
+        "the secret for {name} has characters that no header can have"
+    ))
+}
+
+fn client(settings: &WebSettings) -> Result<Client, LookupError> {
+    let most = settings.redirects;
+    let redirects = Policy::custom(move |attempt| {
+        let Some(first) = attempt.previous().first() else {
+            return attempt.stop();
+        };
+        let (from, to) = (first.origin(), attempt.url().origin());
+        if attempt.previous().len() > most {
+            attempt.error(Redirected("more redirects than allowed"))
+        } else if from == to {
+            attempt.follow()
+        } else {
+            attempt.error(Redirected("a redirect to another host, port or scheme"))
+        }
+    });
+    Client::builder()
+        .tls_backend_preconfigured(tls::client(&settings.tls)?)
+        .redirect(redirects)
+        // Devices are asked directly, whatever the environment says of proxies.
+        .no_proxy()
+        .pool_max_idle_per_host(1)
+        .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| LookupError::Failed(format!("cannot set up HTTP: {error}")))
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Redirected(&'static str);
+
+/// What a failed request means.
+fn explain(url: &str, error: &reqwest::Error) -> LookupError {
+    let mut io = None;
+    let mut deepest: &dyn std::error::Error = error;
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return LookupError::Protocol(format!("{url}: {}", tls::explain(error)));
+        }
+        if let Some(error) = error.downcast_ref::<Redirected>() {
+            return LookupError::Protocol(format!("{url}: {error}"));
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            if let Some(error) = tls::cause(error) {
+                return LookupError::Protocol(format!("{url}: {}", tls::explain(error)));
+            }
+            io = Some(error);
+        }
+        deepest = error;
+        source = error.source();
+    }
+    if let Some(error) = io {
+        return LookupError::io(&format!("cannot ask {url}"), error);
+    }
+    let text = format!("cannot ask {url}: {deepest}");
+    if error.is_connect() {
+        LookupError::Unreachable(text)
+    } else {
+        LookupError::Protocol(text)
+    }
+}

@@ -1,0 +1,22 @@
+//! The drivers, through the real binary: against real server software, and against servers that
+//! are broken or hostile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "nobody uses a test from outside")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test of another process has real time only"
+)]
+
+mod exec;
+#[path = "../api/harness.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod harness;
+mod http;
+mod prometheus;
+mod secrets;
+mod servers;
+mod tcp;

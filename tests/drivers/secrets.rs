@@ -1,0 +1,117 @@
+//! Secrets: where they come from, and that they stand in no output.
+
+use std::io::Write as _;
+
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
+use crate::servers::{ask_with, http, request, server};
+
+/// A server that accepts one password.
+fn guarded(password: &'static str) -> std::net::SocketAddr {
+    server(move |mut stream| {
+        let head = request(&mut stream);
+        let right = head.contains(&format!("authorization: Bearer {password}\r\n"));
+        let status = if right { "200 OK" } else { "401 Unauthorized" };
+        stream.write_all(&http(status, "", b"{}")).ok();
+    })
+}
+
+fn bearer(addr: std::net::SocketAddr, source: &str) -> String {
+    format!("driver = \"http\"\nurl = \"http://{addr}/\"\nbearer_token = {source}")
+}
+
+#[test]
+fn a_secret_comes_from_the_environment_a_file_or_systemd() {
+    let addr = guarded("s3cr3t");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "s3cr3t\n").unwrap();
+    let from_file = format!("{{ file = {:?} }}", file.display().to_string());
+    for source in [
+        "{ env = \"TOKEN\" }",
+        &from_file,
+        "{ systemd_credential = \"token\" }",
+    ] {
+        let node = ask_with("", &bearer(addr, source), |command| {
+            command
+                .env("TOKEN", "s3cr3t")
+                .env("CREDENTIALS_DIRECTORY", dir.path());
+        });
+        assert_eq!(node.fact("http_status"), 200, "{source}");
+        assert!(!node.output.contains("s3cr3t"), "{}", node.output);
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_named_and_not_shown() {
+    let addr = guarded("s3cr3t");
+    for (source, message) in [
+        (
+            "{ env = \"TOKEN\" }",
+            "the secret's environment variable TOKEN is not set",
+        ),
+        (
+            "{ file = \"/no/such/file\" }",
+            "cannot read the secret in /no/such/file: No such file",
+        ),
+        (
+            "{ systemd_credential = \"token\" }",
+            "systemd has set no CREDENTIALS_DIRECTORY",
+        ),
+    ] {
+        let node = ask_with("", &bearer(addr, source), |command| {
+            command.env_remove("CREDENTIALS_DIRECTORY");
+        });
+        node.fails("failed", message);
+    }
+    let node = ask_with("", &bearer(addr, "{ env = \"TOKEN\" }"), |command| {
+        command.env("TOKEN", "two\nlines");
+    });
+    node.fails("failed", "has characters that no header can have");
+    assert!(!node.output.contains("lines"), "{}", node.output);
+}
+
+#[test]
+fn a_secret_in_the_file_itself_is_refused_unless_that_is_allowed() {
+    let addr = guarded("s3cr3t");
+    let text = format!(
+        "[lookup]\n{}\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+        bearer(addr, "\"s3cr3t\"")
+    );
+    let (_dir, path) = config_file(&text);
+    let output = run(fleetcall().args(["check", "--config"]).arg(path));
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    assert!(
+        said.contains(":4:16: lookup.bearer_token: a secret in the file itself; write { env"),
+        "{said}"
+    );
+    assert!(!said.contains("s3cr3t"), "{said}");
+    let node = ask_with(
+        "allow_inline_secrets = true",
+        &bearer(addr, "\"s3cr3t\""),
+        |_| {},
+    );
+    assert_eq!(node.fact("http_status"), 200);
+    assert!(!node.output.contains("s3cr3t"), "{}", node.output);
+}
+
+#[test]
+fn a_secret_that_changes_is_used_at_once() {
+    let addr = guarded("new");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "old").unwrap();
+    let source = format!("{{ file = {:?} }}", file.display().to_string());
+    // The breaker of a device that refused our credentials is open for long, so it is reset here
+    // by asking two devices.
+    let app = TestApp::start(&format!(
+        "[lookup]\n{}\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+        bearer(addr, &source) + "\nbreaker = { open = { min = \"1ms\", max = \"1ms\" } }"
+    ));
+    assert_eq!(app.get().devices(), ["1/n1:auth"]);
+    std::fs::write(&file, "new\n").unwrap();
+    let start = std::time::Instant::now();
+    while app.get().devices() != ["1/n1"] {
+        assert!(start.elapsed() < std::time::Duration::from_secs(10));
+    }
+}
