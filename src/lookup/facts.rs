@@ -31,16 +31,16 @@ pub(super) struct FactSheet {
     pub(super) load_15m: Option<f64>,
     /// Its memory.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) memory_total_bytes: Option<f64>,
+    pub(super) memory_total_bytes: Option<u64>,
     /// What of it new programs could have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) memory_available_bytes: Option<f64>,
+    pub(super) memory_available_bytes: Option<u64>,
     /// The size of the file system at `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) root_filesystem_size_bytes: Option<f64>,
+    pub(super) root_filesystem_size_bytes: Option<u64>,
     /// What of it users could have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) root_filesystem_available_bytes: Option<f64>,
+    pub(super) root_filesystem_available_bytes: Option<u64>,
     /// Network interfaces that are up, but for the loopback, sorted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) network_up: Option<Vec<String>>,

@@ -53,6 +53,18 @@ fn the_repository_configuration_is_the_built_in_one() {
 }
 
 #[test]
+fn every_example_is_valid() {
+    let mut count = 0;
+    for entry in std::fs::read_dir("config/examples").unwrap() {
+        let path = entry.unwrap().path();
+        let output = run(fleetcall().args(["check", "--config"]).arg(&path));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        count += 1;
+    }
+    assert!(count >= 4);
+}
+
+#[test]
 fn every_command_refuses_a_bad_configuration_with_78() {
     let (_dir, path) = config_file("[[clusters]]\nid = 1\n");
     for command in ["serve", "check", "collect"] {

@@ -319,6 +319,137 @@ fn many_faults_are_placed_in_the_time_of_one_pass() {
 }
 
 #[test]
+fn driver_settings_say_what_would_be_right() {
+    let lookup = |lines: &str, expected| one_fault(&format!("[lookup]\n{lines}"), expected);
+    lookup(
+        "driver = \"tcp\"",
+        "5:9: clusters[0].nodes: the driver \"tcp\" needs an `address`, such as",
+    );
+    lookup(
+        "driver = \"prometheus\"",
+        "clusters[0].nodes: the driver \"prometheus\" needs a `url`, such as \"http://{id}.",
+    );
+    lookup(
+        "driver = \"exec\"",
+        "the driver \"exec\" needs a `command`, such as [",
+    );
+    lookup(
+        "driver = \"tcp\"\naddress = \"a:1\"\nlatency = \"3s\"",
+        "4:11: lookup.latency: the driver \"tcp\" has no such setting; it has `driver`, `timeout`,",
+    );
+    lookup(
+        "address = \"{host}:22\"",
+        "lookup.address: {host} stands for nothing; write {id} or {cluster}",
+    );
+    lookup(
+        "address = \"a:{id\"",
+        "lookup.address: a brace without the other one",
+    );
+    for bad in ["a", "a:", "a:0", ":22", "a:65536"] {
+        lookup(
+            &format!("address = {bad:?}"),
+            "is no address; write host:port, such as",
+        );
+    }
+    for bad in ["ftp://a/", "http://", "https:///x", "http://a b/"] {
+        lookup(
+            &format!("url = {bad:?}"),
+            "is no such URL; write an http:// or https:// URL",
+        );
+    }
+    lookup(
+        "url = \"http://root:hunter2@a/\"",
+        "2:7: lookup.url: user information in a URL; write `username` and `password` instead",
+    );
+    lookup(
+        "tls = 1",
+        "lookup.tls: this is an integer; write true, false, or a table",
+    );
+    lookup(
+        "tls = { ca = \"/no/such/file\" }",
+        "\"/no/such/file\": cannot read the file: No such file",
+    );
+    lookup(
+        "tls = { ca = \"Cargo.toml\" }",
+        "lookup.tls.ca: \"Cargo.toml\" holds no PEM certificate",
+    );
+    lookup(
+        "expect_status = [99]",
+        "lookup.expect_status[0]: out of range; write an integer from 100 to 599",
+    );
+    lookup(
+        "expect_json = { status = 1 }",
+        "\"status\" is no JSON pointer (RFC 6901); write one such as",
+    );
+    lookup(
+        "facts = { a = \"b\" }",
+        "lookup.facts: \"b\" is no JSON pointer",
+    );
+    lookup(
+        "metrics = [\"a{b}\"]",
+        "lookup.metrics[0]: \"a{b}\" is no metric's name",
+    );
+    lookup(
+        "headers = { \"a b\" = \"c\" }",
+        "\"a b\" cannot be such a name; write a table of headers",
+    );
+    lookup(
+        "command = []",
+        "lookup.command: the command is empty; write an array of the program",
+    );
+    lookup(
+        "command = [\"a\", 1]",
+        "lookup.command[1]: this is an integer; write an array of the program",
+    );
+    lookup(
+        "output = \"xml\"",
+        "\"xml\" is no such output; write \"json\", \"key_value\" or \"nagios\"",
+    );
+    lookup(
+        "max_output_bytes = 0",
+        "lookup.max_output_bytes: out of range; write an integer from 1",
+    );
+    lookup(
+        "password = { env = \"A\", file = \"B\" }",
+        "lookup.password: one source is needed; write { env",
+    );
+    lookup(
+        "password = { env = \"\" }",
+        "lookup.password.env: this is empty; write a name or a path",
+    );
+    lookup(
+        "password = { vault = \"A\" }",
+        "lookup.password.vault: unknown key; known here are `env`,",
+    );
+    lookup(
+        "password = 1",
+        "lookup.password: this is an integer; write { env = \"NAME\" }",
+    );
+    lookup(
+        "driver = \"http\"\nurl = \"http://a/\"\nusername = \"root\"",
+        "`username` and `password` belong together; write both",
+    );
+    lookup(
+        "driver = \"http\"\nurl = \"http://a/\"\nusername = \"root\"\npassword = { env = \"A\" }\n\
+         bearer_token = { env = \"B\" }",
+        "`bearer_token` excludes `username` and `password`; write one of them",
+    );
+    one_fault(
+        "allow_inline_secrets = 1",
+        "1:24: allow_inline_secrets: this is an integer; write true or false",
+    );
+}
+
+#[test]
+fn a_secret_stands_in_no_fault() {
+    let found = faults(
+        "[lookup]\npassword = \"hunter2\"\nurl = \"http://root:hunter2@a/\"\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(!found.concat().contains("hunter2"), "{found:#?}");
+}
+
+#[test]
 fn cluster_settings_say_what_would_be_right() {
     let fault = |rest: &str, expected| only_fault(&format!("[[clusters]]\n{rest}"), expected);
     fault(

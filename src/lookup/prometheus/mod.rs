@@ -84,6 +84,7 @@ impl Prometheus {
 /// What node_exporter says of a machine.
 fn learn(facts: &mut FactSheet, sample: &Sample<'_>) {
     let value = Some(sample.value);
+    let bytes = || whole(sample.value);
     let text = |label| sample.label(label).map(str::to_owned);
     match sample.name {
         "node_uname_info" => {
@@ -93,13 +94,13 @@ fn learn(facts: &mut FactSheet, sample: &Sample<'_>) {
         "node_load1" => facts.load_1m = value,
         "node_load5" => facts.load_5m = value,
         "node_load15" => facts.load_15m = value,
-        "node_memory_MemTotal_bytes" => facts.memory_total_bytes = value,
-        "node_memory_MemAvailable_bytes" => facts.memory_available_bytes = value,
+        "node_memory_MemTotal_bytes" => facts.memory_total_bytes = bytes(),
+        "node_memory_MemAvailable_bytes" => facts.memory_available_bytes = bytes(),
         "node_filesystem_size_bytes" if sample.label("mountpoint") == Some("/") => {
-            facts.root_filesystem_size_bytes = value;
+            facts.root_filesystem_size_bytes = bytes();
         }
         "node_filesystem_avail_bytes" if sample.label("mountpoint") == Some("/") => {
-            facts.root_filesystem_available_bytes = value;
+            facts.root_filesystem_available_bytes = bytes();
         }
         "node_network_up" => {
             let Some(device) = text("device").filter(|device| device != "lo") else {
@@ -116,6 +117,18 @@ fn learn(facts: &mut FactSheet, sample: &Sample<'_>) {
         }
         _ => {}
     }
+}
+
+/// A number of bytes, as far as it is one.
+fn whole(value: f64) -> Option<u64> {
+    // Up to where an f64 still holds every whole number.
+    let is_whole = (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, not negative and below 2^53"
+    )]
+    is_whole.then_some(value as u64)
 }
 
 /// The sample's name with its labels, as an exposition writes it.
