@@ -116,8 +116,9 @@ impl CollectorHandle {
             metrics: &shared.metrics,
             is_over: false,
         };
-        log::debug!(collect = id; "collecting");
         request.send();
+        // Only now it is true for whoever reads it.
+        log::debug!(collect = id; "collecting");
         let heard = shared.heard.notified();
         tokio::select! {
             biased;
