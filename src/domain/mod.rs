@@ -26,8 +26,8 @@ pub use supervision::{
     ChildState, ClusterState, DeviceState, LastExit, Liveness, SupervisionTree, TreeFilter,
 };
 pub use target::{
-    Behaviour, DriverSettings, ExecOutput, ExecSettings, FaultRates, HttpSettings,
-    PrometheusSettings, RetryPolicy, SimulatedSettings, Step, Target, TcpSettings, TlsSettings,
-    WebAuth, WebSettings,
+    Behaviour, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys, HttpSettings,
+    PrometheusSettings, RetryPolicy, SimulatedSettings, SshSettings, Step, Target, TcpSettings,
+    TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};

@@ -2,6 +2,7 @@
 //!
 //! These are values only; `lookup` turns them into code that asks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub enum DriverSettings {
     Prometheus(PrometheusSettings),
     /// Runs a local command.
     Exec(ExecSettings),
+    /// Runs a command on the device.
+    Ssh(SshSettings),
 }
 
 /// Whom a TLS client trusts.
@@ -163,6 +166,34 @@ pub struct ExecSettings {
     pub output: ExecOutput,
     /// The most it may print, in bytes.
     pub max_output_bytes: usize,
+}
+
+/// The `ssh` driver's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshSettings {
+    /// `host:port`.
+    pub address: Template,
+    /// Whom to log in as.
+    pub username: String,
+    /// The file of the private key; not protected by a passphrase.
+    pub key: PathBuf,
+    /// Which host keys are right.
+    pub host_keys: HostKeys,
+    /// What the device's shell runs.
+    pub command: Template,
+    /// What the command prints: [`ExecOutput::Json`] or [`ExecOutput::KeyValue`].
+    pub output: ExecOutput,
+    /// The most it may print, in bytes.
+    pub max_output_bytes: usize,
+}
+
+/// Which host keys an ssh client trusts; there is no way to trust any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostKeys {
+    /// This one: its type and itself in base64, as in a `.pub` file.
+    Pinned(String),
+    /// Those of a `known_hosts` file (sshd(8)).
+    KnownHosts(PathBuf),
 }
 
 /// What a command prints, and how its exit code is read.

@@ -1,37 +1,18 @@
 //! The `exec` driver: runs a local command, never through a shell, and reads what it prints.
 //!
-//! The command leads a process group of its own, which is killed as a whole when the lookup ends,
-//! however that is: in time, by its timeout, or dropped half-way.
+//! What runs it, and ends it, is `process`.
 
-use std::process::{ExitStatus, Stdio};
-
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use std::process::ExitStatus;
 
 use super::facts::FactSheet;
+use super::process::{self, Ended};
 use super::{Call, LookupError, said, secret};
 use crate::domain::{ExecOutput, ExecSettings, Facts};
-
-/// Where commands are looked for, and what they get as theirs.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A group of devices that a command knows about.
 #[derive(Debug)]
 pub(crate) struct Exec {
     settings: ExecSettings,
-}
-
-/// Kills a process group when dropped.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Fails only if nobody is left in it.
-            kill_process_group(group, Signal::KILL).ok();
-        }
-    }
 }
 
 impl Exec {
@@ -43,38 +24,17 @@ impl Exec {
         let expand = |part: &crate::domain::Template| part.expand(call.cluster, call.device);
         let mut parts = self.settings.command.iter().map(expand);
         let program = parts.next().unwrap_or_default();
-        let mut command = Command::new(&program);
-        command
-            .args(parts)
-            .env_clear()
-            .env("PATH", PATH)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+        let mut command = process::command(&program);
+        command.args(parts);
         for (name, source) in &self.settings.env {
             command.env(name, secret::read(source).await?.expose());
         }
-        let mut child = command
-            .spawn()
-            .map_err(|error| LookupError::Failed(format!("cannot run {program}: {error}")))?;
-        let leader = child.id().and_then(|id| i32::try_from(id).ok());
-        let _group = Group(leader.and_then(Pid::from_raw));
         let most = self.settings.max_output_bytes;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // What it says of itself is for people, and cut rather than refused.
-        let (stdout, stderr) = tokio::join!(read(stdout, most), read(stderr, 4096));
-        let (stdout, is_all) = stdout;
-        if !is_all {
-            return Err(LookupError::TooLarge(most));
-        }
-        let status = child.wait().await;
-        let status = status
-            .map_err(|error| LookupError::Failed(format!("cannot wait for {program}: {error}")))?;
-        let stdout = String::from_utf8(stdout)
-            .map_err(|error| LookupError::Protocol(format!("its output is no text: {error}")))?;
-        let stderr = String::from_utf8_lossy(&stderr.0).into_owned();
+        let Ended {
+            status,
+            stdout,
+            stderr,
+        } = process::run(&program, command, most).await?;
         let facts = match self.settings.output {
             ExecOutput::Nagios => nagios(status, &stdout, &stderr),
             ExecOutput::Json => success(status, &stdout, &stderr).and_then(|()| json(&stdout)),
@@ -86,22 +46,8 @@ impl Exec {
     }
 }
 
-/// Reads up to `most` bytes; says whether that was all.
-async fn read(from: Option<impl AsyncRead + Unpin>, most: usize) -> (Vec<u8>, bool) {
-    let mut bytes = Vec::new();
-    let Some(from) = from else {
-        return (bytes, true);
-    };
-    let mut from = from.take(most as u64 + 1);
-    // A pipe that breaks has no more to say.
-    from.read_to_end(&mut bytes).await.ok();
-    let is_all = bytes.len() <= most;
-    bytes.truncate(most);
-    (bytes, is_all)
-}
-
 /// What it says of its failure: its first line, of the errors if there is one.
-fn words(stdout: &str, stderr: &str) -> String {
+pub(super) fn words(stdout: &str, stderr: &str) -> String {
     let line = |text: &str| {
         text.lines()
             .map(str::trim)
@@ -112,7 +58,7 @@ fn words(stdout: &str, stderr: &str) -> String {
     words.map(|words| format!(": {words}")).unwrap_or_default()
 }
 
-fn success(status: ExitStatus, stdout: &str, stderr: &str) -> Result<(), LookupError> {
+pub(super) fn success(status: ExitStatus, stdout: &str, stderr: &str) -> Result<(), LookupError> {
     if status.success() {
         return Ok(());
     }
@@ -122,7 +68,7 @@ fn success(status: ExitStatus, stdout: &str, stderr: &str) -> Result<(), LookupE
     )))
 }
 
-fn json(stdout: &str) -> Result<FactSheet, LookupError> {
+pub(super) fn json(stdout: &str) -> Result<FactSheet, LookupError> {
     let mut facts = FactSheet::default();
     for (index, line) in stdout.lines().enumerate() {
         if line.trim().is_empty() {
@@ -136,7 +82,7 @@ fn json(stdout: &str) -> Result<FactSheet, LookupError> {
     Ok(facts)
 }
 
-fn key_value(stdout: &str) -> Result<FactSheet, LookupError> {
+pub(super) fn key_value(stdout: &str) -> Result<FactSheet, LookupError> {
     let mut facts = FactSheet::default();
     for (index, line) in stdout.lines().enumerate() {
         if line.trim().is_empty() {

@@ -7,9 +7,11 @@
 mod exec;
 mod facts;
 mod http;
+mod process;
 mod prometheus;
 mod secret;
 mod simulated;
+mod ssh;
 mod tcp;
 mod tls;
 mod web;
@@ -22,6 +24,7 @@ use exec::Exec;
 use http::Http;
 use prometheus::Prometheus;
 use simulated::Simulated;
+use ssh::Ssh;
 use tcp::Tcp;
 
 /// The code that asks devices of one group.
@@ -37,6 +40,8 @@ pub(crate) enum Driver {
     Prometheus(Box<Prometheus>),
     /// Runs a command.
     Exec(Exec),
+    /// Runs a command on the device.
+    Ssh(Box<Ssh>),
 }
 
 /// One lookup: whom to ask, and the how-manieth time that is.
@@ -138,6 +143,7 @@ impl Driver {
                 Self::Prometheus(Box::new(Prometheus::new(settings)))
             }
             DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings)),
+            DriverSettings::Ssh(settings) => Self::Ssh(Box::new(Ssh::new(settings))),
         }
     }
 
@@ -151,6 +157,7 @@ impl Driver {
             Self::Http(http) => Box::pin(http.lookup(call)).await,
             Self::Prometheus(prometheus) => Box::pin(prometheus.lookup(call)).await,
             Self::Exec(exec) => Box::pin(exec.lookup(call)).await,
+            Self::Ssh(ssh) => Box::pin(ssh.lookup(call)).await,
         }
     }
 }

@@ -426,6 +426,19 @@ fn driver_settings_say_what_would_be_right() {
         "lookup.password: this is an integer; write { env = \"NAME\" }",
     );
     lookup(
+        "driver = \"ssh\"\naddress = \"a:22\"",
+        "the driver \"ssh\" also needs `username`, `key`, `host_key` or `known_hosts`, `remote_command`;",
+    );
+    lookup(
+        "host_key = \"AAAA\"",
+        "this is no host key; write its type and itself, as in a .pub file",
+    );
+    lookup("host_key = \"ssh-ed25519 %H\"", "this is no host key");
+    lookup(
+        "host_key = \"ssh-ed25519 AAAA\"\nknown_hosts = \"a\"",
+        "`host_key` and `known_hosts` exclude each other; write one of them",
+    );
+    lookup(
         "driver = \"http\"\nurl = \"http://a/\"\nusername = \"root\"",
         "`username` and `password` belong together; write both",
     );

@@ -19,4 +19,5 @@ mod http;
 mod prometheus;
 mod secrets;
 mod servers;
+mod ssh;
 mod tcp;

@@ -10,6 +10,9 @@ pub(super) const KEYS: [&str; 4] = ["command", "env", "output", "max_output_byte
 /// The most that any answer may have, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// What a command may print unless told otherwise, in bytes.
+const MAX_OUTPUT: usize = 64 << 10;
+
 /// As far as one place writes them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExecFields {
@@ -45,6 +48,11 @@ impl ExecFields {
         }
     }
 
+    /// What is printed, and how much of it at most.
+    pub(super) fn output(&self) -> (Option<ExecOutput>, usize) {
+        (self.output, self.max_output_bytes.unwrap_or(MAX_OUTPUT))
+    }
+
     pub(super) fn resolve(&self, node: &Node<'_, '_>) -> Option<ExecSettings> {
         let Some(command) = self.command.clone() else {
             node.fault(
@@ -57,7 +65,7 @@ impl ExecFields {
             command,
             env: self.env.clone().unwrap_or_default(),
             output: self.output.unwrap_or(ExecOutput::Json),
-            max_output_bytes: self.max_output_bytes.unwrap_or(64 << 10),
+            max_output_bytes: self.max_output_bytes.unwrap_or(MAX_OUTPUT),
         })
     }
 }

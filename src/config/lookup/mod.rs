@@ -6,6 +6,7 @@
 mod exec;
 mod network;
 mod simulated;
+mod ssh;
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::domain::{Backoff, BreakerPolicy, DriverSettings, RetryPolicy, Target}
 use exec::ExecFields;
 use network::NetworkFields;
 use simulated::SimulatedFields;
+use ssh::SshFields;
 
 /// What every driver has.
 const COMMON_KEYS: [&str; 5] = ["driver", "timeout", "retries", "retry_backoff", "breaker"];
@@ -37,15 +39,17 @@ enum DriverName {
     Http,
     Prometheus,
     Exec,
+    Ssh,
 }
 
 impl DriverName {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Simulated,
         Self::Tcp,
         Self::Http,
         Self::Prometheus,
         Self::Exec,
+        Self::Ssh,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -55,6 +59,7 @@ impl DriverName {
             Self::Http => "http",
             Self::Prometheus => "prometheus",
             Self::Exec => "exec",
+            Self::Ssh => "ssh",
         }
     }
 
@@ -66,6 +71,7 @@ impl DriverName {
             Self::Http => &network::HTTP_KEYS,
             Self::Prometheus => &network::PROMETHEUS_KEYS,
             Self::Exec => &exec::KEYS,
+            Self::Ssh => &ssh::KEYS,
         }
     }
 }
@@ -90,6 +96,7 @@ struct LookupFields {
     simulated: SimulatedFields,
     network: NetworkFields,
     exec: ExecFields,
+    ssh: SshFields,
 }
 
 impl Lookup {
@@ -160,6 +167,7 @@ impl LookupFields {
             simulated: SimulatedFields::read(&table),
             network: NetworkFields::read(&table),
             exec: ExecFields::read(&table),
+            ssh: SshFields::read(&table),
         })
     }
 
@@ -185,6 +193,7 @@ impl LookupFields {
             simulated: self.simulated.or(&outer.simulated),
             network: self.network.or(&outer.network),
             exec: self.exec.or(&outer.exec),
+            ssh: self.ssh.or(&outer.ssh),
         }
     }
 
@@ -213,6 +222,12 @@ impl LookupFields {
             DriverName::Http => DriverSettings::Http(self.network.http(node)?),
             DriverName::Prometheus => DriverSettings::Prometheus(self.network.prometheus(node)?),
             DriverName::Exec => DriverSettings::Exec(self.exec.resolve(node)?),
+            DriverName::Ssh => {
+                let (address, username) = self.network.login();
+                let (output, max) = self.exec.output();
+                let settings = self.ssh.resolve(node, address, username, output, max)?;
+                DriverSettings::Ssh(settings)
+            }
         };
         Some(Target {
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),

@@ -137,6 +137,11 @@ impl NetworkFields {
         }
     }
 
+    /// Where and as whom to log in.
+    pub(super) fn login(&self) -> (Option<Template>, Option<String>) {
+        (self.address.clone(), self.username.clone())
+    }
+
     pub(super) fn tcp(&self, node: &Node<'_, '_>) -> Option<TcpSettings> {
         let Some(address) = self.address.clone() else {
             node.fault(

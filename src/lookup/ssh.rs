@@ -1,0 +1,117 @@
+//! The `ssh` driver: runs one fixed command on the device, by key, and reads what it prints.
+//!
+//! The system's OpenSSH client speaks the protocol: it is kept better than any library, knows the
+//! algorithms of old switches and new servers, and hardware keys. It runs without a terminal, a
+//! prompt, forwarding or the user's configuration, and trusts only the host keys that are given.
+
+use super::exec::{json, key_value, words};
+use super::process::{self, Ended};
+use super::{Call, LookupError, said};
+use crate::domain::{ExecOutput, Facts, HostKeys, SshSettings};
+
+/// What OpenSSH's client exits with when it is the connection that failed (ssh(1)).
+const CONNECTION_FAILED: i32 = 255;
+
+/// A group of devices that are logged in to.
+#[derive(Debug)]
+pub(crate) struct Ssh {
+    settings: SshSettings,
+}
+
+impl Ssh {
+    pub(super) fn new(settings: SshSettings) -> Self {
+        Self { settings }
+    }
+
+    pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        let settings = &self.settings;
+        let address = settings.address.expand(call.cluster, call.device);
+        let (host, port) = address.rsplit_once(':').unwrap_or((&address, "22"));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut command = process::command("ssh");
+        command.args([
+            "-F",
+            "none",
+            "-T",
+            "-a",
+            "-x",
+            "-p",
+            port,
+            "-l",
+            &settings.username,
+        ]);
+        command.arg("-i").arg(&settings.key);
+        for option in [
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "PreferredAuthentications=publickey",
+            "StrictHostKeyChecking=yes",
+            "UpdateHostKeys=no",
+            "GlobalKnownHostsFile=none",
+            "PermitLocalCommand=no",
+            "ConnectionAttempts=1",
+            "LogLevel=ERROR",
+        ] {
+            command.args(["-o", option]);
+        }
+        match &settings.host_keys {
+            HostKeys::KnownHosts(path) => {
+                command
+                    .arg("-o")
+                    .arg(format!("UserKnownHostsFile={}", path.display()));
+            }
+            HostKeys::Pinned(key) => {
+                // Asked for each host by its name here; its key is a type and base64, no more.
+                command.args(["-o", "UserKnownHostsFile=none", "-o"]);
+                command.arg(format!("KnownHostsCommand=/bin/echo %H {key}"));
+            }
+        }
+        command.args(["--", host]);
+        command.arg(settings.command.expand(call.cluster, call.device));
+        let Ended {
+            status,
+            stdout,
+            stderr,
+        } = process::run("ssh", command, settings.max_output_bytes).await?;
+        if status.code() == Some(CONNECTION_FAILED) {
+            return Err(connection_failed(&address, &stderr));
+        }
+        if !status.success() {
+            let words = words(&stdout, &stderr);
+            let what = format!("the command ended with {status}{words}");
+            return Err(LookupError::Failed(what));
+        }
+        let facts = match settings.output {
+            ExecOutput::KeyValue => key_value(&stdout),
+            ExecOutput::Json | ExecOutput::Nagios => json(&stdout),
+        };
+        facts.map(Facts::from)
+    }
+}
+
+/// What kind of failure the client's own words mean; they are the same in every release.
+fn connection_failed(address: &str, stderr: &str) -> LookupError {
+    let has = |words: &str| stderr.contains(words);
+    // The cause is what it says last.
+    let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let text = format!(
+        "no session with {address}: {}",
+        said(last.unwrap_or("it gives no reason"))
+    );
+    if has("Permission denied") || has("Too many authentication failures") {
+        LookupError::Auth(text)
+    } else if has("Connection refused") {
+        LookupError::Refused(text)
+    } else if has("Host key verification failed")
+        || has("host key")
+        || has("Unable to negotiate")
+        || has("kex_exchange_identification")
+        || has("banner")
+    {
+        LookupError::Protocol(text)
+    } else if has("Identity file") || has("Load key") {
+        LookupError::Failed(text)
+    } else {
+        LookupError::Unreachable(text)
+    }
+}

@@ -1,0 +1,174 @@
+//! The `ssh` driver, against Debian's OpenSSH server.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::servers::{Node, ask, nobody, server, wait_for_end};
+
+/// A real sshd with keys of its own, killed when dropped.
+struct Sshd {
+    child: Child,
+    addr: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+fn keygen(path: &Path) {
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(path)
+        .status()
+        .expect("openssh-client is not installed; .ci/test installs it");
+    assert!(status.success());
+}
+
+impl Sshd {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for key in ["host", "user", "other"] {
+            keygen(&at(key));
+        }
+        fs::copy(at("user.pub"), at("authorized")).unwrap();
+        let addr = nobody();
+        let config = format!(
+            "Port {}\nListenAddress {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+             PasswordAuthentication no\nPermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\n",
+            addr.port(),
+            addr.ip(),
+            at("host").display(),
+            at("authorized").display()
+        );
+        fs::write(at("config"), config).unwrap();
+        // Where Debian's sshd leaves its privileges; its init script makes it.
+        fs::create_dir_all("/run/sshd").unwrap();
+        let child = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(at("config"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssh-server is not installed; .ci/test installs it");
+        let sshd = Self { child, addr, dir };
+        let start = Instant::now();
+        while std::net::TcpStream::connect(addr).is_err() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "it does not start"
+            );
+            std::thread::yield_now();
+        }
+        sshd
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A public key, as a configuration has it.
+    fn key(&self, name: &str) -> String {
+        fs::read_to_string(self.at(name)).unwrap().trim().to_owned()
+    }
+
+    fn run(&self, command: &str, more: &str) -> Node {
+        let pinned = format!("host_key = {:?}", self.key("host.pub"));
+        ask(&self.lookup("user", command, &format!("{pinned}\n{more}")))
+    }
+
+    fn lookup(&self, key: &str, command: &str, more: &str) -> String {
+        let user =
+            String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+        let command = command.replace('{', "{{").replace('}', "}}");
+        format!(
+            "driver = \"ssh\"\naddress = \"{}\"\nusername = {:?}\nkey = {:?}\nremote_command = {command:?}\n\
+             timeout = \"10s\"\n{more}",
+            self.addr,
+            user.trim(),
+            self.at(key).display().to_string(),
+        )
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_command_on_a_real_server_gives_facts() {
+    let sshd = Sshd::start();
+    let node = sshd.run("echo \"{\\\"host\\\": \\\"$(uname -n)\\\"}\"", "");
+    let host = Command::new("uname").arg("-n").output().unwrap().stdout;
+    let host = String::from_utf8(host).unwrap();
+    assert_eq!(node.fact("values"), &json!({"host": host.trim()}));
+    let node = sshd.run("cat /etc/os-release", "output = \"key_value\"");
+    let release = fs::read_to_string("/etc/os-release").unwrap();
+    let id = release.lines().find_map(|line| line.strip_prefix("ID="));
+    assert_eq!(node.fact("values")["ID"], id.unwrap());
+    let known = format!(
+        "[{}]:{} {}\n",
+        sshd.addr.ip(),
+        sshd.addr.port(),
+        sshd.key("host.pub")
+    );
+    fs::write(sshd.at("known"), known).unwrap();
+    let known = format!("known_hosts = {:?}", sshd.at("known").display().to_string());
+    let node = ask(&sshd.lookup("user", "echo '{\"a\":1}'", &known));
+    assert_eq!(node.fact("values"), &json!({"a": 1}));
+}
+
+#[test]
+fn a_host_key_is_never_accepted_blindly() {
+    let sshd = Sshd::start();
+    let wrong = format!("host_key = {:?}", sshd.key("other.pub"));
+    ask(&sshd.lookup("user", "true", &wrong)).fails("protocol", "Host key verification failed");
+    fs::write(sshd.at("empty"), "").unwrap();
+    let unknown = format!("known_hosts = {:?}", sshd.at("empty").display().to_string());
+    ask(&sshd.lookup("user", "true", &unknown)).fails("protocol", "Host key verification failed");
+    assert_eq!(
+        fs::read_to_string(sshd.at("empty")).unwrap(),
+        "",
+        "and nothing is remembered"
+    );
+}
+
+#[test]
+fn what_goes_wrong_has_its_kind() {
+    let sshd = Sshd::start();
+    let pinned = format!("host_key = {:?}", sshd.key("host.pub"));
+    ask(&sshd.lookup("other", "true", &pinned)).fails("auth", "Permission denied");
+    sshd.run("echo broken >&2; exit 3", "").fails(
+        "failed",
+        "the command ended with exit status: 3: \"broken\"",
+    );
+    sshd.run("echo nonsense", "")
+        .fails("protocol", "line 1 is no JSON object");
+    sshd.run("yes", "max_output_bytes = 1000")
+        .fails("too_large", "more than 1000 bytes");
+    let node = ask(&sshd
+        .lookup("user", "sleep 1000", &pinned)
+        .replace("10s", "1s"));
+    node.fails("timed_out", "no answer within 1s");
+    let at = |addr: SocketAddr| {
+        sshd.lookup("user", "true", &pinned)
+            .replace(&sshd.addr.to_string(), &addr.to_string())
+    };
+    ask(&at(nobody())).fails("refused", "Connection refused");
+    ask(&at(server(wait_for_end)).replace("10s", "1s")).fails("timed_out", "no answer within 1s");
+    let garbage = server(|mut stream| {
+        use std::io::Write as _;
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok();
+    });
+    let node = ask(&at(garbage));
+    let kind = node.node["error"]["kind"].as_str().unwrap();
+    assert!(["protocol", "unreachable"].contains(&kind), "{}", node.node);
+    let name = sshd
+        .lookup("user", "true", &pinned)
+        .replace(&sshd.addr.to_string(), "no-such-host.invalid:22");
+    ask(&name).fails("unreachable", "Could not resolve hostname");
+}
