@@ -27,7 +27,7 @@ pub use supervision::{
 };
 pub use target::{
     Behaviour, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys, HttpSettings,
-    PrometheusSettings, RetryPolicy, SimulatedSettings, SshSettings, Step, Target, TcpSettings,
-    TlsSettings, WebAuth, WebSettings,
+    PrometheusSettings, RedfishSettings, RetryPolicy, SimulatedSettings, SshSettings, Step, Target,
+    TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};

@@ -61,6 +61,8 @@ pub enum DriverSettings {
     Exec(ExecSettings),
     /// Runs a command on the device.
     Ssh(SshSettings),
+    /// Asks a management controller.
+    Redfish(RedfishSettings),
 }
 
 /// Whom a TLS client trusts.
@@ -194,6 +196,15 @@ pub enum HostKeys {
     Pinned(String),
     /// Those of a `known_hosts` file (sshd(8)).
     KnownHosts(PathBuf),
+}
+
+/// The `redfish` driver's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedfishSettings {
+    /// How to ask; the URL is the server's, with nothing or `/redfish/v1` for its path.
+    pub web: WebSettings,
+    /// Whether a username logs in, and out again, instead of going along with each request.
+    pub session: bool,
 }
 
 /// What a command prints, and how its exit code is read.

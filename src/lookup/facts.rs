@@ -71,6 +71,74 @@ pub(super) struct FactSheet {
     /// What the configuration or a command names.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub(super) values: serde_json::Map<String, serde_json::Value>,
+    /// `on`, `off`, `powering_on`, `powering_off` or `paused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) power_state: Option<&'static str>,
+    /// The worst of what it says of itself and its parts together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<Health>,
+    /// Its model, as its maker names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<String>,
+    /// Its serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) serial: Option<String>,
+    /// Its maker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) manufacturer: Option<String>,
+    /// The version of what runs on its management controller, or on itself if it is a switch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) firmware_version: Option<String>,
+    /// The version of its BIOS or UEFI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bios_version: Option<String>,
+    /// Its processors: sockets, not cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) processors: Option<u64>,
+    /// Its thermometers that have a reading, in their own order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) temperatures: Option<Vec<Temperature>>,
+    /// Its parts that say that they are not well; empty if all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_ok: Option<Vec<NotOk>>,
+}
+
+/// How well something is; the greater the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Health {
+    Ok,
+    Warning,
+    Critical,
+}
+
+/// A thermometer.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Temperature {
+    pub(super) name: String,
+    pub(super) celsius: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<Health>,
+}
+
+/// A part that is not well.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct NotOk {
+    pub(super) name: String,
+    pub(super) what: &'static str,
+    pub(super) health: Health,
+}
+
+/// A number of bytes, as far as it is one.
+pub(super) fn whole(value: f64) -> Option<u64> {
+    // Up to where an f64 still holds every whole number.
+    let is_whole = (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, not negative and below 2^53"
+    )]
+    is_whole.then_some(value as u64)
 }
 
 impl From<FactSheet> for Facts {

@@ -9,6 +9,7 @@ mod facts;
 mod http;
 mod process;
 mod prometheus;
+mod redfish;
 mod secret;
 mod simulated;
 mod ssh;
@@ -23,6 +24,7 @@ use crate::domain::{ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Faul
 use exec::Exec;
 use http::Http;
 use prometheus::Prometheus;
+use redfish::Redfish;
 use simulated::Simulated;
 use ssh::Ssh;
 use tcp::Tcp;
@@ -42,6 +44,8 @@ pub(crate) enum Driver {
     Exec(Exec),
     /// Runs a command on the device.
     Ssh(Box<Ssh>),
+    /// Asks a management controller.
+    Redfish(Box<Redfish>),
 }
 
 /// One lookup: whom to ask, and the how-manieth time that is.
@@ -144,6 +148,7 @@ impl Driver {
             }
             DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings)),
             DriverSettings::Ssh(settings) => Self::Ssh(Box::new(Ssh::new(settings))),
+            DriverSettings::Redfish(settings) => Self::Redfish(Box::new(Redfish::new(settings))),
         }
     }
 
@@ -158,6 +163,7 @@ impl Driver {
             Self::Prometheus(prometheus) => Box::pin(prometheus.lookup(call)).await,
             Self::Exec(exec) => Box::pin(exec.lookup(call)).await,
             Self::Ssh(ssh) => Box::pin(ssh.lookup(call)).await,
+            Self::Redfish(redfish) => Box::pin(redfish.lookup(call)).await,
         }
     }
 }

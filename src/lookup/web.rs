@@ -1,4 +1,7 @@
 //! What the drivers that speak HTTP share: one request, bounded in every way.
+//!
+//! It does not know what an answer means but for 401 and 403. Entry points: [`Web::ask`] for the
+//! URL of the settings, [`Web::send`] for anything else on that server.
 
 use std::error::Error as _;
 
@@ -17,6 +20,18 @@ pub(super) struct Web {
     client: Result<Client, String>,
 }
 
+/// What is asked of a server.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    /// On the server of the settings: credentials go there.
+    pub(super) url: Url,
+    /// Besides those of the settings.
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// Empty is none.
+    pub(super) body: Vec<u8>,
+}
+
 /// An answer whose body has been read.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -31,22 +46,50 @@ impl Web {
         Self { settings, client }
     }
 
-    /// Asks once; the answer may have any status but 401 and 403.
+    /// The URL of the settings, for the device of this call.
+    pub(super) fn url(&self, call: Call<'_>) -> Result<Url, LookupError> {
+        let text = self.settings.url.expand(call.cluster, call.device);
+        Url::parse(&text).map_err(|error| LookupError::Failed(format!("the URL is none: {error}")))
+    }
+
+    /// Asks for the URL of the settings; the answer may have any status but 401 and 403.
     pub(super) async fn ask(
         &self,
         call: Call<'_>,
         headers: &[(HeaderName, &'static str)],
     ) -> Result<Answer, LookupError> {
+        let header = |(name, value): &(HeaderName, &'static str)| {
+            (name.clone(), HeaderValue::from_static(value))
+        };
+        let headers: Vec<_> = headers.iter().map(header).collect();
+        let request = Request {
+            method: Method::GET,
+            url: self.url(call)?,
+            headers: &headers,
+            body: Vec::new(),
+        };
+        self.send(request).await
+    }
+
+    /// Sends one request; the answer may have any status but 401 and 403.
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
         let settings = &self.settings;
         let client = self.client.clone().map_err(LookupError::Failed)?;
-        let text = settings.url.expand(call.cluster, call.device);
-        let url = Url::parse(&text)
-            .map_err(|error| LookupError::Failed(format!("the URL is none: {error}")))?;
+        let Request {
+            method,
+            url,
+            headers,
+            body,
+        } = request;
         // Without its query, in which people write tokens.
-        let shown = text.split(['?', '#']).next().unwrap_or_default().to_owned();
-        let mut request = client.request(Method::GET, url);
+        let shown = url.as_str().split(['?', '#']).next().unwrap_or_default();
+        let shown = shown.to_owned();
+        let mut request = client.request(method, url);
         for (name, value) in headers {
-            request = request.header(name, *value);
+            request = request.header(name, value);
+        }
+        if !body.is_empty() {
+            request = request.body(body);
         }
         for (name, source) in &settings.headers {
             let mut value = HeaderValue::from_str(secret::read(source).await?.expose())

@@ -17,6 +17,7 @@ mod exec;
 mod harness;
 mod http;
 mod prometheus;
+mod redfish;
 mod secrets;
 mod servers;
 mod ssh;

@@ -5,6 +5,7 @@
 
 mod exec;
 mod network;
+mod redfish;
 mod simulated;
 mod ssh;
 
@@ -17,6 +18,7 @@ use super::validate::SHORTEST;
 use crate::domain::{Backoff, BreakerPolicy, DriverSettings, RetryPolicy, Target};
 use exec::ExecFields;
 use network::NetworkFields;
+use redfish::RedfishFields;
 use simulated::SimulatedFields;
 use ssh::SshFields;
 
@@ -40,16 +42,18 @@ enum DriverName {
     Prometheus,
     Exec,
     Ssh,
+    Redfish,
 }
 
 impl DriverName {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Simulated,
         Self::Tcp,
         Self::Http,
         Self::Prometheus,
         Self::Exec,
         Self::Ssh,
+        Self::Redfish,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -60,6 +64,7 @@ impl DriverName {
             Self::Prometheus => "prometheus",
             Self::Exec => "exec",
             Self::Ssh => "ssh",
+            Self::Redfish => "redfish",
         }
     }
 
@@ -72,6 +77,7 @@ impl DriverName {
             Self::Prometheus => &network::PROMETHEUS_KEYS,
             Self::Exec => &exec::KEYS,
             Self::Ssh => &ssh::KEYS,
+            Self::Redfish => &redfish::KEYS,
         }
     }
 }
@@ -97,6 +103,7 @@ struct LookupFields {
     network: NetworkFields,
     exec: ExecFields,
     ssh: SshFields,
+    redfish: RedfishFields,
 }
 
 impl Lookup {
@@ -168,6 +175,7 @@ impl LookupFields {
             network: NetworkFields::read(&table),
             exec: ExecFields::read(&table),
             ssh: SshFields::read(&table),
+            redfish: RedfishFields::read(&table),
         })
     }
 
@@ -194,6 +202,7 @@ impl LookupFields {
             network: self.network.or(&outer.network),
             exec: self.exec.or(&outer.exec),
             ssh: self.ssh.or(&outer.ssh),
+            redfish: self.redfish.or(&outer.redfish),
         }
     }
 
@@ -227,6 +236,9 @@ impl LookupFields {
                 let (output, max) = self.exec.output();
                 let settings = self.ssh.resolve(node, address, username, output, max)?;
                 DriverSettings::Ssh(settings)
+            }
+            DriverName::Redfish => {
+                DriverSettings::Redfish(self.redfish.resolve(&self.network, node)?)
             }
         };
         Some(Target {

@@ -174,11 +174,21 @@ impl NetworkFields {
         })
     }
 
-    fn web(&self, node: &Node<'_, '_>, driver: &str, max_body: usize) -> Option<WebSettings> {
+    /// What the drivers over HTTP share; `max_body` is the default of `max_body_bytes`.
+    pub(super) fn web(
+        &self,
+        node: &Node<'_, '_>,
+        driver: &str,
+        max_body: usize,
+    ) -> Option<WebSettings> {
         let Some(url) = self.url.clone() else {
+            let such = match driver {
+                "redfish" => "https://{id}-bmc.example",
+                _ => "http://{id}.example:9100/metrics",
+            };
             node.fault(format!(
-                "the driver {driver:?} needs a `url`, such as \"http://{{id}}.example:9100/metrics\"; \
-                 write it in the `lookup` of the group, of the cluster, or in [lookup]"
+                "the driver {driver:?} needs a `url`, such as {such:?}; write it in the `lookup` \
+                 of the group, of the cluster, or in [lookup]"
             ));
             return None;
         };

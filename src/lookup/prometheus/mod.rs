@@ -5,7 +5,7 @@ mod parse;
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 
-use super::facts::FactSheet;
+use super::facts::{FactSheet, whole};
 use super::web::{Answer, Web};
 use super::{Call, LookupError};
 use crate::domain::{Facts, PrometheusSettings};
@@ -117,18 +117,6 @@ fn learn(facts: &mut FactSheet, sample: &Sample<'_>) {
         }
         _ => {}
     }
-}
-
-/// A number of bytes, as far as it is one.
-fn whole(value: f64) -> Option<u64> {
-    // Up to where an f64 still holds every whole number.
-    let is_whole = (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole, not negative and below 2^53"
-    )]
-    is_whole.then_some(value as u64)
 }
 
 /// The sample's name with its labels, as an exposition writes it.

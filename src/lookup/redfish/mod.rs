@@ -1,0 +1,89 @@
+//! The `redfish` driver: asks a server's management controller (DMTF DSP0266) how the server is.
+//!
+//! Here is the way through the service: root, systems, managers, chassis and their parts.
+//! [`service`] holds the session and the limits, [`report`] what an answer says. It changes nothing
+//! on a controller but its own session.
+
+mod report;
+mod service;
+
+use super::facts::FactSheet;
+use super::web::Web;
+use super::{Call, LookupError};
+use crate::domain::{Facts, RedfishSettings, WebAuth};
+use report::{Part, Report, link};
+use service::{Login, Resource, Service};
+
+/// A group of management controllers.
+#[derive(Debug)]
+pub(crate) struct Redfish {
+    /// Knows no password if there is a login.
+    web: Web,
+    /// What a session begins with; without it each request is for itself.
+    login: Option<Login>,
+}
+
+impl Redfish {
+    pub(super) fn new(settings: RedfishSettings) -> Self {
+        let RedfishSettings { mut web, session } = settings;
+        let login = match web.auth.take() {
+            Some(WebAuth::Basic { username, password }) if session => {
+                Some(Login { username, password })
+            }
+            other => {
+                web.auth = other;
+                None
+            }
+        };
+        let web = Web::new(web);
+        Self { web, login }
+    }
+
+    /// Whoever drops this drops its session's token with it, and the controller ends the session
+    /// by itself when nobody has used it for a while: logging out takes an answer, and nobody is
+    /// left to wait for one.
+    pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        let mut service = Service::new(&self.web, call)?;
+        // Without a session yet: the root says where to begin one.
+        let root = service.root().await?;
+        let session = match &self.login {
+            Some(login) => Some(service.log_in(login, &root).await?),
+            None => None,
+        };
+        let facts = survey(&mut service, &root).await;
+        if let Some(session) = session {
+            service.log_out(session).await;
+        }
+        facts.map(Facts::from)
+    }
+}
+
+/// Reads all that the service has of what we know.
+async fn survey(service: &mut Service<'_>, root: &Resource) -> Result<FactSheet, LookupError> {
+    let mut report = Report::default();
+    for system in service.members(root, "Systems").await? {
+        if let Some(system) = service.get(&system).await? {
+            report.system(&system);
+        }
+    }
+    for manager in service.members(root, "Managers").await? {
+        if let Some(manager) = service.get(&manager).await? {
+            report.manager(&manager);
+        }
+    }
+    for chassis in service.members(root, "Chassis").await? {
+        let Some(chassis) = service.get(&chassis).await? else {
+            continue;
+        };
+        report.chassis(&chassis);
+        for (name, parts) in [("Thermal", &Part::THERMAL[..]), ("Power", &Part::POWER[..])] {
+            let Some(link) = link(&chassis, name) else {
+                continue;
+            };
+            if let Some(resource) = service.get(link).await? {
+                report.parts(&resource, parts)?;
+            }
+        }
+    }
+    Ok(report.finish())
+}
