@@ -11,6 +11,7 @@ mod fault;
 mod ids;
 mod restart;
 mod secret;
+mod snmp;
 mod supervision;
 mod target;
 mod template;
@@ -22,6 +23,9 @@ pub use fault::{Facts, Fault, FaultKind};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};
 pub use secret::{Secret, SecretSource};
+pub use snmp::{
+    SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings, SnmpUser,
+};
 pub use supervision::{
     ChildState, ClusterState, DeviceState, LastExit, Liveness, SupervisionTree, TreeFilter,
 };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Backoff, BreakerPolicy, FaultKind, SecretSource, Template};
+use super::{Backoff, BreakerPolicy, FaultKind, SecretSource, SnmpSettings, Template};
 
 /// Which driver asks a device, with what settings, and for how long at most.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +63,8 @@ pub enum DriverSettings {
     Ssh(SshSettings),
     /// Asks a management controller.
     Redfish(RedfishSettings),
+    /// Asks an SNMP agent.
+    Snmp(SnmpSettings),
 }
 
 /// Whom a TLS client trusts.

@@ -14,6 +14,12 @@ pub(super) struct FactSheet {
     /// Its own name for itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hostname: Option<String>,
+    /// What it says of its own hardware and software, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<String>,
+    /// Where somebody has written that it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) location: Option<String>,
     /// The release of its kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kernel_release: Option<String>,
@@ -47,6 +53,12 @@ pub(super) struct FactSheet {
     /// Network interfaces that are down, sorted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) network_down: Option<Vec<String>>,
+    /// Its network interfaces, in its own order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ports: Option<Vec<Port>>,
+    /// What is at the other ends of its cables, in its own order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) neighbours: Option<Vec<Neighbour>>,
     /// How long connecting took, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connect_seconds: Option<f64>,
@@ -139,6 +151,43 @@ pub(super) fn whole(value: f64) -> Option<u64> {
         reason = "whole, not negative and below 2^53"
     )]
     is_whole.then_some(value as u64)
+}
+
+/// A network interface of a device.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Port {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    /// Whether it passes packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) up: Option<bool>,
+    /// Whether it is meant to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) admin_up: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) speed_bits_per_second: Option<u64>,
+    /// Packets that came damaged, since the device counts; so are the other three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_errors: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) out_errors: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) in_discards: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) out_discards: Option<u64>,
+}
+
+/// Another device, at the other end of a cable.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(super) struct Neighbour {
+    /// The port of the device that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) local_port: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) system_name: Option<String>,
+    /// The port of the other one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<String>,
 }
 
 impl From<FactSheet> for Facts {

@@ -12,6 +12,7 @@ mod prometheus;
 mod redfish;
 mod secret;
 mod simulated;
+mod snmp;
 mod ssh;
 mod tcp;
 mod tls;
@@ -26,6 +27,7 @@ use http::Http;
 use prometheus::Prometheus;
 use redfish::Redfish;
 use simulated::Simulated;
+use snmp::Snmp;
 use ssh::Ssh;
 use tcp::Tcp;
 
@@ -46,6 +48,8 @@ pub(crate) enum Driver {
     Ssh(Box<Ssh>),
     /// Asks a management controller.
     Redfish(Box<Redfish>),
+    /// Asks an SNMP agent.
+    Snmp(Box<Snmp>),
 }
 
 /// One lookup: whom to ask, and the how-manieth time that is.
@@ -86,6 +90,9 @@ pub(crate) enum LookupError {
     /// Its answer is larger than this many bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
+    /// Its answers have more than this many variables, over all of them.
+    #[error("the answers have more than {0} variables")]
+    TooManyVariables(usize),
     /// It says itself that it failed, or what is needed to ask it is missing here.
     #[error("{0}")]
     Failed(String),
@@ -102,7 +109,7 @@ impl LookupError {
             Self::Unreachable(_) => FaultKind::Unreachable,
             Self::Auth(_) => FaultKind::Auth,
             Self::Protocol(_) => FaultKind::Protocol,
-            Self::TooLarge(_) => FaultKind::TooLarge,
+            Self::TooLarge(_) | Self::TooManyVariables(_) => FaultKind::TooLarge,
         }
     }
 
@@ -149,6 +156,7 @@ impl Driver {
             DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings)),
             DriverSettings::Ssh(settings) => Self::Ssh(Box::new(Ssh::new(settings))),
             DriverSettings::Redfish(settings) => Self::Redfish(Box::new(Redfish::new(settings))),
+            DriverSettings::Snmp(settings) => Self::Snmp(Box::new(Snmp::new(settings))),
         }
     }
 
@@ -164,6 +172,7 @@ impl Driver {
             Self::Exec(exec) => Box::pin(exec.lookup(call)).await,
             Self::Ssh(ssh) => Box::pin(ssh.lookup(call)).await,
             Self::Redfish(redfish) => Box::pin(redfish.lookup(call)).await,
+            Self::Snmp(snmp) => Box::pin(snmp.lookup(call)).await,
         }
     }
 }

@@ -20,5 +20,6 @@ mod prometheus;
 mod redfish;
 mod secrets;
 mod servers;
+mod snmp;
 mod ssh;
 mod tcp;

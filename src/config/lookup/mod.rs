@@ -7,6 +7,7 @@ mod exec;
 mod network;
 mod redfish;
 mod simulated;
+mod snmp;
 mod ssh;
 
 use std::cell::OnceCell;
@@ -20,6 +21,7 @@ use exec::ExecFields;
 use network::NetworkFields;
 use redfish::RedfishFields;
 use simulated::SimulatedFields;
+use snmp::SnmpFields;
 use ssh::SshFields;
 
 /// What every driver has.
@@ -43,10 +45,11 @@ enum DriverName {
     Exec,
     Ssh,
     Redfish,
+    Snmp,
 }
 
 impl DriverName {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Simulated,
         Self::Tcp,
         Self::Http,
@@ -54,6 +57,7 @@ impl DriverName {
         Self::Exec,
         Self::Ssh,
         Self::Redfish,
+        Self::Snmp,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -65,6 +69,7 @@ impl DriverName {
             Self::Exec => "exec",
             Self::Ssh => "ssh",
             Self::Redfish => "redfish",
+            Self::Snmp => "snmp",
         }
     }
 
@@ -78,6 +83,7 @@ impl DriverName {
             Self::Exec => &exec::KEYS,
             Self::Ssh => &ssh::KEYS,
             Self::Redfish => &redfish::KEYS,
+            Self::Snmp => &snmp::KEYS,
         }
     }
 }
@@ -104,6 +110,7 @@ struct LookupFields {
     exec: ExecFields,
     ssh: SshFields,
     redfish: RedfishFields,
+    snmp: SnmpFields,
 }
 
 impl Lookup {
@@ -176,6 +183,7 @@ impl LookupFields {
             exec: ExecFields::read(&table),
             ssh: SshFields::read(&table),
             redfish: RedfishFields::read(&table),
+            snmp: SnmpFields::read(&table),
         })
     }
 
@@ -203,6 +211,7 @@ impl LookupFields {
             exec: self.exec.or(&outer.exec),
             ssh: self.ssh.or(&outer.ssh),
             redfish: self.redfish.or(&outer.redfish),
+            snmp: self.snmp.or(&outer.snmp),
         }
     }
 
@@ -240,6 +249,7 @@ impl LookupFields {
             DriverName::Redfish => {
                 DriverSettings::Redfish(self.redfish.resolve(&self.network, node)?)
             }
+            DriverName::Snmp => DriverSettings::Snmp(self.snmp.resolve(&self.network, node)?),
         };
         Some(Target {
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),

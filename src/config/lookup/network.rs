@@ -1,4 +1,5 @@
-//! The settings of the drivers that ask over a network: `tcp`, `http`, `prometheus`.
+//! The settings of the drivers that ask over a network: `tcp`, `http`, `prometheus`; `address`
+//! and `username` also for `snmp`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -143,18 +144,28 @@ impl NetworkFields {
     }
 
     pub(super) fn tcp(&self, node: &Node<'_, '_>) -> Option<TcpSettings> {
-        let Some(address) = self.address.clone() else {
-            node.fault(
-                "the driver \"tcp\" needs an `address`, such as \"{id}.example:22\"; write it in \
-                 the `lookup` of the group, of the cluster, or in [lookup]",
-            );
-            return None;
-        };
+        let address = self.address(node, "tcp", 22)?;
         let tls = self.tls.as_ref().filter(|tls| tls.is_on);
         Some(TcpSettings {
             address,
             tls: tls.map(|tls| tls.settings.clone()),
         })
+    }
+
+    /// The address, which `driver` needs; `port` is the one that most devices have.
+    pub(super) fn address(&self, node: &Node<'_, '_>, driver: &str, port: u16) -> Option<Template> {
+        if self.address.is_none() {
+            node.fault(format!(
+                "the driver {driver:?} needs an `address`, such as \"{{id}}.example:{port}\"; \
+                 write it in the `lookup` of the group, of the cluster, or in [lookup]"
+            ));
+        }
+        self.address.clone()
+    }
+
+    /// The name of a user, if one is written.
+    pub(super) fn username(&self) -> Option<&str> {
+        self.username.as_deref()
     }
 
     pub(super) fn http(&self, node: &Node<'_, '_>) -> Option<HttpSettings> {

@@ -1,0 +1,147 @@
+//! The `snmp` driver: asks an SNMP agent for what the schema of facts has, in version 2c or 3.
+//!
+//! Nothing is held for a device between lookups but its engine's id and clock, which spares
+//! discovery the next time. [`transport`] is the socket, [`session`] sends again and lets pass,
+//! [`usm`] and [`keys`] are the security of version 3, [`message`] the bytes, [`walk`] reads
+//! tables, [`mibs`] knows what they mean. None of them knows the timeout: it drops the lookup.
+
+mod keys;
+mod message;
+mod mibs;
+mod session;
+mod transport;
+mod usm;
+mod walk;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Call, LookupError, secret};
+use crate::domain::{
+    Facts, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings, SnmpUser,
+};
+use session::{Security, Session};
+use transport::Transport;
+use usm::{AuthKey, Credentials, Engine, User};
+
+/// The shortest password that RFC 3414 allows, in characters.
+const MIN_PASSWORD_LEN: usize = 8;
+
+/// A group of agents.
+#[derive(Debug)]
+pub(crate) struct Snmp {
+    settings: SnmpSettings,
+    /// By address, so as many as the group has devices at most.
+    engines: Mutex<HashMap<String, Engine>>,
+    /// Making a key of a password takes milliseconds: the last one is kept, with its password.
+    auth_key: Kept,
+    privacy_key: Kept,
+}
+
+impl Snmp {
+    pub(super) fn new(settings: SnmpSettings) -> Self {
+        Self {
+            settings,
+            engines: Mutex::default(),
+            auth_key: Kept::default(),
+            privacy_key: Kept::default(),
+        }
+    }
+
+    pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        let address = self.settings.address.expand(call.cluster, call.device);
+        let cannot = |error| LookupError::io(&format!("cannot ask {address}"), &error);
+        let agents = tokio::net::lookup_host(&address).await.map_err(cannot)?;
+        // One after the other, in the system's order (RFC 6724), while nobody is there.
+        let mut nobody = None;
+        for agent in agents {
+            match self.ask(&address, agent).await {
+                Err(error @ (LookupError::Refused(_) | LookupError::Unreachable(_))) => {
+                    nobody = Some(error);
+                }
+                result => return result,
+            }
+        }
+        Err(nobody.unwrap_or_else(|| {
+            LookupError::Unreachable(format!("cannot ask {address}: the name has no address"))
+        }))
+    }
+
+    async fn ask(&self, address: &str, agent: std::net::SocketAddr) -> Result<Facts, LookupError> {
+        let security = match &self.settings.security {
+            SnmpSecurity::Community(source) => Security::Community(secret::read(source).await?),
+            SnmpSecurity::User(user) => {
+                let credentials = self.credentials(user).await?;
+                let known = self.engines().get(address).cloned();
+                Security::User(Box::new(User::new(credentials, known)))
+            }
+        };
+        let transport = Transport::open(agent).await?;
+        let mut session = Session::new(transport, security, self.settings.retransmit);
+        let facts = mibs::gather(&mut session).await?;
+        if let Some(engine) = session.engine() {
+            self.engines().insert(address.to_owned(), engine.clone());
+        }
+        Ok(facts.into())
+    }
+
+    fn engines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Engine>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn credentials(&self, user: &SnmpUser) -> Result<Credentials, LookupError> {
+        let name = user.name.as_str().into();
+        let Some(auth) = &user.auth else {
+            return Ok(Credentials { name, auth: None });
+        };
+        let read = password(&auth.password, "auth_password").await?;
+        let master = self.auth_key.of(auth.digest, read);
+        let mut key = AuthKey {
+            digest: auth.digest,
+            master,
+            privacy: None,
+        };
+        if let Some(privacy) = &auth.privacy {
+            let read = password(&privacy.password, "privacy_password").await?;
+            let master = self.privacy_key.of(auth.digest, read);
+            key.privacy = Some((privacy.cipher, master));
+        }
+        let auth = Some(key);
+        Ok(Credentials { name, auth })
+    }
+}
+
+async fn password(source: &SecretSource, setting: &str) -> Result<Secret, LookupError> {
+    let password = secret::read(source).await?;
+    if password.expose().chars().count() < MIN_PASSWORD_LEN {
+        return Err(LookupError::Failed(format!(
+            "the `{setting}` has fewer than {MIN_PASSWORD_LEN} characters (RFC 3414)"
+        )));
+    }
+    Ok(password)
+}
+
+/// The key of the password that was used last.
+#[derive(Default)]
+struct Kept(Mutex<Option<(Secret, Arc<[u8]>)>>);
+
+impl Kept {
+    fn of(&self, digest: SnmpDigest, password: Secret) -> Arc<[u8]> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((known, key)) if *known == password => Arc::clone(key),
+            _ => {
+                let key: Arc<[u8]> = keys::master(digest, password.expose()).into();
+                *kept = Some((password, Arc::clone(&key)));
+                key
+            }
+        }
+    }
+}
+
+// Keys are secret.
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<secret>")
+    }
+}

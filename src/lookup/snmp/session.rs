@@ -1,0 +1,135 @@
+//! One agent, asked again and again during a lookup: sends again what is lost, and lets pass what
+//! is no answer.
+//!
+//! It does not know what is asked. There is no limit on how often it sends: whoever drops the
+//! lookup is the timeout. Entry point: [`Session::request`].
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::message::{self, Answer, Ask, protocol};
+use super::transport::Transport;
+use super::usm::{Engine, Reply, User};
+use crate::domain::Secret;
+use crate::lookup::LookupError;
+
+/// The longest wait before a request is sent again.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// What authenticates us, and protects messages.
+#[derive(Debug)]
+pub(super) enum Security {
+    Community(Secret),
+    User(Box<User>),
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    transport: Transport,
+    security: Security,
+    retransmit: Duration,
+    /// Of the last request. The first one is random, so that it cannot be guessed.
+    id: i32,
+    /// Variables received so far.
+    pub(super) variables: usize,
+}
+
+impl Session {
+    pub(super) fn new(transport: Transport, security: Security, retransmit: Duration) -> Self {
+        Self {
+            transport,
+            security,
+            retransmit,
+            id: rand::random_range(0..i32::MAX / 2),
+            variables: 0,
+        }
+    }
+
+    /// The engine that answered, in version 3.
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        match &self.security {
+            Security::Community(_) => None,
+            Security::User(user) => user.engine(),
+        }
+    }
+
+    /// Asks. `ask` is called with the number of the attempt, from 0, so that it may ask for less
+    /// when an answer is missing.
+    pub(super) async fn request(
+        &mut self,
+        mut ask: impl FnMut(u32) -> Ask,
+    ) -> Result<Answer, LookupError> {
+        // Each of them once: an agent that never knows itself would keep us busy otherwise.
+        let (mut has_met, mut has_set_clock) = (false, false);
+        loop {
+            self.id = self.id.checked_add(1).unwrap_or(1);
+            let reply = self.exchange(&mut ask).await?;
+            let engine = match reply {
+                Reply::Answer(answer) => return Ok(answer),
+                Reply::Denied(error) => return Err(error),
+                Reply::Unknown(engine) if !has_met => {
+                    has_met = true;
+                    engine
+                }
+                Reply::NotInTime(engine) if !has_set_clock => {
+                    has_set_clock = true;
+                    engine
+                }
+                Reply::Unknown(_) => return Err(protocol("it does not know its own engine")),
+                Reply::NotInTime(_) => return Err(protocol("it does not know its own time")),
+            };
+            if let Security::User(user) = &mut self.security {
+                user.meet(engine);
+            }
+        }
+    }
+
+    /// Sends until there is an answer to this.
+    async fn exchange(&mut self, ask: &mut impl FnMut(u32) -> Ask) -> Result<Reply, LookupError> {
+        let mut wait = self.retransmit;
+        let mut attempt = 0_u32;
+        loop {
+            let message = self.security.write(self.id, &ask(attempt))?;
+            self.transport.send(&message).await?;
+            let deadline = Instant::now() + wait;
+            // What cannot be read, or trusted, may have been sent by somebody else: it is believed
+            // only if nothing better comes in the same time.
+            let mut doubt = None;
+            while let Some(bytes) = self.transport.receive(deadline).await? {
+                match self.security.read(self.id, bytes) {
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => {}
+                    Err(error) => doubt = Some(error),
+                }
+            }
+            if let Some(error) = doubt {
+                return Err(error);
+            }
+            wait = (wait * 2).min(MAX_WAIT.max(self.retransmit));
+            attempt = attempt.saturating_add(1);
+        }
+    }
+}
+
+impl Security {
+    fn write(&mut self, id: i32, ask: &Ask) -> Result<Vec<u8>, LookupError> {
+        match self {
+            Self::Community(community) => {
+                message::write_v2c(community.expose().as_bytes(), id, ask)
+            }
+            Self::User(user) => user.write(id, ask),
+        }
+    }
+
+    fn read(&mut self, id: i32, bytes: &[u8]) -> Result<Option<Reply>, LookupError> {
+        match self {
+            Self::Community(_) => {
+                let answer = message::read_v2c(bytes)?;
+                let is_ours = answer.request == id && !answer.is_report;
+                Ok(is_ours.then_some(Reply::Answer(answer)))
+            }
+            Self::User(user) => user.read(id, bytes),
+        }
+    }
+}
