@@ -219,6 +219,7 @@ impl Device {
                 kind: self.kind,
                 device: &self.id,
                 number,
+                deadline: end,
             };
             let error = match driver.lookup(call).await {
                 Ok(facts) => return Ok(facts),

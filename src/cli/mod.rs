@@ -20,6 +20,7 @@ use actix_web::rt::System;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, App, AppError, Ended, Options};
@@ -175,7 +176,21 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
+/// As many open files as this process may have: each lookup over a network takes one, and systems
+/// allow 1,024 unless a process asks for more.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        log::debug!(error:%; "cannot raise the limit on open files");
+    }
+}
+
 fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
+    raise_open_files();
     let source = flags.source();
     // Before it is read, so that no change is missed in between.
     let stamp = source.stamp();
@@ -237,6 +252,7 @@ fn check(flags: &Flags) -> Result<ExitCode, CliError> {
 }
 
 fn collect(flags: &Flags) -> Result<ExitCode, CliError> {
+    raise_open_files();
     let (config, _) = flags.source().load().map_err(CliError::Config)?;
     let answer = System::new().block_on(app::collect_once(config));
     let collection = answer.map_err(CliError::Collect)?;

@@ -40,6 +40,9 @@ pub enum IdError {
     /// Longer than the 253 bytes of a DNS name.
     #[error("an id has at most {MAX_NAME_LEN} characters, this one has {0}")]
     TooLong(usize),
+    /// A name that means something else to file systems, URLs or commands.
+    #[error("{0:?} cannot be an id: it would be taken for a path or an option")]
+    Special(String),
     /// A character that would be ambiguous in a URL, a log field or a label.
     #[error("{0:?} cannot stand in an id: use letters, digits, '.', '_' and '-'")]
     BadCharacter(char),
@@ -52,7 +55,7 @@ impl Id {
         Self(Repr::Number(number))
     }
 
-    /// A name: 1 to 253 of ASCII letters, digits, `.`, `_` and `-`.
+    /// A name: 1 to 253 of ASCII letters, digits, `.`, `_` and `-`; not `.` or `..`, and no `-` first.
     ///
     /// # Errors
     /// Every variant of [`IdError`].
@@ -68,6 +71,9 @@ impl Id {
         }
         if text.len() > MAX_NAME_LEN {
             return Err(IdError::TooLong(text.len()));
+        }
+        if matches!(text, "." | "..") || text.starts_with('-') {
+            return Err(IdError::Special(text.to_owned()));
         }
         Ok(Self(Repr::Name(text.into())))
     }
@@ -177,5 +183,11 @@ mod tests {
         assert_eq!(Id::parse("a/b"), Err(IdError::BadCharacter('/')));
         assert_eq!(Id::parse("+5"), Err(IdError::BadCharacter('+')));
         assert_eq!(Id::parse(&"x".repeat(254)), Err(IdError::TooLong(254)));
+        for special in [".", "..", "-n", "--version"] {
+            assert_eq!(
+                Id::parse(special),
+                Err(IdError::Special(special.to_owned()))
+            );
+        }
     }
 }

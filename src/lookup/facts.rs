@@ -62,7 +62,7 @@ pub(super) struct FactSheet {
     /// How long connecting took, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connect_seconds: Option<f64>,
-    /// The subject of its certificate (RFC 4514).
+    /// The subject of its certificate, in the certificate's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls_subject: Option<String>,
     /// Days until its certificate expires, negative if it has; whole ones, rounded down.

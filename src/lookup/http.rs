@@ -17,7 +17,7 @@ pub(crate) struct Http {
 
 impl Http {
     pub(super) fn new(settings: HttpSettings) -> Self {
-        let web = Web::new(settings.web.clone());
+        let web = Web::new(settings.web.clone(), false);
         Self { web, settings }
     }
 
@@ -62,7 +62,7 @@ impl Http {
                 .map_err(|error| LookupError::Protocol(format!("the body is no JSON: {error}")))?;
             for (pointer, expected) in expect_json {
                 match body.pointer(pointer) {
-                    Some(found) if found == expected => {}
+                    Some(found) if is_same(found, expected) => {}
                     Some(found) => {
                         return wrong(format!("{pointer} is {}", said(&found.to_string())));
                     }
@@ -82,5 +82,13 @@ impl Http {
             ..FactSheet::default()
         };
         Ok(sheet.into())
+    }
+}
+
+/// Equal, where JSON's numbers have no kinds: 1 is 1.0.
+fn is_same(found: &Value, expected: &Value) -> bool {
+    match (found.as_f64(), expected.as_f64()) {
+        (Some(found), Some(expected)) => found.total_cmp(&expected).is_eq(),
+        _ => found == expected,
     }
 }

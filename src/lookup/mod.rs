@@ -10,6 +10,7 @@ mod http;
 mod process;
 mod prometheus;
 mod redfish;
+mod resolve;
 mod secret;
 mod simulated;
 mod snmp;
@@ -19,6 +20,8 @@ mod tls;
 mod web;
 
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::domain::{ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Fault, FaultKind};
 
@@ -60,6 +63,8 @@ pub(crate) struct Call<'a> {
     pub(crate) device: &'a DeviceId,
     /// Counts the lookups of this device from 0, over restarts of its actor.
     pub(crate) number: u32,
+    /// When whoever asks gives up; for what a driver does last.
+    pub(crate) deadline: Instant,
 }
 
 /// Why a lookup gave no facts. What a device says stands in it cut and escaped (`said`), what is
@@ -117,9 +122,13 @@ impl LookupError {
     fn io(doing: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         let text = format!("{doing}: {error}");
+        // EMFILE and ENFILE: that is nothing to blame the device for.
+        if matches!(error.raw_os_error(), Some(23 | 24)) {
+            return Self::Failed(text);
+        }
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused(text),
-            ErrorKind::InvalidData => Self::Protocol(text),
+            ErrorKind::InvalidData | ErrorKind::InvalidInput => Self::Protocol(text),
             _ => Self::Unreachable(text),
         }
     }

@@ -63,18 +63,30 @@ pub(super) async fn run(
     let leader = child.id().and_then(|id| i32::try_from(id).ok());
     let _group = Group(leader.and_then(Pid::from_raw));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // Errors are cut rather than refused.
-    let (stdout, stderr) = tokio::join!(read(stdout, most), read(stderr, MAX_STDERR));
-    let (stdout, is_all) = stdout;
-    if !is_all {
-        return Err(LookupError::TooLarge(most));
-    }
+    // Errors are cut rather than refused, and read to their end: a pipe that nobody reads would
+    // stop, or kill, a command that says a lot.
+    let stderr = async {
+        let Some(mut pipe) = stderr else {
+            return Vec::new();
+        };
+        let (kept, _) = read(Some(&mut pipe), MAX_STDERR).await;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink())
+            .await
+            .ok();
+        kept
+    };
+    let stdout = async {
+        let (kept, is_all) = read(stdout, most).await;
+        is_all.then_some(kept).ok_or(LookupError::TooLarge(most))
+    };
+    // Too much output ends it, however long it would go on to complain.
+    let (stdout, stderr) = tokio::try_join!(stdout, async { Ok(stderr.await) })?;
     let status = child.wait().await;
     let status = status
         .map_err(|error| LookupError::Failed(format!("cannot wait for {program}: {error}")))?;
     let stdout = String::from_utf8(stdout)
         .map_err(|error| LookupError::Protocol(format!("its output is no text: {error}")))?;
-    let stderr = String::from_utf8_lossy(&stderr.0).into_owned();
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
     Ok(Ended {
         status,
         stdout,

@@ -89,6 +89,7 @@ impl Simulated {
             kind,
             device,
             number,
+            ..
         } = call;
         write!(identity, "{cluster}/{kind}/{device}/{number}/{purpose:?}").ok();
         let hash = xxh3_64_with_seed(identity.as_bytes(), self.settings.seed);
@@ -125,6 +126,7 @@ mod tests {
             kind,
             device: &device,
             number,
+            deadline: tokio::time::Instant::now(),
         };
         (0..count)
             .map(|number| simulated.step(call(number)))
@@ -171,6 +173,7 @@ mod tests {
                     kind,
                     device: &device,
                     number,
+                    deadline: tokio::time::Instant::now(),
                 })
             })
             .collect();

@@ -4,6 +4,8 @@
 //! algorithms of old switches and new servers, and hardware keys. It runs without a terminal, a
 //! prompt, forwarding or the user's configuration, and trusts only the host keys that are given.
 
+use std::path::Path;
+
 use super::exec::{json, key_value, words};
 use super::process::{self, Ended};
 use super::{Call, LookupError, said};
@@ -40,7 +42,16 @@ impl Ssh {
             "-l",
             &settings.username,
         ]);
-        command.arg("-i").arg(&settings.key);
+        // ssh would only say that permission is denied.
+        if let Err(error) = tokio::fs::File::open(&settings.key).await {
+            let key = settings.key.display();
+            return Err(LookupError::Failed(format!(
+                "cannot read the key {key}: {error}"
+            )));
+        }
+        command
+            .arg("-o")
+            .arg(format!("IdentityFile={}", quoted(&settings.key)));
         for option in [
             "BatchMode=yes",
             "IdentitiesOnly=yes",
@@ -58,7 +69,7 @@ impl Ssh {
             HostKeys::KnownHosts(path) => {
                 command
                     .arg("-o")
-                    .arg(format!("UserKnownHostsFile={}", path.display()));
+                    .arg(format!("UserKnownHostsFile={}", quoted(path)));
             }
             HostKeys::Pinned(key) => {
                 // Asked for each host by its name here; its key is a type and base64, no more.
@@ -89,29 +100,45 @@ impl Ssh {
     }
 }
 
-/// What kind of failure the client's own words mean; they are the same in every release.
+/// What kind of failure the client's own words mean, if it is not the command that ended like that;
+/// they are the same in every release.
 fn connection_failed(address: &str, stderr: &str) -> LookupError {
-    let has = |words: &str| stderr.contains(words);
     // The cause is what it says last.
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
-    let text = format!(
-        "no session with {address}: {}",
-        said(last.unwrap_or("it gives no reason"))
-    );
-    if has("Permission denied") || has("Too many authentication failures") {
+    let last = last.unwrap_or_default();
+    let text = format!("no session with {address}: {}", said(last));
+    let is_one_of = |starts: &[&str]| starts.iter().any(|start| last.starts_with(start));
+    let is_to_connect = is_one_of(&["ssh: connect to host"]);
+    if last.contains(": Permission denied (") && last.ends_with(").") {
         LookupError::Auth(text)
-    } else if has("Connection refused") {
+    } else if is_to_connect && last.ends_with("Connection refused") {
         LookupError::Refused(text)
-    } else if has("Host key verification failed")
-        || has("host key")
-        || has("Unable to negotiate")
-        || has("kex_exchange_identification")
-        || has("banner")
+    } else if is_to_connect
+        || is_one_of(&[
+            "ssh: Could not resolve hostname",
+            "Connection closed by",
+            "Connection reset by",
+            "Connection timed out",
+        ])
     {
-        LookupError::Protocol(text)
-    } else if has("Identity file") || has("Load key") {
-        LookupError::Failed(text)
-    } else {
         LookupError::Unreachable(text)
+    } else if is_one_of(&[
+        "Host key verification failed",
+        "No ED25519 host key is known",
+        "Unable to negotiate",
+        "kex_exchange_identification:",
+        "banner exchange:",
+        "Bad packet length",
+        "ssh_dispatch_run_fatal:",
+    ]) {
+        LookupError::Protocol(text)
+    } else {
+        let words = words("", stderr);
+        LookupError::Failed(format!("the command ended with exit status: 255{words}"))
     }
+}
+
+/// A path as an option's value: quoted, and without ssh's own `%` expansion.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('%', "%%"))
 }

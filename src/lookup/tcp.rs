@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use x509_parser::parse_x509_certificate;
 
 use super::facts::FactSheet;
+use super::resolve::resolve;
 use super::{Call, LookupError, said, tls};
 use crate::domain::{Facts, TcpSettings};
 
@@ -32,10 +33,10 @@ impl Tcp {
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let address = self.settings.address.expand(call.cluster, call.device);
         let start = Instant::now();
-        // A name's addresses are tried one after the other, in the system's order (RFC 6724).
-        let stream = TcpStream::connect(&address).await;
-        let stream = stream
-            .map_err(|error| LookupError::io(&format!("cannot connect to {address}"), &error))?;
+        let cannot = |error| LookupError::io(&format!("cannot connect to {address}"), &error);
+        // A name's addresses are tried one after the other.
+        let addresses = resolve(&address).await.map_err(cannot)?;
+        let stream = TcpStream::connect(&addresses[..]).await.map_err(cannot)?;
         let mut facts = FactSheet {
             connect_seconds: Some(start.elapsed().as_secs_f64()),
             ..FactSheet::default()

@@ -4,15 +4,20 @@
 //! URL of the settings, [`Web::send`] for anything else on that server.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
 
+use super::resolve::Resolver;
 use super::{Call, LookupError, secret, tls};
 use crate::domain::{WebAuth, WebSettings};
 
-/// Asks the web servers of one group, over connections that are kept.
+/// How long a connection is kept that nobody uses.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks the web servers of one group.
 #[derive(Debug)]
 pub(super) struct Web {
     pub(super) settings: WebSettings,
@@ -41,8 +46,9 @@ pub(super) struct Answer {
 }
 
 impl Web {
-    pub(super) fn new(settings: WebSettings) -> Self {
-        let client = client(&settings).map_err(|error| error.to_string());
+    /// `keeps` a connection for a moment, for a driver that asks several times in a lookup.
+    pub(super) fn new(settings: WebSettings, keeps: bool) -> Self {
+        let client = client(&settings, keeps).map_err(|error| error.to_string());
         Self { settings, client }
     }
 
@@ -84,18 +90,21 @@ impl Web {
         // Without its query, in which people write tokens.
         let shown = url.as_str().split(['?', '#']).next().unwrap_or_default();
         let shown = shown.to_owned();
-        let mut request = client.request(method, url);
+        let mut map = HeaderMap::new();
         for (name, value) in headers {
-            request = request.header(name, value);
+            map.insert(name, value.clone());
         }
-        if !body.is_empty() {
-            request = request.body(body);
-        }
+        // The configuration's replace ours.
         for (name, source) in &settings.headers {
             let mut value = HeaderValue::from_str(secret::read(source).await?.expose())
                 .map_err(|_| bad_header(name))?;
             value.set_sensitive(true);
-            request = request.header(name, value);
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad_header(name))?;
+            map.insert(key, value);
+        }
+        let mut request = client.request(method, url).headers(map);
+        if !body.is_empty() {
+            request = request.body(body);
         }
         request = match &settings.auth {
             None => request,
@@ -140,7 +149,7 @@ fn bad_header(name: &str) -> LookupError {
     ))
 }
 
-fn client(settings: &WebSettings) -> Result<Client, LookupError> {
+fn client(settings: &WebSettings, keeps: bool) -> Result<Client, LookupError> {
     let most = settings.redirects;
     let redirects = Policy::custom(move |attempt| {
         let Some(first) = attempt.previous().first() else {
@@ -160,7 +169,10 @@ fn client(settings: &WebSettings) -> Result<Client, LookupError> {
         .redirect(redirects)
         // Devices are asked directly, whatever the environment says of proxies.
         .no_proxy()
-        .pool_max_idle_per_host(1)
+        // Not for the next lookup: ten thousand devices would hold as many sockets.
+        .pool_max_idle_per_host(usize::from(keeps))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .dns_resolver(Resolver)
         .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| LookupError::Failed(format!("cannot set up HTTP: {error}")))

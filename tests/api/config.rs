@@ -351,10 +351,19 @@ fn driver_settings_say_what_would_be_right() {
             "is no address; write host:port, such as",
         );
     }
-    for bad in ["ftp://a/", "http://", "https:///x", "http://a b/"] {
+    for bad in [
+        "ftp://a/",
+        "http://",
+        "https:///x",
+        "http://a b/",
+        "http://a:99999/",
+        "http://a:x/",
+        "http://:80/",
+        "HTTPS://root:hunter2@a/",
+    ] {
         lookup(
             &format!("url = {bad:?}"),
-            "is no such URL; write an http:// or https:// URL",
+            "this is no such URL; write an http:// or https:// URL",
         );
     }
     lookup(
@@ -426,6 +435,22 @@ fn driver_settings_say_what_would_be_right() {
         "lookup.password: this is an integer; write { env = \"NAME\" }",
     );
     lookup(
+        "headers = { Authorization = \"Bearer hunter2\" }",
+        "lookup.headers: \"Authorization\" looks like a secret, and stands in the file itself; write {",
+    );
+    lookup(
+        "expect_status = [401]",
+        "401 and 403 always mean that our credentials are not accepted",
+    );
+    lookup(
+        "expect_headers = { \"a b\" = \"c\" }",
+        "\"a b\" cannot be such a name",
+    );
+    lookup(
+        "key = \"\"",
+        "lookup.key: this can be no path here; write the path of a private key",
+    );
+    lookup(
         "driver = \"ssh\"\naddress = \"a:22\"",
         "the driver \"ssh\" also needs `username`, `key`, `host_key` or `known_hosts`, `remote_command`;",
     );
@@ -456,7 +481,7 @@ fn driver_settings_say_what_would_be_right() {
 #[test]
 fn a_secret_stands_in_no_fault() {
     let found = faults(
-        "[lookup]\npassword = \"hunter2\"\nurl = \"http://root:hunter2@a/\"\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+        "[lookup]\npassword = \"hunter2\"\nurl = \"ftp://root:hunter2@a/?token=hunter2\"\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
     );
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(!found.concat().contains("hunter2"), "{found:#?}");

@@ -99,6 +99,19 @@ fn no_shell_reads_the_arguments_and_the_environment_is_its_own() {
 }
 
 #[test]
+fn complaints_without_end_do_not_stop_a_command_that_answers() {
+    let node = run("yes complaint | head -c 1000000 >&2; echo '{\"n\":1}'", "");
+    assert_eq!(node.fact("values"), &json!({"n": 1}));
+    let start = Instant::now();
+    run("yes complaint >&2 & yes", "max_output_bytes = 1000").fails("too_large", "1000 bytes");
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
 fn what_prints_too_much_is_stopped() {
     let node = run("yes", "max_output_bytes = 1000");
     node.fails("too_large", "more than 1000 bytes");

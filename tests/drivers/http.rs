@@ -206,10 +206,14 @@ fn garbage_and_broken_connections_have_their_kinds() {
     ))
     .fails("unreachable", "end of file");
     ask(&url(
-        answers(http("200 OK", "Content-Encoding: gzip\r\n", b"no gzip")),
+        answers(http(
+            "200 OK",
+            "Content-Encoding: gzip\r\n",
+            b"no gzip, but long enough",
+        )),
         "",
     ))
-    .fails("protocol", "");
+    .fails("protocol", "cannot ask http://127.0.0.1:");
     let node = ask(
         "driver = \"http\"\nurl = \"http://no-such-host.invalid/?token=s3cr3t\"\ntimeout = \"5s\"",
     );
@@ -253,6 +257,62 @@ fn https_verifies_unless_told_not_to() {
         addr.port()
     );
     ask(&expired).fails("protocol", "its certificate has expired");
+}
+
+#[test]
+fn connections_are_not_kept_until_there_is_no_file_left_to_open() {
+    // All of 127/8 is the loopback's, so each device is a host of its own.
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                request(&mut stream);
+                // It would keep the connection.
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                    .ok();
+                wait_for_end(stream);
+            });
+        }
+    });
+    let (_dir, path) = crate::harness::config_file(&format!(
+        "[lookup]\ndriver = \"http\"\nurl = \"http://127.0.0.{{id}}:{port}/\"\n\
+         [collect]\nmax_concurrent = 8\n[[clusters]]\nid = 1\nnodes = \"1-200\"\n"
+    ));
+    let command = format!(
+        "ulimit -n 64; exec {} collect --config {}",
+        env!("CARGO_BIN_EXE_fleetcall"),
+        path.display()
+    );
+    let output = std::process::Command::new("bash")
+        .args(["-c", &command])
+        .output()
+        .unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{answer}");
+}
+
+#[test]
+fn credentials_do_not_follow_another_url() {
+    let (sender, requests) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let addr = server(move |mut stream| {
+        sender.lock().unwrap().send(request(&mut stream)).unwrap();
+        stream.write_all(&http("200 OK", "", b"{}")).unwrap();
+    });
+    let text = format!(
+        "allow_inline_secrets = true\n[lookup]\ndriver = \"http\"\nurl = \"http://trusted.invalid/\"\n\
+         bearer_token = \"t0k3n\"\nheaders = {{ x-api-key = \"k3y\", accept = \"text/plain\" }}\n\
+         [[clusters]]\nid = 1\nnodes = \"1\"\nlookup = {{ url = \"http://{addr}/\" }}\n"
+    );
+    let (_dir, path) = crate::harness::config_file(&text);
+    let mut command = crate::harness::fleetcall();
+    let output = crate::harness::run(command.args(["collect", "--config"]).arg(path));
+    assert_eq!(output.status.code(), Some(0));
+    let sent = requests.recv().unwrap();
+    assert!(!sent.contains("t0k3n") && !sent.contains("k3y"), "{sent}");
+    assert_eq!(sent.matches("accept: ").count(), 1, "{sent}");
 }
 
 #[test]

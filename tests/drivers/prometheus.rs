@@ -167,6 +167,23 @@ fn what_is_no_exposition_is_a_protocol_fault_with_its_line() {
 }
 
 #[test]
+fn what_is_no_number_is_no_fact_and_floods_are_refused() {
+    let addr = answers(http(
+        "200 OK",
+        "",
+        b"node_load1 NaN\nnode_time_seconds 5\nnode_boot_time_seconds -Inf\n",
+    ));
+    assert_eq!(ask(&url(addr, "")).node["facts"], serde_json::Value::Null);
+    let labels: String = (0..200_000).map(|n| format!("l{n}=\"1\",")).collect();
+    let flood = answers(http("200 OK", "", format!("m{{{labels}}} 1\n").as_bytes()));
+    ask(&url(flood, "metrics = [\"m\"]"))
+        .fails("protocol", "line 1 of the exposition: more labels than");
+    let long = format!("m{{l=\"{}\"}} 1\n", "x".repeat(10_000));
+    let long = answers(http("200 OK", "", long.as_bytes()));
+    ask(&url(long, "metrics = [\"m\"]")).fails("protocol", "has more than 4096 bytes");
+}
+
+#[test]
 fn infinities_are_texts_as_json_has_none() {
     let addr = answers(http("200 OK", "", b"a +Inf\nb -Inf\nc NaN\nd 1e3\n"));
     let node = ask(&url(addr, "metrics = [\"a\", \"b\", \"c\", \"d\"]"));

@@ -466,6 +466,11 @@ fn the_root_says_where_to_log_in_and_the_login_where_to_log_out() {
         // Controllers name themselves by names that nobody else knows; nobody is asked there.
         ("Location: https://ilo.invalid/elsewhere/7\r\n", "{}"),
         ("", "{\"@odata.id\": \"/elsewhere/7\"}"),
+        // A relative one is legal, and of what is not said.
+        (
+            "Location: elsewhere/7\r\n",
+            "{\"@odata.id\": \"/elsewhere/7\"}",
+        ),
     ] {
         let bmc = Bmc::answering(move |asked| match asked.line.as_str() {
             "GET /redfish/v1/" => {

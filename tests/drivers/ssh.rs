@@ -117,7 +117,11 @@ fn a_command_on_a_real_server_gives_facts() {
         sshd.key("host.pub")
     );
     fs::write(sshd.at("known"), known).unwrap();
-    let known = format!("known_hosts = {:?}", sshd.at("known").display().to_string());
+    fs::rename(sshd.at("known"), sshd.at("known 100%")).unwrap();
+    let known = format!(
+        "known_hosts = {:?}",
+        sshd.at("known 100%").display().to_string()
+    );
     let node = ask(&sshd.lookup("user", "echo '{\"a\":1}'", &known));
     assert_eq!(node.fact("values"), &json!({"a": 1}));
 }
@@ -167,6 +171,13 @@ fn what_goes_wrong_has_its_kind() {
     let node = ask(&at(garbage));
     let kind = node.node["error"]["kind"].as_str().unwrap();
     assert!(["protocol", "unreachable"].contains(&kind), "{}", node.node);
+    // What the command itself says is not taken for ssh's words.
+    sshd.run(
+        "echo 'root@x: Permission denied (publickey)' >&2; exit 255",
+        "",
+    )
+    .fails("failed", "the command ended with exit status: 255");
+    ask(&sshd.lookup("none", "true", &pinned)).fails("failed", "cannot read the key /tmp");
     let name = sshd
         .lookup("user", "true", &pinned)
         .replace(&sshd.addr.to_string(), "no-such-host.invalid:22");

@@ -55,7 +55,7 @@ pub(super) struct NetworkFields {
     username: Option<String>,
     password: Option<SecretSource>,
     bearer_token: Option<SecretSource>,
-    tls: Option<TlsFields>,
+    tls: TlsFields,
     redirects: Option<usize>,
     max_body_bytes: Option<usize>,
     expect_status: Option<Vec<u16>>,
@@ -66,10 +66,28 @@ pub(super) struct NetworkFields {
 }
 
 /// `tls = true`, or a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct TlsFields {
-    is_on: bool,
-    settings: TlsSettings,
+    is_on: Option<bool>,
+    verify: Option<bool>,
+    ca: Option<Arc<[u8]>>,
+}
+
+impl TlsFields {
+    fn or(self, outer: &Self) -> Self {
+        Self {
+            is_on: self.is_on.or(outer.is_on),
+            verify: self.verify.or(outer.verify),
+            ca: self.ca.or_else(|| outer.ca.clone()),
+        }
+    }
+
+    fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            verify: self.verify.unwrap_or(true),
+            ca: self.ca.clone(),
+        }
+    }
 }
 
 impl NetworkFields {
@@ -85,13 +103,13 @@ impl NetworkFields {
             username,
             password: table.get("password").and_then(|node| secret(&node)),
             bearer_token: table.get("bearer_token").and_then(|node| secret(&node)),
-            tls: table.get("tls").and_then(|node| tls(&node)),
+            tls: table.get("tls").map(|node| tls(&node)).unwrap_or_default(),
             redirects: redirects.and_then(|number| usize::try_from(number).ok()),
             max_body_bytes: table.get("max_body_bytes").and_then(|node| bytes(&node)),
             expect_status: table.get("expect_status").and_then(|node| statuses(&node)),
             expect_headers: table
                 .get("expect_headers")
-                .and_then(|node| texts_by_name(&node, "write a table of headers and their values")),
+                .and_then(|node| expected_headers(&node)),
             expect_json: table
                 .get("expect_json")
                 .and_then(|node| expectations(&node)),
@@ -104,13 +122,18 @@ impl NetworkFields {
         fn or<T: Clone>(own: Option<T>, outer: &Option<T>) -> Option<T> {
             own.or_else(|| outer.clone())
         }
-        // One way to authenticate hides the other one that is inherited.
-        let own_basic = self.username.is_some() || self.password.is_some();
-        let own_bearer = self.bearer_token.is_some();
+        // One way to authenticate hides the other one that is inherited. Another URL than the one
+        // that credentials were written for hides them all: they are not that server's business.
+        let is_elsewhere = self.url.is_some() && outer.url.is_some();
+        let own_basic = is_elsewhere || self.username.is_some() || self.password.is_some();
+        let own_bearer = is_elsewhere || self.bearer_token.is_some();
         Self {
             address: or(self.address, &outer.address),
             url: or(self.url, &outer.url),
-            headers: or(self.headers, &outer.headers),
+            headers: or(
+                self.headers,
+                if is_elsewhere { &None } else { &outer.headers },
+            ),
             username: or(
                 self.username,
                 if own_bearer { &None } else { &outer.username },
@@ -127,7 +150,7 @@ impl NetworkFields {
                     &outer.bearer_token
                 },
             ),
-            tls: or(self.tls, &outer.tls),
+            tls: self.tls.or(&outer.tls),
             redirects: or(self.redirects, &outer.redirects),
             max_body_bytes: or(self.max_body_bytes, &outer.max_body_bytes),
             expect_status: or(self.expect_status, &outer.expect_status),
@@ -145,10 +168,10 @@ impl NetworkFields {
 
     pub(super) fn tcp(&self, node: &Node<'_, '_>) -> Option<TcpSettings> {
         let address = self.address(node, "tcp", 22)?;
-        let tls = self.tls.as_ref().filter(|tls| tls.is_on);
+        let is_on = self.tls.is_on.unwrap_or_default();
         Some(TcpSettings {
             address,
-            tls: tls.map(|tls| tls.settings.clone()),
+            tls: is_on.then(|| self.tls.settings()),
         })
     }
 
@@ -219,12 +242,11 @@ impl NetworkFields {
                 return None;
             }
         };
-        let tls = self.tls.as_ref().map(|tls| tls.settings.clone());
         Some(WebSettings {
             url,
             headers: self.headers.clone().unwrap_or_default(),
             auth,
-            tls: tls.unwrap_or_default(),
+            tls: self.tls.settings(),
             redirects: self.redirects.unwrap_or(3),
             max_body_bytes: self.max_body_bytes.unwrap_or(max_body),
         })
@@ -262,24 +284,49 @@ fn url(node: &Node<'_, '_>) -> Option<Template> {
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));
     let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-    match host {
-        Some(host) if host.contains('@') => {
-            // Not the text itself: it holds a secret.
-            node.fault("user information in a URL; write `username` and `password` instead");
-            None
-        }
-        Some(host) if !host.is_empty() && !text.contains(|c: char| c.is_whitespace()) => {
-            Some(template)
-        }
-        _ => {
-            node.fault(format!("{text:?} is no such URL; {right}"));
-            None
-        }
+    // Messages do not show it: people write secrets into URLs.
+    if host.is_some_and(|host| host.contains('@')) {
+        node.fault("user information in a URL; write `username` and `password` instead");
+        return None;
     }
+    let is_right = host.is_some_and(|host| {
+        // Behind an IPv6 address's bracket, or behind a name.
+        let port = host
+            .rsplit_once(']')
+            .map_or(host, |(_, port)| port)
+            .rsplit_once(':');
+        let has_host = !host.is_empty() && !host.starts_with(':');
+        has_host && port.is_none_or(|(_, port)| is_port(port))
+    });
+    if !is_right || text.contains(|c: char| c.is_whitespace()) {
+        node.fault(format!("this is no such URL; {right}"));
+        return None;
+    }
+    Some(template)
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn headers(node: &Node<'_, '_>) -> Option<Vec<(String, SecretSource)>> {
-    secrets(node, "write a table of headers and their values", is_token)
+    let right = "write a table of headers and their values";
+    let headers = secrets(node, right, is_token)?;
+    for (name, source) in &headers {
+        let lower = name.to_ascii_lowercase();
+        let is_telling = ["auth", "token", "key", "cookie", "secret", "password"]
+            .iter()
+            .any(|word| lower.contains(word));
+        let is_inline = matches!(source, SecretSource::Inline(_));
+        if is_telling && is_inline && !node.allows_inline_secrets() {
+            node.fault(format!(
+                "{name:?} looks like a secret, and stands in the file itself; write {{ env = \
+                 \"NAME\" }}, {{ file = \"PATH\" }} or {{ systemd_credential = \"NAME\" }}, or allow \
+                 it by `allow_inline_secrets = true` at the top"
+            ));
+        }
+    }
+    Some(headers)
 }
 
 /// A header's name (RFC 9110, section 5.6.2).
@@ -288,24 +335,24 @@ fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_token)
 }
 
-fn tls(node: &Node<'_, '_>) -> Option<TlsFields> {
+fn tls(node: &Node<'_, '_>) -> TlsFields {
     let right = "write true, false, or a table with the keys `verify`, `ca`";
     if !node.is_table() {
-        let is_on = node.boolean(right)?;
-        let settings = TlsSettings::default();
-        return Some(TlsFields { is_on, settings });
+        let is_on = node.boolean(right);
+        return TlsFields {
+            is_on,
+            ..TlsFields::default()
+        };
     }
-    let table = node.table(&TLS_KEYS)?;
+    let Some(table) = node.table(&TLS_KEYS) else {
+        return TlsFields::default();
+    };
     let verify = table.get("verify");
-    let verify = verify.and_then(|node| node.boolean("write true or false"));
-    let ca = table.get("ca").and_then(|node| authorities(&node));
-    Some(TlsFields {
-        is_on: true,
-        settings: TlsSettings {
-            verify: verify.unwrap_or(true),
-            ca,
-        },
-    })
+    TlsFields {
+        is_on: Some(true),
+        verify: verify.and_then(|node| node.boolean("write true or false")),
+        ca: table.get("ca").and_then(|node| authorities(&node)),
+    }
 }
 
 /// Read here, so that a missing or empty file is a fault of the configuration.
@@ -335,10 +382,25 @@ fn statuses(node: &Node<'_, '_>) -> Option<Vec<u16>> {
     let right = "write an array of status codes, such as [200, 204]";
     let status = |node: &Node<'_, '_>| {
         let status = node.integer(100..=599)?;
+        if matches!(status, 401 | 403) {
+            node.fault("401 and 403 always mean that our credentials are not accepted (`auth`)");
+            return None;
+        }
         u16::try_from(status).ok()
     };
     let statuses: Vec<Option<u16>> = node.array(right)?.iter().map(status).collect();
     statuses.into_iter().collect()
+}
+
+fn expected_headers(node: &Node<'_, '_>) -> Option<Vec<(String, String)>> {
+    let right = "write a table of headers and their values";
+    let headers = texts_by_name(node, right)?;
+    for (name, _) in &headers {
+        if !is_token(name) {
+            node.fault(format!("{name:?} cannot be such a name; {right}"));
+        }
+    }
+    Some(headers)
 }
 
 fn texts_by_name(node: &Node<'_, '_>, right: &str) -> Option<Vec<(String, String)>> {

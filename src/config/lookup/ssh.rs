@@ -27,8 +27,13 @@ pub(super) struct SshFields {
 impl SshFields {
     pub(super) fn read(table: &Table<'_, '_>) -> Self {
         let path = |key, right| {
-            let path = table.get(key).and_then(|node| node.text(right));
-            path.filter(|path| !path.is_empty()).map(PathBuf::from)
+            let node = table.get(key)?;
+            let path = node.text(right)?;
+            if path.is_empty() || path.contains(['"', '\n']) {
+                node.fault(format!("this can be no path here; {right}"));
+                return None;
+            }
+            Some(PathBuf::from(path))
         };
         let known_hosts = path("known_hosts", "write the path of a known_hosts file");
         let pinned = table.get("host_key").and_then(|node| host_key(&node));

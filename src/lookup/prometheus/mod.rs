@@ -19,6 +19,9 @@ const ACCEPTED: &str =
 /// label for each client would otherwise fill an answer.
 const MAX_METRICS: usize = 1_000;
 
+/// The longest name of a series, labels included, in bytes.
+const MAX_SERIES_LEN: usize = 4096;
+
 /// A group of exporters.
 #[derive(Debug)]
 pub(crate) struct Prometheus {
@@ -29,7 +32,7 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     pub(super) fn new(settings: PrometheusSettings) -> Self {
         let PrometheusSettings { web, metrics } = settings;
-        let web = Web::new(web);
+        let web = Web::new(web, false);
         Self { web, metrics }
     }
 
@@ -48,12 +51,14 @@ impl Prometheus {
         let text = std::str::from_utf8(&answer.body)
             .map_err(|error| LookupError::Protocol(format!("the exposition: {error}")))?;
         let mut facts = FactSheet::default();
-        let (mut now, mut boot, mut count) = (None, None, 0_usize);
+        let (mut now, mut boot, mut count, mut has_long) = (None, None, 0_usize, false);
         let parsed = parse(text, |sample| {
             if self.metrics.iter().any(|name| name == sample.name) {
                 count += 1;
-                if count <= MAX_METRICS {
-                    facts.metrics.insert(series(&sample), number(sample.value));
+                let series = series(&sample);
+                has_long |= series.len() > MAX_SERIES_LEN;
+                if count <= MAX_METRICS && !has_long {
+                    facts.metrics.insert(series, number(sample.value));
                 }
             }
             match sample.name {
@@ -65,12 +70,18 @@ impl Prometheus {
         parsed.map_err(|(line, what)| {
             LookupError::Protocol(format!("line {line} of the exposition: {what}"))
         })?;
+        if has_long {
+            return Err(LookupError::Protocol(format!(
+                "a series of the metrics that are asked for has more than {MAX_SERIES_LEN} bytes"
+            )));
+        }
         if count > MAX_METRICS {
             return Err(LookupError::Protocol(format!(
                 "the metrics that are asked for have {count} series, at most {MAX_METRICS}"
             )));
         }
-        facts.uptime_seconds = now.zip(boot).map(|(now, boot)| now - boot);
+        let uptime = now.zip(boot).map(|(now, boot): (f64, f64)| now - boot);
+        facts.uptime_seconds = uptime.filter(|uptime| uptime.is_finite());
         for list in [&mut facts.network_up, &mut facts.network_down]
             .into_iter()
             .flatten()
@@ -83,7 +94,7 @@ impl Prometheus {
 
 /// What node_exporter says of a machine.
 fn learn(facts: &mut FactSheet, sample: &Sample<'_>) {
-    let value = Some(sample.value);
+    let value = Some(sample.value).filter(|value| value.is_finite());
     let bytes = || whole(sample.value);
     let text = |label| sample.label(label).map(str::to_owned);
     match sample.name {

@@ -9,6 +9,9 @@
 //! Sources: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
+/// The most labels of a sample; Prometheus itself can be told to take fewer, and nobody has these.
+const MAX_LABELS: usize = 100;
+
 /// One sample.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sample<'a> {
@@ -66,6 +69,9 @@ fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
                 .strip_prefix('"')
                 .ok_or("no '\"' before a value")?;
             let (value, after) = quoted(after)?;
+            if labels.len() == MAX_LABELS {
+                return Err("more labels than any sample has");
+            }
             labels.push((label, value));
             inside = blank(after);
             match inside.strip_prefix(',') {

@@ -35,7 +35,7 @@ impl Redfish {
                 None
             }
         };
-        let web = Web::new(web);
+        let web = Web::new(web, true);
         Self { web, login }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::report::{link, text};
 use crate::domain::SecretSource;
@@ -29,6 +30,9 @@ const MAX_LINK_LEN: usize = 1024;
 
 /// How long logging out may take: the facts are there, and need not be lost to a slow farewell.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What has to be left of a lookup's time when its facts are given.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What a session begins with.
 #[derive(Debug)]
@@ -133,6 +137,9 @@ impl<'a> Service<'a> {
                 if links.len() >= MAX_RESOURCES {
                     return Err(too_many());
                 }
+                if link.len() > MAX_LINK_LEN {
+                    return Err(too_long(link));
+                }
                 links.push(link.to_owned());
             }
             next = text(&page, "Members@odata.nextLink").map(str::to_owned);
@@ -189,22 +196,31 @@ impl<'a> Service<'a> {
             let body: Resource = serde_json::from_slice(body).ok()?;
             text(&body, "@odata.id").map(str::to_owned)
         };
-        let link = location.or_else(body)?;
-        self.resolve(&link).ok().map(Session)
+        // One that cannot be followed, such as a relative one, is none.
+        let session = |link: String| self.resolve(&link).ok().map(Session);
+        location
+            .and_then(session)
+            .or_else(|| body().and_then(session))
     }
 
     /// Ends a session. If that fails, the controller does so by itself when its time has passed:
     /// what was learned is not less true for that.
     pub(super) async fn log_out(self, session: Session) {
         let Call {
-            cluster, device, ..
+            cluster,
+            device,
+            deadline,
+            ..
         } = self.call;
+        // What was learned has to be out in time.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = FAREWELL.min(left.saturating_sub(LAST_WORDS));
         let farewell = self.send(Method::DELETE, session.0, Vec::new());
-        let error = match tokio::time::timeout(FAREWELL, farewell).await {
+        let error = match tokio::time::timeout(limit, farewell).await {
             Ok(Ok(answer)) if answer.status.is_success() => return,
             Ok(Ok(answer)) => format!("it answers {}", answer.status),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => LookupError::TimedOut(FAREWELL).to_string(),
+            Err(_) => LookupError::TimedOut(limit).to_string(),
         };
         log::warn!(cluster:%, device:%, error; "cannot log out of a Redfish service");
     }
@@ -223,7 +239,7 @@ impl<'a> Service<'a> {
     fn resolve(&self, link: &str) -> Result<Url, LookupError> {
         let wrong = |what| LookupError::Protocol(format!("the link {} {what}", said(link)));
         if link.len() > MAX_LINK_LEN {
-            return Err(wrong("is too long"));
+            return Err(too_long(link));
         }
         // `//host`, `/\host` and the like are no paths, as whoever parses URLs knows.
         let url = self.root.join(link).ok();
@@ -242,6 +258,10 @@ fn sessions(root: &Resource) -> Option<String> {
         let service = link(root, "SessionService")?;
         Some(format!("{}/Sessions", service.trim_end_matches('/')))
     })
+}
+
+fn too_long(link: &str) -> LookupError {
+    LookupError::Protocol(format!("the link {} is too long", said(link)))
 }
 
 fn too_many() -> LookupError {

@@ -16,6 +16,7 @@ mod walk;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::resolve::resolve;
 use super::{Call, LookupError, secret};
 use crate::domain::{
     Facts, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings, SnmpUser,
@@ -51,7 +52,7 @@ impl Snmp {
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let address = self.settings.address.expand(call.cluster, call.device);
         let cannot = |error| LookupError::io(&format!("cannot ask {address}"), &error);
-        let agents = tokio::net::lookup_host(&address).await.map_err(cannot)?;
+        let agents = resolve(&address).await.map_err(cannot)?;
         // One after the other, in the system's order (RFC 6724), while nobody is there.
         let mut nobody = None;
         for agent in agents {
