@@ -6,28 +6,26 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 
 use super::context::ShellContext;
 use super::device::Device;
-use super::drill::{Act, Drill, Point};
+use super::drill::{Act, Point};
 use super::gathering::{InFlight, Share};
-use super::health::{Child, ChildPath, Health};
+use super::health::Child;
 use super::messages::{Collect, Probe, Reload, Tick, Withdraw};
 use super::node::NodeActor;
 use super::panics::blaming;
+use super::plan::{ClusterSpec, Plan};
 use super::schedule::Ticker;
-use super::shell::{BuildError, Link, Supervised, start};
+use super::shell::{BuildError, Supervised, start};
 use super::switch::SwitchActor;
-use crate::domain::{ClusterId, DeviceKind, Fault, FaultKind};
-use crate::telemetry::Metrics;
+use crate::domain::{Fault, FaultKind};
 
 /// How many devices are asked before others on the arbiter get their turn.
 const ASKED_PER_TURN: usize = 1024;
@@ -35,137 +33,6 @@ const ASKED_PER_TURN: usize = 1024;
 /// How many messages may wait for one actor. Far more than `max_waiting` lets come at a time, so
 /// one that is full belongs to an actor whose thread is stuck.
 pub(super) const MAILBOX: usize = 1 << 20;
-
-/// What a cluster's actor and its devices' actors share.
-#[derive(Debug)]
-pub(crate) struct ClusterBase {
-    pub(super) id: ClusterId,
-    pub(super) link: Arc<Link>,
-    pub(super) metrics: Metrics,
-    pub(super) drill: Option<Arc<Drill>>,
-    room: Mutex<Room>,
-}
-
-/// How many lookups a cluster may have in flight.
-#[derive(Debug, Default)]
-struct Room {
-    max_concurrent: Option<usize>,
-    /// As many permits, if that is limited; first come, first served.
-    permits: Option<Arc<Semaphore>>,
-}
-
-impl ClusterBase {
-    fn room(&self) -> MutexGuard<'_, Room> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn permits(&self) -> Option<Arc<Semaphore>> {
-        self.room().permits.clone()
-    }
-
-    /// If that is new, lookups begun from now on find this much room, however many are still
-    /// under way that were begun before.
-    pub(super) fn set_max_concurrent(&self, max: Option<usize>) {
-        let mut room = self.room();
-        if room.max_concurrent != max {
-            let permits = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-            room.max_concurrent = max;
-            room.permits = max.map(permits);
-        }
-    }
-}
-
-/// What a cluster's actor is built from. It outlives the actor, and with it what has to survive a
-/// crash; a reload that keeps the cluster keeps this.
-#[derive(Debug)]
-pub(crate) struct ClusterSpec {
-    pub(super) base: Arc<ClusterBase>,
-    health: Health,
-    current: Mutex<Current>,
-}
-
-/// What a reload may change.
-#[derive(Debug)]
-struct Current {
-    plan: Arc<Plan>,
-    /// How often the schedule asks each device, if there is one.
-    every: Option<Duration>,
-    /// Up to when the schedule was followed, if its ticker is gone with its actor: what came due
-    /// since was skipped.
-    ticked: Option<Instant>,
-}
-
-/// The devices of a cluster at one time, nodes before switches, in configured order.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(super) devices: Box<[Arc<Device>]>,
-}
-
-impl Plan {
-    fn nodes(&self) -> usize {
-        let is_node = |device: &Arc<Device>| device.identity().0 == DeviceKind::Node;
-        self.devices.partition_point(is_node)
-    }
-}
-
-impl Child for ClusterSpec {
-    fn path(&self) -> ChildPath {
-        ChildPath::Cluster(self.base.id.clone())
-    }
-
-    fn health(&self) -> &Health {
-        &self.health
-    }
-}
-
-impl ClusterSpec {
-    /// A cluster without devices; [`ClusterSpec::set_plan`] gives it some.
-    pub(super) fn new(
-        id: ClusterId,
-        link: Arc<Link>,
-        metrics: Metrics,
-        drill: Option<Arc<Drill>>,
-    ) -> Self {
-        let devices = Box::default();
-        let base = ClusterBase {
-            id,
-            link,
-            metrics,
-            drill,
-            room: Mutex::default(),
-        };
-        Self {
-            base: Arc::new(base),
-            health: Health::default(),
-            current: Mutex::new(Current {
-                plan: Arc::new(Plan { devices }),
-                every: None,
-                ticked: None,
-            }),
-        }
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.current().plan)
-    }
-
-    pub(super) fn set_plan(&self, plan: Arc<Plan>) {
-        self.current().plan = plan;
-    }
-
-    /// Returns whether that is new, so that the cluster's actor has to be told.
-    pub(super) fn set_every(&self, every: Option<Duration>) -> bool {
-        std::mem::replace(&mut self.current().every, every) != every
-    }
-
-    fn pass(&self, point: Point) -> Option<Act> {
-        self.base.drill.as_ref()?.pass(point, &self.path())
-    }
-}
 
 /// The actors of a plan's devices. Whoever holds it keeps them running: the cluster's actor, and
 /// what runs in it.
@@ -329,10 +196,7 @@ impl ClusterActor {
         if let Some(ticker) = self.ticker.take() {
             ctx.cancel_future(ticker);
         }
-        let (every, ticked) = {
-            let mut current = self.spec.current();
-            (current.every, current.ticked.take())
-        };
+        let (every, ticked) = self.spec.take_schedule();
         self.ticker = every.map(|every| {
             let devices = &self.roster.plan.devices;
             let ticker = Ticker::new(&self.spec.base.id, devices, every, ticked);
@@ -424,7 +288,7 @@ impl Handler<Collect> for ClusterActor {
         if share.has_more() {
             ctx.spawn(AskRest { share, roster });
         }
-        self.spec.health.worked();
+        self.spec.health().worked();
     }
 }
 
@@ -497,7 +361,7 @@ impl Drop for Ticking {
     fn drop(&mut self) {
         let metrics = &self.spec.base.metrics;
         metrics.tick_skipped(self.ticker.take_missed());
-        self.spec.current().ticked = Some(Instant::now());
+        self.spec.ticker_ended();
     }
 }
 

@@ -13,9 +13,9 @@ use log::Level;
 use log::kv::Value;
 use tokio::time::Instant;
 
-use super::cluster::ClusterBase;
 use super::drill::{Act, Point};
 use super::health::{Child, ChildPath, Health};
+use super::plan::ClusterBase;
 use super::shell::again_in;
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Facts, Fault, FaultKind, Outcome,

@@ -13,17 +13,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::cluster::{ClusterActor, ClusterSpec, MAILBOX, Plan, deliver};
-use super::device::{Aim, Device};
+use super::cluster::{ClusterActor, MAILBOX, deliver};
 use super::drill::Drill;
 use super::health::{Child, Health};
 use super::messages::Reload;
 use super::panics::guard;
+use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use crate::domain::{
-    Backoff, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, SupervisionPolicy,
-    SupervisionTree, Target, Topology, TreeFilter,
+    Backoff, Cluster, ClusterId, ClusterState, DeviceKind, SupervisionPolicy, SupervisionTree,
+    Target, Topology, TreeFilter,
 };
 use crate::telemetry::Metrics;
 
@@ -382,58 +382,6 @@ impl Placed {
         }
         load
     }
-}
-
-/// The devices of a cluster as configured now; those that are asked as before are kept. Also
-/// whether that changes anything: if not, it is the very plan of before.
-fn plan(
-    spec: &Arc<ClusterSpec>,
-    cluster: &Cluster,
-    targets: &Targets,
-    difference: &mut Difference,
-) -> (Arc<Plan>, bool) {
-    let before = spec.plan();
-    let mut known: HashMap<(DeviceKind, &DeviceId), &Arc<Device>> = before
-        .devices
-        .iter()
-        .map(|device| (device.identity(), device))
-        .collect();
-    let mut devices = Vec::with_capacity(cluster.len());
-    let mut start = 0;
-    for (end, target) in targets {
-        // Shared by the run, and made only if somebody needs it.
-        let mut aim: Option<Arc<Aim>> = None;
-        for index in start..*end {
-            let (kind, id) = cluster.device(index);
-            let old = known.remove(&(kind, id));
-            if let Some(old) = old
-                && old.aim.target == *target
-            {
-                difference.devices_kept += 1;
-                devices.push(Arc::clone(old));
-                continue;
-            }
-            match old {
-                Some(_) => difference.devices_changed += 1,
-                None => difference.devices_added += 1,
-            }
-            let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
-            let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
-            devices.push(Arc::new(Device::new(base, kind, id.clone(), aim)));
-        }
-        start = *end;
-    }
-    difference.devices_removed += known.len();
-    let same = devices.len() == before.devices.len()
-        && devices
-            .iter()
-            .zip(&before.devices)
-            .all(|(new, old)| Arc::ptr_eq(new, old));
-    if same {
-        return (before, false);
-    }
-    let devices = devices.into_boxed_slice();
-    (Arc::new(Plan { devices }), true)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

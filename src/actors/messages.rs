@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::cluster::Plan;
 use super::gathering::{Reply, Share};
 use super::health::Child;
+use super::plan::Plan;
 use crate::domain::{Decision, Fault};
 use crate::telemetry::Metrics;
 

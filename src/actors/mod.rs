@@ -17,6 +17,7 @@ mod health;
 pub(crate) mod messages;
 mod node;
 mod panics;
+mod plan;
 mod probe;
 mod schedule;
 mod shell;

@@ -1,0 +1,216 @@
+//! What clusters are built from: who is in them, and how that changes by difference.
+//!
+//! It outlives the actors, and with it what has to survive a crash. It knows no actor and sends
+//! nothing; `fleet` makes plans, `cluster` follows them. Entry point: [`plan`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::device::{Aim, Device};
+use super::drill::{Act, Drill, Point};
+use super::fleet::{Difference, Targets};
+use super::health::{Child, ChildPath, Health};
+use super::shell::Link;
+use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind};
+use crate::telemetry::Metrics;
+
+/// What a cluster's actor and its devices' actors share.
+#[derive(Debug)]
+pub(crate) struct ClusterBase {
+    pub(super) id: ClusterId,
+    pub(super) link: Arc<Link>,
+    pub(super) metrics: Metrics,
+    pub(super) drill: Option<Arc<Drill>>,
+    room: Mutex<Room>,
+}
+
+/// How many lookups a cluster may have in flight.
+#[derive(Debug, Default)]
+struct Room {
+    max_concurrent: Option<usize>,
+    /// As many permits, if that is limited; first come, first served.
+    permits: Option<Arc<Semaphore>>,
+}
+
+impl ClusterBase {
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn permits(&self) -> Option<Arc<Semaphore>> {
+        self.room().permits.clone()
+    }
+
+    /// If that is new, lookups begun from now on find this much room, however many are still
+    /// under way that were begun before.
+    pub(super) fn set_max_concurrent(&self, max: Option<usize>) {
+        let mut room = self.room();
+        if room.max_concurrent != max {
+            let permits = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+            room.max_concurrent = max;
+            room.permits = max.map(permits);
+        }
+    }
+}
+
+/// What a cluster's actor is built from. It outlives the actor, and with it what has to survive a
+/// crash; a reload that keeps the cluster keeps this.
+#[derive(Debug)]
+pub(crate) struct ClusterSpec {
+    pub(super) base: Arc<ClusterBase>,
+    health: Health,
+    current: Mutex<Current>,
+}
+
+/// What a reload may change.
+#[derive(Debug)]
+struct Current {
+    plan: Arc<Plan>,
+    /// How often the schedule asks each device, if there is one.
+    every: Option<Duration>,
+    /// Up to when the schedule was followed, if its ticker is gone with its actor: what came due
+    /// since was skipped.
+    ticked: Option<Instant>,
+}
+
+/// The devices of a cluster at one time, nodes before switches, in configured order.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) devices: Box<[Arc<Device>]>,
+}
+
+impl Plan {
+    /// How many of the devices are nodes.
+    pub(super) fn nodes(&self) -> usize {
+        let is_node = |device: &Arc<Device>| device.identity().0 == DeviceKind::Node;
+        self.devices.partition_point(is_node)
+    }
+}
+
+impl Child for ClusterSpec {
+    fn path(&self) -> ChildPath {
+        ChildPath::Cluster(self.base.id.clone())
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
+    }
+}
+
+impl ClusterSpec {
+    /// A cluster without devices; [`ClusterSpec::set_plan`] gives it some.
+    pub(super) fn new(
+        id: ClusterId,
+        link: Arc<Link>,
+        metrics: Metrics,
+        drill: Option<Arc<Drill>>,
+    ) -> Self {
+        let devices = Box::default();
+        let base = ClusterBase {
+            id,
+            link,
+            metrics,
+            drill,
+            room: Mutex::default(),
+        };
+        Self {
+            base: Arc::new(base),
+            health: Health::default(),
+            current: Mutex::new(Current {
+                plan: Arc::new(Plan { devices }),
+                every: None,
+                ticked: None,
+            }),
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.current().plan)
+    }
+
+    pub(super) fn set_plan(&self, plan: Arc<Plan>) {
+        self.current().plan = plan;
+    }
+
+    /// Returns whether that is new, so that the cluster's actor has to be told.
+    pub(super) fn set_every(&self, every: Option<Duration>) -> bool {
+        std::mem::replace(&mut self.current().every, every) != every
+    }
+
+    /// How often the schedule asks each device, and up to when it was followed if its ticker is
+    /// gone; for the next ticker, once.
+    pub(super) fn take_schedule(&self) -> (Option<Duration>, Option<Instant>) {
+        let mut current = self.current();
+        (current.every, current.ticked.take())
+    }
+
+    /// The ticker is gone; the schedule was followed up to now.
+    pub(super) fn ticker_ended(&self) {
+        self.current().ticked = Some(Instant::now());
+    }
+
+    /// Goes wrong here if a drill says so.
+    pub(super) fn pass(&self, point: Point) -> Option<Act> {
+        self.base.drill.as_ref()?.pass(point, &self.path())
+    }
+}
+
+/// The devices of a cluster as configured now; those that are asked as before are kept. Also
+/// whether that changes anything: if not, it is the very plan of before.
+pub(super) fn plan(
+    spec: &Arc<ClusterSpec>,
+    cluster: &Cluster,
+    targets: &Targets,
+    difference: &mut Difference,
+) -> (Arc<Plan>, bool) {
+    let before = spec.plan();
+    let mut known: HashMap<(DeviceKind, &DeviceId), &Arc<Device>> = before
+        .devices
+        .iter()
+        .map(|device| (device.identity(), device))
+        .collect();
+    let mut devices = Vec::with_capacity(cluster.len());
+    let mut start = 0;
+    for (end, target) in targets {
+        // Shared by the run, and made only if somebody needs it.
+        let mut aim: Option<Arc<Aim>> = None;
+        for index in start..*end {
+            let (kind, id) = cluster.device(index);
+            let old = known.remove(&(kind, id));
+            if let Some(old) = old
+                && old.aim.target == *target
+            {
+                difference.devices_kept += 1;
+                devices.push(Arc::clone(old));
+                continue;
+            }
+            match old {
+                Some(_) => difference.devices_changed += 1,
+                None => difference.devices_added += 1,
+            }
+            let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
+            let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
+            devices.push(Arc::new(Device::new(base, kind, id.clone(), aim)));
+        }
+        start = *end;
+    }
+    difference.devices_removed += known.len();
+    let same = devices.len() == before.devices.len()
+        && devices
+            .iter()
+            .zip(&before.devices)
+            .all(|(new, old)| Arc::ptr_eq(new, old));
+    if same {
+        return (before, false);
+    }
+    let devices = devices.into_boxed_slice();
+    (Arc::new(Plan { devices }), true)
+}
