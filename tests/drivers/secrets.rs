@@ -115,3 +115,51 @@ fn a_secret_that_changes_is_used_at_once() {
         assert!(start.elapsed() < std::time::Duration::from_secs(10));
     }
 }
+
+#[test]
+fn a_secret_stands_in_no_answer_and_no_log_line_of_a_service() {
+    let right = guarded("s3cr3t");
+    let wrong = guarded("other");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "s3cr3t\n").unwrap();
+    let token = format!("{{ file = {:?} }}", file.display().to_string());
+    let group = |id: u8, addr, more: &str| {
+        format!(
+            "[[clusters.nodes]]\nids = [{id}]\nlookup = {{ driver = \"http\", url = \"http://{addr}/?k=s3cr3t\", {more} }}\n"
+        )
+    };
+    let app = TestApp::start(&format!(
+        "[[clusters]]\nid = 1\n{}{}{}",
+        group(1, right, &format!("bearer_token = {token}")),
+        group(2, wrong, &format!("bearer_token = {token}")),
+        group(
+            3,
+            wrong,
+            &format!("username = \"root\", password = {token}, headers = {{ x-token = {token} }}")
+        ),
+    ));
+    let mut outputs = Vec::new();
+    for _ in 0..2 {
+        let answer = app.get();
+        outputs.push(answer.body.clone());
+        outputs.push(format!("{:?}", answer.headers));
+    }
+    assert_eq!(
+        app.get().devices(),
+        ["1/n1", "1/n2:breaker_open", "1/n3:breaker_open"]
+    );
+    for (method, path) in [("GET", "/v1/supervision"), ("POST", "/v1/reload")] {
+        let answer = app.request(method, path, &[]);
+        assert_eq!(answer.status, 200, "{path}");
+        outputs.push(answer.body);
+    }
+    let server = format!("http://{}", app.addr);
+    let tree = run(fleetcall().args(["tree", "--all", "--server", &server]));
+    outputs.push(crate::harness::stdout(&tree));
+    outputs.extend(app.log().iter().map(ToString::to_string));
+    assert!(outputs.len() > 10);
+    for output in outputs {
+        assert!(!output.contains("s3cr3t"), "{output}");
+    }
+}
