@@ -141,6 +141,9 @@ impl Supervised for ClusterActor {
 
 impl Drop for ClusterActor {
     fn drop(&mut self) {
+        if self.ticker.is_some() {
+            self.spec.schedule_left();
+        }
         self.spec.pass(Point::Drop);
     }
 }
@@ -361,7 +364,6 @@ impl Drop for Ticking {
     fn drop(&mut self) {
         let metrics = &self.spec.base.metrics;
         metrics.tick_skipped(self.ticker.take_missed());
-        self.spec.ticker_ended();
     }
 }
 

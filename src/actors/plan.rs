@@ -72,8 +72,8 @@ struct Current {
     plan: Arc<Plan>,
     /// How often the schedule asks each device, if there is one.
     every: Option<Duration>,
-    /// Up to when the schedule was followed, if its ticker is gone with its actor: what came due
-    /// since was skipped.
+    /// Up to when the schedule was followed, if the actor that did so is gone: what came due since
+    /// was skipped. A reload leaves no gap, so it leaves nothing here.
     ticked: Option<Instant>,
 }
 
@@ -145,15 +145,15 @@ impl ClusterSpec {
         std::mem::replace(&mut self.current().every, every) != every
     }
 
-    /// How often the schedule asks each device, and up to when it was followed if its ticker is
-    /// gone; for the next ticker, once.
+    /// How often the schedule asks each device, and up to when it was followed if the actor that
+    /// did so is gone; for the next one, once.
     pub(super) fn take_schedule(&self) -> (Option<Duration>, Option<Instant>) {
         let mut current = self.current();
         (current.every, current.ticked.take())
     }
 
-    /// The ticker is gone; the schedule was followed up to now.
-    pub(super) fn ticker_ended(&self) {
+    /// The actor that followed the schedule goes.
+    pub(super) fn schedule_left(&self) {
         self.current().ticked = Some(Instant::now());
     }
 

@@ -246,6 +246,36 @@ async fn settings_change_without_touching_a_device() {
 }
 
 #[actix_web::test]
+async fn a_reload_of_devices_skips_no_tick_however_often_it_is_done() {
+    let config = |size: usize| {
+        parse(&format!(
+            "[lookup]\nlatency = \"10ms\"\n[collect]\nevery = \"1s\"\n\
+             [[clusters]]\nid = 1\nnodes = \"1-8\"\nswitches = \"1-{size}\"\n"
+        ))
+    };
+    let fleet = Fleet::start_paused(
+        "[lookup]\nlatency = \"10ms\"\n[collect]\nevery = \"1s\"\n\
+         [[clusters]]\nid = 1\nnodes = \"1-8\"\nswitches = \"1\"\n",
+    );
+    for round in 0..6 {
+        sleep(Duration::from_secs(10)).await;
+        fleet.engine.apply(config(1 + round % 2));
+    }
+    sleep(Duration::from_millis(20)).await;
+    let metrics = fleet.metrics();
+    assert!(
+        metrics.ticks() >= 530,
+        "nine devices, sixty seconds: {}",
+        metrics.ticks()
+    );
+    assert!(
+        metrics.ticks_skipped() <= 6,
+        "each was given: {}",
+        metrics.ticks_skipped()
+    );
+}
+
+#[actix_web::test]
 async fn a_bad_configuration_changes_nothing_and_names_all_its_faults() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("clusters.toml");
