@@ -23,7 +23,7 @@ use super::node::NodeActor;
 use super::panics::blaming;
 use super::plan::{ClusterSpec, Plan};
 use super::schedule::Ticker;
-use super::shell::{BuildError, Supervised, start};
+use super::shell::{BuildError, Link, Supervised, start};
 use super::switch::SwitchActor;
 use crate::domain::{Fault, FaultKind};
 
@@ -36,7 +36,7 @@ pub(super) const MAILBOX: usize = 1 << 20;
 
 /// The actors of a plan's devices. Whoever holds it keeps them running: the cluster's actor, and
 /// what runs in it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Roster {
     plan: Arc<Plan>,
     nodes: Box<[Addr<NodeActor>]>,
@@ -56,6 +56,21 @@ impl Roster {
             Some(switch) => deliver(&self.switches[switch], message),
         }
     }
+}
+
+/// The actor of each device: the one that is known, or a new one. `pass` is called before each.
+fn actors<A: Supervised<Spec = Device>>(
+    devices: &[Arc<Device>],
+    known: &HashMap<*const Device, &Addr<A>>,
+    link: &Arc<Link>,
+    pass: impl Fn(usize),
+) -> Box<[Addr<A>]> {
+    let actor = |(index, device): (usize, &Arc<Device>)| {
+        pass(index);
+        let known = known.get(&Arc::as_ptr(device)).map(|&known| known.clone());
+        known.unwrap_or_else(|| start(Arc::clone(device), link, MAILBOX))
+    };
+    devices.iter().enumerate().map(actor).collect()
 }
 
 /// Sends a message that answers for itself when it is dropped.
@@ -123,16 +138,9 @@ impl Supervised for ClusterActor {
 
     fn new(spec: &Arc<ClusterSpec>) -> Result<Self, BuildError> {
         BuildError::drilled(spec.pass(Point::New))?;
-        let roster = Roster {
-            plan: Arc::new(Plan {
-                devices: Box::default(),
-            }),
-            nodes: Box::default(),
-            switches: Box::default(),
-        };
         Ok(Self {
             spec: Arc::clone(spec),
-            roster: Arc::new(roster),
+            roster: Arc::default(),
             in_flight: VecDeque::new(),
             ticker: None,
         })
@@ -165,7 +173,6 @@ impl ClusterActor {
             nodes.extend(own_nodes.iter().map(Arc::as_ptr).zip(&roster.nodes));
             switches.extend(own_switches.iter().map(Arc::as_ptr).zip(&roster.switches));
         }
-        let count = plan.nodes();
         let half = plan.devices.len() / 2;
         let pass = |index: usize| {
             if index == half {
@@ -173,20 +180,10 @@ impl ClusterActor {
             }
         };
         let link = &self.spec.base.link;
+        let count = plan.nodes();
         let (own_nodes, own_switches) = plan.devices.split_at(count);
-        let node = |(index, device): (usize, &Arc<Device>)| {
-            pass(index);
-            let known = nodes.get(&Arc::as_ptr(device)).map(|&known| known.clone());
-            known.unwrap_or_else(|| start(Arc::clone(device), link, MAILBOX))
-        };
-        let switch = |(index, device): (usize, &Arc<Device>)| {
-            pass(count + index);
-            let known = switches.get(&Arc::as_ptr(device));
-            let known = known.map(|&known| known.clone());
-            known.unwrap_or_else(|| start(Arc::clone(device), link, MAILBOX))
-        };
-        let nodes = own_nodes.iter().enumerate().map(node).collect();
-        let switches = own_switches.iter().enumerate().map(switch).collect();
+        let nodes = actors(own_nodes, &nodes, link, pass);
+        let switches = actors(own_switches, &switches, link, |index| pass(count + index));
         Arc::new(Roster {
             plan,
             nodes,

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cluster::{ClusterActor, MAILBOX, deliver};
+use super::device::Device;
 use super::drill::Drill;
 use super::health::{Child, Health};
 use super::messages::Reload;
@@ -22,7 +23,7 @@ use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use crate::domain::{
-    Backoff, Cluster, ClusterId, ClusterState, DeviceKind, SupervisionPolicy, SupervisionTree,
+    Backoff, Cluster, ClusterId, ClusterState, DeviceState, SupervisionPolicy, SupervisionTree,
     Target, Topology, TreeFilter,
 };
 use crate::telemetry::Metrics;
@@ -316,20 +317,18 @@ impl Tree {
         let now = Instant::now();
         let routes = self.routes();
         let cluster = |route: &Route| {
-            let devices = |kind: DeviceKind| {
-                let of_kind = route.plan.devices.iter();
-                let of_kind = of_kind.filter(|device| device.identity().0 == kind);
-                of_kind
-                    .map(|device| device.state(now))
-                    .filter(|state| filter == TreeFilter::All || !state.is_plain())
-                    .collect()
+            let (nodes, switches) = route.plan.devices.split_at(route.plan.nodes());
+            let shown = |devices: &[Arc<Device>]| {
+                let states = devices.iter().map(|device| device.state(now));
+                let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
+                states.filter(is_shown).collect()
             };
             ClusterState {
                 id: route.spec.base.id.clone(),
                 child: route.spec.health().state(now),
                 devices: route.plan.devices.len(),
-                nodes: devices(DeviceKind::Node),
-                switches: devices(DeviceKind::Switch),
+                nodes: shown(nodes),
+                switches: shown(switches),
             }
         };
         SupervisionTree {

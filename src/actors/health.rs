@@ -96,6 +96,8 @@ struct Trouble {
     history: RestartHistory,
     last_exit: Option<Box<LastExit>>,
     down: Option<Downtime>,
+    /// Whether the last exit was the end of its thread.
+    ended_with_thread: bool,
     /// What becomes of the last exit. Kept, so that however many decide on it count it once.
     decision: Option<Decision>,
 }
@@ -107,6 +109,7 @@ impl Health {
 
     /// It ended.
     pub(super) fn fell(&self, reason: &ExitReason, uptime: Duration) {
+        let is_thread = *reason == ExitReason::Thread;
         let (reason, message, at) = reason.parts();
         let last_exit = LastExit {
             reason,
@@ -122,6 +125,7 @@ impl Health {
             quarantined: false,
             until: None,
         });
+        trouble.ended_with_thread = is_thread;
         trouble.decision = None;
     }
 
@@ -172,8 +176,7 @@ impl Health {
     /// Whether what ended it was the end of its thread.
     pub(super) fn ended_with_thread(&self) -> bool {
         let trouble = self.trouble();
-        let exit = trouble.as_ref().and_then(|it| it.last_exit.as_deref());
-        exit.is_some_and(|exit| exit.reason == ExitReason::Thread.parts().0)
+        trouble.as_ref().is_some_and(|it| it.ended_with_thread)
     }
 
     /// Its backoff or quarantine is over.

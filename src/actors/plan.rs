@@ -78,7 +78,7 @@ struct Current {
 }
 
 /// The devices of a cluster at one time, nodes before switches, in configured order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(super) devices: Box<[Arc<Device>]>,
 }
@@ -109,7 +109,6 @@ impl ClusterSpec {
         metrics: Metrics,
         drill: Option<Arc<Drill>>,
     ) -> Self {
-        let devices = Box::default();
         let base = ClusterBase {
             id,
             link,
@@ -121,7 +120,7 @@ impl ClusterSpec {
             base: Arc::new(base),
             health: Health::default(),
             current: Mutex::new(Current {
-                plan: Arc::new(Plan { devices }),
+                plan: Arc::default(),
                 every: None,
                 ticked: None,
             }),

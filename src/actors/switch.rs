@@ -1,5 +1,6 @@
 //! The actor of one switch.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -10,6 +11,7 @@ use super::drill::Point;
 use super::messages::{Probe, Tick, Withdraw};
 use super::probe::Prober;
 use super::shell::{BuildError, Supervised};
+use crate::domain::Outcome;
 
 /// Asks one switch, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
 #[derive(Debug)]
@@ -43,6 +45,20 @@ impl Supervised for SwitchActor {
     }
 }
 
+impl SwitchActor {
+    /// Runs a lookup inside this actor, so that its panic is this actor's.
+    fn begin(
+        &mut self,
+        lookup: impl Future<Output = Outcome> + 'static,
+        scheduled: bool,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        let lookup = lookup.into_actor(self);
+        let lookup = lookup.map(|outcome, this, _| this.prober.finished(&outcome));
+        self.prober.started(ctx.spawn(lookup), scheduled);
+    }
+}
+
 impl Handler<Probe> for SwitchActor {
     type Result = ();
 
@@ -52,9 +68,7 @@ impl Handler<Probe> for SwitchActor {
             return;
         }
         if let Some(lookup) = self.prober.ask(reply) {
-            let lookup = lookup.into_actor(self);
-            let lookup = lookup.map(|outcome, this, _| this.prober.finished(&outcome));
-            self.prober.started(ctx.spawn(lookup), false);
+            self.begin(lookup, false, ctx);
         }
     }
 }
@@ -64,9 +78,7 @@ impl Handler<Tick> for SwitchActor {
 
     fn handle(&mut self, tick: Tick, ctx: &mut ShellContext<Self>) {
         if let Some(lookup) = self.prober.tick(tick) {
-            let lookup = lookup.into_actor(self);
-            let lookup = lookup.map(|outcome, this, _| this.prober.finished(&outcome));
-            self.prober.started(ctx.spawn(lookup), true);
+            self.begin(lookup, true, ctx);
         }
     }
 }
