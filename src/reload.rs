@@ -99,8 +99,12 @@ impl ReloadHandle {
             drop(turn);
             result
         });
-        let panicked = || Err(ReloadError::Failed("its code panicked".to_owned()));
-        work.await.unwrap_or_else(panicked)
+        work.await.unwrap_or_else(|| {
+            let error = ReloadError::Failed("its code panicked, or there is no thread".to_owned());
+            self.0.metrics.reloaded(false);
+            log::error!(trigger = trigger.as_str(), error:%; "reload failed");
+            Err(error)
+        })
     }
 
     /// Reloads whenever the file is another than at `seen`; for ever.
@@ -128,15 +132,15 @@ impl Shared {
     /// Blocks, for as long as reading takes, and a million devices.
     fn reload(&self, trigger: Trigger) -> Result<Difference, ReloadError> {
         let trigger = trigger.as_str();
-        let result = self.source.load();
-        self.metrics.reloaded(result.is_ok());
-        match result {
+        match self.source.load() {
             Ok((config, from)) => {
                 let difference = self.tree.reload(fleet_spec(config));
+                self.metrics.reloaded(true);
                 log_difference(&difference, &from, trigger);
                 Ok(difference)
             }
             Err(error) => {
+                self.metrics.reloaded(false);
                 for fault in &error.faults {
                     let (line, column) = fault.place.unzip();
                     let path = error.path.display();

@@ -2,8 +2,8 @@
 //! kind.
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::http::{Method, StatusCode};
 
 use serde::Serialize;
 
@@ -91,6 +91,19 @@ impl Problem {
         // Not `insert_header`: `json` keeps a content type that is there.
         response.content_type("application/problem+json").json(self)
     }
+}
+
+/// 405; `right` says which methods are defined, in words.
+pub(super) fn method_not_allowed(
+    method: &Method,
+    allow: &'static str,
+    right: &str,
+) -> HttpResponse {
+    let detail = format!("{method} is not defined here; {right}");
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).response();
+    let allow = HeaderValue::from_static(allow);
+    response.headers_mut().insert(ALLOW, allow);
+    response
 }
 
 impl From<&ReloadError> for Problem {

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use crate::domain::TreeFilter;
 use crate::http::State;
 use crate::http::body::Held;
-use crate::http::error::Problem;
+use crate::http::error::{Problem, method_not_allowed};
 use crate::http::tree::TreeView;
 
 #[derive(Debug, Deserialize)]
@@ -35,7 +35,7 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
         web::resource("/v1/supervision")
             .route(web::get().to(get))
             .route(web::head().to(get))
-            .default_service(web::to(method_not_allowed)),
+            .default_service(web::to(other)),
     );
 }
 
@@ -73,10 +73,6 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     }
 }
 
-async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
-    let detail = format!("{} is not defined here; GET and HEAD are", request.method());
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).response();
-    let allow = HeaderValue::from_static("GET, HEAD");
-    response.headers_mut().insert(ALLOW, allow);
-    response
+async fn other(request: HttpRequest) -> HttpResponse {
+    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }
