@@ -172,6 +172,12 @@ fn trees_that_nobody_reads_are_bounded() {
         );
     };
     assert_eq!(refused.header("retry-after"), Some("1"));
+    // Drawn they are by then, but not sent: who does not read keeps its place.
+    let refused_since = std::time::Instant::now();
+    while refused_since.elapsed() < std::time::Duration::from_secs(4) {
+        let answer = app.request("GET", "/v1/supervision?devices=failures", &[]);
+        assert_eq!(answer.status, 503, "{:?}", refused_since.elapsed());
+    }
     drop(silent);
     while app
         .request("GET", "/v1/supervision?devices=failures", &[])
