@@ -190,20 +190,28 @@ fn a_watched_file_is_reloaded_through_a_symlink_swap_as_kubernetes_does_it() {
 }
 
 /// A pipe that nobody writes to blocks whoever opens it.
+/// Puts a named pipe in the file's place: who reads it waits until its writer has closed it.
+fn replace_by_pipe(path: &std::path::Path) {
+    std::fs::remove_file(path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+/// Waits until somebody reads the pipe, and gives its other end.
+fn once_it_is_read(path: &std::path::Path) -> std::fs::File {
+    let (opened, pipe) = std::sync::mpsc::channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || opened.send(std::fs::File::create(path).unwrap()));
+    pipe.recv_timeout(Duration::from_secs(10)).unwrap()
+}
+
 #[test]
 fn a_reload_that_hangs_on_its_file_holds_up_neither_requests_nor_the_end() {
     let mut app = TestApp::start(&config("1-3"));
-    std::fs::remove_file(&app.config).unwrap();
-    let made = std::process::Command::new("mkfifo")
-        .arg(&app.config)
-        .status();
-    assert!(made.unwrap().success());
+    replace_by_pipe(&app.config);
     app.signal("HUP");
-    // It is under way when a request finds it so.
-    let start = std::time::Instant::now();
-    while app.request("POST", "/v1/reload", &[]).status != 409 {
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
+    let _pipe = once_it_is_read(&app.config);
+    assert_eq!(app.request("POST", "/v1/reload", &[]).status, 409);
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
     app.signal("TERM");
     assert_eq!(app.wait().code(), Some(0));
@@ -213,23 +221,38 @@ fn a_reload_that_hangs_on_its_file_holds_up_neither_requests_nor_the_end() {
 fn a_reload_whose_caller_goes_away_is_carried_out_logged_and_not_overtaken() {
     use std::io::Write as _;
     let app = TestApp::start(&config("1-3"));
-    std::fs::write(&app.config, config("1-200000")).unwrap();
+    // A pipe in the file's place: the reload is under way from when it reads until we have written.
+    replace_by_pipe(&app.config);
     let mut client = std::net::TcpStream::connect(app.addr).unwrap();
     client
         .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
         .unwrap();
-    // It is under way when another one finds it so, or over already.
-    while app.request("POST", "/v1/reload", &[]).status != 409 && !app.log().iter().any(is_reloaded)
-    {
-    }
+    let mut pipe = once_it_is_read(&app.config);
     drop(client);
+    assert_eq!(app.request("POST", "/v1/reload", &[]).status, 409);
+
+    std::fs::remove_file(&app.config).unwrap();
     std::fs::write(&app.config, config("1-4")).unwrap();
     app.signal("HUP");
+    pipe.write_all(config("1-2").as_bytes()).unwrap();
+    drop(pipe);
     let lines = app.wait_for_logs(2, is_reloaded);
-    let last = lines.last().unwrap();
+    let said: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                &line["trigger"],
+                &line["devices_kept"],
+                &line["devices_added"],
+            )
+        })
+        .collect();
     assert_eq!(
-        (&last["trigger"], &last["devices_kept"]),
-        (&json!("signal"), &json!(4)),
+        said,
+        [
+            (&json!("request"), &json!(2), &json!(0)),
+            (&json!("signal"), &json!(2), &json!(2)),
+        ],
         "{lines:#?}"
     );
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3", "1/n4"]);
