@@ -17,7 +17,7 @@ use crate::collector::{CollectError, CollectorHandle};
 use crate::config::{Config, Source, Stamp};
 use crate::domain::Collection;
 use crate::http;
-use crate::reload::{ReloadHandle, fleet_spec};
+use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
 
 /// How long the actors may take to end, after the last answer. Only code that blocks its thread
@@ -94,7 +94,8 @@ pub struct Engine {
 
 impl Engine {
     /// Starts all actors: the supervisor on this thread, the clusters on `threads` others, or on
-    /// this one too if that is 0. A reload reads `source`.
+    /// this one too if that is 0. A reload reads `source`. Lists of devices are read by
+    /// [`ReloadHandle::discover`].
     ///
     /// # Panics
     /// Outside of an actix `System`, or if a thread cannot be started.
@@ -106,9 +107,11 @@ impl Engine {
         drill: Option<Arc<Drill>>,
     ) -> Self {
         let metrics = Metrics::default();
-        let fleet = Fleet::start(fleet_spec(config), threads, &metrics, drill);
+        // Only lists make it needed again.
+        let kept = (!config.discoveries.is_empty()).then(|| config.clone());
+        let fleet = Fleet::start(unread(config), threads, &metrics, drill);
         let collector = CollectorHandle::new(fleet.tree(), metrics.clone());
-        let reload = ReloadHandle::new(source, fleet.tree(), metrics);
+        let reload = ReloadHandle::new(kept, source, fleet.tree(), metrics);
         Self {
             fleet,
             collector,
@@ -128,9 +131,10 @@ impl Engine {
         self.reload.clone()
     }
 
-    /// Changes its configuration to one that was read already. Blocks for as long as that takes.
+    /// Changes its configuration to one that was read already and takes devices from no list.
+    /// Blocks for as long as that takes.
     pub fn apply(&self, config: Config) -> crate::reload::Difference {
-        self.fleet.tree().reload(fleet_spec(config))
+        self.fleet.tree().reload(unread(config))
     }
 
     /// What it counts.
@@ -160,16 +164,17 @@ impl Drop for App {
 }
 
 impl App {
-    /// Starts all actors and listens.
+    /// Starts all actors, reads the lists that devices are taken from, and listens.
     ///
     /// # Errors
     /// [`AppError::Bind`] if the address is taken, not this machine's, or not allowed.
     ///
     /// # Panics
     /// Outside of an actix `System`.
-    pub fn start(config: Config, options: Options) -> Result<Self, AppError> {
+    pub async fn start(config: Config, options: Options) -> Result<Self, AppError> {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
         let engine = Engine::start(config, options.source, threads, options.drill);
+        engine.reload.discover().await;
         let address = SocketAddr::new(options.bind, options.port);
         let (collector, reload) = (engine.collector(), engine.reload());
         let (server, addr) = http::serve(address, collector, reload, options.debug)
@@ -214,6 +219,7 @@ impl App {
         if let Some(watching) = self.watching.take() {
             watching.abort();
         }
+        self.engine.reload.stop();
         let collector = self.engine.collector();
         collector.close();
         let waiting = collector.waiting();
@@ -245,17 +251,31 @@ impl App {
     }
 }
 
-/// Makes one roll call without serving.
+/// Reads the lists that devices are taken from, and asks none of the devices.
+///
+/// # Panics
+/// Outside of an actix `System`.
+pub async fn discover_once(config: Config) -> Vec<DiscoveryState> {
+    let engine = Engine::start(config, Source::new(None), 1, None);
+    engine.reload.discover().await;
+    engine.reload.discoveries()
+}
+
+/// Makes one roll call without serving; also the lists that devices were taken from.
 ///
 /// # Errors
 /// As [`CollectorHandle::collect`].
 ///
 /// # Panics
 /// Outside of an actix `System`.
-pub async fn collect_once(config: Config) -> Result<Collection, CollectError> {
+pub async fn collect_once(
+    config: Config,
+) -> Result<(Collection, Vec<DiscoveryState>), CollectError> {
     let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     let engine = Engine::start(config, Source::new(None), threads, None);
-    engine.collector().collect().await
+    engine.reload.discover().await;
+    let collection = engine.collector().collect().await?;
+    Ok((collection, engine.reload.discoveries()))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -11,10 +11,11 @@
 //! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
 //! | [`app`] | the composition root: from a configuration to a running service | everything |
 //! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`domain`] |
-//! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`] |
+//! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`], `discovery` |
 //! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
 //! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
 //! | `lookup` | the drivers: how one device is asked | [`domain`] |
+//! | `discovery` | lists of devices that others keep, read once | `lookup`, [`domain`] |
 //! | [`config`] | the configuration file, valid or refused with all its faults | [`domain`] |
 //! | [`domain`] | what a fleet, an answer, a restart policy is; pure | nothing |
 //! | [`telemetry`] | log lines and counters; may be called from anywhere but `domain` | [`domain`] |
@@ -28,6 +29,7 @@ pub mod app;
 pub mod cli;
 pub mod collector;
 pub mod config;
+mod discovery;
 pub mod domain;
 pub mod http;
 mod lookup;

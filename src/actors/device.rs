@@ -5,6 +5,7 @@
 //! so it is kept here; only the device's own actor writes it. A reload keeps it for a device that
 //! it does not change, and begins a new one for a device that it does.
 
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,13 +29,20 @@ use crate::telemetry::{Gauge, event};
 #[derive(Debug)]
 pub(crate) struct Aim {
     pub(super) target: Target,
+    /// Whether there is no asking a device without a port of its own.
+    needs_port: bool,
     driver: Driver,
 }
 
 impl Aim {
     pub(crate) fn new(target: Target) -> Self {
         let driver = Driver::new(target.driver.clone());
-        Self { target, driver }
+        let needs_port = target.driver.names_port();
+        Self {
+            target,
+            needs_port,
+            driver,
+        }
     }
 }
 
@@ -45,6 +53,8 @@ pub(crate) struct Device {
     cluster: Arc<ClusterBase>,
     kind: DeviceKind,
     id: DeviceId,
+    /// The port that it was discovered with, if it was.
+    port: Option<NonZeroU16>,
     pub(super) aim: Arc<Aim>,
     /// Lookups begun, retries included.
     asked: AtomicU32,
@@ -82,12 +92,14 @@ impl Device {
         cluster: Arc<ClusterBase>,
         kind: DeviceKind,
         id: DeviceId,
+        port: Option<NonZeroU16>,
         aim: Arc<Aim>,
     ) -> Self {
         Self {
             cluster,
             kind,
             id,
+            port,
             aim,
             asked: AtomicU32::new(0),
             health: Health::default(),
@@ -97,6 +109,11 @@ impl Device {
 
     pub(super) fn identity(&self) -> (DeviceKind, &DeviceId) {
         (self.kind, &self.id)
+    }
+
+    /// Whether it is asked in this way.
+    pub(super) fn is_asked(&self, target: &Target, port: Option<NonZeroU16>) -> bool {
+        self.aim.target == *target && self.port == port
     }
 
     /// Lookups begun so far.
@@ -209,7 +226,15 @@ impl Device {
     }
 
     async fn attempts(&self, end: Instant) -> Result<Facts, LookupError> {
-        let Aim { target, driver } = &*self.aim;
+        let Aim {
+            target,
+            needs_port,
+            driver,
+        } = &*self.aim;
+        if *needs_port && self.port.is_none() {
+            let why = "its list names no port for it, and {port} stands for that";
+            return Err(LookupError::Failed(why.to_owned()));
+        }
         let mut retries = 0;
         loop {
             let number = self.asked.fetch_add(1, Ordering::Relaxed);
@@ -218,6 +243,7 @@ impl Device {
                 cluster: &self.cluster.id,
                 kind: self.kind,
                 device: &self.id,
+                port: self.port,
                 number,
                 deadline: end,
             };

@@ -5,6 +5,7 @@
 //! keeps its actor and all that is known of it.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +29,15 @@ use crate::domain::{
 };
 use crate::telemetry::Metrics;
 
-/// How the devices of a run are asked: where the run ends, and how.
-pub(crate) type Targets = Vec<(usize, Target)>;
+/// Consecutive devices of a cluster that are asked in the same way.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The place of the first device that is not of this run.
+    pub(crate) end: usize,
+    pub(crate) target: Target,
+    /// The ports that its devices were discovered with, each in its place; empty if they were not.
+    pub(crate) ports: Vec<Option<NonZeroU16>>,
+}
 
 /// Between an arbiter's end and the start of the next one.
 const THREAD_BACKOFF: Backoff = Backoff {
@@ -40,7 +48,7 @@ const THREAD_BACKOFF: Backoff = Backoff {
 /// What a reload can change.
 #[derive(Debug)]
 pub(crate) struct FleetSpec {
-    pub(crate) clusters: Vec<(Cluster, Targets)>,
+    pub(crate) clusters: Vec<(Cluster, Vec<Run>)>,
     pub(crate) settings: Settings,
 }
 
@@ -253,14 +261,14 @@ impl Tree {
         let mut routes: Vec<Option<Route>> = vec![None; spec.clusters.len()];
         let mut to_tell = Vec::new();
         for place in by_size {
-            let (cluster, targets) = &spec.clusters[place];
+            let (cluster, runs) = &spec.clusters[place];
             let id = cluster.id();
             let known = old.remove(id);
             let cluster_spec = known.as_ref().map_or_else(
                 || Arc::new(shared.cluster_spec(id.clone())),
                 |route| Arc::clone(&route.spec),
             );
-            let (plan, changed) = plan(&cluster_spec, cluster, targets, &mut difference);
+            let (plan, changed) = plan(&cluster_spec, cluster, runs, &mut difference);
             cluster_spec.set_plan(Arc::clone(&plan));
             cluster_spec
                 .base
@@ -372,7 +380,7 @@ impl Shared {
 
 impl Placed {
     /// Devices on each thread, of the clusters that stay, as they will be.
-    fn load(&self, clusters: &[(Cluster, Targets)]) -> Vec<usize> {
+    fn load(&self, clusters: &[(Cluster, Vec<Run>)]) -> Vec<usize> {
         let mut load = vec![0; self.threads.len()];
         for (cluster, _) in clusters {
             if let Some(&(_, thread)) = self.clusters.get(cluster.id()) {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::device::{Aim, Device};
 use super::drill::{Act, Drill, Point};
-use super::fleet::{Difference, Targets};
+use super::fleet::{Difference, Run};
 use super::health::{Child, ChildPath, Health};
 use super::shell::Link;
 use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind};
@@ -167,7 +167,7 @@ impl ClusterSpec {
 pub(super) fn plan(
     spec: &Arc<ClusterSpec>,
     cluster: &Cluster,
-    targets: &Targets,
+    runs: &[Run],
     difference: &mut Difference,
 ) -> (Arc<Plan>, bool) {
     let before = spec.plan();
@@ -178,16 +178,18 @@ pub(super) fn plan(
         .collect();
     let mut devices = Vec::with_capacity(cluster.len());
     let mut start = 0;
-    for (end, target) in targets {
+    for Run { end, target, ports } in runs {
         // Shared by the run, and made only if somebody needs it.
         let mut aim: Option<Arc<Aim>> = None;
         for index in start..*end {
             let (kind, id) = cluster.device(index);
+            let port = ports.get(index - start).copied().flatten();
             let old = known.remove(&(kind, id));
             if let Some(old) = old
-                && old.aim.target == *target
+                && old.is_asked(target, port)
             {
                 difference.devices_kept += 1;
+                aim.get_or_insert_with(|| Arc::clone(&old.aim));
                 devices.push(Arc::clone(old));
                 continue;
             }
@@ -197,7 +199,7 @@ pub(super) fn plan(
             }
             let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
             let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
-            devices.push(Arc::new(Device::new(base, kind, id.clone(), aim)));
+            devices.push(Arc::new(Device::new(base, kind, id.clone(), port, aim)));
         }
         start = *end;
     }

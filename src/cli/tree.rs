@@ -13,7 +13,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::CliError;
 use crate::domain::{ClusterId, DeviceId};
-use crate::http::tree::{BreakerView, ChildView, ClusterView, DeviceView, ExitView, TreeView};
+use crate::http::tree::{
+    BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ExitView, TreeView,
+};
 
 /// How often `--watch` draws.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
@@ -201,6 +203,14 @@ fn text(tree: &TreeView, server: &str, all: bool) -> String {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     lines.add(&counters.join(" "));
+    let unread = |list: &&DiscoveryView| all || list.error.is_some();
+    let lists: Vec<&DiscoveryView> = tree.discoveries.iter().filter(unread).collect();
+    if !lists.is_empty() {
+        lines.add("");
+    }
+    for list in lists {
+        lines.list(list);
+    }
     let mut shown: Vec<(u8, String, &ChildView, Option<&DeviceView>)> = Vec::new();
     shown.push((
         rank(&tree.supervisor, None),
@@ -280,6 +290,24 @@ impl Lines {
     fn add(&mut self, line: &str) {
         // Writing to a String cannot fail.
         writeln!(self.0, "{line}").ok();
+    }
+
+    fn list(&mut self, list: &DiscoveryView) {
+        let DiscoveryView {
+            origin,
+            key,
+            devices,
+            read_at,
+            error,
+        } = list;
+        let read = match read_at {
+            Some(time) => format!("{devices} devices, read {time}"),
+            None => "never read".to_owned(),
+        };
+        self.add(&format!("list {origin} ({key})  {read}"));
+        if let Some(error) = error {
+            self.add(&format!("    cannot be read: {error}"));
+        }
     }
 
     fn child(&mut self, name: &str, width: usize, child: &ChildView, device: Option<&DeviceView>) {

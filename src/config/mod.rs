@@ -3,6 +3,7 @@
 //! Entry point: [`Config::load`]. What is returned holds every invariant that the other rooms rely
 //! on; nothing below `app` reads files or the environment. It does not know what a setting does.
 
+mod discovery;
 mod lookup;
 mod nodeset;
 mod reader;
@@ -13,13 +14,12 @@ mod validate;
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use source::{Source, Stamp};
 
-use crate::domain::{Cluster, SupervisionPolicy, Target};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Discovery, SupervisionPolicy, Target};
 
 /// The largest configuration file, in bytes; a million ids written one by one fit.
 const MAX_FILE_LEN: u64 = 64 << 20;
@@ -32,6 +32,8 @@ const EMBEDDED: &str = include_str!("../../config/clusters.toml");
 pub struct Config {
     /// The clusters in configured order; at least one, ids unique.
     pub clusters: Vec<ClusterConfig>,
+    /// The lists that clusters take devices from, each once.
+    pub discoveries: Vec<DiscoveryConfig>,
     /// `[collect]`.
     pub collect: CollectConfig,
     /// `[supervision]`.
@@ -41,19 +43,46 @@ pub struct Config {
 /// One cluster and how its devices are asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
-    /// The ids; at least one device, unique within their kind.
-    pub cluster: Cluster,
-    /// Consecutive runs of devices that share a target; together they cover all devices.
+    /// Unique among the clusters.
+    pub id: ClusterId,
+    /// The nodes' groups, then the switches', each in configured order; at least one.
     pub groups: Vec<GroupConfig>,
 }
 
 /// A run of devices of one cluster that are asked the same way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupConfig {
-    /// Places in [`Cluster::device`].
-    pub devices: Range<usize>,
+    /// What they are.
+    pub kind: DeviceKind,
+    /// Which they are.
+    pub members: Members,
     /// How they are asked.
     pub target: Target,
+}
+
+/// Which devices a group has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Members {
+    /// These; at least one, unique within the cluster and kind.
+    Listed(Vec<DeviceId>),
+    /// Those of a list that others keep.
+    Discovered {
+        /// Its place in [`Config::discoveries`].
+        discovery: usize,
+        /// Only those of the list that have all of these labels.
+        labels: Vec<(String, String)>,
+    },
+}
+
+/// A list of devices that others keep, and where the configuration names it first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveryConfig {
+    /// Where it is, and how it is read.
+    pub discovery: Discovery,
+    /// Line and column, from 1.
+    pub place: (usize, usize),
+    /// The key, such as `clusters[2].nodes`.
+    pub key: String,
 }
 
 /// The settings of a whole collect.
@@ -162,24 +191,28 @@ impl Config {
         Self::parse(Path::new("the embedded default"), EMBEDDED).expect("the default is valid")
     }
 
-    /// Validates a configuration that has been read; `path` is for the messages only.
+    /// Validates a configuration that has been read; `path` is for messages, and its folder for the
+    /// relative paths of discovered files.
     ///
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        validate::validate(text).map_err(|faults| ConfigError {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        validate::validate(text, directory).map_err(|faults| ConfigError {
             path: path.to_owned(),
             faults,
         })
     }
 
-    /// How many devices there are in all clusters together.
+    /// How many devices it lists itself, in all clusters together.
     #[must_use]
     pub fn devices(&self) -> usize {
-        self.clusters
-            .iter()
-            .map(|cluster| cluster.cluster.len())
-            .sum()
+        let groups = self.clusters.iter().flat_map(|cluster| &cluster.groups);
+        let listed = |group: &GroupConfig| match &group.members {
+            Members::Listed(ids) => ids.len(),
+            Members::Discovered { .. } => 0,
+        };
+        groups.map(listed).sum()
     }
 }
 

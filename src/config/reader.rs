@@ -283,6 +283,19 @@ impl<'a, 't> Node<'a, 't> {
         self.value.is_table()
     }
 
+    /// Line and column, from 1.
+    pub(super) fn place(&self) -> (usize, usize) {
+        let text = self.faults.text;
+        let before = &text[..text.floor_char_boundary(self.span.start)];
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        (before.matches('\n').count() + 1, line.chars().count() + 1)
+    }
+
+    /// The key path, such as `clusters[2].nodes`.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The table, if it is one; notes no fault, for a table that was read before.
     pub(super) fn as_table(&self) -> Option<Table<'a, 't>> {
         let table = self.value.as_table()?;

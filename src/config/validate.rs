@@ -1,23 +1,25 @@
 //! From the text of a file to a valid [`Config`], or to all its faults in one pass.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::discovery::Discoveries;
 use super::lookup::Lookup;
 use super::nodeset::NodeSet;
 use super::reader::{Faults, Node, Table};
 use super::span::SpanFields;
-use super::{ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig};
-use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, SupervisionPolicy};
+use super::{ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig, Members};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, SupervisionPolicy};
 
 /// The shortest duration where zero makes no sense; timers count in milliseconds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Validates the text of a configuration file.
-pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
+/// Validates the text of a configuration file; relative paths in it start at `directory`.
+pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<ConfigFault>> {
     let faults = Faults::new(text);
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
@@ -44,11 +46,13 @@ pub(super) fn validate(text: &str) -> Result<Config, Vec<ConfigFault>> {
     let lookup = Lookup::inherit(&root, &Lookup::default());
     let collect = collect(&root);
     let supervision = supervision(&root);
-    let clusters = clusters(&root, &lookup, &faults);
+    let mut discoveries = Discoveries::new(directory);
+    let clusters = clusters(&root, &lookup, &mut discoveries, &faults);
     let sorted = faults.into_sorted();
     if sorted.is_empty() {
         Ok(Config {
             clusters,
+            discoveries: discoveries.found,
             collect,
             supervision,
         })
@@ -105,7 +109,12 @@ fn supervision(root: &Table<'_, '_>) -> SupervisionPolicy {
     policy
 }
 
-fn clusters(root: &Table<'_, '_>, inherited: &Lookup, faults: &Faults<'_>) -> Vec<ClusterConfig> {
+fn clusters(
+    root: &Table<'_, '_>,
+    inherited: &Lookup,
+    discoveries: &mut Discoveries<'_>,
+    faults: &Faults<'_>,
+) -> Vec<ClusterConfig> {
     let right = "write each cluster as a [[clusters]] section";
     let nodes = match root.get("clusters") {
         Some(node) => match node.array(right) {
@@ -135,16 +144,18 @@ fn clusters(root: &Table<'_, '_>, inherited: &Lookup, faults: &Faults<'_>) -> Ve
         let lookup = Lookup::inherit(&table, inherited);
         let total_before = total;
         let mut devices = Devices {
+            cluster: id.as_ref().map(|(_, id)| id),
             lookup: &lookup,
+            discoveries,
             total: &mut total,
             groups: Vec::new(),
         };
         let faults_before = faults.count();
-        let nodes = devices.read(&table, "nodes", DeviceKind::Node);
-        let switches = devices.read(&table, "switches", DeviceKind::Switch);
+        devices.read(&table, "nodes", DeviceKind::Node);
+        devices.read(&table, "switches", DeviceKind::Switch);
         let groups = devices.groups;
         // Devices that could not be read, or that there is no room for, have faults of their own.
-        let is_empty = nodes.is_empty() && switches.is_empty() && total == total_before;
+        let is_empty = groups.is_empty() && total == total_before;
         if is_empty && faults.count() == faults_before {
             table.fault(
                 "the cluster has no devices; write `nodes` or `switches`, such as nodes = \"1-4\"",
@@ -157,10 +168,7 @@ fn clusters(root: &Table<'_, '_>, inherited: &Lookup, faults: &Faults<'_>) -> Ve
             ));
         }
         if let Some((_, id)) = id {
-            clusters.push(ClusterConfig {
-                cluster: Cluster::new(id, nodes, switches),
-                groups,
-            });
+            clusters.push(ClusterConfig { id, groups });
         }
     }
     clusters
@@ -189,31 +197,37 @@ fn cluster_id<'a, 't>(table: &Table<'a, 't>) -> Option<(Node<'a, 't>, ClusterId)
 }
 
 /// Reads the devices of one cluster, first its nodes, then its switches.
-struct Devices<'a> {
+struct Devices<'a, 'd> {
+    /// Without one the configuration is at fault.
+    cluster: Option<&'a ClusterId>,
     lookup: &'a Lookup,
+    discoveries: &'a mut Discoveries<'d>,
     /// Devices of all clusters so far.
     total: &'a mut u64,
     /// The runs of devices read so far.
     groups: Vec<GroupConfig>,
 }
 
-impl Devices<'_> {
-    fn read(&mut self, cluster: &Table<'_, '_>, key: &str, kind: DeviceKind) -> Vec<DeviceId> {
+impl Devices<'_, '_> {
+    fn read(&mut self, cluster: &Table<'_, '_>, key: &str, kind: DeviceKind) {
         let mut list = IdList {
             kind,
             ids: Vec::new(),
-            seen: HashMap::new(),
+            seen: HashSet::new(),
+            is_port_refused: false,
         };
         let Some(node) = cluster.get(key) else {
-            return list.ids;
+            return;
         };
-        let right = "write a node set such as \"1-4\" or \"web[01-40]\", an array of ids, or \
-                     [[clusters.nodes]] sections";
+        let right = "write a node set such as \"1-4\" or \"web[01-40]\", an array of ids, a table \
+                     such as { file = \"targets/*.json\" }, or [[clusters.nodes]] sections";
         let lookup = self.lookup;
         if node.as_str().is_some() {
             self.group(&mut list, &node, lookup, |list, room| {
                 list.read_one(&node, room)
             });
+        } else if node.is_table() {
+            self.discovered(kind, &node, &node, lookup);
         } else if let Some(elements) = node.array(right) {
             for element in elements {
                 if element.is_table() {
@@ -225,7 +239,6 @@ impl Devices<'_> {
                 }
             }
         }
-        list.ids
     }
 
     fn long_form(&mut self, list: &mut IdList, node: &Node<'_, '_>) {
@@ -234,6 +247,7 @@ impl Devices<'_> {
         };
         let lookup = Lookup::inherit(&table, self.lookup);
         match table.get("ids") {
+            Some(ids) if ids.is_table() => self.discovered(list.kind, node, &ids, &lookup),
             Some(ids) => self.group(list, node, &lookup, |list, room| match ids.elements() {
                 Some(elements) => elements
                     .iter()
@@ -253,22 +267,50 @@ impl Devices<'_> {
         lookup: &Lookup,
         read: impl FnOnce(&mut IdList, u64) -> u64,
     ) {
-        let before = list.ids.len();
         let room = (MAX_DEVICES as u64).saturating_sub(*self.total);
         *self.total = self.total.saturating_add(read(list, room));
-        let added = list.ids.len() - before;
+        let mut added = std::mem::take(&mut list.ids);
         // Without one the configuration is at fault, so nobody sees the groups.
         let Some(target) = lookup.target(node) else {
             return;
         };
-        let start = self.groups.last().map_or(0, |group| group.devices.end);
+        if target.driver.names_port() && !std::mem::replace(&mut list.is_port_refused, true) {
+            node.fault(
+                "{port} is the port that a device was discovered with, and these are written \
+                 here; write the port in the place of {port}",
+            );
+        }
         match self.groups.last_mut() {
-            Some(last) if last.target == target => last.devices.end += added,
-            _ if added == 0 => {}
+            Some(GroupConfig {
+                kind,
+                members: Members::Listed(ids),
+                target: last,
+            }) if *kind == list.kind && *last == target => ids.append(&mut added),
+            _ if added.is_empty() => {}
             _ => self.groups.push(GroupConfig {
-                devices: start..start + added,
+                kind: list.kind,
+                members: Members::Listed(added),
                 target,
             }),
+        }
+    }
+
+    /// Reads the `from` of a group at `node` whose devices others list.
+    fn discovered(
+        &mut self,
+        kind: DeviceKind,
+        node: &Node<'_, '_>,
+        from: &Node<'_, '_>,
+        lookup: &Lookup,
+    ) {
+        let members = self.discoveries.read(from, self.cluster);
+        let target = lookup.target(node);
+        if let (Some(members), Some(target)) = (members, target) {
+            self.groups.push(GroupConfig {
+                kind,
+                members,
+                target,
+            });
         }
     }
 }
@@ -276,9 +318,12 @@ impl Devices<'_> {
 /// The ids of one kind of device of one cluster.
 struct IdList {
     kind: DeviceKind,
+    /// Those of the group that is being read.
     ids: Vec<DeviceId>,
-    /// Where each was first written.
-    seen: HashMap<DeviceId, ()>,
+    /// Those of all groups.
+    seen: HashSet<DeviceId>,
+    /// Whether it was said that there is no port; once is enough.
+    is_port_refused: bool,
 }
 
 impl IdList {
@@ -320,10 +365,10 @@ impl IdList {
         let count = ids.len() as u64;
         let mut twice = Vec::new();
         for id in ids {
-            if self.seen.insert(id.clone(), ()).is_some() {
-                twice.push(id);
-            } else {
+            if self.seen.insert(id.clone()) {
                 self.ids.push(id);
+            } else {
+                twice.push(id);
             }
         }
         if let Some(first) = twice.first() {

@@ -7,6 +7,7 @@
 mod breaker;
 mod collection;
 mod device;
+mod discovery;
 mod fault;
 mod ids;
 mod restart;
@@ -19,6 +20,7 @@ mod template;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
+pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
 pub use fault::{Facts, Fault, FaultKind};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};

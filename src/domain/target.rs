@@ -67,6 +67,23 @@ pub enum DriverSettings {
     Snmp(SnmpSettings),
 }
 
+impl DriverSettings {
+    /// Whether devices have to be discovered with a port to be asked like this.
+    #[must_use]
+    pub fn names_port(&self) -> bool {
+        match self {
+            Self::Simulated(_) => false,
+            Self::Tcp(settings) => settings.address.names_port(),
+            Self::Http(settings) => settings.web.url.names_port(),
+            Self::Prometheus(settings) => settings.web.url.names_port(),
+            Self::Exec(settings) => settings.command.iter().any(Template::names_port),
+            Self::Ssh(settings) => settings.address.names_port() || settings.command.names_port(),
+            Self::Redfish(settings) => settings.web.url.names_port(),
+            Self::Snmp(settings) => settings.address.names_port(),
+        }
+    }
+}
+
 /// Whom a TLS client trusts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TlsSettings {

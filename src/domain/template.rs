@@ -1,11 +1,12 @@
-//! Texts with `{id}` and `{cluster}` in them, as addresses of many devices are written.
+//! Texts with `{id}`, `{cluster}` and `{port}` in them, as addresses of many devices are written.
 
 use std::fmt;
+use std::num::NonZeroU16;
 
 use super::{ClusterId, DeviceId};
 
-/// A text in which `{id}` stands for the device's id and `{cluster}` for its cluster's; `{{` and
-/// `}}` are braces.
+/// A text in which `{id}` stands for the device's id, `{cluster}` for its cluster's, and `{port}` for
+/// the port that the device was discovered with; `{{` and `}}` are braces.
 ///
 /// Ids are letters, digits, `.`, `_` and `-` ([`super::Id`]), so what is put in cannot be taken for
 /// anything but a name, wherever it stands.
@@ -17,13 +18,16 @@ enum Piece {
     Text(Box<str>),
     Id,
     Cluster,
+    Port,
 }
 
 /// Why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// Braces around something else.
-    #[error("{{{0}}} stands for nothing; write {{id}} or {{cluster}}, or {{{{ and }}}} for braces")]
+    #[error(
+        "{{{0}}} stands for nothing; write {{id}}, {{cluster}} or {{port}}, or {{{{ and }}}} for braces"
+    )]
     Unknown(String),
     /// A brace without the other one.
     #[error("a brace without the other one; write {{{{ and }}}} for braces")]
@@ -57,6 +61,7 @@ impl Template {
             pieces.push(match name {
                 "id" => Piece::Id,
                 "cluster" => Piece::Cluster,
+                "port" => Piece::Port,
                 other => return Err(TemplateError::Unknown(other.to_owned())),
             });
             rest = after;
@@ -68,15 +73,40 @@ impl Template {
         Ok(Self(pieces.into()))
     }
 
-    /// The text for one device.
+    /// The text for one device. A port that it does not have stays `{port}`, which is no address.
     #[must_use]
-    pub fn expand(&self, cluster: &ClusterId, id: &DeviceId) -> String {
-        let expand = |piece: &Piece| match piece {
-            Piece::Text(text) => text.to_string(),
-            Piece::Id => id.to_string(),
-            Piece::Cluster => cluster.to_string(),
+    pub fn expand(&self, cluster: &ClusterId, id: &DeviceId, port: Option<NonZeroU16>) -> String {
+        let expand = |piece: &Piece| match (piece, port) {
+            (Piece::Text(text), _) => text.to_string(),
+            (Piece::Id, _) => id.to_string(),
+            (Piece::Cluster, _) => cluster.to_string(),
+            (Piece::Port, Some(port)) => port.to_string(),
+            (Piece::Port, None) => "{port}".to_owned(),
         };
         self.0.iter().map(expand).collect()
+    }
+
+    /// The template with its cluster filled in.
+    #[must_use]
+    pub fn of_cluster(&self, cluster: &ClusterId) -> Self {
+        let fill = |piece: &Piece| match piece {
+            Piece::Cluster => Piece::Text(cluster.to_string().into()),
+            Piece::Text(_) | Piece::Id | Piece::Port => piece.clone(),
+        };
+        Self(self.0.iter().map(fill).collect())
+    }
+
+    /// Whether it has to be filled in with something of a device.
+    #[must_use]
+    pub fn names_device(&self) -> bool {
+        let is_device = |piece: &Piece| matches!(piece, Piece::Id | Piece::Port);
+        self.0.iter().any(is_device)
+    }
+
+    /// Whether it has to be filled in with a port.
+    #[must_use]
+    pub fn names_port(&self) -> bool {
+        self.0.contains(&Piece::Port)
     }
 }
 
@@ -87,6 +117,7 @@ impl fmt::Display for Template {
                 Piece::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
                 Piece::Id => f.write_str("{id}")?,
                 Piece::Cluster => f.write_str("{cluster}")?,
+                Piece::Port => f.write_str("{port}")?,
             }
         }
         Ok(())
@@ -111,13 +142,28 @@ mod tests {
         let template = Template::parse("http://{id}.{cluster}.example:9100/{id}").unwrap();
         let (edge, web) = (Id::name("edge").unwrap(), Id::name("web01").unwrap());
         assert_eq!(
-            template.expand(&edge, &web),
+            template.expand(&edge, &web, None),
             "http://web01.edge.example:9100/web01"
         );
         assert_eq!(
             template.to_string(),
             "http://{id}.{cluster}.example:9100/{id}"
         );
+    }
+
+    #[test]
+    fn a_port_is_that_of_the_device_or_stays_unfilled() {
+        let template = Template::parse("{id}:{port}").unwrap();
+        let (edge, web) = (Id::name("edge").unwrap(), Id::name("web01").unwrap());
+        assert_eq!(
+            template.expand(&edge, &web, NonZeroU16::new(22)),
+            "web01:22"
+        );
+        assert_eq!(template.expand(&edge, &web, None), "web01:{port}");
+        assert!(template.names_port() && template.names_device());
+        let cluster = Template::parse("http://sd/{cluster}").unwrap();
+        assert!(!cluster.names_device());
+        assert_eq!(cluster.of_cluster(&edge).to_string(), "http://sd/edge");
     }
 
     #[test]
@@ -133,12 +179,12 @@ mod tests {
     fn doubled_braces_are_braces() {
         let template = Template::parse("awk '{{print ${id}}}'").unwrap();
         let one = Id::number(1);
-        assert_eq!(template.expand(&one, &one), "awk '{print $1}'");
+        assert_eq!(template.expand(&one, &one, None), "awk '{print $1}'");
     }
 
     proptest! {
         #[test]
-        fn a_template_prints_as_it_was_written(text in "([a-z:/.]|\\{id\\}|\\{cluster\\}|\\{\\{|\\}\\}){0,20}") {
+        fn a_template_prints_as_it_was_written(text in "([a-z:/.]|\\{id\\}|\\{cluster\\}|\\{port\\}|\\{\\{|\\}\\}){0,20}") {
             prop_assert_eq!(Template::parse(&text).unwrap().to_string(), text);
         }
 

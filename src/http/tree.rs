@@ -8,6 +8,7 @@ use crate::domain::{
     BreakerState, ChildState, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, LastExit,
     Liveness, SupervisionTree,
 };
+use crate::reload::DiscoveryState;
 use crate::telemetry::Metrics;
 
 /// The whole tree.
@@ -19,8 +20,28 @@ pub struct TreeView {
     pub supervisor: ChildView,
     /// The clusters, in configured order.
     pub clusters: Vec<ClusterView>,
+    /// The lists that devices are taken from, in configured order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discoveries: Vec<DiscoveryView>,
     /// What is counted since the start, by name.
     pub counters: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A list that devices are taken from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiscoveryView {
+    /// What it is called: a pattern of files, a URL without its query, or a name in DNS.
+    pub origin: String,
+    /// The key of the configuration that names it first.
+    pub key: String,
+    /// The devices of the list as it was last read.
+    pub devices: usize,
+    /// When it was last read, RFC 3339; nothing if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<String>,
+    /// Why it could not be read the last time, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What is known of one actor.
@@ -106,15 +127,16 @@ pub struct BreakerView {
 }
 
 impl TreeView {
-    /// The tree as it is shown, with all counters.
+    /// The tree as it is shown, with the lists that devices are taken from and all counters.
     #[must_use]
-    pub fn new(tree: &SupervisionTree, metrics: &Metrics) -> Self {
+    pub fn new(tree: &SupervisionTree, lists: Vec<DiscoveryState>, metrics: &Metrics) -> Self {
         let now = SystemTime::now();
         let counters = metrics.counters().into_iter();
         Self {
             time: rfc3339(now),
             supervisor: child(&tree.supervisor, now),
             clusters: tree.clusters.iter().map(|it| cluster(it, now)).collect(),
+            discoveries: lists.into_iter().map(discovery).collect(),
             counters: counters
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect(),
@@ -125,6 +147,16 @@ impl TreeView {
     #[must_use]
     pub fn to_json(&self, indent: bool) -> Vec<u8> {
         super::view::to_json(self, indent)
+    }
+}
+
+fn discovery(state: DiscoveryState) -> DiscoveryView {
+    DiscoveryView {
+        origin: state.origin,
+        key: state.key,
+        devices: state.devices,
+        read_at: state.read_at.map(rfc3339),
+        error: state.error,
     }
 }
 

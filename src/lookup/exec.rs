@@ -21,7 +21,7 @@ impl Exec {
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
-        let expand = |part: &crate::domain::Template| part.expand(call.cluster, call.device);
+        let expand = |part: &crate::domain::Template| call.expand(part);
         let mut parts = self.settings.command.iter().map(expand);
         let program = parts.next().unwrap_or_default();
         let mut command = process::command(&program);

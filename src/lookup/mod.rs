@@ -10,20 +10,23 @@ mod http;
 mod process;
 mod prometheus;
 mod redfish;
-mod resolve;
+pub(crate) mod resolve;
 mod secret;
 mod simulated;
 mod snmp;
 mod ssh;
 mod tcp;
 mod tls;
-mod web;
+pub(crate) mod web;
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Fault, FaultKind};
+use crate::domain::{
+    ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Fault, FaultKind, Template,
+};
 
 use exec::Exec;
 use http::Http;
@@ -61,10 +64,19 @@ pub(crate) struct Call<'a> {
     pub(crate) cluster: &'a ClusterId,
     pub(crate) kind: DeviceKind,
     pub(crate) device: &'a DeviceId,
+    /// The port that it was discovered with, if it was.
+    pub(crate) port: Option<NonZeroU16>,
     /// Counts the lookups of this device from 0, over restarts of its actor.
     pub(crate) number: u32,
     /// When whoever asks gives up; for what a driver does last.
     pub(crate) deadline: Instant,
+}
+
+impl Call<'_> {
+    /// The text for the device that is asked.
+    fn expand(&self, template: &Template) -> String {
+        template.expand(self.cluster, self.device, self.port)
+    }
 }
 
 /// Why a lookup gave no facts. What a device says stands in it cut and escaped (`said`), what is

@@ -125,6 +125,7 @@ mod tests {
             cluster: &cluster,
             kind,
             device: &device,
+            port: None,
             number,
             deadline: tokio::time::Instant::now(),
         };
@@ -172,6 +173,7 @@ mod tests {
                     cluster: &cluster,
                     kind,
                     device: &device,
+                    port: None,
                     number,
                     deadline: tokio::time::Instant::now(),
                 })

@@ -27,7 +27,7 @@ impl Ssh {
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let settings = &self.settings;
-        let address = settings.address.expand(call.cluster, call.device);
+        let address = call.expand(&settings.address);
         let (host, port) = address.rsplit_once(':').unwrap_or((&address, "22"));
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut command = process::command("ssh");
@@ -78,7 +78,7 @@ impl Ssh {
             }
         }
         command.args(["--", host]);
-        command.arg(settings.command.expand(call.cluster, call.device));
+        command.arg(call.expand(&settings.command));
         let Ended {
             status,
             stdout,

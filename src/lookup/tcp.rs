@@ -31,7 +31,7 @@ impl Tcp {
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
-        let address = self.settings.address.expand(call.cluster, call.device);
+        let address = call.expand(&self.settings.address);
         let start = Instant::now();
         let cannot = |error| LookupError::io(&format!("cannot connect to {address}"), &error);
         // A name's addresses are tried one after the other.

@@ -19,47 +19,47 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the web servers of one group.
 #[derive(Debug)]
-pub(super) struct Web {
-    pub(super) settings: WebSettings,
+pub(crate) struct Web {
+    pub(crate) settings: WebSettings,
     /// Why it cannot be had, if so.
     client: Result<Client, String>,
 }
 
 /// What is asked of a server.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
-    pub(super) method: Method,
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
     /// On the server of the settings: credentials go there.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// Besides those of the settings.
-    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    pub(crate) headers: &'a [(HeaderName, HeaderValue)],
     /// Empty is none.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// An answer whose body has been read.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Web {
     /// `keeps` a connection for a moment, for a driver that asks several times in a lookup.
-    pub(super) fn new(settings: WebSettings, keeps: bool) -> Self {
+    pub(crate) fn new(settings: WebSettings, keeps: bool) -> Self {
         let client = client(&settings, keeps).map_err(|error| error.to_string());
         Self { settings, client }
     }
 
     /// The URL of the settings, for the device of this call.
-    pub(super) fn url(&self, call: Call<'_>) -> Result<Url, LookupError> {
-        let text = self.settings.url.expand(call.cluster, call.device);
+    pub(crate) fn url(&self, call: Call<'_>) -> Result<Url, LookupError> {
+        let text = call.expand(&self.settings.url);
         Url::parse(&text).map_err(|error| LookupError::Failed(format!("the URL is none: {error}")))
     }
 
     /// Asks for the URL of the settings; the answer may have any status but 401 and 403.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         call: Call<'_>,
         headers: &[(HeaderName, &'static str)],
@@ -78,7 +78,7 @@ impl Web {
     }
 
     /// Sends one request; the answer may have any status but 401 and 403.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
+    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
         let settings = &self.settings;
         let client = self.client.clone().map_err(LookupError::Failed)?;
         let Request {

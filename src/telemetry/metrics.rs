@@ -27,6 +27,8 @@ struct Counters {
     ticks_skipped: AtomicU64,
     reloads: AtomicU64,
     reloads_refused: AtomicU64,
+    discoveries: AtomicU64,
+    discoveries_failed: AtomicU64,
     gauges: [AtomicUsize; 4],
 }
 
@@ -158,6 +160,14 @@ impl Metrics {
         self.0.ticks_skipped.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// A list of devices was read, or could not be.
+    pub(crate) fn discovered(&self, well: bool) {
+        self.0.discoveries.fetch_add(1, Ordering::Relaxed);
+        if !well {
+            self.0.discoveries_failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// A reload was carried out, or refused.
     pub(crate) fn reloaded(&self, carried_out: bool) {
         let counter = if carried_out {
@@ -188,6 +198,8 @@ impl Metrics {
             ticks_skipped,
             reloads,
             reloads_refused,
+            discoveries,
+            discoveries_failed,
             faults: _,
             gauges: _,
         } = &*self.0;
@@ -207,6 +219,8 @@ impl Metrics {
             ("ticks_skipped", read(ticks_skipped)),
             ("reloads", read(reloads)),
             ("reloads_refused", read(reloads_refused)),
+            ("discoveries", read(discoveries)),
+            ("discoveries_failed", read(discoveries_failed)),
         ]
     }
 

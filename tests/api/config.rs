@@ -339,7 +339,7 @@ fn driver_settings_say_what_would_be_right() {
     );
     lookup(
         "address = \"{host}:22\"",
-        "lookup.address: {host} stands for nothing; write {id} or {cluster}",
+        "lookup.address: {host} stands for nothing; write {id}, {cluster} or {port}, or",
     );
     lookup(
         "address = \"a:{id\"",
@@ -577,4 +577,72 @@ fn settings_are_inherited_field_by_field() {
     ];
     assert_eq!(app.get().devices(), expected);
     assert_eq!(app.get().devices()[5], "overrides/s7");
+}
+
+#[test]
+fn lists_of_devices_say_what_would_be_right() {
+    for (list, expected) in [
+        (
+            "{}",
+            "nodes: a list of devices comes from one of `file`, `url`, `dns_srv`",
+        ),
+        (
+            "{ file = \"a.json\", url = \"http://x/\" }",
+            "nodes: a list of devices comes from one of",
+        ),
+        (
+            "{ file = \"a.yml\" }",
+            "nodes.file: its name does not end in .json",
+        ),
+        (
+            "{ file = \"*/a.json\" }",
+            "nodes.file: only the file's name may be a pattern",
+        ),
+        (
+            "{ file = \"[a.json\" }",
+            "nodes.file: \"[a.json\" is no pattern",
+        ),
+        (
+            "{ file = \"{id}.json\" }",
+            "nodes.file: a list is of many devices, so only {cluster}",
+        ),
+        (
+            "{ file = \"a.json\", timeout = \"1s\" }",
+            "nodes.timeout: unknown key",
+        ),
+        (
+            "{ file = \"a.json\", every = \"1ms\" }",
+            "nodes.every: \"1ms\" is too short",
+        ),
+        (
+            "{ file = \"a.json\", labels = { a = 1 } }",
+            "nodes.labels.a: this is an integer",
+        ),
+        ("{ url = \"ftp://x/\" }", "nodes.url: this is no such URL"),
+        (
+            "{ url = \"http://{id}/\" }",
+            "nodes.url: a list is of many devices",
+        ),
+        (
+            "{ url = \"http://x/\", bearer_token = \"hunter2\" }",
+            "nodes.bearer_token: a secret in the file itself",
+        ),
+        (
+            "{ dns_srv = \"a..b\" }",
+            "nodes.dns_srv: \"a..b\" is no name in DNS",
+        ),
+        (
+            "{ dns_srv = \"_a._tcp.b\", labels = {} }",
+            "nodes.labels: unknown key",
+        ),
+    ] {
+        let text = format!("[[clusters]]\nid = 1\nnodes = {list}\n");
+        only_fault(&text, &format!("clusters[0].{expected}"));
+        assert!(faults(&text).iter().all(|it| !it.contains("hunter2")));
+    }
+    only_fault(
+        "[lookup]\ndriver = \"tcp\"\naddress = \"{id}:{port}\"\n[[clusters]]\nid = 1\n\
+         nodes = { file = \"none/*.json\" }\nswitches = [1, 2]\n",
+        "7:13: clusters[0].switches[0]: {port} is the port that a device was discovered with",
+    );
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::reader::{Node, Table, list};
 use super::span::SpanFields;
 use super::validate::SHORTEST;
-use crate::domain::{Backoff, BreakerPolicy, DriverSettings, RetryPolicy, Target};
+use crate::domain::{Backoff, BreakerPolicy, DriverSettings, RetryPolicy, Target, WebSettings};
 use exec::ExecFields;
 use network::NetworkFields;
 use redfish::RedfishFields;
@@ -27,6 +27,9 @@ use ssh::SshFields;
 /// What every driver has.
 const COMMON_KEYS: [&str; 5] = ["driver", "timeout", "retries", "retry_backoff", "breaker"];
 const BREAKER_KEYS: [&str; 2] = ["failures", "open"];
+
+/// The largest list of devices if nobody says otherwise, in bytes; one of a million devices fits.
+const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// More retries than fit into any timeout.
 const MAX_RETRIES: u64 = 1000;
@@ -134,6 +137,15 @@ impl Lookup {
             .get_or_init(|| self.fields.resolve(node))
             .clone()
     }
+}
+
+/// How a web server is asked for something that is no device's, by the settings in a table that has
+/// a `url`.
+pub(super) fn web(table: &Table<'_, '_>, node: &Node<'_, '_>) -> Option<WebSettings> {
+    let fields = NetworkFields::read(table);
+    // One that is wrong has a fault of its own.
+    let has_url = fields.has_url();
+    has_url.then(|| fields.web(node, "http", MAX_LIST_BYTES))?
 }
 
 impl LookupFields {

@@ -161,6 +161,10 @@ impl NetworkFields {
         }
     }
 
+    pub(super) fn has_url(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// Where and as whom to log in.
     pub(super) fn login(&self) -> (Option<Template>, Option<String>) {
         (self.address.clone(), self.username.clone())
@@ -266,9 +270,9 @@ fn address(node: &Node<'_, '_>) -> Option<Template> {
     let text = template.to_string();
     let port = text
         .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse::<u16>()));
+        .filter(|(host, port)| !host.is_empty() && is_port(port));
     match port {
-        Some((host, Ok(port))) if !host.is_empty() && port > 0 => Some(template),
+        Some(_) => Some(template),
         _ => {
             node.fault(format!("{text:?} is no address; {right}"));
             None
@@ -305,8 +309,9 @@ fn url(node: &Node<'_, '_>) -> Option<Template> {
     Some(template)
 }
 
+/// A port, or what stands for one.
 fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok_and(|port| port > 0)
+    text == "{port}" || text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn headers(node: &Node<'_, '_>) -> Option<Vec<(String, SecretSource)>> {

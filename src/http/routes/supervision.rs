@@ -58,12 +58,12 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         response.headers_mut().insert(RETRY_AFTER, retry_after);
         return response;
     };
-    let collector = state.collector.clone();
+    let (collector, reload) = (state.collector.clone(), state.reload.clone());
     let debug = state.debug;
     // A million devices take their time.
     let json = web::block(move || {
         let tree = collector.supervision(filter);
-        TreeView::new(&tree, collector.metrics()).to_json(debug)
+        TreeView::new(&tree, reload.discoveries(), collector.metrics()).to_json(debug)
     });
     match json.await {
         Ok(json) => HttpResponse::Ok()

@@ -50,7 +50,7 @@ impl Snmp {
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
-        let address = self.settings.address.expand(call.cluster, call.device);
+        let address = call.expand(&self.settings.address);
         let cannot = |error| LookupError::io(&format!("cannot ask {address}"), &error);
         let agents = resolve(&address).await.map_err(cannot)?;
         // One after the other, in the system's order (RFC 6724), while nobody is there.

@@ -1,0 +1,139 @@
+//! The lists that the configuration in force takes devices from, and the thread that reads them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::config::DiscoveryConfig;
+use crate::discovery;
+use crate::domain::{DeviceList, Discovery};
+
+/// One list, and how reading it went.
+#[derive(Debug, Clone)]
+pub(super) struct Feed {
+    pub(super) config: DiscoveryConfig,
+    /// As it was last read; `None` if it never was.
+    pub(super) list: Option<Arc<DeviceList>>,
+    /// Why it could not be read the last time, if so; what was read before stays.
+    pub(super) error: Option<String>,
+    /// When it was last read well.
+    pub(super) read_at: Option<SystemTime>,
+}
+
+impl Feed {
+    /// A list that nobody has tried to read.
+    pub(super) fn new(config: DiscoveryConfig) -> Self {
+        Self {
+            config,
+            list: None,
+            error: None,
+            read_at: None,
+        }
+    }
+
+    pub(super) fn was_tried(&self) -> bool {
+        self.list.is_some() || self.error.is_some()
+    }
+
+    /// Notes how reading it went; what was read before stays if it failed.
+    pub(super) fn note(&mut self, read: Result<Arc<DeviceList>, String>) {
+        match read {
+            Ok(list) => {
+                self.list = Some(list);
+                self.error = None;
+                self.read_at = Some(SystemTime::now());
+            }
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    pub(super) fn devices(&self) -> usize {
+        let groups = self.list.iter().flat_map(|list| list.iter());
+        groups.map(|group| group.devices.len()).sum()
+    }
+}
+
+/// A list that the fleet takes devices from, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveryState {
+    /// What to call it: a pattern, a URL or a name.
+    pub origin: String,
+    /// The key that names it first, such as `clusters[2].nodes`.
+    pub key: String,
+    /// The devices of the list as it was last read; 0 if it never was.
+    pub devices: usize,
+    /// When it was last read; `None` if it never was.
+    pub read_at: Option<SystemTime>,
+    /// Why it could not be read the last time, if so.
+    pub error: Option<String>,
+}
+
+impl From<&Feed> for DiscoveryState {
+    fn from(feed: &Feed) -> Self {
+        Self {
+            origin: feed.config.discovery.to_string(),
+            key: feed.config.key.clone(),
+            devices: feed.devices(),
+            read_at: feed.read_at,
+            error: feed.error.clone(),
+        }
+    }
+}
+
+/// The thread on which lists are read, so that neither a large one nor a slow one is anybody
+/// else's matter. It is started when there is a list, and ends when this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Reader(OnceLock<Option<Running>>);
+
+#[derive(Debug)]
+struct Running {
+    runtime: Handle,
+    /// Dropped to end the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Reader {
+    /// Its runtime; `None` if it cannot be had, which the log says.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        let start = || {
+            let started = start_reader();
+            started
+                .map_err(|error| log::error!(error:%; "cannot start the thread that reads lists"))
+                .ok()
+        };
+        let running = self.0.get_or_init(start);
+        running.as_ref().map(|running| &running.runtime)
+    }
+}
+
+fn start_reader() -> std::io::Result<Running> {
+    let (stop, stopped) = oneshot::channel();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let thread = std::thread::Builder::new().name("discovery".to_owned());
+    thread.spawn(move || {
+        // An error is how it ends: the sender is gone.
+        runtime.block_on(stopped).ok();
+        // A file that hangs is not waited for.
+        runtime.shutdown_background();
+    })?;
+    Ok(Running {
+        runtime: handle,
+        _stop: stop,
+    })
+}
+
+/// Reads a list, whatever its code does; on the current runtime, up to when this is dropped.
+pub(super) async fn read(discovery: Discovery) -> Result<Arc<DeviceList>, String> {
+    let mut task = JoinSet::new();
+    task.spawn(async move { discovery::read(&discovery).await });
+    match task.join_next().await {
+        Some(Ok(Ok(list))) => Ok(Arc::new(list)),
+        Some(Ok(Err(error))) => Err(error.to_string()),
+        Some(Err(error)) => Err(format!("the code that reads it failed: {error}")),
+        None => Err("the code that reads it is gone".to_owned()),
+    }
+}

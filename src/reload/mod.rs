@@ -1,0 +1,501 @@
+//! Changing the fleet under load: on a signal, on a change of the file, on request, and when a list
+//! that devices are taken from changes.
+//!
+//! The new configuration is read and validated as a whole before anything is touched. A bad one
+//! changes nothing and is reported with all its faults; a good one is applied by difference
+//! (`actors::fleet`). Reloads happen one after the other. It does not know who asks for one.
+//!
+//! A list that cannot be read keeps the devices that it had, and a new one makes the configuration
+//! a bad one; but the service starts without it.
+
+mod feeds;
+mod spec;
+
+use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::actors::fleet::{FleetSpec, Tree};
+use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, Stamp};
+use crate::domain::{DeviceList, Discovery};
+use crate::telemetry::Metrics;
+use feeds::{Feed, Reader};
+use spec::{Repeated, Specified, TooManyDevices, specify};
+
+pub use crate::actors::fleet::Difference;
+pub use feeds::DiscoveryState;
+
+/// How often the file is looked at. A change is taken when it has lasted from one look to the next,
+/// so that a file that is being written is not read half-way.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Reloads the configuration of a running service; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ReloadHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    tree: Tree,
+    metrics: Metrics,
+    /// Held by the reload under way.
+    turn: Arc<Mutex<()>>,
+    /// Held while something is applied, never while something is read.
+    applied: std::sync::Mutex<Applied>,
+    reader: Reader,
+}
+
+/// The configuration in force, as far as lists are concerned.
+#[derive(Debug, Default)]
+struct Applied {
+    /// To be applied again with another list; `None` if there are no lists.
+    config: Option<Config>,
+    /// In the order of its discoveries.
+    feeds: Vec<Feed>,
+    /// Devices that lists repeat, as it was last logged.
+    repeated: Vec<Repeated>,
+    /// The tasks that read the lists again and again.
+    polls: Vec<AbortHandle>,
+    /// Whether the service ends, so that nothing is applied any more.
+    is_stopped: bool,
+}
+
+/// Who wanted a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// SIGHUP.
+    Signal,
+    /// `POST /v1/reload`.
+    Request,
+    /// The file changed.
+    Watch,
+    /// A list that devices are taken from was read, and is another one.
+    Discovery,
+}
+
+impl Trigger {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Request => "request",
+            Self::Watch => "watch",
+            Self::Discovery => "discovery",
+        }
+    }
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration is bad.
+    #[error("{0}")]
+    Config(ConfigError),
+    /// Another reload is under way, and this one does not wait.
+    #[error("another reload is under way; try again later")]
+    Busy,
+    /// The code that validates or applies has a bug.
+    #[error("the reload failed: {0}")]
+    Failed(String),
+}
+
+impl ReloadHandle {
+    /// `config` is what the fleet was started from, with no list read, if there are lists.
+    pub(crate) fn new(
+        config: Option<Config>,
+        source: Source,
+        tree: Tree,
+        metrics: Metrics,
+    ) -> Self {
+        let discoveries = config.iter().flat_map(|config| &config.discoveries);
+        let feeds = discoveries.cloned().map(Feed::new).collect();
+        let applied = Applied {
+            config,
+            feeds,
+            ..Applied::default()
+        };
+        Self(Arc::new(Shared {
+            source,
+            tree,
+            metrics,
+            turn: Arc::new(Mutex::new(())),
+            applied: std::sync::Mutex::new(applied),
+            reader: Reader::default(),
+        }))
+    }
+
+    /// Reads all lists for the first time, within their timeouts, and again and again from then on.
+    /// Those that cannot be read are empty; the log says so.
+    pub async fn discover(&self) {
+        let turn = Arc::clone(&self.0.turn).lock_owned().await;
+        let Some(config) = self.0.applied().config.clone() else {
+            return;
+        };
+        let shared = Arc::clone(&self.0);
+        let work = on_a_thread(move || {
+            let (read, _) = shared.read_new(&config.discoveries);
+            let difference = shared.apply(config, read);
+            drop(turn);
+            difference
+        });
+        match work.await {
+            Some(Ok(difference)) => {
+                log_difference(
+                    &difference,
+                    "the lists of devices",
+                    Trigger::Discovery.as_str(),
+                );
+            }
+            Some(Err(error)) => log::error!(error:%; "the lists of devices are not used"),
+            None => log::error!("the code that reads lists of devices failed"),
+        }
+    }
+
+    /// Reads no list any more, and applies nothing.
+    pub(crate) fn stop(&self) {
+        let mut applied = self.0.applied();
+        applied.is_stopped = true;
+        for poll in applied.polls.drain(..) {
+            poll.abort();
+        }
+    }
+
+    /// The lists that devices are taken from, in the order of the configuration.
+    #[must_use]
+    pub fn discoveries(&self) -> Vec<DiscoveryState> {
+        let applied = self.0.applied();
+        applied.feeds.iter().map(DiscoveryState::from).collect()
+    }
+
+    /// Reads the configuration again and applies it. Waits while another reload is under way,
+    /// unless it is a request: requests must not queue up.
+    ///
+    /// Dropping the future does not stop a reload that has begun: it is carried out, counted and
+    /// logged all the same.
+    ///
+    /// # Errors
+    /// Every variant of [`ReloadError`]; the configuration is the one of before then.
+    pub async fn reload(&self, trigger: Trigger) -> Result<Difference, ReloadError> {
+        let turn = Arc::clone(&self.0.turn);
+        let turn = match Arc::clone(&turn).try_lock_owned() {
+            Ok(turn) => turn,
+            Err(_) if trigger == Trigger::Request => return Err(ReloadError::Busy),
+            Err(_) => turn.lock_owned().await,
+        };
+        let shared = Arc::clone(&self.0);
+        let work = on_a_thread(move || {
+            let result = shared.reload(trigger);
+            drop(turn);
+            result
+        });
+        work.await.unwrap_or_else(|| {
+            let error = ReloadError::Failed("its code panicked, or there is no thread".to_owned());
+            self.0.metrics.reloaded(false);
+            log::error!(trigger = trigger.as_str(), error:%; "reload failed");
+            Err(error)
+        })
+    }
+
+    /// Reloads whenever the file is another than at `seen`; for ever.
+    pub(crate) async fn watch(self, mut seen: Stamp) {
+        let mut last = seen;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let source = self.0.source.clone();
+            let Some(now) = on_a_thread(move || source.stamp()).await else {
+                continue;
+            };
+            if now != seen && now == last {
+                seen = now;
+                // It has said in the log what came of it.
+                self.reload(Trigger::Watch).await.ok();
+            }
+            last = now;
+        }
+    }
+}
+
+impl Shared {
+    /// Blocks, for as long as reading takes, and a million devices.
+    fn reload(self: &Arc<Self>, trigger: Trigger) -> Result<Difference, ReloadError> {
+        let trigger = trigger.as_str();
+        let reloaded = self.source.load().and_then(|(config, from)| {
+            let (read, faults) = self.read_new(&config.discoveries);
+            let refused = |faults| ConfigError {
+                path: PathBuf::from(&from),
+                faults,
+            };
+            if !faults.is_empty() {
+                return Err(refused(faults));
+            }
+            let difference = self.apply(config, read).map_err(|error| {
+                refused(vec![ConfigFault {
+                    place: None,
+                    key: String::new(),
+                    message: error.to_string(),
+                }])
+            })?;
+            Ok((difference, from))
+        });
+        match reloaded {
+            Ok((difference, from)) => {
+                self.metrics.reloaded(true);
+                log_difference(&difference, &from, trigger);
+                Ok(difference)
+            }
+            Err(error) => {
+                self.metrics.reloaded(false);
+                for fault in &error.faults {
+                    let (line, column) = fault.place.unzip();
+                    let path = error.path.display();
+                    log::error!(
+                        path:%, line, column, key = fault.key, fault = fault.message;
+                        "configuration fault"
+                    );
+                }
+                let faults = error.faults.len();
+                log::error!(trigger, faults; "reload refused, the configuration stays as it was");
+                Err(ReloadError::Config(error))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads those lists that nobody tried to read before, all at once, each within its timeout;
+    /// also the faults of those that cannot be read. Blocks.
+    fn read_new(&self, discoveries: &[DiscoveryConfig]) -> (Vec<Feed>, Vec<ConfigFault>) {
+        let known: Vec<Discovery> = {
+            let applied = self.applied();
+            let tried = applied.feeds.iter().filter(|feed| feed.was_tried());
+            tried.map(|feed| feed.config.discovery.clone()).collect()
+        };
+        let is_new = |it: &&DiscoveryConfig| !known.contains(&it.discovery);
+        let mut new: Vec<Feed> = discoveries
+            .iter()
+            .filter(is_new)
+            .cloned()
+            .map(Feed::new)
+            .collect();
+        if new.is_empty() {
+            return (new, Vec::new());
+        }
+        let results = match self.reader.runtime() {
+            Some(runtime) => {
+                let read = |feed: &Feed| runtime.spawn(feeds::read(feed.config.discovery.clone()));
+                let reads: Vec<_> = new.iter().map(read).collect();
+                let done = futures::executor::block_on(futures::future::join_all(reads));
+                done.into_iter()
+                    .map(|read| read.unwrap_or_else(|error| Err(error.to_string())))
+                    .collect()
+            }
+            None => vec![Err("there is no thread to read it".to_owned()); new.len()],
+        };
+        let mut faults = Vec::new();
+        for (feed, result) in new.iter_mut().zip(results) {
+            self.metrics.discovered(result.is_ok());
+            if let Err(error) = &result {
+                log_unread(&feed.config, error);
+                faults.push(ConfigFault {
+                    place: Some(feed.config.place),
+                    key: feed.config.key.clone(),
+                    message: format!("the list of devices cannot be read: {error}"),
+                });
+            }
+            feed.note(result);
+        }
+        (new, faults)
+    }
+
+    /// Puts a configuration in force, with lists that were read for it and those that are in force.
+    fn apply(
+        self: &Arc<Self>,
+        config: Config,
+        mut read: Vec<Feed>,
+    ) -> Result<Difference, TooManyDevices> {
+        let mut applied = self.applied();
+        // With whether it was read just now.
+        let feeds: Vec<(Feed, bool)> = config
+            .discoveries
+            .iter()
+            .map(|config| {
+                let is_it = |feed: &Feed| feed.config.discovery == config.discovery;
+                let new = read
+                    .iter()
+                    .position(is_it)
+                    .map(|place| read.swap_remove(place));
+                let known = || applied.feeds.iter().find(|feed| is_it(feed)).cloned();
+                let is_fresh = new.is_some();
+                let feed = new
+                    .or_else(known)
+                    .unwrap_or_else(|| Feed::new(config.clone()));
+                // Perhaps it is named somewhere else now.
+                let config = config.clone();
+                (Feed { config, ..feed }, is_fresh)
+            })
+            .collect();
+        let (feeds, fresh): (Vec<Feed>, Vec<bool>) = feeds.into_iter().unzip();
+        let kept = (!feeds.is_empty()).then(|| config.clone());
+        let difference = self.put_in_force(&mut applied, config, &feeds)?;
+        applied.config = kept;
+        for poll in applied.polls.drain(..) {
+            poll.abort();
+        }
+        if let Some(runtime) = self.reader.runtime().filter(|_| !applied.is_stopped) {
+            let poll = |(feed, &is_fresh): (&Feed, &bool)| {
+                let discovery = feed.config.discovery.clone();
+                let poll = poll(Arc::downgrade(self), discovery, is_fresh);
+                runtime.spawn(poll).abort_handle()
+            };
+            applied.polls = feeds.iter().zip(&fresh).map(poll).collect();
+        }
+        applied.feeds = feeds;
+        Ok(difference)
+    }
+
+    fn put_in_force(
+        &self,
+        applied: &mut Applied,
+        config: Config,
+        feeds: &[Feed],
+    ) -> Result<Difference, TooManyDevices> {
+        let lists: Vec<_> = feeds.iter().map(|feed| feed.list.clone()).collect();
+        let Specified { fleet, repeated } = specify(config, &lists)?;
+        for it in repeated.iter().filter(|it| !applied.repeated.contains(it)) {
+            let Repeated {
+                cluster,
+                kind,
+                device,
+                count,
+            } = it;
+            log::warn!(
+                cluster:%, kind:%, first:% = device, count;
+                "devices of a list are in their cluster already, each is asked once"
+            );
+        }
+        applied.repeated = repeated;
+        Ok(self.tree.reload(fleet))
+    }
+
+    /// Uses what was read, if it is another list and still wanted; returns whether it is wanted.
+    fn take(&self, discovery: &Discovery, read: Result<Arc<DeviceList>, String>) -> bool {
+        let mut applied = self.applied();
+        let mut feeds = applied.feeds.clone();
+        let feed = feeds
+            .iter_mut()
+            .find(|feed| feed.config.discovery == *discovery);
+        let (Some(feed), false) = (feed, applied.is_stopped) else {
+            return false;
+        };
+        let before = feed.clone();
+        feed.note(read);
+        let changed = feed.list != before.list;
+        let mut error = feed.error.clone();
+        let named = feed.config.clone();
+        if changed && let Some(config) = applied.config.clone() {
+            match self.put_in_force(&mut applied, config, &feeds) {
+                Ok(difference) => {
+                    let from = discovery.to_string();
+                    log_difference(&difference, &from, Trigger::Discovery.as_str());
+                }
+                Err(too_many) => {
+                    error = Some(too_many.to_string());
+                    if let Some(feed) = feeds.iter_mut().find(|it| it.config == named) {
+                        *feed = Feed {
+                            error: error.clone(),
+                            ..before.clone()
+                        };
+                    }
+                }
+            }
+        }
+        applied.feeds = feeds;
+        drop(applied);
+        self.metrics.discovered(error.is_none());
+        match (&before.error, &error) {
+            (Some(_), None) => {
+                let key = &named.key;
+                log::info!(list:% = discovery, key; "a list of devices can be read again");
+            }
+            (before, Some(error)) if before.as_ref() != Some(error) => log_unread(&named, error),
+            (_, _) => {}
+        }
+        true
+    }
+}
+
+/// Reads a list again and again, as long as it is in force; at once, unless it `is_fresh`.
+async fn poll(shared: Weak<Shared>, discovery: Discovery, is_fresh: bool) {
+    let mut waits = is_fresh;
+    loop {
+        if std::mem::replace(&mut waits, true) {
+            tokio::time::sleep(discovery.every).await;
+        }
+        let read = feeds::read(discovery.clone()).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        if !shared.take(&discovery, read) {
+            return;
+        }
+    }
+}
+
+fn log_unread(config: &DiscoveryConfig, error: &str) {
+    let key = &config.key;
+    log::warn!(
+        list:% = config.discovery, key, error;
+        "cannot read a list of devices, what was read before stays"
+    );
+}
+
+/// What the actors make of a configuration whose lists have not been read.
+#[expect(clippy::expect_used, reason = "validation counts the devices")]
+pub(crate) fn unread(config: Config) -> FleetSpec {
+    let specified = specify(config, &[]);
+    specified
+        .expect("a configuration lists as many devices as are possible at most")
+        .fleet
+}
+
+/// Runs what may block for ever (a pipe that nobody writes to, a network's file system that hangs)
+/// on a thread of its own, which nobody waits for when the process ends. `None` if it panics, or
+/// there is no thread to be had.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    let thread = thread.spawn(move || {
+        // Whoever wanted to know may have gone.
+        sender.send(work()).ok();
+    });
+    if let Err(error) = thread {
+        log::error!(error:%; "cannot start a thread");
+    }
+    receiver.await.ok()
+}
+
+fn log_difference(difference: &Difference, config: &str, trigger: &str) {
+    let Difference {
+        clusters_added,
+        clusters_removed,
+        devices_added,
+        devices_removed,
+        devices_changed,
+        devices_kept,
+        settings_changed,
+    } = *difference;
+    log::info!(
+        trigger, config, clusters_added, clusters_removed, devices_added, devices_removed,
+        devices_changed, devices_kept, settings_changed;
+        "reloaded"
+    );
+}
