@@ -199,3 +199,52 @@ impl From<FactSheet> for Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The names of the fields of a struct of this file, as JSON has them.
+    fn fields(of: &str) -> Vec<String> {
+        let source = include_str!("facts.rs");
+        let (_, rest) = source.split_once(&format!("struct {of} {{")).unwrap();
+        let (body, _) = rest.split_once("\n}").unwrap();
+        let fields = body
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("pub(super) "));
+        let names = fields.filter_map(|field| Some(field.split_once(':')?.0.to_owned()));
+        names.collect()
+    }
+
+    #[test]
+    fn every_fact_is_documented_and_no_other() {
+        let page = include_str!("../../docs/facts.md");
+        let (_, nodes) = page.split_once("## Of a node").unwrap();
+        let (nodes, switches) = nodes.split_once("## Of a switch").unwrap();
+        let facts = fields("FactSheet");
+        assert!(facts.len() > 30, "{facts:?}");
+        for fact in &facts {
+            assert!(
+                nodes.contains(&format!("`{fact}`")),
+                "{fact} is not of nodes"
+            );
+        }
+        for port in fields("Port") {
+            assert!(
+                switches.contains(&format!(".{port}`")),
+                "{port} is not of ports"
+            );
+        }
+        for table in [nodes, switches] {
+            for row in table.lines().filter(|line| line.starts_with("| `")) {
+                let names = row.split('|').nth(1).unwrap();
+                for name in names.split(',') {
+                    let name = name.trim().trim_matches('`');
+                    let is_port = name.starts_with('.') || name.starts_with("ports[]");
+                    assert!(
+                        is_port || facts.iter().any(|it| it == name),
+                        "{name} is no fact"
+                    );
+                }
+            }
+        }
+    }
+}
