@@ -251,14 +251,29 @@ impl App {
     }
 }
 
-/// Reads the lists that devices are taken from, and asks none of the devices.
+/// What a valid configuration needs from outside, as far as it is there now.
+#[derive(Debug)]
+pub struct Readiness {
+    /// The lists that devices are taken from.
+    pub lists: Vec<DiscoveryState>,
+    /// Why secrets cannot be read, if so; what was read never stands there.
+    pub secrets: Vec<String>,
+}
+
+/// Reads the secrets and the lists that a configuration names, and asks none of the devices.
 ///
 /// # Panics
 /// Outside of an actix `System`.
-pub async fn discover_once(config: Config) -> Vec<DiscoveryState> {
+pub async fn look_around(config: Config) -> Readiness {
+    let secrets = crate::lookup::secret::unreadable(&config.secrets()).await;
+    if config.discoveries.is_empty() {
+        let lists = Vec::new();
+        return Readiness { lists, secrets };
+    }
     let engine = Engine::start(config, Source::new(None), 1, None);
     engine.reload.discover().await;
-    engine.reload.discoveries()
+    let lists = engine.reload.discoveries();
+    Readiness { lists, secrets }
 }
 
 /// Makes one roll call without serving; also the lists that devices were taken from.

@@ -23,7 +23,7 @@ use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{self, App, AppError, Ended, Options};
+use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{ConfigError, Source};
 use crate::http::view::Report;
@@ -251,27 +251,25 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
 
 fn check(flags: &Flags) -> Result<ExitCode, CliError> {
     let (config, name) = flags.source().load().map_err(CliError::Config)?;
-    let (clusters, listed) = (config.clusters.len(), config.devices());
-    if config.discoveries.is_empty() {
-        print(format!("{name}: valid, {clusters} clusters, {listed} devices").as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
+    let (clusters, devices) = (config.clusters.len(), config.devices());
+    let Readiness { lists, secrets } = System::new().block_on(app::look_around(config));
+    let mut line = format!("{name}: valid, {clusters} clusters, {devices} devices");
+    if !lists.is_empty() {
+        let discovered: usize = lists.iter().map(|list| list.devices).sum();
+        let lists = lists.len();
+        line.push_str(&format!(", and {discovered} in {lists} lists"));
     }
-    let lists = System::new().block_on(app::discover_once(config));
-    let discovered: usize = lists.iter().map(|list| list.devices).sum();
-    print(
-        format!(
-            "{name}: valid, {clusters} clusters, {listed} devices, and {discovered} in {} lists",
-            lists.len()
-        )
-        .as_bytes(),
-    )?;
-    // The service starts without them, so this is no fault of the configuration; the log has said
-    // which.
-    let unread = lists.iter().filter(|list| list.error.is_some()).count();
-    if unread > 0 {
+    print(line.as_bytes())?;
+    // The service starts all the same, so this is no fault of the configuration.
+    for why in secrets {
+        complain(&format!("warning: {why}; lookups that need it fail"));
+    }
+    for list in lists.iter().filter(|list| list.error.is_some()) {
+        // The log has said why.
         complain(&format!(
-            "fleetcall: {unread} lists of devices cannot be read; the service starts without them, \
-             and a reload is refused"
+            "warning: {}: the list {} cannot be read; the service starts without its devices, and a \
+             reload is refused",
+            list.key, list.origin
         ));
     }
     Ok(ExitCode::SUCCESS)

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 pub use source::{Source, Stamp};
 
-use crate::domain::{ClusterId, DeviceId, DeviceKind, Discovery, SupervisionPolicy, Target};
+use crate::domain::{
+    ClusterId, DeviceId, DeviceKind, Discovery, SecretSource, SupervisionPolicy, Target,
+};
 
 /// The largest configuration file, in bytes; a million ids written one by one fit.
 const MAX_FILE_LEN: u64 = 64 << 20;
@@ -202,6 +204,18 @@ impl Config {
             path: path.to_owned(),
             faults,
         })
+    }
+
+    /// Every secret that asking its devices, and for its lists, needs.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        let groups = self.clusters.iter().flat_map(|cluster| &cluster.groups);
+        let of_groups = groups.flat_map(|group| group.target.driver.secrets());
+        let of_lists = self
+            .discoveries
+            .iter()
+            .flat_map(|list| list.discovery.secrets());
+        of_groups.chain(of_lists).collect()
     }
 
     /// How many devices it lists itself, in all clusters together.

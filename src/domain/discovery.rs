@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DeviceId, WebSettings};
+use super::{DeviceId, SecretSource, WebSettings};
 
 /// A list of devices that is read again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,17 @@ pub enum Origin {
     Web(Box<WebSettings>),
     /// The SRV records (RFC 2782) of this name.
     Srv(String),
+}
+
+impl Discovery {
+    /// The secrets that reading it needs.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        match &self.origin {
+            Origin::Web(settings) => settings.secrets(),
+            Origin::Files(_) | Origin::Srv(_) => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Discovery {

@@ -27,6 +27,24 @@ pub enum SnmpSecurity {
     User(SnmpUser),
 }
 
+impl SnmpSettings {
+    /// The secrets that asking needs.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        match &self.security {
+            SnmpSecurity::Community(community) => vec![community],
+            SnmpSecurity::User(user) => {
+                let auth = user.auth.iter();
+                auth.flat_map(|auth| {
+                    let privacy = auth.privacy.as_ref().map(|it| &it.password);
+                    std::iter::once(&auth.password).chain(privacy)
+                })
+                .collect()
+            }
+        }
+    }
+}
+
 /// A user, with as much security as is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnmpUser {

@@ -68,6 +68,19 @@ pub enum DriverSettings {
 }
 
 impl DriverSettings {
+    /// The secrets that asking needs.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        match self {
+            Self::Simulated(_) | Self::Tcp(_) | Self::Ssh(_) => Vec::new(),
+            Self::Http(settings) => settings.web.secrets(),
+            Self::Prometheus(settings) => settings.web.secrets(),
+            Self::Exec(settings) => settings.env.iter().map(|(_, source)| source).collect(),
+            Self::Redfish(settings) => settings.web.secrets(),
+            Self::Snmp(settings) => settings.secrets(),
+        }
+    }
+
     /// Whether devices have to be discovered with a port to be asked like this.
     #[must_use]
     pub fn names_port(&self) -> bool {
@@ -81,6 +94,20 @@ impl DriverSettings {
             Self::Redfish(settings) => settings.web.url.names_port(),
             Self::Snmp(settings) => settings.address.names_port(),
         }
+    }
+}
+
+impl WebSettings {
+    /// The secrets that asking needs.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        let mut secrets: Vec<_> = self.headers.iter().map(|(_, source)| source).collect();
+        secrets.extend(match &self.auth {
+            None => None,
+            Some(WebAuth::Basic { password, .. }) => Some(password),
+            Some(WebAuth::Bearer(token)) => Some(token),
+        });
+        secrets
     }
 }
 

@@ -11,7 +11,7 @@ mod process;
 mod prometheus;
 mod redfish;
 pub(crate) mod resolve;
-mod secret;
+pub(crate) mod secret;
 mod simulated;
 mod snmp;
 mod ssh;

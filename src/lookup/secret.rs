@@ -31,6 +31,20 @@ pub(super) async fn read(source: &SecretSource) -> Result<Secret, LookupError> {
     }
 }
 
+/// Why those of these secrets that cannot be read now cannot be, each once.
+pub(crate) async fn unreadable(sources: &[&SecretSource]) -> Vec<String> {
+    let mut why: Vec<String> = Vec::new();
+    for source in sources {
+        if let Err(error) = read(source).await {
+            let error = error.to_string();
+            if !why.contains(&error) {
+                why.push(error);
+            }
+        }
+    }
+    why
+}
+
 async fn file(path: &Path) -> Result<Secret, LookupError> {
     let cannot = |why: &dyn std::fmt::Display| {
         LookupError::Failed(format!(

@@ -71,6 +71,33 @@ fn a_secret_that_cannot_be_read_is_named_and_not_shown() {
 }
 
 #[test]
+fn check_names_each_secret_that_is_missing_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("there");
+    std::fs::write(&file, "s3cr3t-there").unwrap();
+    let (_dir, path) = config_file(&format!(
+        "[lookup]\ndriver = \"snmp\"\naddress = \"{{id}}:161\"\nversion = \"3\"\nusername = \"u\"\n\
+         auth = \"sha256\"\nauth_password = {{ env = \"NOT_SET\" }}\nprivacy = \"aes128\"\n\
+         privacy_password = {{ file = \"/no/such/file\" }}\n\
+         [[clusters]]\nid = 1\nnodes = [\"a\", {{ ids = \"b\", lookup = {{ timeout = \"1s\" }} }}]\n\
+         [[clusters]]\nid = 2\nnodes = [\"a\"]\nlookup = {{ driver = \"http\", url = \"http://{{id}}/\", \
+         bearer_token = {{ file = {file:?} }} }}\n"
+    ));
+    let output = run(fleetcall().args(["check", "--config"]).arg(&path));
+    assert_eq!(output.status.code(), Some(0));
+    let warnings = stderr(&output);
+    assert_eq!(warnings.lines().count(), 2, "{warnings}");
+    assert!(
+        warnings.contains("variable NOT_SET is not set"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("the secret in /no/such/file"),
+        "{warnings}"
+    );
+}
+
+#[test]
 fn a_secret_in_the_file_itself_is_refused_unless_that_is_allowed() {
     let addr = guarded("s3cr3t");
     let text = format!(
