@@ -19,8 +19,8 @@ use super::health::{Child, ChildPath, Health};
 use super::plan::ClusterBase;
 use super::shell::again_in;
 use crate::domain::{
-    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Facts, Fault, FaultKind, Outcome,
-    Target,
+    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Facts, Fault, FaultKind, LastLookup,
+    Outcome, Target,
 };
 use crate::lookup::{Call, Driver, LookupError};
 use crate::telemetry::{Gauge, event};
@@ -58,23 +58,29 @@ pub(crate) struct Device {
     pub(super) aim: Arc<Aim>,
     /// Lookups begun, retries included.
     asked: AtomicU32,
+    /// How long the last lookup that ended took, retries included, in microseconds.
+    took_us: AtomicU32,
     health: Health,
     record: Mutex<Record>,
 }
 
 /// What is known of a device from its answers.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Record {
     breaker: Breaker,
     last: Option<LastResult>,
+    /// When a lookup last succeeded, in microseconds since the service started.
+    succeeded_at_us: Option<u64>,
 }
 
 /// What came of a device's last lookup.
 #[derive(Debug, Clone)]
 struct LastResult {
     outcome: Outcome,
-    /// When, since the service started.
-    at: Duration,
+    /// When it ended, in microseconds since the service started.
+    at_us: u64,
+    /// How long it took, in microseconds; `None` if a collect's deadline cut it off.
+    took_us: Option<u32>,
 }
 
 impl Child for Device {
@@ -102,6 +108,7 @@ impl Device {
             port,
             aim,
             asked: AtomicU32::new(0),
+            took_us: AtomicU32::new(0),
             health: Health::default(),
             record: Mutex::default(),
         }
@@ -150,13 +157,28 @@ impl Device {
 
     /// Takes note of what came of a lookup.
     pub(super) fn learned(&self, outcome: &Outcome) {
+        let took_us = self.took_us.load(Ordering::Relaxed);
+        self.note(outcome, Some(took_us));
+    }
+
+    /// Takes note of a lookup that was cut off with `fault`.
+    pub(super) fn cut_off(&self, fault: &Arc<Fault>) {
+        self.note(&Err(Arc::clone(fault)), None);
+    }
+
+    fn note(&self, outcome: &Outcome, took_us: Option<u32>) {
         let metrics = &self.cluster.metrics;
         let now = self.cluster.link.rules.now();
         let mut record = self.record();
+        let at_us = micros(now);
         record.last = Some(LastResult {
             outcome: outcome.clone(),
-            at: now,
+            at_us,
+            took_us,
         });
+        if outcome.is_ok() {
+            record.succeeded_at_us = Some(at_us);
+        }
         match outcome {
             Ok(_) => {
                 let closed = record.breaker.succeeded();
@@ -189,17 +211,24 @@ impl Device {
 
     /// What anybody may know at `now`.
     pub(super) fn state(&self, now: Instant) -> DeviceState {
-        let (breaker, last_at) = {
-            let record = self.record();
-            (record.breaker, record.last.as_ref().map(|last| last.at))
-        };
+        let Record {
+            breaker,
+            last,
+            succeeded_at_us,
+        } = self.record().clone();
         let since_start = self.cluster.link.rules.now();
+        let age = |at_us| since_start.saturating_sub(Duration::from_micros(at_us));
         DeviceState {
             id: self.id.clone(),
             child: self.health.state(now),
             breaker: breaker.state(since_start),
             failures: breaker.failures(),
-            last_lookup: last_at.map(|at| since_start.saturating_sub(at)),
+            last: last.map(|last| LastLookup {
+                outcome: last.outcome,
+                age: age(last.at_us),
+                took: last.took_us.map(|it| Duration::from_micros(it.into())),
+            }),
+            last_success: succeeded_at_us.map(age),
         }
     }
 
@@ -216,6 +245,8 @@ impl Device {
         let start = Instant::now();
         let timeout = self.aim.target.timeout;
         let result = tokio::time::timeout(timeout, self.attempts(start + timeout)).await;
+        let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
+        self.took_us.store(took_us, Ordering::Relaxed);
         result
             .unwrap_or(Err(LookupError::TimedOut(timeout)))
             .map_err(|error| {
@@ -292,4 +323,8 @@ impl Device {
         all.extend_from_slice(fields);
         event(level, module_path!(), message, &all);
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -129,7 +129,7 @@ impl Prober {
         // waited for `max_concurrent`, or that nobody waits for, did not.
         let was_asked = self.device.asked() != running.asked_before;
         if was_asked && fault.kind() == FaultKind::TimedOut {
-            self.device.learned(&Err(Arc::clone(fault)));
+            self.device.cut_off(fault);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! takes the first outcome it is given and ignores the rest, whoever gives it and when, so that
 //! nothing can appear twice, be lost or move. It does not know who asks or how long that may take.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::{Cluster, DeviceId, DeviceKind, Facts, Fault, FaultKind, Topology};
@@ -21,6 +21,50 @@ pub struct CollectionBuilder {
     parts: Box<[Part]>,
     /// How many clusters still have an empty slot.
     open_parts: AtomicUsize,
+    journal: Option<Journal>,
+}
+
+/// The order in which slots were filled, for whoever wants to see them as they come.
+///
+/// It is as large as the answer and never grows, so a reader may be as slow as it likes.
+#[derive(Debug)]
+struct Journal {
+    /// Places counted over all clusters, from 1; 0 is not written yet.
+    order: Box<[AtomicU32]>,
+    next: AtomicUsize,
+    /// The place of each cluster's first device, counted over all clusters, from 0.
+    starts: Box<[usize]>,
+}
+
+impl Journal {
+    fn new(topology: &Topology) -> Self {
+        let starts = topology.clusters().iter().scan(0, |start, cluster| {
+            let own = *start;
+            *start += cluster.len();
+            Some(own)
+        });
+        Self {
+            order: (0..topology.devices()).map(|_| AtomicU32::new(0)).collect(),
+            next: AtomicUsize::new(0),
+            starts: starts.collect(),
+        }
+    }
+
+    fn note(&self, cluster: usize, device: usize) {
+        let place = self.starts[cluster] + device + 1;
+        // There are at most 1,000,000 devices.
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        self.order[at].store(place, Ordering::Release);
+    }
+
+    fn read(&self, at: usize) -> Option<(usize, usize)> {
+        let place = self.order.get(at)?.load(Ordering::Acquire);
+        let place = usize::try_from(place).ok()?.checked_sub(1)?;
+        // Empty clusters start where the next one does.
+        let cluster = self.starts.partition_point(|&start| start <= place) - 1;
+        Some((cluster, place - self.starts[cluster]))
+    }
 }
 
 /// One cluster's share, so that threads that answer for different clusters count apart.
@@ -28,27 +72,6 @@ pub struct CollectionBuilder {
 struct Part {
     slots: Box<[OnceLock<Outcome>]>,
     open_slots: AtomicUsize,
-}
-
-impl Part {
-    /// Fills an empty slot; returns whether it was the last empty one.
-    fn fill(&self, device: usize, outcome: Outcome) -> bool {
-        self.slots[device].set(outcome).is_ok()
-            && self.open_slots.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-
-    /// Fills every empty slot; returns whether there was one and none is left.
-    fn fill_rest(&self, fault: &Arc<Fault>) -> bool {
-        let mut last = false;
-        if self.open_slots.load(Ordering::Acquire) > 0 {
-            for (device, slot) in self.slots.iter().enumerate() {
-                if slot.get().is_none() {
-                    last |= self.fill(device, Err(Arc::clone(fault)));
-                }
-            }
-        }
-        last
-    }
 }
 
 impl CollectionBuilder {
@@ -72,7 +95,25 @@ impl CollectionBuilder {
             topology,
             parts,
             open_parts: AtomicUsize::new(open),
+            journal: None,
         }
+    }
+
+    /// As [`CollectionBuilder::new`], and it remembers in which order the outcomes came.
+    #[must_use]
+    pub fn with_journal(topology: Arc<Topology>) -> Self {
+        let journal = Some(Journal::new(&topology));
+        Self {
+            journal,
+            ..Self::new(topology)
+        }
+    }
+
+    /// The place in the topology (cluster, device) of the outcome that came as the `nth`, counted
+    /// from 0; `None` if it has not come yet, or nobody remembers.
+    #[must_use]
+    pub fn came(&self, nth: usize) -> Option<(usize, usize)> {
+        self.journal.as_ref()?.read(nth)
     }
 
     /// The topology this answer is for.
@@ -88,7 +129,7 @@ impl CollectionBuilder {
     /// # Panics
     /// If the topology has no such cluster or device.
     pub fn answer(&self, cluster: usize, device: usize, outcome: Outcome) -> bool {
-        self.parts[cluster].fill(device, outcome) && self.close_part()
+        self.fill(cluster, device, outcome) && self.close_part()
     }
 
     /// Records `fault` for every device of a cluster that has no outcome yet.
@@ -98,7 +139,34 @@ impl CollectionBuilder {
     /// # Panics
     /// If the topology has no such cluster.
     pub fn answer_rest(&self, cluster: usize, fault: &Arc<Fault>) -> bool {
-        self.parts[cluster].fill_rest(fault) && self.close_part()
+        self.fill_rest(cluster, fault) && self.close_part()
+    }
+
+    /// Fills an empty slot; returns whether it was the last empty one of its cluster.
+    fn fill(&self, cluster: usize, device: usize, outcome: Outcome) -> bool {
+        let part = &self.parts[cluster];
+        if part.slots[device].set(outcome).is_err() {
+            return false;
+        }
+        // Before it counts as filled, so that a complete answer has a complete journal.
+        if let Some(journal) = &self.journal {
+            journal.note(cluster, device);
+        }
+        part.open_slots.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Fills every empty slot of a cluster; returns whether there was one and none is left.
+    fn fill_rest(&self, cluster: usize, fault: &Arc<Fault>) -> bool {
+        let part = &self.parts[cluster];
+        let mut last = false;
+        if part.open_slots.load(Ordering::Acquire) > 0 {
+            for (device, slot) in part.slots.iter().enumerate() {
+                if slot.get().is_none() {
+                    last |= self.fill(cluster, device, Err(Arc::clone(fault)));
+                }
+            }
+        }
+        last
     }
 
     fn close_part(&self) -> bool {
@@ -145,8 +213,8 @@ impl CollectionBuilder {
     /// Ends the gathering: devices without an outcome get `fault`, later outcomes are ignored.
     #[must_use]
     pub fn close(self: &Arc<Self>, fault: &Arc<Fault>) -> Collection {
-        for part in &self.parts {
-            if part.fill_rest(fault) {
+        for cluster in 0..self.parts.len() {
+            if self.fill_rest(cluster, fault) {
                 self.close_part();
             }
         }
@@ -298,7 +366,8 @@ mod tests {
             let topology = topology(&sizes);
             let places: Vec<(usize, usize)> = sizes.iter().enumerate()
                 .flat_map(|(c, &(n, s))| (0..n + s).map(move |d| (c, d))).collect();
-            let builder = Arc::new(CollectionBuilder::new(Arc::clone(&topology)));
+            let builder = Arc::new(CollectionBuilder::with_journal(Arc::clone(&topology)));
+            let mut order: Vec<(usize, usize)> = Vec::new();
             let mut model: Vec<Vec<Option<String>>> =
                 sizes.iter().map(|&(n, s)| vec![None; n + s]).collect();
             let mut completions = 0;
@@ -306,6 +375,9 @@ mod tests {
                 if places.is_empty() { break; }
                 let (c, d) = places[pick.index(places.len())];
                 completions += usize::from(builder.answer(c, d, Err(fault(tag.to_string()))));
+                if !order.contains(&(c, d)) { order.push((c, d)); }
+                let came: Vec<_> = (0..).map_while(|nth| builder.came(nth)).collect();
+                prop_assert_eq!(&came, &order);
                 model[c][d].get_or_insert(tag.to_string());
                 prop_assert!(builder.outcome(c, d).is_some());
             }
@@ -314,6 +386,10 @@ mod tests {
             prop_assert_eq!(completions, usize::from(complete && !places.is_empty()));
             let collection = builder.close(&fault("late".to_owned()));
             prop_assert!(builder.is_complete());
+            let mut came: Vec<_> = (0..).map_while(|nth| builder.came(nth)).collect();
+            prop_assert_eq!(&came[..order.len()], &order[..]);
+            came.sort_unstable();
+            prop_assert_eq!(&came, &places);
             let expected: Vec<Vec<String>> = model.into_iter()
                 .map(|row| row.into_iter().map(|m| m.unwrap_or("late".to_owned())).collect())
                 .collect();
@@ -329,7 +405,7 @@ mod tests {
     #[test]
     fn threads_that_answer_at_once_complete_it_once() {
         let topology = topology(&[(50, 50), (0, 100), (100, 0)]);
-        let builder = CollectionBuilder::new(topology);
+        let builder = CollectionBuilder::with_journal(topology);
         let completions = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -345,5 +421,9 @@ mod tests {
         });
         assert_eq!(completions.into_inner(), 1);
         assert!(builder.is_complete());
+        let came: std::collections::BTreeSet<_> =
+            (0..).map_while(|nth| builder.came(nth)).collect();
+        assert_eq!(came.len(), 300);
+        assert_eq!(builder.came(300), None);
     }
 }

@@ -29,7 +29,8 @@ pub use snmp::{
     SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings, SnmpUser,
 };
 pub use supervision::{
-    ChildState, ClusterState, DeviceState, LastExit, Liveness, SupervisionTree, TreeFilter,
+    ChildState, ClusterState, DeviceState, LastExit, LastLookup, Liveness, SupervisionTree,
+    TreeFilter,
 };
 pub use target::{
     Behaviour, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys, HttpSettings,

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{BreakerState, ClusterId, DeviceId};
+use super::{BreakerState, ClusterId, DeviceId, Outcome};
 
 /// Every supervised child, in topology order.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,11 +41,30 @@ pub struct DeviceState {
     pub breaker: BreakerState,
     /// Failures of its lookups since the last success.
     pub failures: u32,
-    /// How long ago its last lookup ended, however it did; `None` if none has.
-    pub last_lookup: Option<Duration>,
+    /// Its last lookup; `None` if none has ended.
+    pub last: Option<LastLookup>,
+    /// How long ago a lookup last succeeded; `None` if none has.
+    pub last_success: Option<Duration>,
+}
+
+/// What came of a device's last lookup.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastLookup {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// How long ago that was.
+    pub age: Duration,
+    /// How long it took, retries included; `None` if a collect's deadline cut it off.
+    pub took: Option<Duration>,
 }
 
 impl DeviceState {
+    /// How long ago its last lookup ended, however it did; `None` if none has.
+    #[must_use]
+    pub fn last_lookup(&self) -> Option<Duration> {
+        self.last.as_ref().map(|last| last.age)
+    }
+
     /// Whether its actor runs, has never failed, and its last lookup did not fail.
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -191,7 +191,7 @@ fn device(kind: DeviceKind, state: &DeviceState, now: SystemTime) -> DeviceView 
                 BreakerState::Closed | BreakerState::HalfOpen => None,
             },
         },
-        last_lookup_age_ms: state.last_lookup.map(millis),
+        last_lookup_age_ms: state.last_lookup().map(millis),
     }
 }
 

@@ -465,7 +465,7 @@ async fn the_schedule_asks_each_device_once_in_each_interval_without_any_collect
     assert_eq!(metrics.collects(), 0);
     for node in &fleet.tree().clusters[0].nodes {
         assert!(
-            node.last_lookup.unwrap() <= Duration::from_secs(61),
+            node.last_lookup().unwrap() <= Duration::from_secs(61),
             "{node:?}"
         );
     }

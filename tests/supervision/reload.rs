@@ -69,12 +69,12 @@ async fn a_reload_is_applied_by_difference() {
         "x is untouched: its breaker still counts"
     );
     assert!(
-        nodes[1].last_lookup.is_some(),
+        nodes[1].last_lookup().is_some(),
         "so is node 2: its last result"
     );
     assert_eq!(nodes[1].child.restarts, 1, "and its history");
     assert_eq!(
-        (nodes[2].child.restarts, nodes[2].last_lookup),
+        (nodes[2].child.restarts, nodes[2].last_lookup()),
         (0, None),
         "node 3 is a new one"
     );
