@@ -181,6 +181,13 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     if !rest.is_empty() {
         parts.push(Part::Text(rest.to_owned()));
     }
+    // Each is a character of every id at least; expanding goes as deep as there are parts.
+    if parts.len() > MAX_NAME_LEN {
+        return Err(format!(
+            "one id of {} texts and brackets; an id has at most {MAX_NAME_LEN} characters",
+            parts.len()
+        ));
+    }
     Ok(Pattern { parts })
 }
 
@@ -288,6 +295,13 @@ mod tests {
             assert!(error.contains(part), "{text:?}: {error}");
         }
         assert!(NodeSet::parse("a!b").unwrap().ids().is_err());
+    }
+
+    #[test]
+    fn more_brackets_than_an_id_has_characters_are_refused() {
+        let error = NodeSet::parse(&"[1]".repeat(200_000)).unwrap_err();
+        assert!(error.contains("200000 texts and brackets"), "{error}");
+        assert_eq!(expand(&"[1]".repeat(MAX_NAME_LEN)), ["1".repeat(253)]);
     }
 
     #[test]
