@@ -363,8 +363,15 @@ impl<'a, 't> Table<'a, 't> {
     }
 
     fn path(&self, key: &str) -> String {
-        if self.key.is_empty() {
+        // As it is written, since a key may be anything in quotes; a fault is one line.
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let key = if !key.is_empty() && key.chars().all(is_bare) {
             key.to_owned()
+        } else {
+            format!("{key:?}")
+        };
+        if self.key.is_empty() {
+            key
         } else {
             format!("{}.{key}", self.key)
         }

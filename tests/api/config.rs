@@ -646,3 +646,12 @@ fn lists_of_devices_say_what_would_be_right() {
         "7:13: clusters[0].switches[0]: {port} is the port that a device was discovered with",
     );
 }
+
+#[test]
+fn a_key_in_quotes_is_shown_in_quotes_on_one_line() {
+    let found = faults(&format!("\"a\\nb\\u001B[2J\" = 1\n\"\" = 2\n{CLUSTER}"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let key = r#"1:1: "a\nb\u{1b}[2J": unknown key"#;
+    assert!(found[0].starts_with(key), "{found:#?}");
+    assert!(found[1].starts_with("2:1: \"\": unknown key"), "{found:#?}");
+}
