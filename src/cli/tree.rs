@@ -137,11 +137,12 @@ fn draw(flags: &Flags) -> Result<String, TreeError> {
     if flags.format == Format::Json {
         return Ok(json);
     }
-    let tree: TreeView = serde_json::from_str(&json).map_err(|error| {
-        let (url, what) = (url.clone(), error.to_string());
-        TreeError::Answer { url, what }
-    })?;
+    let tree = parse(&json).map_err(|what| TreeError::Answer { url, what })?;
     Ok(text(&tree, server, flags.all))
+}
+
+pub(super) fn parse(json: &str) -> Result<TreeView, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
 /// How many devices are in which state.
@@ -167,7 +168,8 @@ impl Count {
 
     fn and(self, other: Self) -> Self {
         Self {
-            devices: self.devices + other.devices,
+            // A server can claim any number.
+            devices: self.devices.saturating_add(other.devices),
             restarting: self.restarting + other.restarting,
             quarantined: self.quarantined + other.quarantined,
             open: self.open + other.open,
@@ -175,11 +177,12 @@ impl Count {
     }
 
     fn running(self) -> usize {
-        self.devices - self.restarting - self.quarantined
+        let down = self.restarting + self.quarantined;
+        self.devices.saturating_sub(down)
     }
 }
 
-fn text(tree: &TreeView, server: &str, all: bool) -> String {
+pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
     let mut lines = Lines(String::new());
     let counts: Vec<Count> = tree.clusters.iter().map(Count::of).collect();
     let total = counts.iter().copied().fold(Count::default(), Count::and);
@@ -287,9 +290,11 @@ fn device_name(cluster: &ClusterId, device: &DeviceView) -> String {
 struct Lines(String);
 
 impl Lines {
+    /// Whatever the server says, it is one line, and nothing that the terminal obeys.
     fn add(&mut self, line: &str) {
-        // Writing to a String cannot fail.
-        writeln!(self.0, "{line}").ok();
+        let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        self.0.extend(line.chars().map(plain));
+        self.0.push('\n');
     }
 
     fn list(&mut self, list: &DiscoveryView) {
@@ -368,4 +373,47 @@ fn duration(millis: u64) -> String {
         millis / 1000 * 1000
     };
     humantime::format_duration(Duration::from_millis(rounded)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a cluster whose only node is in this state.
+    fn drawn(state: &str, devices: usize) -> String {
+        let child = serde_json::json!({"state": state, "restarts": 0});
+        let mut node = child.clone();
+        node["node_id"] = 1.into();
+        node["breaker"] = serde_json::json!({"state": "closed", "failures": 0});
+        let mut cluster = child.clone();
+        cluster["cluster_id"] = 1.into();
+        cluster["devices"] = devices.into();
+        cluster["nodes"] = vec![node].into();
+        cluster["switches"] = serde_json::json!([]);
+        let tree = serde_json::json!({
+            "time": "now", "supervisor": child, "counters": {"a\nb": 1},
+            "clusters": [cluster.clone(), cluster],
+        });
+        let tree = parse(&tree.to_string()).unwrap();
+        text(&tree, "http://server", true)
+    }
+
+    #[test]
+    fn counts_that_contradict_each_other_are_drawn() {
+        let text = drawn("quarantined", 0);
+        assert!(text.contains("devices: 0, of them 0 running"), "{text}");
+        let text = drawn("restarting", usize::MAX);
+        assert!(text.contains("0 quarantined"), "{text}");
+    }
+
+    #[test]
+    fn nothing_that_a_server_says_steers_the_terminal() {
+        let text = drawn("\u{1b}[2J\u{9b}1m\rgone", 1);
+        assert!(text.contains("\u{fffd}[2J\u{fffd}1m\u{fffd}gone"), "{text}");
+        assert!(text.contains("a\u{fffd}b=1"), "{text}");
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+    }
 }
