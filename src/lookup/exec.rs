@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use super::facts::FactSheet;
 use super::process::{self, Ended};
-use super::{Call, LookupError, said, secret};
+use super::{Call, LookupError, object, said, secret};
 use crate::domain::{ExecOutput, ExecSettings, Facts};
 
 /// A group of devices that a command knows about.
@@ -74,7 +74,7 @@ pub(super) fn json(stdout: &str) -> Result<FactSheet, LookupError> {
         if line.trim().is_empty() {
             continue;
         }
-        let object: serde_json::Map<_, _> = serde_json::from_str(line).map_err(|error| {
+        let object = object(line.as_bytes()).map_err(|error| {
             LookupError::Protocol(format!("line {} is no JSON object: {error}", index + 1))
         })?;
         facts.values.extend(object);
@@ -104,7 +104,11 @@ pub(super) fn key_value(stdout: &str) -> Result<FactSheet, LookupError> {
 
 /// The [plugins' guidelines](https://nagios-plugins.org/doc/guidelines.html): a line of text, and
 /// behind a bar `'label'=value[unit];…`.
-fn nagios(status: ExitStatus, stdout: &str, stderr: &str) -> Result<FactSheet, LookupError> {
+pub(super) fn nagios(
+    status: ExitStatus,
+    stdout: &str,
+    stderr: &str,
+) -> Result<FactSheet, LookupError> {
     let check_status = match status.code() {
         Some(0) => "ok",
         Some(1) => "warning",
@@ -176,6 +180,13 @@ mod tests {
         ];
         let expected = expected.map(|(label, value)| (label.to_owned(), value.to_owned()));
         assert_eq!(performance(data), expected);
+    }
+
+    #[test]
+    fn a_line_that_is_no_object_is_not_repeated() {
+        let long = format!("{:?}", "x".repeat(1 << 20));
+        let error = json(&format!("{{}}\n{long}")).unwrap_err().to_string();
+        assert_eq!(error, "line 2 is no JSON object: it is a text");
     }
 
     proptest! {

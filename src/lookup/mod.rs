@@ -22,6 +22,7 @@ pub(crate) mod web;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::domain::{
@@ -162,6 +163,20 @@ fn said(text: &str) -> String {
         ""
     };
     format!("{cut:?}{more}")
+}
+
+/// The JSON object that this is; the error says why it is none. `serde_json`'s own would quote a
+/// text that stands in its place, however long.
+fn object(json: &[u8]) -> Result<serde_json::Map<String, Value>, String> {
+    let kind = match serde_json::from_slice(json).map_err(|error| error.to_string())? {
+        Value::Object(object) => return Ok(object),
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+    };
+    Err(format!("it is {kind}"))
 }
 
 impl Driver {

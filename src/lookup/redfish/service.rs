@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::report::{link, text};
 use crate::domain::SecretSource;
 use crate::lookup::web::{Answer, Request, Web};
-use crate::lookup::{Call, LookupError, said, secret};
+use crate::lookup::{Call, LookupError, object, said, secret};
 
 /// Where every service has its root.
 const ROOT: &str = "/redfish/v1/";
@@ -43,7 +43,7 @@ pub(super) struct Login {
 
 /// A session that has to be ended.
 #[derive(Debug)]
-pub(super) struct Session(Url);
+pub(super) struct Session(pub(super) Url);
 
 /// What a service answers.
 pub(super) type Resource = Map<String, Value>;
@@ -112,9 +112,7 @@ impl<'a> Service<'a> {
         if !status.is_success() {
             return Err(LookupError::Protocol(format!("{path} answers {status}")));
         }
-        serde_json::from_slice(&answer.body)
-            .map(Some)
-            .map_err(|error| LookupError::Protocol(format!("{path} is no JSON object: {error}")))
+        read(&path, &answer.body).map(Some)
     }
 
     /// The links to the members of the collection to which this resource's `name` links.
@@ -185,7 +183,7 @@ impl<'a> Service<'a> {
     }
 
     /// Where the session of this answer is, by its `Location`, or else by its body.
-    fn session(&self, headers: &HeaderMap, body: &[u8]) -> Option<Session> {
+    pub(super) fn session(&self, headers: &HeaderMap, body: &[u8]) -> Option<Session> {
         let location = headers.get(LOCATION).and_then(|it| it.to_str().ok());
         let location = location.map(|location| match Url::parse(location) {
             // Controllers write the name that they know themselves by; only the path counts.
@@ -236,7 +234,7 @@ impl<'a> Service<'a> {
     }
 
     /// The URL of a link, which has to be a path on this server.
-    fn resolve(&self, link: &str) -> Result<Url, LookupError> {
+    pub(super) fn resolve(&self, link: &str) -> Result<Url, LookupError> {
         let wrong = |what| LookupError::Protocol(format!("the link {} {what}", said(link)));
         if link.len() > MAX_LINK_LEN {
             return Err(too_long(link));
@@ -250,8 +248,14 @@ impl<'a> Service<'a> {
     }
 }
 
+/// The resource at `path`.
+pub(super) fn read(path: &str, body: &[u8]) -> Result<Resource, LookupError> {
+    object(body)
+        .map_err(|error| LookupError::Protocol(format!("{path} is no JSON object: {error}")))
+}
+
 /// Where to log in: old services have their sessions at places of their own.
-fn sessions(root: &Resource) -> Option<String> {
+pub(super) fn sessions(root: &Resource) -> Option<String> {
     let links = root.get("Links").and_then(Value::as_object);
     let sessions = links.and_then(|links| link(links, "Sessions"));
     sessions.map(str::to_owned).or_else(|| {
