@@ -24,65 +24,67 @@ impl Http {
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let headers = [(ACCEPT, "application/json, */*;q=0.5")];
         let answer = self.web.ask(call, &headers).await?;
-        self.look_at(&answer)
+        look_at(&self.settings, &answer).map(Facts::from)
     }
+}
 
-    fn look_at(&self, answer: &Answer) -> Result<Facts, LookupError> {
-        let HttpSettings {
-            expect_status,
-            expect_headers,
-            expect_json,
-            facts,
-            ..
-        } = &self.settings;
-        let wrong = |what: String| Err(LookupError::Protocol(what));
-        let status = answer.status;
-        let is_right = if expect_status.is_empty() {
-            status.is_success()
-        } else {
-            expect_status.contains(&status.as_u16())
-        };
-        if !is_right {
-            return wrong(format!("the status is {status}"));
-        }
-        for (name, expected) in expect_headers {
-            match answer
-                .headers
-                .get(name)
-                .map(|it| String::from_utf8_lossy(it.as_bytes()))
-            {
-                Some(found) if found == *expected => {}
-                Some(found) => return wrong(format!("the header {name} is {}", said(&found))),
-                None => return wrong(format!("there is no header {name}")),
-            }
-        }
-        let mut values = serde_json::Map::new();
-        if !(expect_json.is_empty() && facts.is_empty()) {
-            let body: Value = serde_json::from_slice(&answer.body)
-                .map_err(|error| LookupError::Protocol(format!("the body is no JSON: {error}")))?;
-            for (pointer, expected) in expect_json {
-                match body.pointer(pointer) {
-                    Some(found) if is_same(found, expected) => {}
-                    Some(found) => {
-                        return wrong(format!("{pointer} is {}", said(&found.to_string())));
-                    }
-                    None => return wrong(format!("there is no {pointer} in the body")),
-                }
-            }
-            for (name, pointer) in facts {
-                // What is not there is not known.
-                if let Some(found) = body.pointer(pointer) {
-                    values.insert(name.clone(), found.clone());
-                }
-            }
-        }
-        let sheet = FactSheet {
-            http_status: Some(status.as_u16()),
-            values,
-            ..FactSheet::default()
-        };
-        Ok(sheet.into())
+/// Whether the answer is right, and what facts it has.
+pub(super) fn look_at(settings: &HttpSettings, answer: &Answer) -> Result<FactSheet, LookupError> {
+    let HttpSettings {
+        expect_status,
+        expect_headers,
+        expect_json,
+        facts,
+        ..
+    } = settings;
+    let wrong = |what: String| Err(LookupError::Protocol(what));
+    let status = answer.status;
+    let is_right = if expect_status.is_empty() {
+        status.is_success()
+    } else {
+        expect_status.contains(&status.as_u16())
+    };
+    if !is_right {
+        return wrong(format!("the status is {status}"));
     }
+    for (name, expected) in expect_headers {
+        match answer
+            .headers
+            .get(name)
+            .map(|it| String::from_utf8_lossy(it.as_bytes()))
+        {
+            Some(found) if found == *expected => {}
+            Some(found) => return wrong(format!("the header {name} is {}", said(&found))),
+            None => return wrong(format!("there is no header {name}")),
+        }
+    }
+    let mut values = serde_json::Map::new();
+    if !(expect_json.is_empty() && facts.is_empty()) {
+        let body: Value = serde_json::from_slice(&answer.body)
+            .map_err(|error| LookupError::Protocol(format!("the body is no JSON: {error}")))?;
+        for (pointer, expected) in expect_json {
+            // A key of the configuration, so any text; a message is one line.
+            let shown = pointer.escape_debug();
+            match body.pointer(pointer) {
+                Some(found) if is_same(found, expected) => {}
+                Some(found) => {
+                    return wrong(format!("{shown} is {}", said(&found.to_string())));
+                }
+                None => return wrong(format!("there is no {shown} in the body")),
+            }
+        }
+        for (name, pointer) in facts {
+            // What is not there is not known.
+            if let Some(found) = body.pointer(pointer) {
+                values.insert(name.clone(), found.clone());
+            }
+        }
+    }
+    Ok(FactSheet {
+        http_status: Some(status.as_u16()),
+        values,
+        ..FactSheet::default()
+    })
 }
 
 /// Equal, where JSON's numbers have no kinds: 1 is 1.0.

@@ -57,6 +57,10 @@ fn an_answer_that_is_not_as_expected_is_a_protocol_fault_that_says_what_it_is() 
             "expect_json = { \"/health\" = true }",
             "there is no /health in the body",
         ),
+        (
+            "expect_json = { \"/a\\nb\\u001B[2J\" = true }",
+            "there is no /a\\nb\\u{1b}[2J in the body",
+        ),
     ] {
         ask(&url(addr, expectation)).fails("protocol", message);
     }
