@@ -20,6 +20,8 @@
 //! | [`domain`] | what a fleet, an answer, a restart policy is; pure | nothing |
 //! | [`telemetry`] | log lines and counters; may be called from anywhere but `domain` | [`domain`] |
 //!
+//! For fuzzers only, `fuzz` opens the parsers of these rooms (`docs/fuzzing.md`).
+//!
 //! A request comes in at [`http`], becomes a [`collector::CollectorHandle::collect`], which sends
 //! `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose outcomes go
 //! straight into the slots of one [`domain::CollectionBuilder`].
@@ -31,6 +33,9 @@ pub mod collector;
 pub mod config;
 mod discovery;
 pub mod domain;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 mod lookup;
 pub mod reload;

@@ -8,6 +8,8 @@
 //! | 3 | collected, but some devices failed, or a list of devices could not be read |
 //! | 78 | bad configuration (`EX_CONFIG` of BSD's `sysexits.h`) |
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod tree;
 
 use std::io::Write as _;

@@ -4,6 +4,8 @@
 //! on; nothing below `app` reads files or the environment. It does not know what a setting does.
 
 mod discovery;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod lookup;
 mod nodeset;
 mod reader;

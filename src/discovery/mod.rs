@@ -5,6 +5,8 @@
 
 mod file;
 mod format;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;

@@ -9,6 +9,8 @@ mod collection;
 mod device;
 mod discovery;
 mod fault;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod ids;
 mod restart;
 mod secret;

@@ -6,6 +6,8 @@
 
 mod exec;
 mod facts;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod http;
 mod process;
 mod prometheus;

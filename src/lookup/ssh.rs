@@ -102,7 +102,7 @@ impl Ssh {
 
 /// What kind of failure the client's own words mean, if it is not the command that ended like that;
 /// they are the same in every release.
-fn connection_failed(address: &str, stderr: &str) -> LookupError {
+pub(super) fn connection_failed(address: &str, stderr: &str) -> LookupError {
     // The cause is what it says last.
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
     let last = last.unwrap_or_default();

@@ -66,18 +66,22 @@ async fn certificate(
     })?;
     let (_, session) = stream.get_ref();
     let certificate = session.peer_certificates().and_then(<[_]>::first);
-    let certificate = certificate
-        .and_then(|it| parse_x509_certificate(it).ok())
-        .ok_or_else(|| LookupError::Protocol(format!("{address}: unreadable certificate")))?
-        .1;
-    facts.tls_subject = Some(certificate.subject().to_string());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    certificate
+        .and_then(|it| read_certificate(it, now, facts))
+        .ok_or_else(|| LookupError::Protocol(format!("{address}: unreadable certificate")))
+}
+
+/// What a certificate says, `now` seconds after 1970; `None` if it is none.
+pub(super) fn read_certificate(der: &[u8], now: i64, facts: &mut FactSheet) -> Option<()> {
+    let (_, certificate) = parse_x509_certificate(der).ok()?;
+    facts.tls_subject = Some(certificate.subject().to_string());
     let left = certificate
         .validity()
         .not_after
         .timestamp()
         .saturating_sub(now);
     facts.tls_days_left = Some(left.div_euclid(24 * 60 * 60));
-    Ok(())
+    Some(())
 }

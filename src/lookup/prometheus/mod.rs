@@ -1,5 +1,7 @@
 //! The `prometheus` driver: scrapes an exposition, and makes facts of what node_exporter says.
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod parse;
 
 use reqwest::header::ACCEPT;

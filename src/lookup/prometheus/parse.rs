@@ -10,7 +10,7 @@
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
 /// The most labels of a sample; Prometheus itself can be told to take fewer, and nobody has these.
-const MAX_LABELS: usize = 100;
+pub(super) const MAX_LABELS: usize = 100;
 
 /// One sample.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,8 @@
 //! [`service`] holds the session and the limits, [`report`] what an answer says. It changes nothing
 //! on a controller but its own session.
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod report;
 mod service;
 

@@ -9,7 +9,7 @@ use crate::lookup::LookupError;
 use crate::lookup::facts::{FactSheet, Health, NotOk, Temperature, whole};
 
 /// The most entries of all lists together.
-const MAX_ENTRIES: usize = 1_000;
+pub(super) const MAX_ENTRIES: usize = 1_000;
 
 /// The longest text, in characters: more than any serial number has.
 const MAX_TEXT: usize = 200;

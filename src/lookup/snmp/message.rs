@@ -234,12 +234,12 @@ fn value(value: VarBindValue) -> Value {
     }
 }
 
-fn write<T: Encode>(value: &T) -> Result<Vec<u8>, LookupError> {
+pub(super) fn write<T: Encode>(value: &T) -> Result<Vec<u8>, LookupError> {
     ber::encode(value)
         .map_err(|error| LookupError::Failed(format!("cannot write the request: {error}")))
 }
 
-fn read<T: Decode>(bytes: &[u8], what: &str) -> Result<T, LookupError> {
+pub(super) fn read<T: Decode>(bytes: &[u8], what: &str) -> Result<T, LookupError> {
     // The library's own text is long and tells of its insides.
     ber::decode(bytes).map_err(|_| protocol(&format!("its answer is no SNMP {what}")))
 }

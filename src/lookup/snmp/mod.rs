@@ -5,6 +5,8 @@
 //! [`usm`] and [`keys`] are the security of version 3, [`message`] the bytes, [`walk`] reads
 //! tables, [`mibs`] knows what they mean. None of them knows the timeout: it drops the lookup.
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod keys;
 mod message;
 mod mibs;

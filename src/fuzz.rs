@@ -1,0 +1,30 @@
+//! The parsers of what comes from outside, as the fuzzers of `tests/fuzz` call them; nothing else
+//! is compiled with this.
+//!
+//! Each entry point takes any bytes, and panics only if the code behind it has a bug: a promise
+//! that it breaks counts as one. The entry points stand beside what they try, in the `fuzz` modules
+//! of the rooms, as they see what is private there.
+
+pub use crate::cli::fuzz::tree;
+pub use crate::config::fuzz::{config, node_set};
+pub use crate::discovery::fuzz::target_list;
+pub use crate::domain::fuzz::template;
+pub use crate::lookup::fuzz::{
+    certificate, command_output, exposition, http_answer, redfish, snmp_message, snmp_user,
+    snmp_walk,
+};
+
+/// Panics unless a message about a device is short enough for an answer, and a line.
+pub(crate) fn check_message(message: &str) {
+    const MOST: usize = 2048;
+    let len = message.len();
+    assert!(len <= MOST, "a message of {len} bytes");
+    check_line(message);
+}
+
+/// Panics unless a message is one line for people: not empty, without control characters.
+pub(crate) fn check_line(message: &str) {
+    assert!(!message.is_empty(), "a message says nothing");
+    let is_line = !message.contains(char::is_control);
+    assert!(is_line, "a message with control characters: {message:?}");
+}
