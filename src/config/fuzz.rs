@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::nodeset::NodeSet;
 use super::{ClusterConfig, Config, GroupConfig, Members};
-use crate::domain::{DeviceId, DeviceKind, MAX_DEVICES};
+use crate::domain::{DeviceId, DeviceKind, MAX_DEVICES, NodeSet};
 use crate::fuzz::check_line;
 
 /// A configuration file, refused with all its faults, or with all that the other rooms rely on.
@@ -85,6 +84,7 @@ pub fn node_set(bytes: &[u8]) {
     };
     assert_eq!(ids.len() as u64, set.len());
     for id in ids {
+        assert!(set.contains(&id), "{id}");
         assert_eq!(DeviceId::parse(&id.to_string()), Ok(id));
     }
 }

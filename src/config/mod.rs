@@ -7,7 +7,6 @@ mod discovery;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod lookup;
-mod nodeset;
 mod reader;
 mod source;
 mod span;

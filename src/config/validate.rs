@@ -9,11 +9,10 @@ use toml::de::DeTable;
 
 use super::discovery::Discoveries;
 use super::lookup::Lookup;
-use super::nodeset::NodeSet;
 use super::reader::{Faults, Node, Table};
 use super::span::SpanFields;
 use super::{ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig, Members};
-use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, SupervisionPolicy};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, NodeSet, SupervisionPolicy};
 
 /// The shortest duration where zero makes no sense; timers count in milliseconds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);

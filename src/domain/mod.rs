@@ -12,7 +12,9 @@ mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod ids;
+mod nodeset;
 mod restart;
+mod scope;
 mod secret;
 mod snmp;
 mod supervision;
@@ -25,7 +27,9 @@ pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
 pub use fault::{Facts, Fault, FaultKind};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
+pub use nodeset::NodeSet;
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};
+pub use scope::Scope;
 pub use secret::{Secret, SecretSource};
 pub use snmp::{
     SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings, SnmpUser,

@@ -11,28 +11,28 @@
 
 use std::fmt::Write as _;
 
-use crate::domain::{DeviceId, IdError, MAX_NAME_LEN};
+use super::{DeviceId, Id, IdError, MAX_NAME_LEN};
 
 /// A parsed node set, not expanded.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NodeSet {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSet {
     patterns: Vec<Pattern>,
 }
 
 /// One element of the list: texts and brackets, alternating as written.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     parts: Vec<Part>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
     Ranges(Vec<Range>),
 }
 
 /// `first-last/step`, each number padded with zeros to `width`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Range {
     first: u64,
     last: u64,
@@ -43,6 +43,18 @@ struct Range {
 impl Range {
     fn len(&self) -> u64 {
         ((self.last - self.first) / self.step).saturating_add(1)
+    }
+
+    /// Whether one of its numbers is written just like this.
+    fn writes(&self, digits: &str) -> bool {
+        let Ok(number) = digits.parse::<u64>() else {
+            return false;
+        };
+        let is_padded = digits.len() > 1 && digits.starts_with('0');
+        let is_written = digits.len() == self.width || (digits.len() > self.width && !is_padded);
+        is_written
+            && (self.first..=self.last).contains(&number)
+            && (number - self.first).is_multiple_of(self.step)
     }
 
     fn numbers(&self) -> impl Iterator<Item = u64> {
@@ -91,8 +103,11 @@ impl Pattern {
 }
 
 impl NodeSet {
-    /// Parses a node set; the error says what is wrong and what would be right.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Parses a node set.
+    ///
+    /// # Errors
+    /// A text that says what is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let patterns = split_outside_brackets(text)?
             .into_iter()
             .map(pattern)
@@ -101,7 +116,9 @@ impl NodeSet {
     }
 
     /// How many ids it holds; saturates at `u64::MAX`.
-    pub(super) fn len(&self) -> u64 {
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> u64 {
         self.patterns
             .iter()
             .map(Pattern::len)
@@ -109,7 +126,10 @@ impl NodeSet {
     }
 
     /// Every id in the order written. Ask [`NodeSet::len`] first.
-    pub(super) fn ids(&self) -> Result<Vec<DeviceId>, IdError> {
+    ///
+    /// # Errors
+    /// If an element is no id.
+    pub fn ids(&self) -> Result<Vec<DeviceId>, IdError> {
         let mut ids = Vec::new();
         for pattern in &self.patterns {
             Pattern::expand(&pattern.parts, &mut String::new(), &mut |text| {
@@ -118,6 +138,47 @@ impl NodeSet {
             })?;
         }
         Ok(ids)
+    }
+}
+
+impl NodeSet {
+    /// Whether it holds this id; found out without expanding it.
+    #[must_use]
+    pub fn contains(&self, id: &Id) -> bool {
+        let text = id.to_string();
+        self.patterns.iter().any(|pattern| pattern.matches(&text))
+    }
+}
+
+impl Pattern {
+    /// In time that grows with the parts, the text's length and the ranges, not with what they hold.
+    fn matches(&self, text: &str) -> bool {
+        // Where the text's rest may begin after the parts so far.
+        let mut ends = vec![0];
+        for part in &self.parts {
+            let mut next = Vec::new();
+            for &at in &ends {
+                match part {
+                    Part::Text(literal) => {
+                        if text[at..].starts_with(literal.as_str()) {
+                            next.push(at + literal.len());
+                        }
+                    }
+                    Part::Ranges(ranges) => {
+                        let digits = text[at..].bytes().take_while(u8::is_ascii_digit).count();
+                        let holds = |len: &usize| {
+                            let number = &text[at..at + len];
+                            ranges.iter().any(|range| range.writes(number))
+                        };
+                        next.extend((1..=digits).filter(holds).map(|len| at + len));
+                    }
+                }
+            }
+            next.sort_unstable();
+            next.dedup();
+            ends = next;
+        }
+        ends.contains(&text.len())
     }
 }
 
@@ -305,6 +366,25 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_what_a_set_holds_without_expanding_it() {
+        let holds = |set: &str, id: &str| {
+            let id = Id::parse(id).unwrap();
+            NodeSet::parse(set).unwrap().contains(&id)
+        };
+        assert!(holds("n[1-18446744073709551615]x", "n123456789x"));
+        assert!(!holds("n[1-18446744073709551615]x", "n0123x"));
+        assert!(holds("[1-9][1-99]", "123"));
+        assert!(!holds("[1-9][1-9]", "123"));
+        assert!(holds("web[001-128,200]", "web128"));
+        assert!(!holds("web[001-128,200]", "web28"));
+        assert!(holds("a,b[0-8/2]", "b6"));
+        assert!(!holds("a,b[0-8/2]", "b5"));
+        // As many ways to read it as there are, none of which is right.
+        let set = "[0-18446744073709551615]".repeat(100) + "x";
+        assert!(!holds(&set, &"1".repeat(253)));
+    }
+
+    #[test]
     fn huge_sets_are_counted_without_expanding() {
         assert_eq!(
             NodeSet::parse("n[1-18446744073709551615]").unwrap().len(),
@@ -323,6 +403,20 @@ mod tests {
         fn parsing_never_panics(text in "[\\[\\]0-9a-z,/ -]{0,40}") {
             if let Ok(set) = NodeSet::parse(&text) && set.len() < 10_000 && let Ok(ids) = set.ids() {
                 prop_assert_eq!(ids.len() as u64, set.len());
+                prop_assert!(ids.iter().all(|id| set.contains(id)));
+            }
+        }
+
+        #[test]
+        fn what_a_set_holds_is_what_it_expands_to(
+            text in "([a-b]|\\[[0-9]{1,2}(-[0-9]{2})?(/[23])?\\]|,){1,5}",
+            id in "[ab0-9]{1,5}",
+        ) {
+            let set = NodeSet::parse(&text);
+            let small = set.ok().filter(|set| set.len() < 10_000);
+            if let Some(set) = small && let Ok(ids) = set.ids() {
+                let id = Id::parse(&id).unwrap();
+                prop_assert_eq!(set.contains(&id), ids.contains(&id));
             }
         }
 
