@@ -36,7 +36,7 @@ pub(crate) struct Aim {
 
 impl Aim {
     pub(crate) fn new(target: Target) -> Self {
-        let driver = Driver::new(target.driver.clone());
+        let driver = Driver::new(target.driver.clone(), target.timeout);
         let needs_port = target.driver.names_port();
         Self {
             target,

@@ -24,9 +24,10 @@ use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use crate::domain::{
-    Backoff, Cluster, ClusterId, ClusterState, DeviceState, SupervisionPolicy, SupervisionTree,
-    Target, Topology, TreeFilter,
+    Backoff, Cluster, ClusterId, ClusterState, DeviceState, DnsSettings, SupervisionPolicy,
+    SupervisionTree, Target, Topology, TreeFilter,
 };
+use crate::lookup::resolve;
 use crate::telemetry::Metrics;
 
 /// Consecutive devices of a cluster that are asked in the same way.
@@ -50,6 +51,8 @@ const THREAD_BACKOFF: Backoff = Backoff {
 pub(crate) struct FleetSpec {
     pub(crate) clusters: Vec<(Cluster, Vec<Run>)>,
     pub(crate) settings: Settings,
+    /// Of this process, not only of this tree.
+    pub(crate) dns: DnsSettings,
 }
 
 /// The settings that are not those of a device.
@@ -108,7 +111,7 @@ pub struct Difference {
     pub devices_changed: usize,
     /// Devices that are asked as before: each keeps its actor, breaker and last result.
     pub devices_kept: usize,
-    /// Whether `[collect]` or `[supervision]` changed.
+    /// Whether `[collect]`, `[supervision]` or `[dns]` changed.
     pub settings_changed: bool,
 }
 
@@ -243,8 +246,10 @@ impl Tree {
         let before = self.routes();
         let settings = spec.settings;
         shared.supervisor.rules.set_policy(settings.policy);
+        // What is asked from now on is; an answer under way is one by the settings of before.
+        let other_dns = resolve::configure(spec.dns);
         let mut difference = Difference {
-            settings_changed: settings != before.settings,
+            settings_changed: settings != before.settings || other_dns,
             ..Difference::default()
         };
         let mut load = placed.load(&spec.clusters);

@@ -4,6 +4,7 @@
 //! on; nothing below `app` reads files or the environment. It does not know what a setting does.
 
 mod discovery;
+mod dns;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod lookup;
@@ -21,7 +22,8 @@ use std::time::Duration;
 pub use source::{Source, Stamp};
 
 use crate::domain::{
-    ClusterId, DeviceId, DeviceKind, Discovery, SecretSource, SupervisionPolicy, Target,
+    ClusterId, DeviceId, DeviceKind, Discovery, DnsSettings, SecretSource, SupervisionPolicy,
+    Target,
 };
 
 /// The largest configuration file, in bytes; a million ids written one by one fit.
@@ -41,6 +43,8 @@ pub struct Config {
     pub collect: CollectConfig,
     /// `[supervision]`.
     pub supervision: SupervisionPolicy,
+    /// `[dns]`.
+    pub dns: DnsSettings,
 }
 
 /// One cluster and how its devices are asked.

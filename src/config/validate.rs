@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::discovery::Discoveries;
+use super::dns;
 use super::lookup::Lookup;
 use super::reader::{Faults, Node, Table};
 use super::span::SpanFields;
@@ -35,6 +36,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
         "lookup",
         "collect",
         "supervision",
+        "dns",
         "clusters",
         "allow_inline_secrets",
     ];
@@ -45,6 +47,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
     let lookup = Lookup::inherit(&root, &Lookup::default());
     let collect = collect(&root);
     let supervision = supervision(&root);
+    let dns = dns::read(&root);
     let mut discoveries = Discoveries::new(directory);
     let clusters = clusters(&root, &lookup, &mut discoveries, &faults);
     let sorted = faults.into_sorted();
@@ -54,6 +57,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
             discoveries: discoveries.found,
             collect,
             supervision,
+            dns,
         })
     } else {
         Err(sorted)

@@ -52,7 +52,7 @@ pub(crate) async fn read(discovery: &Discovery) -> Result<DeviceList, DiscoveryE
     let list = async {
         match &discovery.origin {
             Origin::Files(pattern) => file::read(pattern.clone()).await,
-            Origin::Web(settings) => web(settings).await,
+            Origin::Web(settings) => web(settings, limit).await,
             Origin::Srv(name) => srv(name).await,
         }
     };
@@ -66,7 +66,7 @@ pub(crate) async fn read(discovery: &Discovery) -> Result<DeviceList, DiscoveryE
 }
 
 /// The list that a web server answers with.
-async fn web(settings: &WebSettings) -> Result<DeviceList, DiscoveryError> {
+async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, DiscoveryError> {
     let server = |error: LookupError| DiscoveryError::Server(error.to_string());
     // Without braces of its own, as the configuration has filled them in.
     let url = settings.url.expand(&Id::number(0), &Id::number(0), None);
@@ -81,7 +81,9 @@ async fn web(settings: &WebSettings) -> Result<DeviceList, DiscoveryError> {
         body: Vec::new(),
     };
     // A new client each time: a list is read seldom, and its certificates may have changed.
-    let answer = Web::new(settings.clone(), false).send(request).await;
+    let answer = Web::new(settings.clone(), timeout, false)
+        .send(request)
+        .await;
     let Answer { status, body, .. } = answer.map_err(server)?;
     if status != StatusCode::OK {
         let why = format!("{shown} answers {status}, not 200 OK");

@@ -8,6 +8,7 @@ mod breaker;
 mod collection;
 mod device;
 mod discovery;
+mod dns;
 mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -25,6 +26,7 @@ pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
+pub use dns::DnsSettings;
 pub use fault::{Facts, Fault, FaultKind};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use nodeset::NodeSet;

@@ -1,5 +1,7 @@
 //! The `http` driver: asks a web server, checks its answer, picks facts out of it.
 
+use std::time::Duration;
+
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 
@@ -16,8 +18,8 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(settings: HttpSettings) -> Self {
-        let web = Web::new(settings.web.clone(), false);
+    pub(super) fn new(settings: HttpSettings, timeout: Duration) -> Self {
+        let web = Web::new(settings.web.clone(), timeout, false);
         Self { web, settings }
     }
 

@@ -182,18 +182,20 @@ fn object(json: &[u8]) -> Result<serde_json::Map<String, Value>, String> {
 }
 
 impl Driver {
-    /// The driver for these settings.
-    pub(crate) fn new(settings: DriverSettings) -> Self {
+    /// The driver for these settings; a lookup is dropped after `timeout`.
+    pub(crate) fn new(settings: DriverSettings, timeout: Duration) -> Self {
         match settings {
             DriverSettings::Simulated(settings) => Self::Simulated(Simulated::new(settings)),
             DriverSettings::Tcp(settings) => Self::Tcp(Tcp::new(settings)),
-            DriverSettings::Http(settings) => Self::Http(Box::new(Http::new(settings))),
+            DriverSettings::Http(settings) => Self::Http(Box::new(Http::new(settings, timeout))),
             DriverSettings::Prometheus(settings) => {
-                Self::Prometheus(Box::new(Prometheus::new(settings)))
+                Self::Prometheus(Box::new(Prometheus::new(settings, timeout)))
             }
             DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings)),
             DriverSettings::Ssh(settings) => Self::Ssh(Box::new(Ssh::new(settings))),
-            DriverSettings::Redfish(settings) => Self::Redfish(Box::new(Redfish::new(settings))),
+            DriverSettings::Redfish(settings) => {
+                Self::Redfish(Box::new(Redfish::new(settings, timeout)))
+            }
             DriverSettings::Snmp(settings) => Self::Snmp(Box::new(Snmp::new(settings))),
         }
     }

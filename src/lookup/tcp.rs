@@ -1,8 +1,12 @@
 //! The `tcp` driver: connects; with TLS, shakes hands and looks at the certificate.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -14,6 +18,9 @@ use super::facts::FactSheet;
 use super::resolve::resolve;
 use super::{Call, LookupError, said, tls};
 use crate::domain::{Facts, TcpSettings};
+
+/// How long an address may be silent before the next one is tried beside it.
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// A group of devices that are connected to.
 #[derive(Debug)]
@@ -33,10 +40,11 @@ impl Tcp {
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let address = call.expand(&self.settings.address);
         let start = Instant::now();
-        let cannot = |error| LookupError::io(&format!("cannot connect to {address}"), &error);
-        // A name's addresses are tried one after the other.
-        let addresses = resolve(&address).await.map_err(cannot)?;
-        let stream = TcpStream::connect(&addresses[..]).await.map_err(cannot)?;
+        let doing = format!("cannot connect to {address}");
+        let addresses = resolve(&address).await;
+        let addresses = addresses.map_err(|error| error.explain(&doing))?;
+        let stream = connect(&addresses).await;
+        let stream = stream.map_err(|error| LookupError::io(&doing, &error))?;
         let mut facts = FactSheet {
             connect_seconds: Some(start.elapsed().as_secs_f64()),
             ..FactSheet::default()
@@ -46,6 +54,28 @@ impl Tcp {
             certificate(stream, &address, tls, &mut facts).await?;
         }
         Ok(facts.into())
+    }
+}
+
+/// Connects to one of a name's addresses: to the next one as soon as one fails, or is silent for
+/// [`NEXT_ADDRESS`] (RFC 8305, section 5).
+async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut addresses = addresses.iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last = io::Error::other("the name has no address");
+    loop {
+        let next = addresses.next();
+        attempts.extend(next.map(|&address| TcpStream::connect(address)));
+        let is_last = addresses.as_slice().is_empty();
+        tokio::select! {
+            done = attempts.next() => match done {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = error,
+                None if next.is_none() => return Err(last),
+                None => {}
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS), if !is_last => {}
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
 
-use super::resolve::Resolver;
+use super::resolve::{ResolveError, Resolver};
 use super::{Call, LookupError, secret, tls};
 use crate::domain::{WebAuth, WebSettings};
 
@@ -21,6 +21,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Web {
     pub(crate) settings: WebSettings,
+    /// What a lookup may take.
+    timeout: Duration,
     /// Why it cannot be had, if so.
     client: Result<Client, String>,
 }
@@ -47,9 +49,14 @@ pub(crate) struct Answer {
 
 impl Web {
     /// `keeps` a connection for a moment, for a driver that asks several times in a lookup.
-    pub(crate) fn new(settings: WebSettings, keeps: bool) -> Self {
-        let client = client(&settings, keeps).map_err(|error| error.to_string());
-        Self { settings, client }
+    /// A lookup may take `timeout`.
+    pub(crate) fn new(settings: WebSettings, timeout: Duration, keeps: bool) -> Self {
+        let client = client(&settings, timeout, keeps).map_err(|error| error.to_string());
+        Self {
+            settings,
+            timeout,
+            client,
+        }
     }
 
     /// The URL of the settings, for the device of this call.
@@ -121,7 +128,7 @@ impl Web {
             }
         };
         let response = request.send().await;
-        let mut response = response.map_err(|error| explain(&shown, &error))?;
+        let mut response = response.map_err(|error| explain(&shown, self.timeout, &error))?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             return Err(LookupError::Auth(format!("{shown} answers {status}")));
@@ -129,7 +136,11 @@ impl Web {
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         // Counted after decompression, piece by piece: a bomb ends here.
-        while let Some(piece) = response.chunk().await.map_err(|it| explain(&shown, &it))? {
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|it| explain(&shown, self.timeout, &it))?
+        {
             if body.len() + piece.len() > settings.max_body_bytes {
                 return Err(LookupError::TooLarge(settings.max_body_bytes));
             }
@@ -149,7 +160,7 @@ fn bad_header(name: &str) -> LookupError {
     ))
 }
 
-fn client(settings: &WebSettings, keeps: bool) -> Result<Client, LookupError> {
+fn client(settings: &WebSettings, timeout: Duration, keeps: bool) -> Result<Client, LookupError> {
     let most = settings.redirects;
     let redirects = Policy::custom(move |attempt| {
         let Some(first) = attempt.previous().first() else {
@@ -173,6 +184,9 @@ fn client(settings: &WebSettings, keeps: bool) -> Result<Client, LookupError> {
         .pool_max_idle_per_host(usize::from(keeps))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .dns_resolver(Resolver)
+        // Shared among a name's addresses: one that is silent must not take all of it. Those of the
+        // other family are tried beside it after 300 ms anyway.
+        .connect_timeout(timeout)
         .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| LookupError::Failed(format!("cannot set up HTTP: {error}")))
@@ -183,14 +197,17 @@ fn client(settings: &WebSettings, keeps: bool) -> Result<Client, LookupError> {
 #[error("{0}")]
 struct Redirected(&'static str);
 
-/// What a failed request means.
-fn explain(url: &str, error: &reqwest::Error) -> LookupError {
+/// What a failed request means, in a lookup that may take `timeout`.
+fn explain(url: &str, timeout: Duration, error: &reqwest::Error) -> LookupError {
     let mut io = None;
     let mut deepest: &dyn std::error::Error = error;
     let mut source = error.source();
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
             return LookupError::Protocol(format!("{url}: {}", tls::explain(error)));
+        }
+        if let Some(error) = error.downcast_ref::<ResolveError>() {
+            return error.explain(&format!("cannot ask {url}"));
         }
         if let Some(error) = error.downcast_ref::<Redirected>() {
             return LookupError::Protocol(format!("{url}: {error}"));
@@ -203,6 +220,10 @@ fn explain(url: &str, error: &reqwest::Error) -> LookupError {
         }
         deepest = error;
         source = error.source();
+    }
+    // Ours: it ends when the lookup does, and either may be seen first.
+    if error.is_timeout() && io.is_none_or(|it| it.raw_os_error().is_none()) {
+        return LookupError::TimedOut(timeout);
     }
     if let Some(error) = io {
         return LookupError::io(&format!("cannot ask {url}"), error);

@@ -45,6 +45,7 @@ pub(super) fn specify(
         discoveries: _,
         collect,
         supervision,
+        dns,
     } = config;
     let CollectConfig {
         deadline,
@@ -68,7 +69,11 @@ pub(super) fn specify(
         deadline,
         max_waiting: max_waiting.get(),
     };
-    let fleet = FleetSpec { clusters, settings };
+    let fleet = FleetSpec {
+        clusters,
+        settings,
+        dns,
+    };
     Ok(Specified { fleet, repeated })
 }
 

@@ -67,7 +67,7 @@ switches = "x y"
 switches = [-1]
 "#;
     let expected = [
-        "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `clusters`",
+        "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `dns`, `clusters`",
         "3:10: lookup.driver: there is no driver \"telnet\"; this build has \"simulated\", \"tcp\"",
         "4:11: lookup.timeout: this is an integer; write a duration as a string with its unit",
         "5:11: lookup.latency: cannot read \"5 parsecs\" as a duration; write a number and its unit",
@@ -654,4 +654,46 @@ fn a_key_in_quotes_is_shown_in_quotes_on_one_line() {
     let key = r#"1:1: "a\nb\u{1b}[2J": unknown key"#;
     assert!(found[0].starts_with(key), "{found:#?}");
     assert!(found[1].starts_with("2:1: \"\": unknown key"), "{found:#?}");
+}
+
+#[test]
+fn dns_servers_are_addresses() {
+    let text = format!(
+        "[dns]\nservers = [\"dns.example\", 53, \"192.0.2.53:0\", \"0.0.0.0\"]\ntimeout = 5\nattempts = 0\n{CLUSTER}"
+    );
+    let found = faults(&text);
+    let places: Vec<_> = found
+        .iter()
+        .map(|it| it.split(": ").take(2).collect::<Vec<_>>())
+        .collect();
+    let expected: [Vec<&str>; 3] = [
+        vec!["2:27", "dns.servers[1]"],
+        vec!["3:11", "dns.timeout"],
+        vec!["4:12", "dns.attempts"],
+    ];
+    assert_eq!(places, expected, "{found:#?}");
+    let text = text.replace("53, ", "");
+    let found = faults(&text);
+    for (fault, text) in found.iter().zip(["dns.example", "192.0.2.53:0", "0.0.0.0"]) {
+        assert!(
+            fault.contains(&format!("{text:?} is no address of a server; write")),
+            "{fault}"
+        );
+    }
+    assert_eq!(found.len(), 5, "{found:#?}");
+    one_fault(
+        "[dns]\nservers = []",
+        "dns.servers: there is no server; write",
+    );
+    let many = ["\"192.0.2.1\""; 9].join(", ");
+    one_fault(
+        &format!("[dns]\nservers = [{many}]"),
+        "too many servers; write at most 8",
+    );
+    one_fault(
+        "[dns]\nserver = 1",
+        "dns.server: unknown key; known here are `servers`",
+    );
+    let good = "[dns]\nservers = [\"192.0.2.53\", \"2001:db8::53\", \"[2001:db8::53]:5353\"]\ntimeout = \"2s\"\nattempts = 3\n";
+    assert_eq!(faults(&format!("{good}{CLUSTER}")), Vec::<String>::new());
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, config_file, devices, fleetcall, run, stderr, stdout};
+use crate::names::{Dns, Reply, SERVFAIL};
 use crate::servers::{http, nobody, request, server, wait_for_end};
 
 const SIMULATED: &str = "[lookup]\nlatency = \"1ms\"\n";
@@ -332,4 +333,44 @@ fn a_roll_call_without_a_list_says_so_in_its_exit_code() {
     let warning = "warning: clusters[0].switches: the list";
     assert!(stderr(&output).contains(warning), "{}", stderr(&output));
     assert!(stdout(&output).contains("valid, 1 clusters, 1 devices, and 0 in 1 lists"));
+}
+
+#[test]
+fn srv_records_are_followed_with_their_ports() {
+    let there = server(wait_for_end);
+    let port = there.port();
+    let records = Arc::new(Mutex::new(Reply::Services(vec![
+        (port, "localhost"),
+        (9, "127.0.0.2"),
+    ])));
+    let dns = Dns::start({
+        let records = Arc::clone(&records);
+        move |name, _| {
+            assert_eq!(name, "_x._tcp.edge.example");
+            records.lock().unwrap().clone()
+        }
+    });
+    let app = TestApp::start(&format!(
+        "{}[[clusters]]\nid = \"edge\"\nlookup = {{ driver = \"tcp\", address = \"{{id}}:{{port}}\" }}\n\
+         nodes = {{ dns_srv = \"_x._tcp.{{cluster}}.example.\", every = \"100ms\" }}\n",
+        dns.config("")
+    ));
+    // In the order of their names, not of the answer.
+    assert_eq!(
+        app.get().devices(),
+        ["edge/n127.0.0.2:refused", "edge/nlocalhost"]
+    );
+    *records.lock().unwrap() = Reply::Code(SERVFAIL);
+    let line = app.wait_for_log(says(UNREAD));
+    assert!(
+        line["error"]
+            .as_str()
+            .unwrap()
+            .contains("_x._tcp.edge.example"),
+        "{line}"
+    );
+    assert_eq!(app.get().devices().len(), 2);
+    *records.lock().unwrap() = Reply::Services(vec![(port, "localhost")]);
+    app.wait_for_log(applied(1));
+    assert_eq!(app.get().devices(), ["edge/nlocalhost"]);
 }

@@ -12,11 +12,13 @@
 )]
 
 mod discovery;
+mod dns;
 mod exec;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod http;
+mod names;
 mod prometheus;
 mod redfish;
 mod secrets;

@@ -4,6 +4,8 @@
 pub(super) mod fuzz;
 mod parse;
 
+use std::time::Duration;
+
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 
@@ -32,9 +34,9 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    pub(super) fn new(settings: PrometheusSettings) -> Self {
+    pub(super) fn new(settings: PrometheusSettings, timeout: Duration) -> Self {
         let PrometheusSettings { web, metrics } = settings;
-        let web = Web::new(web, false);
+        let web = Web::new(web, timeout, false);
         Self { web, metrics }
     }
 

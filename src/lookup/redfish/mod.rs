@@ -9,6 +9,8 @@ pub(super) mod fuzz;
 mod report;
 mod service;
 
+use std::time::Duration;
+
 use super::facts::FactSheet;
 use super::web::Web;
 use super::{Call, LookupError};
@@ -26,7 +28,7 @@ pub(crate) struct Redfish {
 }
 
 impl Redfish {
-    pub(super) fn new(settings: RedfishSettings) -> Self {
+    pub(super) fn new(settings: RedfishSettings, timeout: Duration) -> Self {
         let RedfishSettings { mut web, session } = settings;
         let login = match web.auth.take() {
             Some(WebAuth::Basic { username, password }) if session => {
@@ -37,7 +39,7 @@ impl Redfish {
                 None
             }
         };
-        let web = Web::new(web, true);
+        let web = Web::new(web, timeout, true);
         Self { web, login }
     }
 

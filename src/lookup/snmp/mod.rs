@@ -16,7 +16,12 @@ mod usm;
 mod walk;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::{Instant, timeout};
 
 use super::resolve::resolve;
 use super::{Call, LookupError, secret};
@@ -51,14 +56,25 @@ impl Snmp {
         }
     }
 
+    /// Asks a name's addresses one after the other, the best first, while nobody is there: that one
+    /// refuses, no way leads there, or nothing at all comes within its share of the time.
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let address = call.expand(&self.settings.address);
-        let cannot = |error| LookupError::io(&format!("cannot ask {address}"), &error);
-        let agents = resolve(&address).await.map_err(cannot)?;
-        // One after the other, in the system's order (RFC 6724), while nobody is there.
+        let agents = resolve(&address).await;
+        let agents = agents.map_err(|error| error.explain(&format!("cannot ask {address}")))?;
         let mut nobody = None;
-        for agent in agents {
-            match self.ask(&address, agent).await {
+        for (place, &agent) in agents.iter().enumerate() {
+            let heard = Arc::new(AtomicBool::new(false));
+            let mut asking = pin!(self.ask(&address, agent, Arc::clone(&heard)));
+            let left = u32::try_from(agents.len() - place).unwrap_or(u32::MAX);
+            let share = call.deadline.saturating_duration_since(Instant::now()) / left;
+            // An agent that is slow looks like nobody until something comes; then it has all the time.
+            let result = match timeout(share, &mut asking).await {
+                Ok(result) => result,
+                Err(_) if left == 1 || heard.load(Ordering::Relaxed) => asking.await,
+                Err(_) => continue,
+            };
+            match result {
                 Err(error @ (LookupError::Refused(_) | LookupError::Unreachable(_))) => {
                     nobody = Some(error);
                 }
@@ -70,7 +86,13 @@ impl Snmp {
         }))
     }
 
-    async fn ask(&self, address: &str, agent: std::net::SocketAddr) -> Result<Facts, LookupError> {
+    /// Asks one agent; `heard` says when anything has come from there.
+    async fn ask(
+        &self,
+        address: &str,
+        agent: SocketAddr,
+        heard: Arc<AtomicBool>,
+    ) -> Result<Facts, LookupError> {
         let security = match &self.settings.security {
             SnmpSecurity::Community(source) => Security::Community(secret::read(source).await?),
             SnmpSecurity::User(user) => {
@@ -79,7 +101,7 @@ impl Snmp {
                 Security::User(Box::new(User::new(credentials, known)))
             }
         };
-        let transport = Transport::open(agent).await?;
+        let transport = Transport::open(agent, heard).await?;
         let mut session = Session::new(transport, security, self.settings.retransmit);
         let facts = mibs::gather(&mut session).await?;
         if let Some(engine) = session.engine() {

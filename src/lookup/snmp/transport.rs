@@ -4,6 +4,8 @@
 //! [`Transport::receive`].
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -24,11 +26,16 @@ pub(super) struct Transport {
     buffer: Vec<u8>,
     /// Received so far.
     bytes: usize,
+    /// Whether anything was received.
+    heard: Arc<AtomicBool>,
 }
 
 impl Transport {
     /// A socket with a port of its own, which no answer to an earlier lookup comes to.
-    pub(super) async fn open(agent: SocketAddr) -> Result<Self, LookupError> {
+    pub(super) async fn open(
+        agent: SocketAddr,
+        heard: Arc<AtomicBool>,
+    ) -> Result<Self, LookupError> {
         let any: SocketAddr = match agent {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -41,6 +48,7 @@ impl Transport {
             agent,
             buffer: vec![0; BUFFER_LEN],
             bytes: 0,
+            heard,
         })
     }
 
@@ -64,6 +72,7 @@ impl Transport {
         };
         let len = received
             .map_err(|error| LookupError::io(&format!("no answer from {}", self.agent), &error))?;
+        self.heard.store(true, Ordering::Relaxed);
         self.bytes += len;
         if self.bytes > MAX_BYTES {
             return Err(LookupError::TooLarge(MAX_BYTES));

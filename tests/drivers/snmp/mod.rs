@@ -1,6 +1,6 @@
 //! The `snmp` driver.
 
-mod agents;
+pub mod agents;
 mod hostile;
 mod real;
 mod settings;

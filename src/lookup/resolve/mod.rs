@@ -1,0 +1,216 @@
+//! Names to addresses, without a thread for each name: one that is slow delays no other.
+//!
+//! All names are resolved on one thread ([`mod@service`]), which no arbiter's end touches: the sockets
+//! of an answer that two devices wait for must not go with the one that asked first. What is asked
+//! there is bounded ([`AT_ONCE`]), first come, first served, and is given up when whoever asked
+//! goes. A lookup's timeout does that, so none is held here. An address needs none of this.
+//!
+//! It does not know drivers. Entry points: [`resolve`], [`srv`], [`Resolver`] for HTTP clients,
+//! [`configure`].
+
+mod order;
+mod service;
+mod system;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::LookupError;
+use crate::domain::DnsSettings;
+use service::Service;
+
+/// Names that are asked for at once, in this process; fewer where few files may be open.
+const AT_ONCE: usize = 1024;
+
+/// Open files that one name can take: two questions, to two servers, sent three times each.
+const FILES_A_NAME: usize = 12;
+
+/// Names take three quarters of the open files at most.
+static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let names = files / 4 * 3 / FILES_A_NAME;
+    Arc::new(Semaphore::new(names.clamp(16, AT_ONCE)))
+});
+
+/// One for all: a name that two clusters ask for is asked for once. Started by the first name.
+static SERVICE: Mutex<Option<Arc<Service>>> = Mutex::new(None);
+
+static SETTINGS: Mutex<Option<Arc<DnsSettings>>> = Mutex::new(None);
+
+/// Why a name has no addresses.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ResolveError {
+    /// No DNS server knows it.
+    #[error("the name {0} is unknown")]
+    Unknown(String),
+    /// It is known, but not for that.
+    #[error("the name {0} has no {1}")]
+    Nothing(String, &'static str),
+    /// It can be no name at all.
+    #[error("{text} is no name: {why}")]
+    NoName {
+        /// As a message shows it.
+        text: String,
+        why: String,
+    },
+    /// No DNS server answered, however often it was asked.
+    #[error("the DNS servers did not answer for the name {0}")]
+    Silent(String),
+    /// The DNS servers answered that they cannot tell.
+    #[error("the DNS servers failed for the name {0}: {1}")]
+    Failed(String, String),
+    /// There is nobody to ask.
+    #[error("there is no DNS server to ask for the name {0}: {1}")]
+    NoServer(String, String),
+    /// This process cannot ask.
+    #[error("cannot ask for the name {0}: {1}")]
+    Here(String, String),
+}
+
+impl ResolveError {
+    fn no_name(text: &str, why: &impl ToString) -> Self {
+        Self::NoName {
+            text: super::said(text),
+            why: why.to_string(),
+        }
+    }
+
+    /// What it means for a lookup; `doing` as in [`LookupError::io`].
+    pub(super) fn explain(&self, doing: &str) -> LookupError {
+        let text = format!("{doing}: {self}");
+        match self {
+            Self::Unknown(_)
+            | Self::Nothing(..)
+            | Self::Silent(_)
+            | Self::Failed(..)
+            | Self::NoServer(..) => LookupError::Unreachable(text),
+            Self::NoName { .. } | Self::Here(..) => LookupError::Failed(text),
+        }
+    }
+}
+
+/// Where a service is, by an SRV record (RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SrvTarget {
+    /// Without the dot at the end.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) priority: u16,
+    pub(crate) weight: u16,
+}
+
+/// Resolves by these settings from now on, in this process. Gives whether they are others.
+pub(crate) fn configure(settings: DnsSettings) -> bool {
+    let mut known = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_other = known.as_deref() != Some(&settings);
+    if is_other {
+        *known = Some(Arc::new(settings));
+    }
+    is_other
+}
+
+/// The addresses of `host:port`, the best first; at least one.
+pub(super) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+    if let Ok(address) = address.parse() {
+        return Ok(vec![address]);
+    }
+    let parts = address.rsplit_once(':');
+    let parts = parts.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts else {
+        return Err(ResolveError::no_name(address, &"write host:port"));
+    };
+    let with_port = |ip: IpAddr| SocketAddr::new(ip, port);
+    Ok(addresses(host).await?.into_iter().map(with_port).collect())
+}
+
+/// The addresses of a host, the best first; at least one.
+async fn addresses(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let name = host.to_owned();
+    ask(host, |service, settings, room| async move {
+        service.addresses(&name, &settings, room).await
+    })
+    .await
+}
+
+/// The targets of an SRV name, such as `_exporter._tcp.example`: by priority, the heaviest first,
+/// then by name. None is an error.
+pub(crate) async fn srv(name: &str) -> Result<Vec<SrvTarget>, ResolveError> {
+    let owned = name.to_owned();
+    ask(name, |service, settings, room| async move {
+        service.srv(&owned, &settings, room).await
+    })
+    .await
+}
+
+/// A place among the names that are asked for at once, for whoever has to ask.
+type Room = Arc<Semaphore>;
+
+async fn place(room: Room) -> io::Result<OwnedSemaphorePermit> {
+    // Closed never, as nobody does.
+    room.acquire_owned().await.map_err(io::Error::other)
+}
+
+/// Has `work` done by the service's thread; dropping this future ends it there.
+async fn ask<T, F>(
+    name: &str,
+    work: impl FnOnce(Arc<Service>, Arc<DnsSettings>, Room) -> F,
+) -> Result<T, ResolveError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, ResolveError>> + Send + 'static,
+{
+    let here = |error: &dyn std::error::Error| {
+        ResolveError::Here(name.to_owned(), format!("the resolver fails: {error}"))
+    };
+    let service = service().map_err(|error| here(&error))?;
+    let settings = settings();
+    let runtime = service.runtime.clone();
+    // Unlike a task's handle, a set of them ends them when it is dropped.
+    let mut task = JoinSet::new();
+    task.spawn_on(work(service, settings, Arc::clone(&ROOM)), &runtime);
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) => Err(here(&error)),
+        None => Err(here(&io::Error::other("it has no task"))),
+    }
+}
+
+fn settings() -> Arc<DnsSettings> {
+    let settings = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    settings.as_ref().map(Arc::clone).unwrap_or_default()
+}
+
+fn service() -> io::Result<Arc<Service>> {
+    let mut service = SERVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(service) = &*service {
+        return Ok(Arc::clone(service));
+    }
+    let started = Arc::new(Service::start()?);
+    *service = Some(Arc::clone(&started));
+    Ok(started)
+}
+
+/// The same for HTTP clients.
+pub(super) struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            // The port is whoever connects's.
+            let with_port = |ip: IpAddr| SocketAddr::new(ip, 0);
+            let addresses = addresses(name.as_str()).await?.into_iter().map(with_port);
+            let addresses: Addrs = Box::new(addresses);
+            Ok(addresses)
+        })
+    }
+}
