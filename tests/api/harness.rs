@@ -122,7 +122,12 @@ impl TestApp {
 
     /// With a configuration that the test has laid out itself.
     pub fn start_on(dir: TempDir, path: PathBuf, arguments: &[&str]) -> Self {
-        let mut child = fleetcall()
+        Self::start_as(fleetcall(), dir, path, arguments)
+    }
+
+    /// As [`Self::start_on`], with an environment of its own.
+    pub fn start_as(mut command: Command, dir: TempDir, path: PathBuf, arguments: &[&str]) -> Self {
+        let mut child = command
             .env("RUST_LOG", "fleetcall=debug")
             .args(["--port", "0", "--log-format", "json", "--config"])
             .arg(&path)

@@ -3,35 +3,27 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::harness::send;
-use crate::servers::{answers, ask, http, nobody, request, server};
+use crate::servers::{answers, ask, http, nobody, request, server, wait_for};
 
 /// A real node_exporter, killed when dropped.
-struct NodeExporter {
+pub struct NodeExporter {
     child: Child,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
 }
 
 impl NodeExporter {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let addr = nobody();
-        let child = Command::new("prometheus-node-exporter")
+        let mut child = Command::new("prometheus-node-exporter")
             .arg(format!("--web.listen-address={addr}"))
+            .arg("--web.max-requests=0")
             .stderr(Stdio::null())
             .spawn()
             .expect("prometheus-node-exporter is not installed; .ci/test installs it");
-        let exporter = Self { child, addr };
-        let start = Instant::now();
-        while std::net::TcpStream::connect(addr).is_err() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "it does not start"
-            );
-            std::thread::yield_now();
-        }
-        exporter
+        wait_for(&mut child, addr);
+        Self { child, addr }
     }
 }
 

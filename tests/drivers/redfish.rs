@@ -5,14 +5,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{config_file, fleetcall, run, send, stderr};
-use crate::servers::{Node, answers, ask, ask_with, http, nobody, request, server, wait_for_end};
+use crate::servers::{
+    Node, answers, ask, ask_with, http, nobody, request, server, wait_for, wait_for_end,
+};
+use crate::tcp::certificate;
 
 /// Where `.ci/test` installs it.
 const EMULATOR: &str = concat!(
@@ -20,19 +22,19 @@ const EMULATOR: &str = concat!(
     "/target/sushy-tools/bin/sushy-emulator"
 );
 
-/// `admin`'s password `hunter2`, as `htpasswd -B` writes it.
-const HTPASSWD: &str = "admin:$2b$04$PuwFY0d1C3hwjax19aPhs.AWEFkomOZCbjI58KyUN0nL3diexyvCS\n";
+/// The password `hunter2`, as `htpasswd -B` writes it.
+const HTPASSWD: &str = "$2b$04$PuwFY0d1C3hwjax19aPhs.AWEFkomOZCbjI58KyUN0nL3diexyvCS\n";
 
 /// A real Redfish service, killed when dropped.
-struct Emulator {
+pub struct Emulator {
     child: Child,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
     _state: TempDir,
 }
 
 impl Emulator {
     /// With these lines of its configuration, which may name files in a folder made by `prepare`.
-    fn start(prepare: impl FnOnce(&Path) -> String) -> Self {
+    pub fn start(prepare: impl FnOnce(&Path) -> String) -> Self {
         let state = tempfile::tempdir().unwrap();
         let config = prepare(state.path());
         let path = state.path().join("emulator.conf");
@@ -52,20 +54,33 @@ impl Emulator {
             .stderr(Stdio::null())
             .spawn()
             .expect("sushy-emulator is not installed; .ci/test installs it");
-        let start = Instant::now();
-        while TcpStream::connect(addr).is_err() {
-            assert_eq!(child.try_wait().unwrap(), None, "it ended");
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "it does not start"
-            );
-            std::thread::yield_now();
-        }
+        wait_for(&mut child, addr);
         Self {
             child,
             addr,
             _state: state,
         }
+    }
+
+    /// With TLS, for `user` with the password `hunter2` only; and the file of its certificate.
+    pub fn secured(user: &str) -> (Self, String) {
+        let mut ca = String::new();
+        let emulator = Self::start(|folder| {
+            let (certificate, key) = certificate("127.0.0.1", 30);
+            let file = |name: &str, text: &str| {
+                let path = folder.join(name);
+                std::fs::write(&path, text).unwrap();
+                path.display().to_string()
+            };
+            ca = file("ca.pem", &certificate.pem());
+            let key = file("key.pem", &key.serialize_pem());
+            let users = file("htpasswd", &format!("{user}:{HTPASSWD}"));
+            format!(
+                "SUSHY_EMULATOR_AUTH_FILE = \"{users}\"\nSUSHY_EMULATOR_SSL_CERT = \"{ca}\"\n\
+                 SUSHY_EMULATOR_SSL_KEY = \"{key}\"\n"
+            )
+        });
+        (emulator, ca)
     }
 
     fn get(&self, path: &str) -> Value {
@@ -162,24 +177,7 @@ fn a_real_service_gives_the_facts_that_its_own_resources_give() {
 
 #[test]
 fn a_real_service_with_tls_takes_a_right_password_only() {
-    let mut ca = String::new();
-    let emulator = Emulator::start(|folder| {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        ca = file("ca.pem", &certificate.pem());
-        let key = file("key.pem", &key.serialize_pem());
-        let users = file("htpasswd", HTPASSWD);
-        format!(
-            "SUSHY_EMULATOR_AUTH_FILE = \"{users}\"\nSUSHY_EMULATOR_SSL_CERT = \"{ca}\"\n\
-             SUSHY_EMULATOR_SSL_KEY = \"{key}\"\n"
-        )
-    });
+    let (emulator, ca) = Emulator::secured("admin");
     let ask = |more: &str, password| {
         let addr = emulator.addr;
         let lookup =

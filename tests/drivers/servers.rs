@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Child;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,6 +63,19 @@ pub fn nobody() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// Waits until a program that was started takes connections.
+pub fn wait_for(child: &mut Child, addr: SocketAddr) {
+    let start = Instant::now();
+    while TcpStream::connect(addr).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "it does not start"
+        );
+        thread::yield_now();
+    }
 }
 
 /// Keeps a connection open and says nothing, until the other side goes.

@@ -4,17 +4,22 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::servers::{Node, ask, nobody, server, wait_for_end};
+use crate::servers::{Node, ask, nobody, server, wait_for, wait_for_end};
 
 /// A real sshd with keys of its own, killed when dropped.
-struct Sshd {
+pub struct Sshd {
     child: Child,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
     dir: tempfile::TempDir,
+}
+
+/// Who runs the tests, as whom alone a server can let in.
+pub fn user() -> String {
+    let name = Command::new("id").arg("-un").output().unwrap().stdout;
+    String::from_utf8(name).unwrap().trim().to_owned()
 }
 
 fn keygen(path: &Path) {
@@ -27,7 +32,12 @@ fn keygen(path: &Path) {
 }
 
 impl Sshd {
-    fn start() -> Self {
+    pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// With these lines of its configuration too, which may name files in the folder given.
+    pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for key in ["host", "user", "other"] {
@@ -37,34 +47,27 @@ impl Sshd {
         let addr = nobody();
         let config = format!(
             "Port {}\nListenAddress {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-             PasswordAuthentication no\nPermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\n",
+             PasswordAuthentication no\nPermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\n\
+             MaxStartups 1000\n",
             addr.port(),
             addr.ip(),
             at("host").display(),
             at("authorized").display()
         );
-        fs::write(at("config"), config).unwrap();
+        fs::write(at("config"), config + &more(dir.path())).unwrap();
         // Where Debian's sshd leaves its privileges; its init script makes it.
         fs::create_dir_all("/run/sshd").unwrap();
-        let child = Command::new("/usr/sbin/sshd")
+        let mut child = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f"])
             .arg(at("config"))
             .stderr(Stdio::null())
             .spawn()
             .expect("openssh-server is not installed; .ci/test installs it");
-        let sshd = Self { child, addr, dir };
-        let start = Instant::now();
-        while std::net::TcpStream::connect(addr).is_err() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "it does not start"
-            );
-            std::thread::yield_now();
-        }
-        sshd
+        wait_for(&mut child, addr);
+        Self { child, addr, dir }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -73,20 +76,25 @@ impl Sshd {
         fs::read_to_string(self.at(name)).unwrap().trim().to_owned()
     }
 
+    /// Its line in a file of host keys.
+    pub fn known_hosts(&self) -> String {
+        let (ip, port) = (self.addr.ip(), self.addr.port());
+        format!("[{ip}]:{port} {}\n", self.key("host.pub"))
+    }
+
     fn run(&self, command: &str, more: &str) -> Node {
         let pinned = format!("host_key = {:?}", self.key("host.pub"));
         ask(&self.lookup("user", command, &format!("{pinned}\n{more}")))
     }
 
     fn lookup(&self, key: &str, command: &str, more: &str) -> String {
-        let user =
-            String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+        let user = user();
         let command = command.replace('{', "{{").replace('}', "}}");
         format!(
             "driver = \"ssh\"\naddress = \"{}\"\nusername = {:?}\nkey = {:?}\nremote_command = {command:?}\n\
              timeout = \"10s\"\n{more}",
             self.addr,
-            user.trim(),
+            user,
             self.at(key).display().to_string(),
         )
     }
@@ -110,13 +118,7 @@ fn a_command_on_a_real_server_gives_facts() {
     let release = fs::read_to_string("/etc/os-release").unwrap();
     let id = release.lines().find_map(|line| line.strip_prefix("ID="));
     assert_eq!(node.fact("values")["ID"], id.unwrap());
-    let known = format!(
-        "[{}]:{} {}\n",
-        sshd.addr.ip(),
-        sshd.addr.port(),
-        sshd.key("host.pub")
-    );
-    fs::write(sshd.at("known"), known).unwrap();
+    fs::write(sshd.at("known"), sshd.known_hosts()).unwrap();
     fs::rename(sshd.at("known"), sshd.at("known 100%")).unwrap();
     let known = format!(
         "known_hosts = {:?}",

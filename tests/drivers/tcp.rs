@@ -6,18 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{Certificate, CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, Stream};
 
 use crate::servers::{ask, nobody, server, wait_for_end};
 
-/// A TLS server with a certificate for `name` that ends in `days`, and that certificate's file.
-pub fn tls_server(
-    name: &str,
-    days: i64,
-    answer: &'static [u8],
-) -> (SocketAddr, tempfile::TempDir, PathBuf) {
+/// A certificate for `name` that ends in `days`, signed by its own key.
+pub fn certificate(name: &str, days: i64) -> (Certificate, KeyPair) {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     let day = Duration::from_secs(24 * 60 * 60);
     let now = std::time::SystemTime::now();
@@ -34,7 +30,16 @@ pub fn tls_server(
         .distinguished_name
         .push(DnType::CommonName, common_name);
     let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
+    (params.self_signed(&key).unwrap(), key)
+}
+
+/// A TLS server with a certificate for `name` that ends in `days`, and that certificate's file.
+pub fn tls_server(
+    name: &str,
+    days: i64,
+    answer: &'static [u8],
+) -> (SocketAddr, tempfile::TempDir, PathBuf) {
+    let (certificate, key) = certificate(name, days);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.pem");
     std::fs::write(&path, certificate.pem()).unwrap();

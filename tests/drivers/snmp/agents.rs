@@ -32,6 +32,8 @@ createUser sha512 SHA-512 "correct horse"
 rouser sha512 auth
 createUser private SHA-256 "correct horse" AES "battery staple"
 rouser private priv
+createUser fleetcall SHA-256 "correct horse" AES "battery staple"
+rouser fleetcall priv
 createUser private192 SHA-1 "correct horse" AES-192 "battery staple"
 rouser private192 priv
 createUser private256 SHA-1 "correct horse" AES-256 "battery staple"
