@@ -13,6 +13,7 @@
 
 mod discovery;
 mod dns;
+mod examples;
 mod exec;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
