@@ -2,6 +2,7 @@
 
 pub mod agents;
 mod hostile;
+mod lldp;
 mod real;
 mod settings;
 
