@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,12 @@ impl Example {
         self
     }
 
-    fn command(&self) -> (Command, std::path::PathBuf) {
+    /// Where it is run.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self) -> (Command, PathBuf) {
         for nowhere in [".example", "/etc/fleetcall"] {
             let left = self.text.lines().find(|line| line.contains(nowhere));
             assert_eq!(left, None, "nobody is there");

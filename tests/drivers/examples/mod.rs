@@ -4,6 +4,7 @@
 mod clients;
 mod example;
 mod nginx;
+mod readme;
 
 use std::fs;
 
