@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// Why a device has no result. The wire names are those of [`FaultKind::as_str`].
 ///
@@ -160,21 +162,38 @@ impl Fault {
 
 /// What a driver learned about a device; the simulated one learns nothing.
 ///
-/// Cloning is cheap: several requests that joined one lookup share its facts.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Facts(Option<Arc<serde_json::Map<String, serde_json::Value>>>);
+/// Kept as the JSON that answers show: a tenth of what a tree of values takes, and written out as it
+/// is. Cloning is cheap: several requests that joined one lookup share its facts.
+#[derive(Debug, Clone, Default)]
+pub struct Facts(Option<Arc<Box<RawValue>>>);
 
 impl Facts {
-    /// Facts as a driver found them; an empty map is no facts.
+    /// Facts as a driver found them: something with the JSON of an object. An empty one is no
+    /// facts, and so is what has no such JSON.
     #[must_use]
-    pub fn new(facts: serde_json::Map<String, serde_json::Value>) -> Self {
-        Self((!facts.is_empty()).then(|| Arc::new(facts)))
+    pub fn new(facts: &impl Serialize) -> Self {
+        let json = serde_json::value::to_raw_value(facts).ok();
+        let json = json.filter(|json| json.get().starts_with('{') && json.get() != "{}");
+        Self(json.map(Arc::new))
     }
 
-    /// The facts, or `None` if there are none.
+    /// The facts as JSON, or `None` if there are none.
     #[must_use]
-    pub fn get(&self) -> Option<&serde_json::Map<String, serde_json::Value>> {
-        self.0.as_deref()
+    pub fn json(&self) -> Option<&RawValue> {
+        self.0.as_ref().map(|json| &***json)
+    }
+
+    /// The facts by their names; none is empty.
+    #[must_use]
+    pub fn to_map(&self) -> Map<String, Value> {
+        let json = self.json().map(RawValue::get).unwrap_or_default();
+        serde_json::from_str(json).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Facts {
+    fn eq(&self, other: &Self) -> bool {
+        self.json().map(RawValue::get) == other.json().map(RawValue::get)
     }
 }
 
@@ -186,6 +205,20 @@ mod tests {
     fn index_is_the_place_in_all() {
         for (place, kind) in FaultKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), place, "{kind}");
+        }
+    }
+
+    #[test]
+    fn facts_are_the_json_of_an_object_and_nothing_else() {
+        let facts = Facts::new(&serde_json::json!({"b": 1.5, "a": [0, null]}));
+        assert_eq!(facts.json().unwrap().get(), r#"{"b":1.5,"a":[0,null]}"#);
+        assert_eq!(facts.to_map()["b"], serde_json::json!(1.5));
+        for none in [
+            Facts::new(&serde_json::json!({})),
+            Facts::new(&[1]),
+            Facts::default(),
+        ] {
+            assert!(none.json().is_none() && none.to_map().is_empty());
         }
     }
 

@@ -103,12 +103,13 @@ impl NoReport {
     reason = "string keys, and a Vec takes everything"
 )]
 pub(super) fn to_json<T: Serialize>(value: &T, indent: bool) -> Vec<u8> {
-    let json = if indent {
-        serde_json::to_vec_pretty(value)
-    } else {
-        serde_json::to_vec(value)
-    };
-    json.expect("these types have a JSON form")
+    let json = serde_json::to_vec(value).expect("these types have a JSON form");
+    if !indent {
+        return json;
+    }
+    // Facts are JSON already, which a serializer that indents passes on as it is.
+    let value: serde_json::Value = serde_json::from_slice(&json).expect("this is JSON");
+    serde_json::to_vec_pretty(&value).expect("a value has a JSON form")
 }
 
 struct Clusters<'a>(&'a Collection);
@@ -173,7 +174,7 @@ impl Serialize for Device<'_> {
         view.serialize_entry(key, self.id)?;
         match self.outcome {
             Ok(facts) => {
-                if let Some(facts) = facts.get() {
+                if let Some(facts) = facts.json() {
                     view.serialize_entry("facts", facts)?;
                 }
             }
@@ -198,7 +199,7 @@ mod tests {
             cluster,
         ]))));
         let facts = serde_json::json!({"uptime_seconds": 5});
-        builder.answer(0, 0, Ok(Facts::new(facts.as_object().unwrap().clone())));
+        builder.answer(0, 0, Ok(Facts::new(&facts)));
         builder.answer(0, 2, Ok(Facts::default()));
         let collection = builder.close(&Arc::new(Fault::new(FaultKind::TimedOut, "too late")));
         let json = Report::new(&collection, &collection.summary()).to_json(false);

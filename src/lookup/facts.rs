@@ -192,11 +192,7 @@ pub(super) struct Neighbour {
 
 impl From<FactSheet> for Facts {
     fn from(sheet: FactSheet) -> Self {
-        match serde_json::to_value(sheet) {
-            Ok(serde_json::Value::Object(facts)) => Self::new(facts),
-            // A struct with text keys has this form and no other.
-            _ => Self::default(),
-        }
+        Self::new(&sheet)
     }
 }
 

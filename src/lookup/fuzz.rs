@@ -24,9 +24,8 @@ pub(super) fn check(result: Result<FactSheet, LookupError>) -> Option<Facts> {
         Ok(sheet) => {
             let facts = Facts::from(sheet);
             // Unless there is nothing to say, facts are JSON that whoever asks can read.
-            if let Some(facts) = facts.get() {
-                let json = serde_json::to_string(facts).unwrap_or_default();
-                let read = serde_json::from_str(&json);
+            if let Some(json) = facts.json() {
+                let read = serde_json::from_str(json.get());
                 assert!(matches!(read, Ok(Value::Object(_))), "{json}: {read:?}");
             }
             Some(facts)
@@ -83,7 +82,7 @@ pub fn http_answer(bytes: &[u8]) {
         body: body.to_vec(),
     };
     let found = check(http::look_at(&settings, &answer));
-    let found = found.and_then(|facts| facts.get()?.get("values")?.get("fact").cloned());
+    let found = found.and_then(|facts| facts.to_map().get("values")?.get("fact").cloned());
     let body = serde_json::from_slice(body).ok();
     let there = body
         .as_ref()
