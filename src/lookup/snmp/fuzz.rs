@@ -305,7 +305,8 @@ impl Agent<'_> {
                         None => name.extend([1, 2, 1].iter().take(1 + usize::from(steps) % 3)),
                     },
                     4 => name.push(self.byte().into()),
-                    5 => drop(name.pop()),
+                    // Fewer arcs than two are no name.
+                    5 => name.truncate((name.len() - 1).max(2)),
                     6 => *name = vec![1, 3, self.byte().into()],
                     _ => {}
                 }
