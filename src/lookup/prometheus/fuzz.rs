@@ -1,6 +1,7 @@
 //! Fuzzed: expositions, and what is made of them.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -15,7 +16,10 @@ static DRIVER: LazyLock<Option<Prometheus>> = LazyLock::new(|| {
     let url = Template::parse("http://{id}:9100/metrics").ok()?;
     let metrics = ["up", "node_load1", "http_requests_total", "a"].map(str::to_owned);
     let (web, metrics) = (web(url), metrics.into());
-    Some(Prometheus::new(PrometheusSettings { web, metrics }))
+    Some(Prometheus::new(
+        PrometheusSettings { web, metrics },
+        Duration::from_secs(10),
+    ))
 });
 
 /// An exposition: what is read of it reads the same when it is written again.

@@ -1,6 +1,7 @@
 //! Fuzzed: resources of a service, and the links in them.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue, LOCATION};
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::lookup::{Call, LookupError};
 
 static WEB: LazyLock<Option<Web>> = LazyLock::new(|| {
     let url = Template::parse("https://bmc.example:8443").ok()?;
-    Some(Web::new(web(url), true))
+    Some(Web::new(web(url), Duration::from_secs(10), true))
 });
 
 /// Resources, one a line, each taken for whatever it may be.

@@ -225,7 +225,7 @@ pub fn snmp_walk(bytes: &[u8]) {
 
 async fn walk(bytes: &[u8]) -> std::io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0").await?;
-    let transport = Transport::open(socket.local_addr()?).await;
+    let transport = Transport::open(socket.local_addr()?, Arc::default()).await;
     let transport = transport.map_err(std::io::Error::other)?;
     let community = Security::Community(Secret::new("public"));
     // Nothing is lost on the loopback: sending again would be a bug, and takes too long.
