@@ -19,10 +19,10 @@ use super::health::{Child, ChildPath, Health};
 use super::plan::ClusterBase;
 use super::shell::again_in;
 use crate::domain::{
-    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Facts, Fault, FaultKind, LastLookup,
-    Outcome, Target,
+    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Event, Facts, Fault, FaultKind,
+    LastLookup, Outcome, Target,
 };
-use crate::lookup::{Call, Driver, LookupError};
+use crate::lookup::{self, Call, Driver, LookupError};
 use crate::telemetry::{Gauge, event};
 
 /// How a group of devices is asked.
@@ -71,6 +71,10 @@ struct Record {
     last: Option<LastResult>,
     /// When a lookup last succeeded, in microseconds since the service started.
     succeeded_at_us: Option<u64>,
+    /// The facts of that lookup.
+    facts: Facts,
+    /// Whether it fails, and its fleet's history says so.
+    is_failing: bool,
 }
 
 /// What came of a device's last lookup.
@@ -83,6 +87,12 @@ struct LastResult {
     took_us: Option<u32>,
 }
 
+impl LastResult {
+    fn took(&self) -> Option<Duration> {
+        self.took_us.map(|it| Duration::from_micros(it.into()))
+    }
+}
+
 impl Child for Device {
     fn path(&self) -> ChildPath {
         ChildPath::Device(self.cluster.id.clone(), self.kind, self.id.clone())
@@ -90,6 +100,13 @@ impl Child for Device {
 
     fn health(&self) -> &Health {
         &self.health
+    }
+
+    fn crashed(&self, fault: &Fault) {
+        if !std::mem::replace(&mut self.record().is_failing, true) {
+            let event = Event::Failing(Arc::new(fault.clone()));
+            self.cluster.note(self.kind, &self.id, event);
+        }
     }
 }
 
@@ -121,6 +138,35 @@ impl Device {
     /// Whether it is asked in this way.
     pub(super) fn is_asked(&self, target: &Target, port: Option<NonZeroU16>) -> bool {
         self.aim.target == *target && self.port == port
+    }
+
+    /// What is known of it, if its actor runs and its last lookup ended no longer ago than that.
+    pub(crate) fn known(&self, max_age: Duration) -> Option<Outcome> {
+        if self.health.down().is_some() {
+            return None;
+        }
+        let record = self.record();
+        let last = record.last.as_ref()?;
+        (self.age(last.at_us) <= max_age).then(|| last.outcome.clone())
+    }
+
+    /// How long ago and how fast its last lookup gave just this outcome; `None` if another one did,
+    /// or none.
+    pub(crate) fn observed(&self, outcome: &Outcome) -> Option<(Duration, Option<Duration>)> {
+        let record = self.record();
+        let last = record.last.as_ref()?;
+        let is_it = match (&last.outcome, outcome) {
+            (Ok(known), Ok(facts)) => known.is(facts),
+            (Err(known), Err(fault)) => Arc::ptr_eq(known, fault),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        };
+        is_it.then(|| (self.age(last.at_us), last.took()))
+    }
+
+    /// How long ago that was, in microseconds since the service started.
+    fn age(&self, at_us: u64) -> Duration {
+        let now = self.cluster.link.rules.now();
+        now.saturating_sub(Duration::from_micros(at_us))
     }
 
     /// Lookups begun so far.
@@ -176,8 +222,24 @@ impl Device {
             at_us,
             took_us,
         });
-        if outcome.is_ok() {
-            record.succeeded_at_us = Some(at_us);
+        let event = match outcome {
+            Ok(facts) => {
+                let is_first = record.succeeded_at_us.replace(at_us).is_none();
+                let before = std::mem::replace(&mut record.facts, facts.clone());
+                if std::mem::take(&mut record.is_failing) {
+                    Some(Event::Recovered)
+                } else {
+                    let changed = !is_first && before.differ(facts);
+                    changed.then(|| Event::FactsChanged(lookup::changed_facts(&before, facts)))
+                }
+            }
+            Err(fault) => {
+                let is_new = !std::mem::replace(&mut record.is_failing, true);
+                is_new.then(|| Event::Failing(Arc::clone(fault)))
+            }
+        };
+        if let Some(event) = event {
+            self.cluster.note(self.kind, &self.id, event);
         }
         match outcome {
             Ok(_) => {
@@ -215,6 +277,7 @@ impl Device {
             breaker,
             last,
             succeeded_at_us,
+            ..
         } = self.record().clone();
         let since_start = self.cluster.link.rules.now();
         let age = |at_us| since_start.saturating_sub(Duration::from_micros(at_us));
@@ -224,9 +287,9 @@ impl Device {
             breaker: breaker.state(since_start),
             failures: breaker.failures(),
             last: last.map(|last| LastLookup {
-                outcome: last.outcome,
                 age: age(last.at_us),
-                took: last.took_us.map(|it| Duration::from_micros(it.into())),
+                took: last.took(),
+                outcome: last.outcome,
             }),
             last_success: succeeded_at_us.map(age),
         }

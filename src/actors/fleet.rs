@@ -24,8 +24,8 @@ use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use crate::domain::{
-    Backoff, Cluster, ClusterId, ClusterState, DeviceState, DnsSettings, SupervisionPolicy,
-    SupervisionTree, Target, Topology, TreeFilter,
+    Backoff, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
+    History, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -96,8 +96,34 @@ pub(crate) struct Route {
     spec: Arc<ClusterSpec>,
 }
 
+impl Routes {
+    fn route(&self, cluster: &ClusterId) -> Option<&Route> {
+        self.clusters
+            .iter()
+            .find(|route| route.spec.base.id == *cluster)
+    }
+}
+
+impl Route {
+    fn state(&self, filter: TreeFilter, now: Instant) -> ClusterState {
+        let (nodes, switches) = self.plan.devices.split_at(self.plan.nodes());
+        let shown = |devices: &[Arc<Device>]| {
+            let states = devices.iter().map(|device| device.state(now));
+            let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
+            states.filter(is_shown).collect()
+        };
+        ClusterState {
+            id: self.spec.base.id.clone(),
+            child: self.spec.health().state(now),
+            devices: self.plan.devices.len(),
+            nodes: shown(nodes),
+            switches: shown(switches),
+        }
+    }
+}
+
 /// What a reload came to, in numbers; the names are those of the log line and of `/v1/reload`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Difference {
     /// Clusters that were not there before.
     pub clusters_added: usize,
@@ -234,6 +260,11 @@ impl Drop for Fleet {
 }
 
 impl Tree {
+    /// What changed in the fleet.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.0.link.history()
+    }
+
     /// Where to send what at this moment.
     pub(crate) fn routes(&self) -> Arc<Routes> {
         Arc::clone(&self.0.routes.borrow())
@@ -252,6 +283,7 @@ impl Tree {
             settings_changed: settings != before.settings || other_dns,
             ..Difference::default()
         };
+        let is_start = before.clusters.is_empty();
         let mut load = placed.load(&spec.clusters);
         let mut old: HashMap<ClusterId, Route> = before
             .topology
@@ -273,7 +305,7 @@ impl Tree {
                 || Arc::new(shared.cluster_spec(id.clone())),
                 |route| Arc::clone(&route.spec),
             );
-            let (plan, changed) = plan(&cluster_spec, cluster, runs, &mut difference);
+            let (plan, changed) = plan(&cluster_spec, cluster, runs, &mut difference, is_start);
             cluster_spec.set_plan(Arc::clone(&plan));
             cluster_spec
                 .base
@@ -305,6 +337,7 @@ impl Tree {
         for (id, route) in old {
             difference.clusters_removed += 1;
             difference.devices_removed += route.plan.devices.len();
+            route.spec.base.note_gone(route.plan.devices.iter());
             placed.clusters.remove(&id);
         }
         let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
@@ -329,25 +362,36 @@ impl Tree {
     pub(crate) fn state(&self, filter: TreeFilter) -> SupervisionTree {
         let now = Instant::now();
         let routes = self.routes();
-        let cluster = |route: &Route| {
-            let (nodes, switches) = route.plan.devices.split_at(route.plan.nodes());
-            let shown = |devices: &[Arc<Device>]| {
-                let states = devices.iter().map(|device| device.state(now));
-                let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
-                states.filter(is_shown).collect()
-            };
-            ClusterState {
-                id: route.spec.base.id.clone(),
-                child: route.spec.health().state(now),
-                devices: route.plan.devices.len(),
-                nodes: shown(nodes),
-                switches: shown(switches),
-            }
-        };
+        let clusters = routes.clusters.iter();
         SupervisionTree {
             supervisor: self.0.supervisor.health.state(now),
-            clusters: routes.clusters.iter().map(cluster).collect(),
+            clusters: clusters.map(|route| route.state(filter, now)).collect(),
         }
+    }
+
+    /// What is known of one cluster.
+    pub(crate) fn cluster(&self, id: &ClusterId) -> Option<ClusterState> {
+        let routes = self.routes();
+        let route = routes.route(id)?;
+        Some(route.state(TreeFilter::All, Instant::now()))
+    }
+
+    /// Whether there is such a cluster.
+    pub(crate) fn has_cluster(&self, id: &ClusterId) -> bool {
+        self.routes().route(id).is_some()
+    }
+
+    /// What is known of one device.
+    pub(crate) fn device(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        id: &DeviceId,
+    ) -> Option<DeviceState> {
+        let routes = self.routes();
+        let devices = &routes.route(cluster)?.plan.devices;
+        let device = devices.iter().find(|it| it.identity() == (kind, id))?;
+        Some(device.state(Instant::now()))
     }
 }
 

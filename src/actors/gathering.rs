@@ -21,29 +21,56 @@ pub(crate) struct Gathering {
     builder: Arc<CollectionBuilder>,
     /// The collect's caller, once it waits.
     caller: AtomicWaker,
+    /// Who reads the answer while it comes in, if anybody does.
+    reader: AtomicWaker,
     /// Dropped with the gathering, when its caller has the answer and no port is left.
     end_watchers: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Gathering {
-    /// A collect of all of `topology`.
-    pub(crate) fn new(id: u64, topology: Arc<Topology>) -> Arc<Self> {
-        let builder = Arc::new(CollectionBuilder::new(topology));
+    /// A collect of all of `topology`; `read` remembers the order in which outcomes come.
+    pub(crate) fn new(id: u64, topology: Arc<Topology>, read: bool) -> Arc<Self> {
+        let builder = Arc::new(if read {
+            CollectionBuilder::with_journal(topology)
+        } else {
+            CollectionBuilder::new(topology)
+        });
         Arc::new(Self {
             id,
             builder,
             caller: AtomicWaker::new(),
+            reader: AtomicWaker::new(),
             end_watchers: Mutex::default(),
         })
     }
 
-    /// The cluster's share of the work. Ask once for each cluster, or devices are asked twice.
-    pub(crate) fn share(self: &Arc<Self>, cluster: usize) -> Share {
+    /// The cluster's share of the work: all of its devices, or the picked ones. Ask once for each
+    /// cluster, or devices are asked twice.
+    pub(crate) fn share(self: &Arc<Self>, cluster: usize, picks: Option<Picks>) -> Share {
         Share {
             gathering: Arc::clone(self),
             cluster,
+            picks,
             next: 0,
         }
+    }
+
+    /// What is known so far.
+    pub(crate) fn builder(&self) -> &CollectionBuilder {
+        &self.builder
+    }
+
+    /// Waits until the `nth` outcome, counted from 0, has come; for one reader. Dropping it loses
+    /// nothing.
+    pub(crate) async fn came(&self, nth: usize) {
+        std::future::poll_fn(|cx| {
+            self.reader.register(cx.waker());
+            match self.builder.came(nth) {
+                Some(_) => Poll::Ready(()),
+                None => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Waits until every device has an outcome; for one caller. Dropping it loses nothing.
@@ -66,7 +93,9 @@ impl Gathering {
 
     /// Ends the collect; devices without an outcome get `fault`.
     pub(crate) fn close(&self, fault: &Arc<Fault>) -> Collection {
-        self.builder.close(fault)
+        let collection = self.builder.close(fault);
+        self.reader.wake();
+        collection
     }
 
     /// The devices of the cluster whose outcome is this very `fault`, as [`Gathering::close`] gave.
@@ -74,19 +103,27 @@ impl Gathering {
         self.builder.devices_with(cluster, fault)
     }
 
-    fn answer(&self, cluster: usize, device: usize, outcome: Outcome) {
+    pub(crate) fn answer(&self, cluster: usize, device: usize, outcome: Outcome) {
         if self.builder.answer(cluster, device, outcome) {
             self.caller.wake();
         }
+        self.reader.wake();
     }
 
     fn answer_rest(&self, cluster: usize) {
-        if !self.builder.is_cluster_complete(cluster) && self.builder.answer_rest(cluster, &blame())
-        {
+        if self.builder.is_cluster_complete(cluster) {
+            return;
+        }
+        if self.builder.answer_rest(cluster, &blame()) {
             self.caller.wake();
         }
+        self.reader.wake();
     }
 }
+
+/// Which devices of a cluster are asked: for each its place in the answer and in the plan, both
+/// rising.
+pub(crate) type Picks = Arc<[(u32, u32)]>;
 
 /// A cluster's share of a collect: a port for each of its devices, handed out in topology order.
 ///
@@ -96,20 +133,28 @@ impl Gathering {
 pub(crate) struct Share {
     gathering: Arc<Gathering>,
     cluster: usize,
+    /// `None` is all: the places in answer and plan are the same.
+    picks: Option<Picks>,
     next: usize,
 }
 
 impl Share {
-    /// The next device, by its place in the cluster, and its port.
+    /// The next device, by its place in the plan, and its port.
     pub(super) fn next_port(&mut self) -> Option<(usize, Reply)> {
         if !self.has_more() {
             return None;
         }
-        let device = self.next;
+        let (device, planned) = match &self.picks {
+            None => (self.next, self.next),
+            Some(picks) => {
+                let (slot, planned) = picks[self.next];
+                (slot as usize, planned as usize)
+            }
+        };
         self.next += 1;
         let (gathering, cluster) = (Arc::clone(&self.gathering), self.cluster);
         Some((
-            device,
+            planned,
             Reply {
                 gathering,
                 cluster,
@@ -135,11 +180,15 @@ impl Share {
             collect: self.gathering.id,
             gathering,
             cluster: self.cluster,
+            picks: self.picks.clone(),
         }
     }
 
     fn len(&self) -> usize {
-        self.gathering.builder.topology().clusters()[self.cluster].len()
+        match &self.picks {
+            None => self.gathering.builder.topology().clusters()[self.cluster].len(),
+            Some(picks) => picks.len(),
+        }
     }
 }
 
@@ -159,6 +208,7 @@ pub(super) struct InFlight {
     /// Weak, so that an answer is freed when its caller is done with it.
     gathering: Weak<Gathering>,
     cluster: usize,
+    picks: Option<Picks>,
 }
 
 impl InFlight {
@@ -183,12 +233,20 @@ impl InFlight {
         Some(over)
     }
 
-    /// The devices that were closed with `fault`, by their place in the cluster.
+    /// The devices that were closed with `fault`, by their place in the plan.
     pub(super) fn closed_by(&self, fault: &Arc<Fault>) -> Vec<usize> {
         let gathering = self.gathering.upgrade();
-        gathering
+        let closed = gathering
             .map(|it| it.closed_by(self.cluster, fault))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        let Some(picks) = &self.picks else {
+            return closed;
+        };
+        let planned = |slot: usize| {
+            let place = picks.binary_search_by_key(&slot, |&(slot, _)| slot as usize);
+            place.ok().map(|place| picks[place].1 as usize)
+        };
+        closed.into_iter().filter_map(planned).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::panics::PanicReport;
 use crate::domain::{
-    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, LastExit, Liveness,
+    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, Fault, LastExit, Liveness,
     RestartHistory, SupervisionPolicy,
 };
 
@@ -25,6 +25,9 @@ pub(crate) trait Child: fmt::Debug + Send + Sync + 'static {
 
     /// What is known of it.
     fn health(&self) -> &Health;
+
+    /// Takes note of a crash, beside its health.
+    fn crashed(&self, _: &Fault) {}
 }
 
 /// A child's place in the supervision tree.

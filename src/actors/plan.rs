@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::drill::{Act, Drill, Point};
 use super::fleet::{Difference, Run};
 use super::health::{Child, ChildPath, Health};
 use super::shell::Link;
-use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind};
+use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind, Event};
 use crate::telemetry::Metrics;
 
 /// What a cluster's actor and its devices' actors share.
@@ -39,6 +39,20 @@ struct Room {
 impl ClusterBase {
     fn room(&self) -> MutexGuard<'_, Room> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what happened to a device.
+    pub(super) fn note(&self, kind: DeviceKind, device: &DeviceId, event: Event) {
+        let who = (self.id.clone(), kind, device.clone());
+        self.link.history().note(SystemTime::now(), who, event);
+    }
+
+    /// Notes that these devices are in the fleet no more.
+    pub(super) fn note_gone<'a>(&self, devices: impl Iterator<Item = &'a Arc<Device>>) {
+        for device in devices {
+            let (kind, id) = device.identity();
+            self.note(kind, id, Event::Gone);
+        }
     }
 
     pub(super) fn permits(&self) -> Option<Arc<Semaphore>> {
@@ -84,6 +98,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The device at a place.
+    pub(crate) fn device(&self, place: usize) -> &Device {
+        &self.devices[place]
+    }
+
     /// How many of the devices are nodes.
     pub(super) fn nodes(&self) -> usize {
         let is_node = |device: &Arc<Device>| device.identity().0 == DeviceKind::Node;
@@ -169,6 +188,7 @@ pub(super) fn plan(
     cluster: &Cluster,
     runs: &[Run],
     difference: &mut Difference,
+    is_start: bool,
 ) -> (Arc<Plan>, bool) {
     let before = spec.plan();
     let mut known: HashMap<(DeviceKind, &DeviceId), &Arc<Device>> = before
@@ -195,7 +215,12 @@ pub(super) fn plan(
             }
             match old {
                 Some(_) => difference.devices_changed += 1,
-                None => difference.devices_added += 1,
+                None => {
+                    difference.devices_added += 1;
+                    if !is_start {
+                        spec.base.note(kind, id, Event::Appeared);
+                    }
+                }
             }
             let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
             let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
@@ -204,6 +229,14 @@ pub(super) fn plan(
         start = *end;
     }
     difference.devices_removed += known.len();
+    if !known.is_empty() {
+        spec.base.note_gone(
+            before
+                .devices
+                .iter()
+                .filter(|it| known.contains_key(&it.identity())),
+        );
+    }
     let same = devices.len() == before.devices.len()
         && devices
             .iter()

@@ -16,7 +16,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use super::health::{Child, Downtime, ExitReason};
 use super::messages::Exited;
 use super::panics::{PanicReport, blaming, guard};
 use super::supervisor::{Rules, SupervisorActor, verdict};
-use crate::domain::{Decision, Fault, FaultKind};
+use crate::domain::{Decision, Fault, FaultKind, History};
 use crate::telemetry::{Gauge, Guard, Metrics};
 
 /// How many messages one actor may handle before others on its arbiter get their turn.
@@ -80,6 +80,14 @@ pub(crate) struct Link {
     pub(super) rules: Arc<Rules>,
     /// Where restarts and actors are counted.
     pub(super) metrics: Metrics,
+    /// What changed in the fleet.
+    pub(super) history: Arc<Mutex<History>>,
+}
+
+impl Link {
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Starts an actor in a shell on the current arbiter.
@@ -228,6 +236,7 @@ impl<A: Supervised> Shell<A> {
         };
         let uptime = since.elapsed();
         self.spec.health().fell(reason, uptime);
+        self.spec.crashed(&fault);
         self.link.metrics.crashed();
         let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
         let supervisor = self.link.supervisor.clone();

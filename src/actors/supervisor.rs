@@ -75,11 +75,13 @@ impl Rules {
 
 /// Starts the supervisor on the current arbiter and gives what the shells of its children share.
 pub(super) fn start_supervisor(spec: &Arc<SupervisorSpec>, metrics: &Metrics) -> Arc<Link> {
+    let history = Arc::default();
     let link = |supervisor| {
         Arc::new(Link {
             supervisor,
             rules: Arc::clone(&spec.rules),
             metrics: metrics.clone(),
+            history: Arc::clone(&history),
         })
     };
     let supervisor = start::<SupervisorActor>(Arc::clone(spec), &link(None), MAILBOX);

@@ -165,22 +165,30 @@ impl Fault {
 /// Kept as the JSON that answers show: a tenth of what a tree of values takes, and written out as it
 /// is. Cloning is cheap: several requests that joined one lookup share its facts.
 #[derive(Debug, Clone, Default)]
-pub struct Facts(Option<Arc<Box<RawValue>>>);
+pub struct Facts(Option<Arc<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    json: Box<RawValue>,
+    /// Tells apart what does not change from one lookup to the next by itself.
+    steady: u64,
+}
 
 impl Facts {
     /// Facts as a driver found them: something with the JSON of an object. An empty one is no
-    /// facts, and so is what has no such JSON.
+    /// facts, and so is what has no such JSON. `steady` is a fingerprint of those of them that do
+    /// not change by themselves, as times and counters do.
     #[must_use]
-    pub fn new(facts: &impl Serialize) -> Self {
+    pub fn new(facts: &impl Serialize, steady: u64) -> Self {
         let json = serde_json::value::to_raw_value(facts).ok();
         let json = json.filter(|json| json.get().starts_with('{') && json.get() != "{}");
-        Self(json.map(Arc::new))
+        Self(json.map(|json| Arc::new(Known { json, steady })))
     }
 
     /// The facts as JSON, or `None` if there are none.
     #[must_use]
     pub fn json(&self) -> Option<&RawValue> {
-        self.0.as_ref().map(|json| &***json)
+        self.0.as_ref().map(|known| &*known.json)
     }
 
     /// The facts by their names; none is empty.
@@ -188,6 +196,23 @@ impl Facts {
     pub fn to_map(&self) -> Map<String, Value> {
         let json = self.json().map(RawValue::get).unwrap_or_default();
         serde_json::from_str(json).unwrap_or_default()
+    }
+
+    /// Whether these are the facts of the same lookup, not facts that are alike.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether they differ in something that does not change by itself.
+    #[must_use]
+    pub fn differ(&self, other: &Self) -> bool {
+        let steady = |facts: &Self| facts.0.as_ref().map(|known| known.steady);
+        steady(self) != steady(other)
     }
 }
 
@@ -210,14 +235,14 @@ mod tests {
 
     #[test]
     fn facts_are_the_json_of_an_object_and_nothing_else() {
-        let facts = Facts::new(&serde_json::json!({"b": 1.5, "a": [0, null]}));
+        let facts = Facts::new(&serde_json::json!({"b": 1.5, "a": [0, null]}), 7);
         assert_eq!(facts.json().unwrap().get(), r#"{"b":1.5,"a":[0,null]}"#);
         assert_eq!(facts.to_map()["b"], serde_json::json!(1.5));
-        for none in [
-            Facts::new(&serde_json::json!({})),
-            Facts::new(&[1]),
-            Facts::default(),
-        ] {
+        assert!(facts.is(&facts.clone()) && !facts.is(&Facts::default()));
+        assert!(!facts.differ(&Facts::new(&serde_json::json!({"b": 2}), 7)));
+        assert!(facts.differ(&Facts::default()));
+        let empty = Facts::new(&serde_json::json!({}), 7);
+        for none in [empty, Facts::new(&[1], 7), Facts::default()] {
             assert!(none.json().is_none() && none.to_map().is_empty());
         }
     }

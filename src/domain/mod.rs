@@ -12,6 +12,7 @@ mod dns;
 mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod history;
 mod ids;
 mod nodeset;
 mod restart;
@@ -28,6 +29,7 @@ pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
 pub use dns::DnsSettings;
 pub use fault::{Facts, Fault, FaultKind};
+pub use history::{Change, Event, Forgotten, HISTORY_LEN, History};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use nodeset::NodeSet;
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};

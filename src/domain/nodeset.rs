@@ -115,6 +115,15 @@ impl NodeSet {
         Ok(Self { patterns })
     }
 
+    /// Just this one, whatever it is called.
+    #[must_use]
+    pub fn only(id: &Id) -> Self {
+        let parts = vec![Part::Text(id.to_string())];
+        Self {
+            patterns: vec![Pattern { parts }],
+        }
+    }
+
     /// How many ids it holds; saturates at `u64::MAX`.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "none is empty")]

@@ -1,11 +1,12 @@
 //! From "no answer at all" to a status, and problems as `/v1` shows them: the only table of its
 //! kind.
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpResponse, ResponseError};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::view::NoReport;
 use crate::collector::CollectError;
@@ -21,10 +22,12 @@ impl ApiError {
     /// | --- | --- | --- |
     /// | overloaded | 503 | 1 s: places come free with every answer |
     /// | shutting down | 503 | 5 s: about what a restart takes |
+    /// | nobody is meant | 404 | – |
     fn status(&self) -> (StatusCode, u32) {
         match self.0 {
             CollectError::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, 1),
             CollectError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, 5),
+            CollectError::Nobody => (StatusCode::NOT_FOUND, 5),
         }
     }
 
@@ -39,19 +42,26 @@ impl ApiError {
 }
 
 /// A problem of `/v1`, as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it.
-#[derive(Debug, Serialize)]
-pub(super) struct Problem {
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// What kind of problem it is; `about:blank` says no more than the status.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The status.
     status: u16,
+    /// What is wrong here, and what would be right.
     detail: String,
+    /// The faults of a configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<FaultView>,
+    #[serde(skip)]
+    retry_after_secs: Option<u32>,
 }
 
 /// A fault of a configuration.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct FaultView {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
@@ -82,14 +92,51 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             faults: Vec::new(),
+            retry_after_secs: None,
+        }
+    }
+
+    /// Says after how many seconds to come again.
+    pub(super) fn retry_after(self, secs: u32) -> Self {
+        Self {
+            retry_after_secs: Some(secs),
+            ..self
         }
     }
 
     pub(super) fn response(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status);
         let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        if let Some(secs) = self.retry_after_secs {
+            response.insert_header((RETRY_AFTER, secs));
+        }
         // Not `insert_header`: `json` keeps a content type that is there.
         response.content_type("application/problem+json").json(self)
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}
+
+impl From<CollectError> for Problem {
+    fn from(error: CollectError) -> Self {
+        let (status, retry_after_secs) = ApiError(error).status();
+        let problem = Self::new(status, error.to_string());
+        match error {
+            CollectError::Overloaded { .. } | CollectError::ShuttingDown => {
+                problem.retry_after(retry_after_secs)
+            }
+            CollectError::Nobody => problem,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod body;
 mod error;
 mod routes;
 pub mod tree;
+mod v1;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -73,6 +74,7 @@ pub(crate) fn serve(
             .configure(routes::test::configure)
             .configure(routes::supervision::configure)
             .configure(routes::reload::configure)
+            .configure(v1::configure)
             .default_service(web::to(not_found))
     })
     .backlog(BACKLOG)

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::{
     BreakerState, ChildState, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, LastExit,
@@ -12,7 +13,7 @@ use crate::reload::DiscoveryState;
 use crate::telemetry::Metrics;
 
 /// The whole tree.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TreeView {
     /// When this was so, RFC 3339.
     pub time: String,
@@ -28,7 +29,7 @@ pub struct TreeView {
 }
 
 /// A list that devices are taken from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DiscoveryView {
     /// What it is called: a pattern of files, a URL without its query, or a name in DNS.
     pub origin: String,
@@ -45,7 +46,7 @@ pub struct DiscoveryView {
 }
 
 /// What is known of one actor.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChildView {
     /// `running`, `restarting` or `quarantined`.
     pub state: String,
@@ -63,7 +64,7 @@ pub struct ChildView {
 }
 
 /// How an actor ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ExitView {
     /// `panic`, `error`, `stopped` or `thread`.
     pub reason: String,
@@ -80,9 +81,10 @@ pub struct ExitView {
 }
 
 /// A cluster's actor, and its devices'.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
     /// Which cluster.
+    #[schema(value_type = super::v1::IdSchema)]
     pub cluster_id: ClusterId,
     /// Its own actor.
     #[serde(flatten)]
@@ -96,13 +98,15 @@ pub struct ClusterView {
 }
 
 /// A device's actor, and its circuit breaker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeviceView {
     /// Which node, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<super::v1::IdSchema>)]
     pub node_id: Option<DeviceId>,
     /// Which switch, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<super::v1::IdSchema>)]
     pub switch_id: Option<DeviceId>,
     /// Its actor.
     #[serde(flatten)]
@@ -115,7 +119,7 @@ pub struct DeviceView {
 }
 
 /// A circuit breaker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BreakerView {
     /// `closed`, `open` or `half_open`.
     pub state: String,
@@ -183,19 +187,23 @@ fn device(kind: DeviceKind, state: &DeviceState, now: SystemTime) -> DeviceView 
         node_id,
         switch_id,
         child: child(&state.child, now),
-        breaker: BreakerView {
-            state: state.breaker.as_str().to_owned(),
-            failures: state.failures,
-            again_in_ms: match state.breaker {
-                BreakerState::Open(wait) => Some(millis(wait)),
-                BreakerState::Closed | BreakerState::HalfOpen => None,
-            },
-        },
+        breaker: breaker(state),
         last_lookup_age_ms: state.last_lookup().map(millis),
     }
 }
 
-fn child(state: &ChildState, now: SystemTime) -> ChildView {
+pub(super) fn breaker(state: &DeviceState) -> BreakerView {
+    BreakerView {
+        state: state.breaker.as_str().to_owned(),
+        failures: state.failures,
+        again_in_ms: match state.breaker {
+            BreakerState::Open(wait) => Some(millis(wait)),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
+        },
+    }
+}
+
+pub(super) fn child(state: &ChildState, now: SystemTime) -> ChildView {
     let again_in = Liveness::again_in(state.liveness);
     ChildView {
         state: state.liveness.as_str().to_owned(),

@@ -199,7 +199,7 @@ mod tests {
             cluster,
         ]))));
         let facts = serde_json::json!({"uptime_seconds": 5});
-        builder.answer(0, 0, Ok(Facts::new(&facts)));
+        builder.answer(0, 0, Ok(Facts::new(&facts, 0)));
         builder.answer(0, 2, Ok(Facts::default()));
         let collection = builder.close(&Arc::new(Fault::new(FaultKind::TimedOut, "too late")));
         let json = Report::new(&collection, &collection.summary()).to_json(false);

@@ -2,9 +2,11 @@
 //!
 //! What a driver cannot know is absent, never zero. `docs/facts.md` says where each comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::domain::Facts;
 
@@ -191,8 +193,74 @@ pub(super) struct Neighbour {
 }
 
 impl From<FactSheet> for Facts {
-    fn from(sheet: FactSheet) -> Self {
-        Self::new(&sheet)
+    fn from(mut sheet: FactSheet) -> Self {
+        let known = serde_json::value::to_raw_value(&sheet).ok();
+        sheet.forget_what_moves();
+        let steady = serde_json::to_vec(&sheet).unwrap_or_default();
+        Self::new(&known, xxh3_64(&steady))
+    }
+}
+
+/// The names of the facts that are others than before, but for what changes by itself.
+pub(crate) fn changed_facts(before: &Facts, after: &Facts) -> Vec<String> {
+    let (mut before, mut after) = (before.to_map(), after.to_map());
+    for facts in [&mut before, &mut after] {
+        facts.retain(|name, _| !MOVING.contains(&name.as_str()));
+        for (list, moving) in MOVING_IN {
+            let entries = facts.get_mut(list).and_then(Value::as_array_mut);
+            for entry in entries
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_object_mut)
+            {
+                entry.retain(|name, _| !moving.contains(&name.as_str()));
+            }
+        }
+    }
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |name: &&String| before.get(*name) != after.get(*name);
+    names.into_iter().filter(differs).cloned().collect()
+}
+
+/// Facts that change by themselves from one lookup to the next.
+const MOVING: [&str; 9] = [
+    "uptime_seconds",
+    "load_1m",
+    "load_5m",
+    "load_15m",
+    "memory_available_bytes",
+    "root_filesystem_available_bytes",
+    "connect_seconds",
+    "tls_days_left",
+    "metrics",
+];
+
+/// The same in the entries of lists.
+const MOVING_IN: [(&str, &[&str]); 2] = [
+    (
+        "ports",
+        &["in_errors", "out_errors", "in_discards", "out_discards"],
+    ),
+    ("temperatures", &["celsius"]),
+];
+
+impl FactSheet {
+    /// Forgets what changes by itself from one lookup to the next.
+    fn forget_what_moves(&mut self) {
+        self.uptime_seconds = None;
+        (self.load_1m, self.load_5m, self.load_15m) = (None, None, None);
+        self.memory_available_bytes = None;
+        self.root_filesystem_available_bytes = None;
+        self.connect_seconds = None;
+        self.tls_days_left = None;
+        self.metrics = BTreeMap::new();
+        for port in self.ports.iter_mut().flatten() {
+            (port.in_errors, port.out_errors) = (None, None);
+            (port.in_discards, port.out_discards) = (None, None);
+        }
+        for temperature in self.temperatures.iter_mut().flatten() {
+            temperature.celsius = 0.0;
+        }
     }
 }
 

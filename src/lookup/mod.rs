@@ -31,6 +31,8 @@ use crate::domain::{
     ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Fault, FaultKind, Template,
 };
 
+pub(crate) use facts::changed_facts;
+
 use exec::Exec;
 use http::Http;
 use prometheus::Prometheus;

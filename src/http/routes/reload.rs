@@ -14,7 +14,14 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     );
 }
 
-async fn post(state: web::Data<State>) -> HttpResponse {
+/// Reads the configuration again and applies it by difference.
+#[utoipa::path(
+    post,
+    path = "/v1/reload",
+    tag = "supervision",
+    responses(crate::http::v1::openapi::Reload)
+)]
+pub(in crate::http) async fn post(state: web::Data<State>) -> HttpResponse {
     match state.reload.reload(Trigger::Request).await {
         Ok(difference) => HttpResponse::Ok().json(difference),
         Err(error) => Problem::from(&error).response(),

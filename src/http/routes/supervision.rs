@@ -14,15 +14,18 @@ use crate::http::body::Held;
 use crate::http::error::{Problem, method_not_allowed};
 use crate::http::tree::TreeView;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Query {
+    /// `failures` leaves out devices that never failed.
+    #[param(inline)]
     #[serde(default)]
     devices: Devices,
 }
 
 /// Which devices to show.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Devices {
     #[default]
@@ -39,7 +42,17 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     );
 }
 
-async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+/// The supervision tree as it is now: each actor with its state, restarts and last exit.
+///
+/// It asks no actor, so it answers also while all of them hang.
+#[utoipa::path(
+    get,
+    path = "/v1/supervision",
+    tag = "supervision",
+    params(Query),
+    responses(crate::http::v1::openapi::Tree)
+)]
+pub(in crate::http) async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let query = match web::Query::<Query>::from_query(request.query_string()) {
         Ok(query) => query.into_inner(),
         Err(error) => {

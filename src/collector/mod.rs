@@ -1,0 +1,218 @@
+//! The asynchronous front of the actors: one call, one complete answer, in time.
+//!
+//! Whoever wants a roll call (HTTP, the command line) holds a [`CollectorHandle`]; addresses,
+//! mailboxes and reply ports stay behind it. It holds the deadline: the answer is closed then,
+//! whatever state the actors and their threads are in.
+
+mod answer;
+mod running;
+mod selection;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::actors::fleet::Tree;
+use crate::domain::{
+    Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, Forgotten,
+    Scope, SupervisionTree, TreeFilter,
+};
+use crate::telemetry::{Guard, Metrics};
+use running::Running;
+
+pub use answer::{Answer, Observation};
+pub use running::AnswerStream;
+
+/// Asks the whole fleet; cheap to clone, and every clone asks the same fleet.
+#[derive(Debug, Clone)]
+pub struct CollectorHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tree: Tree,
+    closing: AtomicBool,
+    /// Whether collects under way are given up, and how they hear of it.
+    cut_off: AtomicBool,
+    heard: Notify,
+    next_id: AtomicU64,
+    metrics: Metrics,
+}
+
+/// A collect's place among those that may wait at once; whoever sends the answer keeps it until that
+/// is done, so that answers which nobody reads are bounded too.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "it counts until it is dropped")] Guard);
+
+/// Why there is no answer at all. A device that failed is not an error: it is part of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CollectError {
+    /// As many collects as may wait at once are waiting.
+    #[error("{waiting} collects are waiting already; try again later")]
+    Overloaded {
+        /// The limit that is reached.
+        waiting: usize,
+    },
+    /// The service is going away.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// No device is meant.
+    #[error("no device of the fleet is meant")]
+    Nobody,
+}
+
+/// Whom to ask, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CollectRequest {
+    /// Which devices.
+    pub scope: Scope,
+    /// The longest it may take, if that is less than what is configured.
+    pub deadline: Option<Duration>,
+    /// How old what is known of a device may be for it not to be asked; `None` asks all.
+    pub max_age: Option<Duration>,
+}
+
+impl CollectorHandle {
+    /// A handle on the fleet that `tree` leads to.
+    pub(crate) fn new(tree: Tree, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            tree,
+            closing: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
+            heard: Notify::new(),
+            next_id: AtomicU64::new(1),
+            metrics,
+        }))
+    }
+
+    /// Asks every device at once and gives the complete answer, at the deadline at the latest.
+    ///
+    /// Dropping the future cancels the request: lookups that nobody else waits for are dropped.
+    ///
+    /// # Errors
+    /// [`CollectError::Overloaded`] and [`CollectError::ShuttingDown`], at once; the latter also
+    /// later, if the collects under way are [given up](CollectorHandle::cut_off).
+    pub async fn collect(&self) -> Result<Collection, CollectError> {
+        self.collect_with_place()
+            .await
+            .map(|(collection, _)| collection)
+    }
+
+    /// As [`CollectorHandle::collect`], for a caller whose work is not done with the answer.
+    ///
+    /// # Errors
+    /// As [`CollectorHandle::collect`].
+    pub async fn collect_with_place(&self) -> Result<(Collection, Place), CollectError> {
+        let (answer, place) = self.request(&CollectRequest::default()).await?;
+        Ok((answer.into_collection(), place))
+    }
+
+    /// Asks the devices that are meant, unless what is known of them is young enough.
+    ///
+    /// Dropping the future cancels the request, as with [`CollectorHandle::collect`].
+    ///
+    /// # Errors
+    /// As [`CollectorHandle::collect`], and [`CollectError::Nobody`] at once.
+    pub async fn request(&self, request: &CollectRequest) -> Result<(Answer, Place), CollectError> {
+        let mut running = Running::begin(&self.0, request, false)?;
+        running.settle().await?;
+        let (answer, place) = running.finish();
+        // It is handed on once.
+        let place = place.ok_or(CollectError::ShuttingDown)?;
+        Ok((answer, place))
+    }
+
+    /// As [`CollectorHandle::request`], for a caller who wants to see each outcome when it comes.
+    /// The collect ends at its deadline however slow that caller is.
+    ///
+    /// # Errors
+    /// As [`CollectorHandle::request`], what comes at once.
+    ///
+    /// # Panics
+    /// Outside of a `LocalSet`, such as an arbiter.
+    pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
+        Running::begin(&self.0, request, true).map(AnswerStream::new)
+    }
+
+    /// The longest that a collect may take, as configured now.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.0.tree.routes().settings.deadline
+    }
+
+    /// Refuses all further collects; those under way go on.
+    pub fn close(&self) {
+        self.0.closing.store(true, Ordering::Release);
+    }
+
+    /// Refuses all further collects and gives up those under way: their callers get
+    /// [`CollectError::ShuttingDown`] at once.
+    pub fn cut_off(&self) {
+        self.close();
+        self.0.cut_off.store(true, Ordering::Release);
+        self.0.heard.notify_waiters();
+    }
+
+    /// The supervision tree at this moment; reads it beside the actors, so it waits for none.
+    #[must_use]
+    pub fn supervision(&self, filter: TreeFilter) -> SupervisionTree {
+        self.0.tree.state(filter)
+    }
+
+    /// Whether there is such a cluster.
+    #[must_use]
+    pub fn has_cluster(&self, cluster: &ClusterId) -> bool {
+        self.0.tree.has_cluster(cluster)
+    }
+
+    /// What is known of a cluster's devices; asks none of them.
+    #[must_use]
+    pub fn cluster(&self, cluster: &ClusterId) -> Option<ClusterState> {
+        self.0.tree.cluster(cluster)
+    }
+
+    /// What is known of a device; does not ask it.
+    #[must_use]
+    pub fn device(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        device: &DeviceId,
+    ) -> Option<DeviceState> {
+        self.0.tree.device(cluster, kind, device)
+    }
+
+    /// What changed after the change with this number, or all that is known; and the number of the
+    /// last change.
+    pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Change>, Forgotten>, u64) {
+        let history = self.0.tree.history();
+        let changes = match since {
+            Some(since) => history.since(since),
+            None => Ok(history.all()),
+        };
+        (changes, history.last())
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How many collects are under way, answers that are being sent included.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.metrics.census().collects
+    }
+}
+
+/// Resolves when the collects under way are given up.
+async fn given_up(heard: tokio::sync::futures::Notified<'_>, cut_off: &AtomicBool) {
+    tokio::pin!(heard);
+    // From here on it hears; before, the flag tells.
+    heard.as_mut().enable();
+    if !cut_off.load(Ordering::Acquire) {
+        heard.await;
+    }
+}

@@ -1,0 +1,280 @@
+//! A collect from its begin to its answer, at once or as it comes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::answer::{Answer, Observation};
+use super::selection::Selection;
+use super::{CollectError, CollectRequest, Place, Shared, given_up};
+use crate::actors::gathering::Gathering;
+use crate::actors::messages::Withdraw;
+use crate::domain::{Collection, Fault, FaultKind, Outcome, Topology};
+use crate::telemetry::Gauge;
+
+/// Where its lines in the log say that they come from.
+const LOG: &str = "fleetcall::collector";
+
+/// How much before its deadline a collect is closed: what it takes to wake up, and for each device
+/// to put its outcome into the answer and the answer on its way. Never more than a tenth of the
+/// deadline, so on a fleet too large for its deadline an answer can be late by what is missing.
+const CLOSING_TIME: Duration = Duration::from_millis(2);
+const CLOSING_TIME_PER_DEVICE: Duration = Duration::from_micros(1);
+
+/// A collect under way; dropped early, it is withdrawn.
+#[derive(Debug)]
+pub(super) struct Running {
+    shared: Arc<Shared>,
+    id: u64,
+    gathering: Arc<Gathering>,
+    selection: Arc<Selection>,
+    began: SystemTime,
+    start: Instant,
+    /// The longest it may take.
+    deadline: Duration,
+    /// When it is closed.
+    end: Instant,
+    /// Until it is handed on with the answer.
+    place: Option<Place>,
+    /// Whether it was ended.
+    is_over: bool,
+}
+
+impl Running {
+    /// Asks; `read` is for whoever wants to see outcomes as they come.
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        request: &CollectRequest,
+        read: bool,
+    ) -> Result<Self, CollectError> {
+        let start = Instant::now();
+        if shared.closing.load(Ordering::Acquire) {
+            shared.metrics.refused();
+            return Err(CollectError::ShuttingDown);
+        }
+        let routes = shared.tree.routes();
+        let waiting = routes.settings.max_waiting;
+        let Some(place) = shared.metrics.enter_below(Gauge::Collects, waiting) else {
+            shared.metrics.refused();
+            log::warn!(target: LOG, waiting; "collect refused, too many are waiting");
+            return Err(CollectError::Overloaded { waiting });
+        };
+        let selection = Selection::new(routes, &request.scope);
+        let devices = selection.topology().devices();
+        if devices == 0 && !request.scope.is_whole() {
+            return Err(CollectError::Nobody);
+        }
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let longest = selection.routes().settings.deadline;
+        let deadline = request.deadline.unwrap_or(longest).min(longest);
+        let devices = u32::try_from(devices).unwrap_or(u32::MAX);
+        let closing = CLOSING_TIME + CLOSING_TIME_PER_DEVICE * devices;
+        let gathering = Gathering::new(id, Arc::clone(selection.topology()), read);
+        let running = Self {
+            shared: Arc::clone(shared),
+            id,
+            gathering,
+            selection: Arc::new(selection),
+            began: SystemTime::now(),
+            start,
+            deadline,
+            end: start + (deadline - closing.min(deadline / 10)),
+            place: Some(Place(place)),
+            is_over: false,
+        };
+        let Self {
+            gathering,
+            selection,
+            ..
+        } = &running;
+        selection.send(gathering, request.max_age);
+        // Only now it is true for whoever reads it.
+        log::debug!(target: LOG, collect = id; "collecting");
+        Ok(running)
+    }
+
+    /// Waits until every device has an outcome, or the deadline passes, which is part of the answer.
+    pub(super) async fn settle(&mut self) -> Result<(), CollectError> {
+        let shared = Arc::clone(&self.shared);
+        let heard = shared.heard.notified();
+        tokio::select! {
+            biased;
+            () = self.gathering.settled() => Ok(()),
+            () = tokio::time::sleep_until(self.end) => Ok(()),
+            () = given_up(heard, &shared.cut_off) => {
+                self.abandon("the service is shutting down");
+                Err(CollectError::ShuttingDown)
+            }
+        }
+    }
+
+    /// Closes the answer and lets go of the devices that are not in it.
+    pub(super) fn finish(mut self) -> (Answer, Option<Place>) {
+        self.is_over = true;
+        let text = humantime::format_duration(self.deadline);
+        let fault = Fault::new(
+            FaultKind::TimedOut,
+            format!("no answer before the collect's deadline of {text}"),
+        );
+        let collection = self.end(&Arc::new(fault));
+        let summary = collection.summary();
+        self.shared.metrics.collected(&summary);
+        let clusters = collection.topology().clusters().len();
+        let duration = self.start.elapsed();
+        let duration_ms = self.duration_ms();
+        let (collect, devices, failed) = (self.id, summary.devices(), summary.failed());
+        if failed == 0 {
+            log::info!(target: LOG, collect, clusters, devices, failed, duration_ms; "collected");
+        } else {
+            let kinds: Vec<String> = summary
+                .by_kind()
+                .map(|(kind, count)| format!("{kind}={count}"))
+                .collect();
+            let faults = kinds.join(" ");
+            log::info!(target: LOG, collect, clusters, devices, failed, duration_ms, faults; "collected");
+        }
+        let answer = Answer {
+            collection,
+            selection: Arc::clone(&self.selection),
+            summary,
+            id: self.id,
+            started: self.began,
+            duration,
+            changes: self.shared.tree.history().last(),
+        };
+        (answer, self.place.take())
+    }
+
+    fn end(&self, fault: &Arc<Fault>) -> Collection {
+        let clusters = self.selection.topology().clusters().len();
+        let open: Vec<usize> = (0..clusters)
+            .filter(|&place| !self.gathering.is_cluster_complete(place))
+            .collect();
+        let collection = self.gathering.close(fault);
+        for place in open {
+            let withdraw = Withdraw {
+                collect: self.id,
+                fault: Arc::clone(fault),
+            };
+            self.selection.withdraw(place, withdraw);
+        }
+        collection
+    }
+
+    fn duration_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Ends it without an answer.
+    fn abandon(&mut self, why: &'static str) {
+        self.is_over = true;
+        drop(self.end(&Arc::new(Fault::new(FaultKind::Cancelled, why))));
+        self.shared.metrics.cancelled();
+        let (collect, duration_ms) = (self.id, self.duration_ms());
+        log::info!(target: LOG, collect, duration_ms, why; "collect cancelled");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.abandon("its caller went away");
+        }
+    }
+}
+
+/// A collect whose outcomes are seen as they come. Dropping it cancels the request.
+///
+/// Its memory is that of the answer, however slow the reader is.
+#[derive(Debug)]
+pub struct AnswerStream {
+    gathering: Arc<Gathering>,
+    selection: Arc<Selection>,
+    /// Outcomes read so far.
+    read: usize,
+    /// Ends the collect when it is time, whoever reads.
+    driver: JoinHandle<()>,
+    answer: oneshot::Receiver<Result<Answer, CollectError>>,
+    _place: Option<Place>,
+}
+
+impl AnswerStream {
+    pub(super) fn new(mut running: Running) -> Self {
+        let gathering = Arc::clone(&running.gathering);
+        let selection = Arc::clone(&running.selection);
+        // Kept by the reader, so that answers which nobody reads are bounded.
+        let place = running.place.take();
+        let (sender, answer) = oneshot::channel();
+        let driver = actix::spawn(async move {
+            let settled = running.settle().await;
+            let answer = settled.map(|()| running.finish().0);
+            // The reader may have gone.
+            sender.send(answer).ok();
+        });
+        Self {
+            gathering,
+            selection,
+            read: 0,
+            driver,
+            answer,
+            _place: place,
+        }
+    }
+
+    /// The devices that the answer is for.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        self.selection.topology()
+    }
+
+    /// The next outcomes in the order in which they come, at least one and up to `most`, each by
+    /// its place in the topology (cluster, device). Empty when all were given. Cancel-safe.
+    pub async fn next(&mut self, most: usize) -> Vec<(usize, usize)> {
+        if self.read == self.topology().devices() {
+            return Vec::new();
+        }
+        self.gathering.came(self.read).await;
+        let builder = self.gathering.builder();
+        let come: Vec<_> = (self.read..)
+            .take(most)
+            .map_while(|nth| builder.came(nth))
+            .collect();
+        self.read += come.len();
+        come
+    }
+
+    /// A device's outcome, if it has come, and how it came by that.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    #[must_use]
+    pub fn outcome(
+        &self,
+        cluster: usize,
+        device: usize,
+    ) -> Option<(&Outcome, Option<Observation>)> {
+        let outcome = self.gathering.builder().outcome(cluster, device)?;
+        let observation = self.selection.observation(cluster, device, outcome);
+        Some((outcome, observation))
+    }
+
+    /// The whole answer, when all have come.
+    ///
+    /// # Errors
+    /// [`CollectError::ShuttingDown`], if it was given up.
+    pub async fn finish(mut self) -> Result<Answer, CollectError> {
+        let answer = (&mut self.answer).await;
+        // Its driver ends without an answer only if its thread does.
+        answer.unwrap_or(Err(CollectError::ShuttingDown))
+    }
+}
+
+impl Drop for AnswerStream {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}

@@ -1,0 +1,158 @@
+//! Whom a collect asks: the whole fleet, or the devices that are meant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actors::cluster::deliver;
+use crate::actors::fleet::{Route, Routes};
+use crate::actors::gathering::{Gathering, Picks};
+use crate::actors::messages::{Collect, Withdraw};
+use crate::domain::{Cluster, DeviceKind, Scope, Topology};
+
+use super::answer::Observation;
+
+/// The clusters of an answer, and the way to each.
+#[derive(Debug)]
+pub(super) struct Selection {
+    routes: Arc<Routes>,
+    topology: Arc<Topology>,
+    /// `None`: the answer is for the whole fleet, and everybody's place is the same in both.
+    chosen: Option<Box<[Chosen]>>,
+}
+
+/// A cluster of an answer that is not for the whole fleet.
+#[derive(Debug)]
+struct Chosen {
+    /// Its place in the fleet.
+    cluster: usize,
+    /// Its devices, by their places in the cluster's plan.
+    devices: Box<[u32]>,
+}
+
+impl Selection {
+    pub(super) fn new(routes: Arc<Routes>, scope: &Scope) -> Self {
+        if scope.is_whole() {
+            let topology = Arc::clone(&routes.topology);
+            return Self {
+                routes,
+                topology,
+                chosen: None,
+            };
+        }
+        let (mut clusters, mut chosen) = (Vec::new(), Vec::new());
+        for (place, cluster) in routes.topology.clusters().iter().enumerate() {
+            if !scope.has_cluster(cluster.id()) {
+                continue;
+            }
+            let places = scope.places(cluster);
+            if places.is_empty() {
+                continue;
+            }
+            let ids = |only: DeviceKind| {
+                let device = |&place: &usize| {
+                    let (kind, id) = cluster.device(place);
+                    (kind == only).then(|| id.clone())
+                };
+                places.iter().filter_map(device).collect()
+            };
+            let (nodes, switches) = (ids(DeviceKind::Node), ids(DeviceKind::Switch));
+            clusters.push(Cluster::new(cluster.id().clone(), nodes, switches));
+            // There are at most 1,000,000 devices.
+            let place_of = |place| u32::try_from(place).unwrap_or(u32::MAX);
+            let devices = places.into_iter().map(place_of).collect();
+            chosen.push(Chosen {
+                cluster: place,
+                devices,
+            });
+        }
+        Self {
+            routes,
+            topology: Arc::new(Topology::new(clusters)),
+            chosen: Some(chosen.into()),
+        }
+    }
+
+    /// The devices that the answer is for.
+    pub(super) fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    fn route(&self, cluster: usize) -> &Route {
+        let place = match &self.chosen {
+            None => cluster,
+            Some(chosen) => chosen[cluster].cluster,
+        };
+        &self.routes.clusters[place]
+    }
+
+    /// The place in its cluster's plan of a device of the answer.
+    fn planned(&self, cluster: usize, device: usize) -> usize {
+        match &self.chosen {
+            None => device,
+            Some(chosen) => chosen[cluster].devices[device] as usize,
+        }
+    }
+
+    /// Asks every device, but for those of whom enough is known.
+    pub(super) fn send(&self, gathering: &Arc<Gathering>, max_age: Option<Duration>) {
+        for cluster in 0..self.topology.clusters().len() {
+            let picks = self.picks(gathering, cluster, max_age);
+            if picks.as_ref().is_some_and(|picks| picks.is_empty()) {
+                continue;
+            }
+            let route = self.route(cluster);
+            let share = gathering.share(cluster, picks);
+            let plan = Arc::clone(&route.plan);
+            deliver(&route.actor, Collect { share, plan });
+        }
+    }
+
+    /// The devices of a cluster to ask; `None` is all of them. The others have their outcome then.
+    fn picks(
+        &self,
+        gathering: &Gathering,
+        cluster: usize,
+        max_age: Option<Duration>,
+    ) -> Option<Picks> {
+        if self.chosen.is_none() && max_age.is_none() {
+            return None;
+        }
+        let route = self.route(cluster);
+        let mut picks = Vec::new();
+        for slot in 0..self.topology.clusters()[cluster].len() {
+            let planned = self.planned(cluster, slot);
+            let device = &route.plan.device(planned);
+            match max_age.and_then(|age| device.known(age)) {
+                Some(outcome) => gathering.answer(cluster, slot, outcome),
+                // There are at most 1,000,000 devices.
+                None => picks.push((
+                    u32::try_from(slot).unwrap_or(u32::MAX),
+                    u32::try_from(planned).unwrap_or(u32::MAX),
+                )),
+            }
+        }
+        Some(picks.into())
+    }
+
+    /// Tells a cluster that nobody waits for this collect any more. One that does not take it drops
+    /// its lookups by their own timeouts.
+    pub(super) fn withdraw(&self, cluster: usize, withdraw: Withdraw) {
+        deliver(&self.route(cluster).actor, withdraw);
+    }
+
+    /// How a device of the answer came by this outcome; `None` if no lookup gave it.
+    pub(super) fn observation(
+        &self,
+        cluster: usize,
+        device: usize,
+        outcome: &crate::domain::Outcome,
+    ) -> Option<Observation> {
+        let planned = self.planned(cluster, device);
+        let (age, took) = self.route(cluster).plan.device(planned).observed(outcome)?;
+        Some(Observation { age, took })
+    }
+}

@@ -1,0 +1,345 @@
+//! `/v1`: roll calls of any part of the fleet, what is known without asking, and what changed.
+//!
+//! Described by the OpenAPI document at `/openapi.json`, which is made from the types here.
+
+pub(super) mod openapi;
+mod query;
+mod report;
+mod view;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix_web::http::StatusCode;
+use actix_web::middleware::Compress;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use self::query::{ReportQuery, bad};
+pub(in crate::http) use self::view::IdSchema;
+use self::view::{
+    ChangeView, ChangesView, ClusterCountView, ClusterStateView, ClustersView, DeviceStateView,
+};
+use super::State;
+use super::body::Held;
+use super::error::{Problem, method_not_allowed};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, NodeSet, Scope};
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    openapi::configure(config);
+    let read = |path: &str, get: actix_web::Route, head: actix_web::Route| {
+        web::resource(path)
+            .wrap(Compress::default())
+            .route(get)
+            .route(head)
+            .default_service(web::to(get_only))
+    };
+    let ask = |path: &str, post: actix_web::Route| {
+        web::resource(path)
+            .wrap(Compress::default())
+            .route(post)
+            .default_service(web::to(post_only))
+    };
+    macro_rules! get {
+        ($path:expr, $handler:path) => {
+            config.service(read(
+                $path,
+                web::get().to($handler),
+                web::head().to($handler),
+            ))
+        };
+    }
+    get!("/v1/report", report);
+    get!("/v1/changes", changes);
+    get!("/v1/clusters", clusters);
+    get!("/v1/clusters/{cluster}", cluster);
+    get!("/v1/clusters/{cluster}/nodes/{device}", node);
+    get!("/v1/clusters/{cluster}/switches/{device}", switch);
+    config.service(ask("/v1/collect", web::post().to(collect)));
+    config.service(ask(
+        "/v1/clusters/{cluster}/collect",
+        web::post().to(collect_cluster),
+    ));
+    config.service(ask(
+        "/v1/clusters/{cluster}/nodes/{device}/collect",
+        web::post().to(collect_node),
+    ));
+    config.service(ask(
+        "/v1/clusters/{cluster}/switches/{device}/collect",
+        web::post().to(collect_switch),
+    ));
+}
+
+async fn get_only(request: HttpRequest) -> HttpResponse {
+    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
+}
+
+async fn post_only(request: HttpRequest) -> HttpResponse {
+    method_not_allowed(request.method(), "POST", "POST is")
+}
+
+/// What a handler comes to.
+type Answered = Result<HttpResponse, Problem>;
+
+/// Makes a roll call.
+///
+/// Every device that is meant stands in it exactly once, in configured order, whatever happened to
+/// it. With `Accept: application/x-ndjson` or `text/event-stream` each comes when it has answered,
+/// and the summary last.
+#[utoipa::path(
+    get,
+    path = "/v1/report",
+    tag = "roll calls",
+    params(ReportQuery),
+    responses(openapi::RollCall)
+)]
+async fn report(request: HttpRequest, state: web::Data<State>) -> Answered {
+    let query = ReportQuery::read(&request)?;
+    report::answer(&request, &state, &query, |_| {}).await
+}
+
+/// Asks every device now.
+#[utoipa::path(
+    post,
+    path = "/v1/collect",
+    tag = "roll calls",
+    params(ReportQuery),
+    responses(openapi::RollCall)
+)]
+async fn collect(request: HttpRequest, state: web::Data<State>) -> Answered {
+    ask(&request, &state, |_| {}).await
+}
+
+/// Asks the devices of a cluster now.
+#[utoipa::path(
+    post, path = "/v1/clusters/{cluster}/collect", tag = "roll calls",
+    params(("cluster" = String, Path, description = "the cluster's id"), ReportQuery),
+    responses(openapi::RollCall),
+)]
+async fn collect_cluster(
+    request: HttpRequest,
+    path: web::Path<String>,
+    state: web::Data<State>,
+) -> Answered {
+    let scope = cluster_scope(&state, &path)?;
+    ask(&request, &state, |asked| asked.clusters = scope.clusters).await
+}
+
+/// Asks a node now.
+#[utoipa::path(
+    post, path = "/v1/clusters/{cluster}/nodes/{device}/collect", tag = "roll calls",
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        ("device" = String, Path, description = "the node's id"),
+        ReportQuery,
+    ),
+    responses(openapi::RollCall),
+)]
+async fn collect_node(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    state: web::Data<State>,
+) -> Answered {
+    let scope = device_scope(&state, &path, DeviceKind::Node)?;
+    ask(&request, &state, |asked| *asked = scope).await
+}
+
+/// Asks a switch now.
+#[utoipa::path(
+    post, path = "/v1/clusters/{cluster}/switches/{device}/collect", tag = "roll calls",
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        ("device" = String, Path, description = "the switch's id"),
+        ReportQuery,
+    ),
+    responses(openapi::RollCall),
+)]
+async fn collect_switch(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    state: web::Data<State>,
+) -> Answered {
+    let scope = device_scope(&state, &path, DeviceKind::Switch)?;
+    ask(&request, &state, |asked| *asked = scope).await
+}
+
+/// Asks now, whatever is known.
+async fn ask(request: &HttpRequest, state: &State, change: impl FnOnce(&mut Scope)) -> Answered {
+    let query = ReportQuery::read(request)?;
+    report::answer(request, state, &query, |asked| {
+        asked.max_age = None;
+        change(&mut asked.scope);
+    })
+    .await
+}
+
+/// The clusters in numbers, as they are known without asking anybody.
+#[utoipa::path(
+    get, path = "/v1/clusters", tag = "last known state",
+    responses(openapi::Known<ClustersView>),
+)]
+async fn clusters(state: web::Data<State>) -> Answered {
+    let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
+        return Err(busy());
+    };
+    let collector = state.collector.clone();
+    let view = web::block(move || {
+        let tree = collector.supervision(crate::domain::TreeFilter::All);
+        let clusters = tree.clusters.iter().map(ClusterCountView::from).collect();
+        serde_json::to_vec(&ClustersView { clusters }).unwrap_or_default()
+    });
+    let json = view.await.map_err(|error| blocked(&error))?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(Held::new(json, place)))
+}
+
+/// A cluster and its devices, as they are known without asking anybody.
+#[utoipa::path(
+    get, path = "/v1/clusters/{cluster}", tag = "last known state",
+    params(("cluster" = String, Path, description = "the cluster's id")),
+    responses(openapi::Known<ClusterStateView<'static>>),
+)]
+async fn cluster(path: web::Path<String>, state: web::Data<State>) -> Answered {
+    let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
+        return Err(busy());
+    };
+    let id = id(&path)?;
+    let collector = state.collector.clone();
+    let known = web::block(move || {
+        let known = collector.cluster(&id)?;
+        let view = ClusterStateView::new(&known, SystemTime::now());
+        serde_json::to_vec(&view).ok()
+    });
+    let json = known.await.map_err(|error| blocked(&error))?;
+    let json = json.ok_or_else(|| no_cluster(&path))?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(Held::new(json, place)))
+}
+
+/// A node, as it is known without asking it.
+#[utoipa::path(
+    get, path = "/v1/clusters/{cluster}/nodes/{device}", tag = "last known state",
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        ("device" = String, Path, description = "the node's id"),
+    ),
+    responses(openapi::Known<DeviceStateView<'static>>),
+)]
+async fn node(path: web::Path<(String, String)>, state: web::Data<State>) -> Answered {
+    device(&path, &state, DeviceKind::Node)
+}
+
+/// A switch, as it is known without asking it.
+#[utoipa::path(
+    get, path = "/v1/clusters/{cluster}/switches/{device}", tag = "last known state",
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        ("device" = String, Path, description = "the switch's id"),
+    ),
+    responses(openapi::Known<DeviceStateView<'static>>),
+)]
+async fn switch(path: web::Path<(String, String)>, state: web::Data<State>) -> Answered {
+    device(&path, &state, DeviceKind::Switch)
+}
+
+fn device((cluster, device): &(String, String), state: &State, kind: DeviceKind) -> Answered {
+    let known = state.collector.device(&id(cluster)?, kind, &id(device)?);
+    let known = known.ok_or_else(|| no_device(cluster, kind, device))?;
+    let view = DeviceStateView::new(kind, &known, SystemTime::now());
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// Since when changes are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ChangesQuery {
+    /// The number after which changes are wanted: `changes` of a roll call, or `next` of an earlier
+    /// answer. Without it, all that are known.
+    since: Option<u64>,
+}
+
+/// What changed in the fleet: devices that appeared, are gone, fail, recovered, or have other facts.
+///
+/// The last 10,000 changes are known.
+#[utoipa::path(
+    get,
+    path = "/v1/changes",
+    tag = "changes",
+    params(ChangesQuery),
+    responses(openapi::Changes)
+)]
+async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
+    let query = web::Query::<ChangesQuery>::from_query(request.query_string());
+    let query = query.map_err(|error| bad(format!("{error}; write ?since=NUMBER")))?;
+    let (changes, next) = state.collector.changes(query.since);
+    let changes = changes.map_err(|error| Problem::new(StatusCode::GONE, error.to_string()))?;
+    Ok(HttpResponse::Ok().json(ChangesView {
+        since: query.since.unwrap_or_default(),
+        next,
+        changes: changes.iter().map(ChangeView::from).collect(),
+    }))
+}
+
+fn id(text: &str) -> Result<Id, Problem> {
+    Id::parse(text)
+        .map_err(|error| Problem::new(StatusCode::NOT_FOUND, format!("{text:?} is no id: {error}")))
+}
+
+fn only(id: &Id) -> Vec<NodeSet> {
+    vec![NodeSet::only(id)]
+}
+
+fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
+    let id: ClusterId = id(cluster)?;
+    if !state.collector.has_cluster(&id) {
+        return Err(no_cluster(cluster));
+    }
+    Ok(Scope {
+        clusters: only(&id),
+        ..Scope::default()
+    })
+}
+
+fn device_scope(
+    state: &State,
+    (cluster, device): &(String, String),
+    kind: DeviceKind,
+) -> Result<Scope, Problem> {
+    let scope = cluster_scope(state, cluster)?;
+    let device_id: DeviceId = id(device)?;
+    if state
+        .collector
+        .device(&id(cluster)?, kind, &device_id)
+        .is_none()
+    {
+        return Err(no_device(cluster, kind, device));
+    }
+    Ok(Scope {
+        kind: Some(kind),
+        devices: only(&device_id),
+        ..scope
+    })
+}
+
+fn no_cluster(cluster: &str) -> Problem {
+    let detail = format!("there is no cluster {cluster:?}; GET /v1/clusters lists them");
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+fn no_device(cluster: &str, kind: DeviceKind, device: &str) -> Problem {
+    let detail = format!("there is no {kind} {device:?} in cluster {cluster:?}");
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+fn busy() -> Problem {
+    let detail = "as many such answers as may be sent at once are; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+}
+
+fn blocked(error: &actix_web::error::BlockingError) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(1)
+}

@@ -1,0 +1,227 @@
+//! The OpenAPI document, made from the handlers and their types, and a page to browse it.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use actix_web::{HttpResponse, web};
+use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::view::{
+    CameView, ChangesView, ClusterStateView, ClustersView, DeviceStateView, EndView, ErrorView,
+    IdSchema, ReportView,
+};
+use crate::http::error::Problem;
+use crate::http::tree::TreeView;
+use crate::reload::Difference;
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "fleetcall",
+        description = "A roll call for clusters: asks every node and switch at once, and gives one \
+                       ordered answer in time. `GET /test` is the contract of the servers that \
+                       this replaced; everything newer is under `/v1`.",
+    ),
+    paths(
+        super::report, super::collect, super::collect_cluster, super::collect_node,
+        super::collect_switch, super::clusters, super::cluster, super::node, super::switch,
+        super::changes,
+        crate::http::routes::supervision::get, crate::http::routes::reload::post,
+    ),
+    components(schemas(
+        ReportView<'static>, CameView<'static>, EndView, ClustersView, ClusterStateView<'static>,
+        DeviceStateView<'static>, ChangesView<'static>, ErrorView, IdSchema, Problem, TreeView,
+        Difference,
+    )),
+)]
+struct Document;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    let document = Document::openapi();
+    // Of the crate's own types, so it always has a JSON form.
+    let json = document.to_pretty_json().unwrap_or_default();
+    let json = web::Bytes::from(json);
+    let get = move || {
+        let json = json.clone();
+        async move {
+            HttpResponse::Ok()
+                .content_type("application/json")
+                .body(json)
+        }
+    };
+    config.service(
+        web::resource("/openapi.json")
+            .route(web::get().to(get.clone()))
+            .route(web::head().to(get))
+            .default_service(web::to(super::get_only)),
+    );
+    // Nothing is asked for elsewhere: the page's own checker is a third party's.
+    let page = Config::from("/openapi.json").validator_url("none");
+    config.service(SwaggerUi::new("/docs/{_:.*}").config(page));
+}
+
+fn of<T: ToSchema>(kinds: &[&str]) -> BTreeMap<String, Content> {
+    let schema = || RefOr::Ref(Ref::from_schema_name(T::name()));
+    let content = |kind: &&str| {
+        let content = ContentBuilder::new().schema(Some(schema())).build();
+        ((*kind).to_owned(), content)
+    };
+    kinds.iter().map(content).collect()
+}
+
+fn response(what: &str, content: BTreeMap<String, Content>) -> RefOr<Response> {
+    let builder = ResponseBuilder::new().description(what);
+    let builder = content
+        .into_iter()
+        .fold(builder, |builder, (kind, content)| {
+            builder.content(kind, content)
+        });
+    RefOr::T(builder.build())
+}
+
+fn problem(what: &str) -> RefOr<Response> {
+    response(what, of::<Problem>(&["application/problem+json"]))
+}
+
+type Responses = BTreeMap<String, RefOr<Response>>;
+
+/// What any request may be answered with.
+fn common() -> Responses {
+    let problems = [
+        ("400", "the request is not understood"),
+        ("401", "no token, or a wrong one"),
+        ("403", "the token does not allow this"),
+        ("405", "another method is meant"),
+        ("408", "the request took too long to be sent"),
+        ("413", "the request has a body that is too large"),
+        ("414", "the URL is too long"),
+        (
+            "429",
+            "too many requests; `Retry-After` says when to come again",
+        ),
+        ("431", "the headers are too large"),
+        (
+            "503",
+            "overloaded or shutting down; `Retry-After` says when to come again",
+        ),
+    ];
+    problems
+        .into_iter()
+        .map(|(status, what)| (status.to_owned(), problem(what)))
+        .collect()
+}
+
+fn with(responses: impl IntoIterator<Item = (&'static str, RefOr<Response>)>) -> Responses {
+    let mut all = common();
+    all.extend(
+        responses
+            .into_iter()
+            .map(|(status, it)| (status.to_owned(), it)),
+    );
+    all
+}
+
+/// The answers to a request for a roll call.
+pub(super) struct RollCall;
+
+impl IntoResponses for RollCall {
+    fn responses() -> Responses {
+        let mut content = of::<ReportView<'_>>(&["application/json"]);
+        content.extend(of::<CameView<'_>>(&[
+            "application/x-ndjson",
+            "text/event-stream",
+        ]));
+        let mut partial = of::<ReportView<'_>>(&["application/json"]);
+        partial.extend(of::<Problem>(&["application/problem+json"]));
+        with([
+            (
+                "200",
+                response("a roll call, complete also if devices failed", content),
+            ),
+            (
+                "304",
+                response(
+                    "it is as the request's `If-None-Match` says",
+                    BTreeMap::new(),
+                ),
+            ),
+            ("404", problem("no device is meant")),
+            ("406", problem("none of the forms that the request accepts")),
+            (
+                "503",
+                response(
+                    "overloaded, shutting down, or a device failed and `strict` is set",
+                    partial,
+                ),
+            ),
+        ])
+    }
+}
+
+/// The answers to a request for what is known.
+pub(super) struct Known<T>(PhantomData<T>);
+
+impl<T: ToSchema> IntoResponses for Known<T> {
+    fn responses() -> Responses {
+        with([
+            (
+                "200",
+                response("what is known", of::<T>(&["application/json"])),
+            ),
+            ("404", problem("there is no such cluster or device")),
+        ])
+    }
+}
+
+/// The answers to a request for changes.
+pub(super) struct Changes;
+
+impl IntoResponses for Changes {
+    fn responses() -> Responses {
+        with([
+            (
+                "200",
+                response(
+                    "the changes, oldest first",
+                    of::<ChangesView<'_>>(&["application/json"]),
+                ),
+            ),
+            ("410", problem("some of the changes are not known any more")),
+        ])
+    }
+}
+
+/// The answers to a request to reload.
+pub(in crate::http) struct Reload;
+
+impl IntoResponses for Reload {
+    fn responses() -> Responses {
+        with([
+            (
+                "200",
+                response("what changed", of::<Difference>(&["application/json"])),
+            ),
+            ("409", problem("another reload is under way")),
+            (
+                "422",
+                problem("the configuration is bad; all its faults are listed"),
+            ),
+            ("500", problem("the reload failed")),
+        ])
+    }
+}
+
+/// The answers to a request for the supervision tree.
+pub(in crate::http) struct Tree;
+
+impl IntoResponses for Tree {
+    fn responses() -> Responses {
+        with([(
+            "200",
+            response("the tree", of::<TreeView>(&["application/json"])),
+        )])
+    }
+}

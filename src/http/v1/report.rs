@@ -1,0 +1,217 @@
+//! Roll calls of `/v1`: the whole answer at once, or each device when it has answered.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ETag, EntityTag, Header as _, IfNoneMatch};
+use actix_web::web::{self, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::query::{Form, ReportQuery, Shown, Wanted};
+use super::view::{CameView, DeviceView, EndView, HeadView, ResultView, SummaryView, WhichView};
+use crate::collector::{Answer, AnswerStream, CollectRequest};
+use crate::domain::{Cluster, DeviceKind, Outcome};
+use crate::http::State;
+use crate::http::body::Held;
+use crate::http::error::Problem;
+
+/// Devices of one piece of a stream at most.
+const PIECE: usize = 256;
+
+/// How often a stream that has nothing to say says so, for whoever is in between.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Answers a roll call in the form that the request prefers.
+pub(super) async fn answer(
+    http: &HttpRequest,
+    state: &State,
+    query: &ReportQuery,
+    change: impl FnOnce(&mut CollectRequest),
+) -> Result<HttpResponse, Problem> {
+    let form = Form::of(http)?;
+    let mut wanted = query.understand(http, state.collector.deadline())?;
+    change(&mut wanted.request);
+    match form {
+        Form::Json => whole(http, state, wanted).await,
+        Form::Lines | Form::Events => {
+            let Wanted { request, shown, .. } = wanted;
+            let stream = state.collector.stream(&request)?;
+            Ok(streamed(form, stream, shown))
+        }
+    }
+}
+
+async fn whole(http: &HttpRequest, state: &State, wanted: Wanted) -> Result<HttpResponse, Problem> {
+    let Wanted {
+        request,
+        shown,
+        strict,
+    } = wanted;
+    let (answer, place) = state.collector.request(&request).await?;
+    let failed = answer.summary().failed();
+    let indent = state.debug;
+    // A million devices take their time.
+    let json = web::block(move || write(&answer, shown, indent)).await;
+    let json =
+        json.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    if strict && failed > 0 {
+        return Ok(HttpResponse::ServiceUnavailable()
+            .content_type(Form::Json.as_str())
+            .body(Held::new(json, place)));
+    }
+    let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(&json)));
+    let is_known = match IfNoneMatch::parse(http) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
+        Err(_) => false,
+    };
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header(ETag(etag))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::VARY, "Accept"));
+    Ok(if is_known {
+        response.status(StatusCode::NOT_MODIFIED).finish()
+    } else {
+        response
+            .content_type(Form::Json.as_str())
+            .body(Held::new(json, place))
+    })
+}
+
+/// The JSON of a whole answer, as [`super::view::ReportView`] describes it.
+fn write(answer: &Answer, shown: Shown, indent: bool) -> Vec<u8> {
+    let now = SystemTime::now();
+    let head = json(&EndView {
+        head: HeadView::new(answer),
+        summary: SummaryView::new(answer),
+    });
+    let mut text = head;
+    text.pop();
+    text.push_str(",\"clusters\":[");
+    for (place, (cluster, outcomes)) in answer.collection().clusters().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        // Writing to a String cannot fail.
+        write!(text, "{{\"cluster_id\":{}", json(cluster.id())).ok();
+        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
+        let (nodes, all) = (cluster.nodes(), cluster.len());
+        for (name, places) in [("nodes", 0..nodes), ("switches", nodes..all)] {
+            write!(text, ",\"{name}\":[").ok();
+            let mut is_first = true;
+            for index in places {
+                let outcome = outcomes[index];
+                if !shown.has(outcome) {
+                    continue;
+                }
+                if !std::mem::take(&mut is_first) {
+                    text.push(',');
+                }
+                let observation = answer.observation(place, index, outcome);
+                let result = ResultView::new(outcome, observation, now);
+                text.push_str(&json(&device(cluster, index, result)));
+            }
+            text.push(']');
+        }
+        text.push('}');
+    }
+    text.push_str("]}");
+    if indent {
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        return crate::http::view::to_json(&value, true);
+    }
+    text.into_bytes()
+}
+
+fn device<'a>(cluster: &Cluster, index: usize, result: ResultView<'a>) -> DeviceView<'a> {
+    let (kind, id): (DeviceKind, _) = cluster.device(index);
+    DeviceView {
+        device: WhichView::new(kind, id),
+        result,
+    }
+}
+
+/// These types have a JSON form, so nothing stands for what has none.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Where a stream stands.
+enum Stage {
+    Running(AnswerStream),
+    Over,
+}
+
+fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
+    let pieces = futures::stream::unfold(Stage::Running(stream), move |stage| async move {
+        let Stage::Running(mut stream) = stage else {
+            return None;
+        };
+        let mut text = String::new();
+        loop {
+            let come = tokio::time::timeout(KEEP_ALIVE, stream.next(PIECE)).await;
+            let Ok(come) = come else {
+                // A comment of an event stream; lines have none but empty ones.
+                text.push_str(if form == Form::Events { ":\n\n" } else { "\n" });
+                break;
+            };
+            if come.is_empty() {
+                let end = match stream.finish().await {
+                    Ok(answer) => entry(
+                        form,
+                        "summary",
+                        &EndView {
+                            head: HeadView::new(&answer),
+                            summary: SummaryView::new(&answer),
+                        },
+                    ),
+                    Err(error) => entry(form, "error", &Problem::from(error)),
+                };
+                return Some((
+                    Ok::<_, std::convert::Infallible>(Bytes::from(end)),
+                    Stage::Over,
+                ));
+            }
+            let now = SystemTime::now();
+            for (place, index) in come {
+                let Some((outcome, observation)) = stream.outcome(place, index) else {
+                    continue;
+                };
+                if !shown.has(outcome) {
+                    continue;
+                }
+                let cluster = &stream.topology().clusters()[place];
+                let result = ResultView::new(outcome, observation, now);
+                let came = CameView {
+                    cluster_id: cluster.id(),
+                    device: device(cluster, index, result),
+                };
+                text.push_str(&entry(form, "device", &came));
+            }
+            if !text.is_empty() {
+                break;
+            }
+        }
+        Some((Ok(Bytes::from(text)), Stage::Running(stream)))
+    });
+    HttpResponse::Ok()
+        .content_type(form.as_str())
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::VARY, "Accept"))
+        // Nobody in between is to gather what comes in pieces.
+        .insert_header((header::CONTENT_ENCODING, "identity"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(pieces)
+}
+
+fn entry(form: Form, name: &str, value: &impl Serialize) -> String {
+    let json = json(value);
+    match form {
+        Form::Events => format!("event: {name}\ndata: {json}\n\n"),
+        Form::Lines | Form::Json => format!("{json}\n"),
+    }
+}

@@ -1,0 +1,449 @@
+//! The JSON of `/v1`, as its OpenAPI document describes it.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::collector::{Answer, Observation};
+use crate::domain::{
+    Change, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault,
+    Outcome, Summary,
+};
+use crate::http::tree::{BreakerView, ChildView};
+
+/// What a roll call came to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct SummaryView {
+    /// Devices that were meant.
+    pub(super) asked: usize,
+    /// Devices that answered.
+    pub(super) ok: usize,
+    /// Devices that did not.
+    pub(super) failed: usize,
+    /// How many failed in which way; kinds that did not occur are absent.
+    pub(super) faults: serde_json::Map<String, serde_json::Value>,
+    /// The device whose lookup took longest, if any lookup ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) slowest: Option<SlowestView>,
+}
+
+/// The device whose lookup took longest.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct SlowestView {
+    /// Its cluster.
+    #[schema(value_type = IdSchema)]
+    pub(super) cluster_id: ClusterId,
+    #[serde(flatten)]
+    pub(super) device: WhichView,
+    /// How long it took, in milliseconds.
+    pub(super) duration_ms: f64,
+}
+
+/// An id: an integer or a name, as the configuration writes it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what others write")]
+pub(in crate::http) enum IdSchema {
+    /// An integer.
+    Number(u64),
+    /// A name.
+    Name(String),
+}
+
+/// Which device: one of the two is there.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct WhichView {
+    /// The node's id, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IdSchema>)]
+    pub(super) node_id: Option<DeviceId>,
+    /// The switch's id, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IdSchema>)]
+    pub(super) switch_id: Option<DeviceId>,
+}
+
+impl WhichView {
+    pub(super) fn new(kind: DeviceKind, id: &DeviceId) -> Self {
+        let (node_id, switch_id) = match kind {
+            DeviceKind::Node => (Some(id.clone()), None),
+            DeviceKind::Switch => (None, Some(id.clone())),
+        };
+        Self { node_id, switch_id }
+    }
+}
+
+/// One device of an answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeviceView<'a> {
+    #[serde(flatten)]
+    pub(super) device: WhichView,
+    #[serde(flatten)]
+    pub(super) result: ResultView<'a>,
+}
+
+/// What came of asking a device.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ResultView<'a> {
+    /// `ok`, or the kind of its failure; `unknown` if it was never asked.
+    pub(super) outcome: &'a str,
+    /// When that was so, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub(super) observed_at: Option<String>,
+    /// How long ago that was, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) age_ms: Option<u64>,
+    /// How long its lookup took, in milliseconds; absent if none ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duration_ms: Option<f64>,
+    /// What was learned of it; see the page on facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, serde_json::Value>>)]
+    pub(super) facts: Option<&'a RawValue>,
+    /// Why nothing was learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ErrorView>)]
+    pub(super) error: Option<&'a Fault>,
+}
+
+/// Why a device has no result.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorView {
+    /// The kind of failure, one of a closed set.
+    kind: String,
+    /// What went wrong, for people.
+    message: String,
+}
+
+impl<'a> ResultView<'a> {
+    /// An outcome that was observed so, or just now by whoever knew that asking is no use.
+    pub(super) fn new(
+        outcome: &'a Outcome,
+        observation: Option<Observation>,
+        now: SystemTime,
+    ) -> Self {
+        let age = observation.map(|it| it.age).unwrap_or_default();
+        Self {
+            outcome: outcome
+                .as_ref()
+                .map_or_else(|fault| fault.kind().as_str(), |_| "ok"),
+            observed_at: Some(rfc3339(now - age)),
+            age_ms: Some(millis(age)),
+            duration_ms: observation.and_then(|it| it.took).map(fraction_ms),
+            facts: outcome.as_ref().ok().and_then(|facts| facts.json()),
+            error: outcome.as_ref().err().map(|fault| &**fault),
+        }
+    }
+
+    const UNKNOWN: Self = Self {
+        outcome: "unknown",
+        observed_at: None,
+        age_ms: None,
+        duration_ms: None,
+        facts: None,
+        error: None,
+    };
+}
+
+/// A whole roll call. Clusters and devices stand in configured order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReportView<'a> {
+    #[serde(flatten)]
+    pub(super) head: HeadView,
+    /// What it came to.
+    pub(super) summary: SummaryView,
+    /// The clusters.
+    pub(super) clusters: Vec<ClusterReportView<'a>>,
+}
+
+/// Which roll call it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HeadView {
+    /// Counts the roll calls of this process, from 1.
+    pub(super) collect: u64,
+    /// The number of the last change that was known then, for `/v1/changes?since=`.
+    pub(super) changes: u64,
+    /// When it began, RFC 3339.
+    #[schema(format = DateTime)]
+    pub(super) started_at: String,
+    /// How long it took, in milliseconds.
+    pub(super) duration_ms: f64,
+}
+
+impl HeadView {
+    pub(super) fn new(answer: &Answer) -> Self {
+        Self {
+            collect: answer.id,
+            changes: answer.changes,
+            started_at: rfc3339(answer.started),
+            duration_ms: fraction_ms(answer.duration),
+        }
+    }
+}
+
+/// One cluster of a roll call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClusterReportView<'a> {
+    /// Which cluster.
+    #[schema(value_type = IdSchema)]
+    pub(super) cluster_id: ClusterId,
+    /// Its nodes.
+    pub(super) nodes: Vec<DeviceView<'a>>,
+    /// Its switches.
+    pub(super) switches: Vec<DeviceView<'a>>,
+}
+
+/// A line of a stream: a device, when it has answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CameView<'a> {
+    /// Its cluster.
+    #[schema(value_type = IdSchema)]
+    pub(super) cluster_id: &'a ClusterId,
+    #[serde(flatten)]
+    pub(super) device: DeviceView<'a>,
+}
+
+/// The last line of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EndView {
+    #[serde(flatten)]
+    pub(super) head: HeadView,
+    /// What it came to.
+    pub(super) summary: SummaryView,
+}
+
+impl SummaryView {
+    pub(super) fn new(answer: &Answer) -> Self {
+        let summary = answer.summary();
+        Self {
+            slowest: slowest(answer),
+            ..Self::counts(summary)
+        }
+    }
+
+    fn counts(summary: &Summary) -> Self {
+        let faults = summary.by_kind();
+        Self {
+            asked: summary.devices(),
+            ok: summary.devices() - summary.failed(),
+            failed: summary.failed(),
+            faults: faults
+                .map(|(kind, count)| (kind.as_str().to_owned(), count.into()))
+                .collect(),
+            slowest: None,
+        }
+    }
+}
+
+fn slowest(answer: &Answer) -> Option<SlowestView> {
+    let mut slowest: Option<(Duration, &Cluster, usize)> = None;
+    for (place, (cluster, outcomes)) in answer.collection().clusters().enumerate() {
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let observation = answer.observation(place, index, outcome);
+            let Some(took) = observation.and_then(|it| it.took) else {
+                continue;
+            };
+            if slowest.is_none_or(|(longest, ..)| took > longest) {
+                slowest = Some((took, cluster, index));
+            }
+        }
+    }
+    slowest.map(|(took, cluster, index)| {
+        let (kind, id) = cluster.device(index);
+        SlowestView {
+            cluster_id: cluster.id().clone(),
+            device: WhichView::new(kind, id),
+            duration_ms: fraction_ms(took),
+        }
+    })
+}
+
+/// All clusters in numbers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClustersView {
+    /// The clusters, in configured order.
+    pub(super) clusters: Vec<ClusterCountView>,
+}
+
+/// One cluster in numbers: what is known of its devices, without asking them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClusterCountView {
+    /// Which cluster.
+    #[schema(value_type = IdSchema)]
+    cluster_id: ClusterId,
+    /// `running`, `restarting` or `quarantined`: its own actor.
+    state: &'static str,
+    /// Its devices.
+    devices: usize,
+    /// Its nodes.
+    nodes: usize,
+    /// Its switches.
+    switches: usize,
+    /// Devices whose last lookup succeeded.
+    ok: usize,
+    /// Devices whose last lookup failed, or that cannot be asked.
+    failed: usize,
+    /// Devices that were never asked.
+    unknown: usize,
+}
+
+impl From<&ClusterState> for ClusterCountView {
+    fn from(state: &ClusterState) -> Self {
+        let devices = || state.nodes.iter().chain(&state.switches);
+        let is_unknown = |it: &&DeviceState| it.last.is_none() && it.child.is_plain();
+        let is_ok = |it: &&DeviceState| {
+            let answered = it.last.as_ref().is_some_and(|last| last.outcome.is_ok());
+            answered && it.child.liveness == crate::domain::Liveness::Running
+        };
+        let (unknown, ok) = (
+            devices().filter(is_unknown).count(),
+            devices().filter(is_ok).count(),
+        );
+        Self {
+            cluster_id: state.id.clone(),
+            state: state.child.liveness.as_str(),
+            devices: state.devices,
+            nodes: state.nodes.len(),
+            switches: state.switches.len(),
+            ok,
+            failed: state.devices - ok - unknown,
+            unknown,
+        }
+    }
+}
+
+/// One cluster, as it is known without asking anybody.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClusterStateView<'a> {
+    /// Which cluster.
+    #[schema(value_type = IdSchema)]
+    pub(super) cluster_id: &'a ClusterId,
+    #[serde(flatten)]
+    pub(super) child: ChildView,
+    /// Its nodes, in configured order.
+    pub(super) nodes: Vec<DeviceStateView<'a>>,
+    /// Its switches, in configured order.
+    pub(super) switches: Vec<DeviceStateView<'a>>,
+}
+
+/// One device, as it is known without asking it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeviceStateView<'a> {
+    #[serde(flatten)]
+    pub(super) device: WhichView,
+    #[serde(flatten)]
+    pub(super) result: ResultView<'a>,
+    /// When it last answered, RFC 3339; absent if it never did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub(super) last_success_at: Option<String>,
+    #[serde(flatten)]
+    pub(super) child: ChildView,
+    /// Its circuit breaker.
+    pub(super) breaker: BreakerView,
+}
+
+impl<'a> ClusterStateView<'a> {
+    pub(super) fn new(state: &'a ClusterState, now: SystemTime) -> Self {
+        let view = |kind: DeviceKind, states: &'a [DeviceState]| {
+            let view = |state| DeviceStateView::new(kind, state, now);
+            states.iter().map(view).collect()
+        };
+        Self {
+            cluster_id: &state.id,
+            child: crate::http::tree::child(&state.child, now),
+            nodes: view(DeviceKind::Node, &state.nodes),
+            switches: view(DeviceKind::Switch, &state.switches),
+        }
+    }
+}
+
+impl<'a> DeviceStateView<'a> {
+    pub(super) fn new(kind: DeviceKind, state: &'a DeviceState, now: SystemTime) -> Self {
+        let result = state.last.as_ref().map_or(ResultView::UNKNOWN, |last| {
+            let observation = Observation {
+                age: last.age,
+                took: last.took,
+            };
+            ResultView::new(&last.outcome, Some(observation), now)
+        });
+        Self {
+            device: WhichView::new(kind, &state.id),
+            result,
+            last_success_at: state.last_success.map(|age| rfc3339(now - age)),
+            child: crate::http::tree::child(&state.child, now),
+            breaker: crate::http::tree::breaker(state),
+        }
+    }
+}
+
+/// What changed since a number.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChangesView<'a> {
+    /// What was asked for.
+    pub(super) since: u64,
+    /// What to ask for the next time.
+    pub(super) next: u64,
+    /// The changes, oldest first.
+    pub(super) changes: Vec<ChangeView<'a>>,
+}
+
+/// One device has changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChangeView<'a> {
+    /// Its number, counted from 1 without gaps since the service started.
+    number: u64,
+    /// When it was noticed, RFC 3339.
+    #[schema(format = DateTime)]
+    time: String,
+    /// The device's cluster.
+    #[schema(value_type = IdSchema)]
+    cluster_id: &'a ClusterId,
+    #[serde(flatten)]
+    device: WhichView,
+    /// `appeared`, `gone`, `failing` (it did not before), `recovered` or `facts_changed`.
+    change: &'static str,
+    /// Why it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ErrorView>)]
+    error: Option<&'a Fault>,
+    /// The facts that are others than before; times and counters are not looked at.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    facts: &'a [String],
+}
+
+impl<'a> From<&'a Change> for ChangeView<'a> {
+    fn from(change: &'a Change) -> Self {
+        let (error, facts) = match &change.event {
+            Event::Failing(fault) => (Some(&**fault), &[][..]),
+            Event::FactsChanged(facts) => (None, facts.as_slice()),
+            Event::Appeared | Event::Gone | Event::Recovered => (None, &[][..]),
+        };
+        Self {
+            number: change.number,
+            time: rfc3339(change.time),
+            cluster_id: &change.cluster,
+            device: WhichView::new(change.kind, &change.device),
+            change: change.event.as_str(),
+            error,
+            facts,
+        }
+    }
+}
+
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds, and microseconds behind the point.
+fn fraction_ms(duration: Duration) -> f64 {
+    let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
+}
