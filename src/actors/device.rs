@@ -8,7 +8,7 @@
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use log::Level;
 use log::kv::Value;
@@ -150,9 +150,9 @@ impl Device {
         (self.age(last.at_us) <= max_age).then(|| last.outcome.clone())
     }
 
-    /// How long ago and how fast its last lookup gave just this outcome; `None` if another one did,
+    /// When and how fast its last lookup gave just this outcome; `None` if another one did,
     /// or none.
-    pub(crate) fn observed(&self, outcome: &Outcome) -> Option<(Duration, Option<Duration>)> {
+    pub(crate) fn observed(&self, outcome: &Outcome) -> Option<(SystemTime, Option<Duration>)> {
         let record = self.record();
         let last = record.last.as_ref()?;
         let is_it = match (&last.outcome, outcome) {
@@ -160,7 +160,13 @@ impl Device {
             (Err(known), Err(fault)) => Arc::ptr_eq(known, fault),
             (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
         };
-        is_it.then(|| (self.age(last.at_us), last.took()))
+        is_it.then(|| (self.wall(last.at_us), last.took()))
+    }
+
+    /// When that was, in microseconds since the service started.
+    fn wall(&self, at_us: u64) -> SystemTime {
+        let rules = &self.cluster.link.rules;
+        rules.wall(Duration::from_micros(at_us))
     }
 
     /// How long ago that was, in microseconds since the service started.
@@ -288,10 +294,12 @@ impl Device {
             failures: breaker.failures(),
             last: last.map(|last| LastLookup {
                 age: age(last.at_us),
+                at: self.wall(last.at_us),
                 took: last.took(),
                 outcome: last.outcome,
             }),
             last_success: succeeded_at_us.map(age),
+            last_success_at: succeeded_at_us.map(|it| self.wall(it)),
         }
     }
 

@@ -5,7 +5,7 @@
 //! that fails forgets nothing, and while it is away shells decide by the same rules ([`verdict`]).
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
 use log::Level;
@@ -48,6 +48,8 @@ pub(crate) struct SupervisorSpec {
 pub(crate) struct Rules {
     policy: RwLock<SupervisionPolicy>,
     start: Instant,
+    /// The same by the wall clock, as it was then.
+    started: SystemTime,
 }
 
 impl Rules {
@@ -55,6 +57,7 @@ impl Rules {
         Self {
             policy: RwLock::new(policy),
             start: Instant::now(),
+            started: SystemTime::now(),
         }
     }
 
@@ -70,6 +73,12 @@ impl Rules {
     /// The time since the service started, for breakers and restart histories.
     pub(super) fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// The wall clock's time so long after the service started, whatever was done to the clock
+    /// since: the same each time.
+    pub(super) fn wall(&self, since_start: Duration) -> SystemTime {
+        self.started + since_start
     }
 }
 

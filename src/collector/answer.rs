@@ -25,8 +25,8 @@ pub struct Answer {
 /// When and how fast a lookup gave an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
-    /// How long ago that was.
-    pub age: Duration,
+    /// When that was; the same however often one looks.
+    pub at: SystemTime,
     /// How long it took, retries included; `None` if a deadline cut it off.
     pub took: Option<Duration>,
 }

@@ -152,7 +152,7 @@ impl Selection {
         outcome: &crate::domain::Outcome,
     ) -> Option<Observation> {
         let planned = self.planned(cluster, device);
-        let (age, took) = self.route(cluster).plan.device(planned).observed(outcome)?;
-        Some(Observation { age, took })
+        let (at, took) = self.route(cluster).plan.device(planned).observed(outcome)?;
+        Some(Observation { at, took })
     }
 }

@@ -45,6 +45,8 @@ pub struct DeviceState {
     pub last: Option<LastLookup>,
     /// How long ago a lookup last succeeded; `None` if none has.
     pub last_success: Option<Duration>,
+    /// When that was, by the wall clock; the same however often one looks.
+    pub last_success_at: Option<SystemTime>,
 }
 
 /// What came of a device's last lookup.
@@ -54,6 +56,8 @@ pub struct LastLookup {
     pub outcome: Outcome,
     /// How long ago that was.
     pub age: Duration,
+    /// When that was, by the wall clock; the same however often one looks.
+    pub at: SystemTime,
     /// How long it took, retries included; `None` if a collect's deadline cut it off.
     pub took: Option<Duration>,
 }

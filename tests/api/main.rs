@@ -20,3 +20,4 @@ mod shutdown;
 mod soak;
 mod topology;
 mod tree;
+mod v1;

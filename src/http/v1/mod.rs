@@ -13,8 +13,9 @@ use std::time::SystemTime;
 use actix_web::http::StatusCode;
 use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
+use xxhash_rust::xxh3::xxh3_128;
 
 use self::query::{ReportQuery, bad};
 pub(in crate::http) use self::view::IdSchema;
@@ -179,7 +180,7 @@ async fn ask(request: &HttpRequest, state: &State, change: impl FnOnce(&mut Scop
     get, path = "/v1/clusters", tag = "last known state",
     responses(openapi::Known<ClustersView>),
 )]
-async fn clusters(state: web::Data<State>) -> Answered {
+async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
         return Err(busy());
     };
@@ -190,9 +191,9 @@ async fn clusters(state: web::Data<State>) -> Answered {
         serde_json::to_vec(&ClustersView { clusters }).unwrap_or_default()
     });
     let json = view.await.map_err(|error| blocked(&error))?;
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .body(Held::new(json, place)))
+    Ok(report::tagged(&request, xxh3_128(&json), |response| {
+        response.body(Held::new(json, place))
+    }))
 }
 
 /// A cluster and its devices, as they are known without asking anybody.
@@ -201,7 +202,11 @@ async fn clusters(state: web::Data<State>) -> Answered {
     params(("cluster" = String, Path, description = "the cluster's id")),
     responses(openapi::Known<ClusterStateView<'static>>),
 )]
-async fn cluster(path: web::Path<String>, state: web::Data<State>) -> Answered {
+async fn cluster(
+    request: HttpRequest,
+    path: web::Path<String>,
+    state: web::Data<State>,
+) -> Answered {
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
         return Err(busy());
     };
@@ -214,9 +219,9 @@ async fn cluster(path: web::Path<String>, state: web::Data<State>) -> Answered {
     });
     let json = known.await.map_err(|error| blocked(&error))?;
     let json = json.ok_or_else(|| no_cluster(&path))?;
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .body(Held::new(json, place)))
+    Ok(report::tagged(&request, xxh3_128(&json), |response| {
+        response.body(Held::new(json, place))
+    }))
 }
 
 /// A node, as it is known without asking it.
@@ -228,8 +233,12 @@ async fn cluster(path: web::Path<String>, state: web::Data<State>) -> Answered {
     ),
     responses(openapi::Known<DeviceStateView<'static>>),
 )]
-async fn node(path: web::Path<(String, String)>, state: web::Data<State>) -> Answered {
-    device(&path, &state, DeviceKind::Node)
+async fn node(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    state: web::Data<State>,
+) -> Answered {
+    device(&request, &path, &state, DeviceKind::Node)
 }
 
 /// A switch, as it is known without asking it.
@@ -241,15 +250,31 @@ async fn node(path: web::Path<(String, String)>, state: web::Data<State>) -> Ans
     ),
     responses(openapi::Known<DeviceStateView<'static>>),
 )]
-async fn switch(path: web::Path<(String, String)>, state: web::Data<State>) -> Answered {
-    device(&path, &state, DeviceKind::Switch)
+async fn switch(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    state: web::Data<State>,
+) -> Answered {
+    device(&request, &path, &state, DeviceKind::Switch)
 }
 
-fn device((cluster, device): &(String, String), state: &State, kind: DeviceKind) -> Answered {
+fn device(
+    request: &HttpRequest,
+    (cluster, device): &(String, String),
+    state: &State,
+    kind: DeviceKind,
+) -> Answered {
     let known = state.collector.device(&id(cluster)?, kind, &id(device)?);
     let known = known.ok_or_else(|| no_device(cluster, kind, device))?;
     let view = DeviceStateView::new(kind, &known, SystemTime::now());
-    Ok(HttpResponse::Ok().json(view))
+    Ok(json(request, &view))
+}
+
+/// An answer with an entity tag of all of it.
+fn json(request: &HttpRequest, view: &impl Serialize) -> HttpResponse {
+    // These types have a JSON form.
+    let json = serde_json::to_vec(view).unwrap_or_default();
+    report::tagged(request, xxh3_128(&json), |response| response.body(json))
 }
 
 /// Since when changes are wanted.
@@ -277,11 +302,12 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     let query = query.map_err(|error| bad(format!("{error}; write ?since=NUMBER")))?;
     let (changes, next) = state.collector.changes(query.since);
     let changes = changes.map_err(|error| Problem::new(StatusCode::GONE, error.to_string()))?;
-    Ok(HttpResponse::Ok().json(ChangesView {
+    let view = ChangesView {
         since: query.since.unwrap_or_default(),
         next,
         changes: changes.iter().map(ChangeView::from).collect(),
-    }))
+    };
+    Ok(json(&request, &view))
 }
 
 fn id(text: &str) -> Result<Id, Problem> {

@@ -168,6 +168,13 @@ impl<T: ToSchema> IntoResponses for Known<T> {
     fn responses() -> Responses {
         with([
             (
+                "304",
+                response(
+                    "it is as the request\'s `If-None-Match` says",
+                    BTreeMap::new(),
+                ),
+            ),
+            (
                 "200",
                 response("what is known", of::<T>(&["application/json"])),
             ),
@@ -182,6 +189,13 @@ pub(super) struct Changes;
 impl IntoResponses for Changes {
     fn responses() -> Responses {
         with([
+            (
+                "304",
+                response(
+                    "it is as the request\'s `If-None-Match` says",
+                    BTreeMap::new(),
+                ),
+            ),
             (
                 "200",
                 response(

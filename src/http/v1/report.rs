@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ETag, EntityTag, Header as _, IfNoneMatch};
 use actix_web::web::{self, Bytes};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::query::{Form, ReportQuery, Shown, Wanted};
 use super::view::{CameView, DeviceView, EndView, HeadView, ResultView, SummaryView, WhichView};
@@ -54,15 +54,27 @@ async fn whole(http: &HttpRequest, state: &State, wanted: Wanted) -> Result<Http
     let failed = answer.summary().failed();
     let indent = state.debug;
     // A million devices take their time.
-    let json = web::block(move || write(&answer, shown, indent)).await;
-    let json =
-        json.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    let written = web::block(move || write(&answer, shown, indent)).await;
+    let (json, mark) = written
+        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     if strict && failed > 0 {
         return Ok(HttpResponse::ServiceUnavailable()
             .content_type(Form::Json.as_str())
             .body(Held::new(json, place)));
     }
-    let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(&json)));
+    Ok(tagged(http, mark, |response| {
+        response.body(Held::new(json, place))
+    }))
+}
+
+/// An answer in JSON with an entity tag of `mark`, which stands for its content; or 304, if the
+/// request says that it has that.
+pub(super) fn tagged(
+    http: &HttpRequest,
+    mark: u128,
+    body: impl FnOnce(&mut HttpResponseBuilder) -> HttpResponse,
+) -> HttpResponse {
+    let etag = EntityTag::new_weak(format!("{mark:032x}"));
     let is_known = match IfNoneMatch::parse(http) {
         Ok(IfNoneMatch::Any) => true,
         Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
@@ -73,17 +85,16 @@ async fn whole(http: &HttpRequest, state: &State, wanted: Wanted) -> Result<Http
         .insert_header(ETag(etag))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::VARY, "Accept"));
-    Ok(if is_known {
-        response.status(StatusCode::NOT_MODIFIED).finish()
-    } else {
-        response
-            .content_type(Form::Json.as_str())
-            .body(Held::new(json, place))
-    })
+    if is_known {
+        return response.status(StatusCode::NOT_MODIFIED).finish();
+    }
+    body(response.content_type(Form::Json.as_str()))
 }
 
-/// The JSON of a whole answer, as [`super::view::ReportView`] describes it.
-fn write(answer: &Answer, shown: Shown, indent: bool) -> Vec<u8> {
+/// The JSON of a whole answer, as [`super::view::ReportView`] describes it; and a mark of what it
+/// says of the devices, without how old that is.
+fn write(answer: &Answer, shown: Shown, indent: bool) -> (Vec<u8>, u128) {
+    let mut mark = Xxh3::new();
     let now = SystemTime::now();
     let head = json(&EndView {
         head: HeadView::new(answer),
@@ -97,7 +108,9 @@ fn write(answer: &Answer, shown: Shown, indent: bool) -> Vec<u8> {
             text.push(',');
         }
         // Writing to a String cannot fail.
-        write!(text, "{{\"cluster_id\":{}", json(cluster.id())).ok();
+        let id = json(cluster.id());
+        mark.update(id.as_bytes());
+        write!(text, "{{\"cluster_id\":{id}").ok();
         let outcomes: Vec<&Outcome> = outcomes.iter().collect();
         let (nodes, all) = (cluster.nodes(), cluster.len());
         for (name, places) in [("nodes", 0..nodes), ("switches", nodes..all)] {
@@ -113,7 +126,10 @@ fn write(answer: &Answer, shown: Shown, indent: bool) -> Vec<u8> {
                 }
                 let observation = answer.observation(place, index, outcome);
                 let result = ResultView::new(outcome, observation, now);
-                text.push_str(&json(&device(cluster, index, result)));
+                result.mark(&mut mark);
+                let view = device(cluster, index, result);
+                mark.update(json(&view.device).as_bytes());
+                text.push_str(&json(&view));
             }
             text.push(']');
         }
@@ -122,9 +138,9 @@ fn write(answer: &Answer, shown: Shown, indent: bool) -> Vec<u8> {
     text.push_str("]}");
     if indent {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        return crate::http::view::to_json(&value, true);
+        return (crate::http::view::to_json(&value, true), mark.digest128());
     }
-    text.into_bytes()
+    (text.into_bytes(), mark.digest128())
 }
 
 fn device<'a>(cluster: &Cluster, index: usize, result: ResultView<'a>) -> DeviceView<'a> {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::collector::{Answer, Observation};
 use crate::domain::{
@@ -93,7 +94,7 @@ pub(super) struct ResultView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub(super) observed_at: Option<String>,
-    /// How long ago that was, in milliseconds.
+    /// How long ago that was, in milliseconds; only in roll calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) age_ms: Option<u64>,
     /// How long its lookup took, in milliseconds; absent if none ended.
@@ -125,16 +126,29 @@ impl<'a> ResultView<'a> {
         observation: Option<Observation>,
         now: SystemTime,
     ) -> Self {
-        let age = observation.map(|it| it.age).unwrap_or_default();
+        let at = observation.map_or(now, |it| it.at);
+        let age = now.duration_since(at).unwrap_or_default();
         Self {
             outcome: outcome
                 .as_ref()
                 .map_or_else(|fault| fault.kind().as_str(), |_| "ok"),
-            observed_at: Some(rfc3339(now - age)),
+            observed_at: Some(rfc3339(at)),
             age_ms: Some(millis(age)),
             duration_ms: observation.and_then(|it| it.took).map(fraction_ms),
             facts: outcome.as_ref().ok().and_then(|facts| facts.json()),
             error: outcome.as_ref().err().map(|fault| &**fault),
+        }
+    }
+
+    /// Adds what it says, but for its age, to a hash.
+    pub(super) fn mark(&self, hash: &mut Xxh3) {
+        // What no lookup gave was observed only now, so that its time says nothing.
+        let at = self.duration_ms.and(self.observed_at.as_deref());
+        let facts = self.facts.map(RawValue::get);
+        let error = self.error.map(Fault::message);
+        for part in [Some(self.outcome), at, facts, error] {
+            hash.update(part.unwrap_or_default().as_bytes());
+            hash.update(&[0]);
         }
     }
 
@@ -365,15 +379,19 @@ impl<'a> DeviceStateView<'a> {
     pub(super) fn new(kind: DeviceKind, state: &'a DeviceState, now: SystemTime) -> Self {
         let result = state.last.as_ref().map_or(ResultView::UNKNOWN, |last| {
             let observation = Observation {
-                age: last.age,
+                at: last.at,
                 took: last.took,
             };
-            ResultView::new(&last.outcome, Some(observation), now)
+            // Without its age: what is known is the same as long as nothing else is.
+            ResultView {
+                age_ms: None,
+                ..ResultView::new(&last.outcome, Some(observation), now)
+            }
         });
         Self {
             device: WhichView::new(kind, &state.id),
             result,
-            last_success_at: state.last_success.map(|age| rfc3339(now - age)),
+            last_success_at: state.last_success_at.map(rfc3339),
             child: crate::http::tree::child(&state.child, now),
             breaker: crate::http::tree::breaker(state),
         }

@@ -1,0 +1,473 @@
+//! `/v1`: roll calls of a part of the fleet, streams, what is known, what changed.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApp};
+
+const FLEET: &str = r#"
+[lookup]
+latency = "5ms"
+[[clusters]]
+id = "edge"
+nodes = "web[1-3]"
+switches = "1-2"
+[[clusters]]
+id = 7
+nodes = ["a", { ids = "b", lookup = { script = ["fail"] } }]
+"#;
+
+/// The devices of a report in order, as `cluster/n-id` with `:outcome` behind a failed one.
+fn shown(report: &Value) -> Vec<String> {
+    let text = |id: &Value| id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+    let mut found = Vec::new();
+    for cluster in report["clusters"].as_array().unwrap() {
+        for (list, key, letter) in [("nodes", "node_id", "n"), ("switches", "switch_id", "s")] {
+            for device in cluster[list].as_array().unwrap() {
+                let outcome = match device["outcome"].as_str().unwrap() {
+                    "ok" => String::new(),
+                    kind => {
+                        assert_eq!(device["error"]["kind"], kind);
+                        format!(":{kind}")
+                    }
+                };
+                let cluster = text(&cluster["cluster_id"]);
+                found.push(format!(
+                    "{cluster}/{letter}-{}{outcome}",
+                    text(&device[key])
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn get(app: &TestApp, path: &str) -> Answer {
+    app.request("GET", path, &[])
+}
+
+#[track_caller]
+fn report(app: &TestApp, query: &str) -> Value {
+    let answer = get(app, &format!("/v1/report{query}"));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+#[test]
+fn a_report_is_of_the_devices_that_are_meant() {
+    let app = TestApp::start(FLEET);
+    for (query, expected) in [
+        (
+            "",
+            &[
+                "edge/n-web1",
+                "edge/n-web2",
+                "edge/n-web3",
+                "edge/s-1",
+                "edge/s-2",
+                "7/n-a",
+                "7/n-b:failed",
+            ][..],
+        ),
+        ("?cluster=edge&kind=switch", &["edge/s-1", "edge/s-2"]),
+        (
+            "?device=web[2-9],a",
+            &["edge/n-web2", "edge/n-web3", "7/n-a"],
+        ),
+        ("?cluster=7,8&outcome=failed", &["7/n-b:failed"]),
+        ("?cluster=7&outcome=ok", &["7/n-a"]),
+        ("?cluster=7&outcome=timed_out", &[]),
+    ] {
+        assert_eq!(shown(&report(&app, query)), expected, "{query}");
+    }
+    let whole = report(&app, "");
+    let summary = &whole["summary"];
+    assert_eq!(
+        (&summary["asked"], &summary["ok"], &summary["failed"]),
+        (&json!(7), &json!(6), &json!(1))
+    );
+    assert_eq!(summary["faults"], json!({ "failed": 1 }));
+    let slowest = summary["slowest"]["duration_ms"].as_f64().unwrap();
+    assert!(slowest >= 5.0, "{summary}");
+    let first = &whole["clusters"][0]["nodes"][0];
+    assert!(
+        first["observed_at"].is_string() && first["age_ms"].is_u64(),
+        "{first}"
+    );
+    assert!(
+        first["duration_ms"].as_f64().unwrap() >= 5.0
+            && first["duration_ms"].as_f64().unwrap() <= slowest
+    );
+    // What is filtered is not asked: nobody but these seven was, and each as often as it was meant.
+    let part = report(&app, "?cluster=7&outcome=ok");
+    assert_eq!(part["summary"]["asked"], json!(2));
+}
+
+#[test]
+fn what_is_not_understood_is_a_problem_that_says_what_would_be_right() {
+    let app = TestApp::start(FLEET);
+    for (path, status, detail) in [
+        ("/v1/report?kind=router", 400, "expected `node` or `switch`"),
+        (
+            "/v1/report?cluster=a[1",
+            400,
+            "`cluster` is no node set: a '[' without its ']'",
+        ),
+        ("/v1/report?device=", 400, "`device` is no node set"),
+        (
+            "/v1/report?outcome=bad",
+            400,
+            "write `ok`, `failed`, or one of timed_out, refused,",
+        ),
+        (
+            "/v1/report?deadline=5",
+            400,
+            "`deadline` is no duration; write a number and its unit",
+        ),
+        (
+            "/v1/report?deadline=31s",
+            400,
+            "write from 1ms to 30s, which is configured",
+        ),
+        ("/v1/report?max_age=x", 400, "`max_age` is no duration"),
+        ("/v1/report?kind=node&kind=node", 400, "each once"),
+        (
+            "/v1/report?colour=red",
+            400,
+            "the parameters are `cluster`, `kind`,",
+        ),
+        (
+            "/v1/report?cluster=nope",
+            404,
+            "no device of the fleet is meant",
+        ),
+        ("/v1/clusters/nope", 404, "there is no cluster \"nope\""),
+        (
+            "/v1/clusters/edge/nodes/1",
+            404,
+            "there is no node \"1\" in cluster \"edge\"",
+        ),
+        ("/v1/clusters/%0a", 404, "is no id"),
+        ("/v1/changes?since=x", 400, "write ?since=NUMBER"),
+    ] {
+        let answer = get(&app, path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json"),
+            "{path}"
+        );
+        let problem = answer.json();
+        assert_eq!(problem["status"], json!(status));
+        let found = problem["detail"].as_str().unwrap();
+        assert!(found.contains(detail), "{path}: {found}");
+    }
+    let answer = app.request("GET", "/v1/report", &[("Accept", "text/html, image/*")]);
+    assert_eq!(answer.status, 406);
+    for (method, path, allow) in [
+        ("POST", "/v1/report", "GET, HEAD"),
+        ("GET", "/v1/collect", "POST"),
+        ("DELETE", "/v1/clusters/edge", "GET, HEAD"),
+    ] {
+        let answer = app.request(method, path, &[]);
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some(allow)),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn what_is_young_enough_is_not_asked_again() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"1ms\"\nscript = [\"ok\", \"fail\", \"ok\", \"fail\"]\n\
+         [[clusters]]\nid = 1\nnodes = \"1-2\"\n",
+    );
+    let first = report(&app, "");
+    assert_eq!(shown(&first), ["1/n-1", "1/n-2"]);
+    let known = report(&app, "?max_age=1h");
+    assert_eq!(shown(&known), ["1/n-1", "1/n-2"]);
+    let observed = |report: &Value| report["clusters"][0]["nodes"][1]["observed_at"].clone();
+    assert_eq!(observed(&known), observed(&first));
+    let control = [("Cache-Control", "max-age=3600")];
+    let answer = app.request("GET", "/v1/report", &control);
+    assert_eq!(observed(&answer.json()), observed(&first));
+    // The same is said of the devices, so that it has the same tag.
+    let tag = answer.header("etag").unwrap().to_owned();
+    let again = app.request("GET", "/v1/report?max_age=1h", &[("If-None-Match", &tag)]);
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    // One of them is asked by its own: the other one's result is still young.
+    let one = app.request("POST", "/v1/clusters/1/nodes/1/collect?max_age=1h", &[]);
+    assert_eq!(shown(&one.json()), ["1/n-1:failed"]);
+    assert_eq!(
+        shown(&report(&app, "?max_age=1h")),
+        ["1/n-1:failed", "1/n-2"]
+    );
+    let changed = app.request("GET", "/v1/report?max_age=1h", &[("If-None-Match", &tag)]);
+    assert_eq!(changed.status, 200);
+    assert_eq!(
+        shown(&report(&app, "?max_age=0s")),
+        ["1/n-1", "1/n-2:failed"]
+    );
+}
+
+#[test]
+fn strict_turns_a_partial_answer_into_503() {
+    let app = TestApp::start(FLEET);
+    let answer = get(&app, "/v1/report?strict=true");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["summary"]["failed"], json!(1));
+    assert_eq!(get(&app, "/v1/report?strict=true&cluster=edge").status, 200);
+}
+
+#[test]
+fn a_shorter_deadline_is_kept_and_costs_nobody_else_anything() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = [\"quick\", { ids = \"slow\", \
+         lookup = { latency = \"1500ms\" } }]\n",
+    );
+    let joined = app.begin();
+    let start = Instant::now();
+    let report = report(&app, "?deadline=300ms");
+    assert!(
+        start.elapsed() < Duration::from_millis(1400),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(shown(&report), ["1/n-quick", "1/n-slow:timed_out"]);
+    let error = &report["clusters"][0]["nodes"][1]["error"]["message"];
+    assert_eq!(error, "no answer before the collect's deadline of 300ms");
+    let other = crate::harness::read_all(joined);
+    assert!(other.starts_with("HTTP/1.1 200"), "{other}");
+}
+
+/// Asks for a stream and reads its head.
+fn stream(app: &TestApp, path: &str, accept: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(app.addr).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.contains(&format!("content-type: {accept}")), "{head}");
+    stream
+}
+
+/// The next line with JSON, of a chunked body.
+fn line(stream: &mut BufReader<TcpStream>) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(
+            stream.read_line(&mut line).unwrap() > 0,
+            "the stream has ended"
+        );
+        if line.contains('{') || line.starts_with("event: ") {
+            return line.trim().to_owned();
+        }
+    }
+}
+
+const MIXED: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = [{ ids = \"slow\", \
+                     lookup = { latency = \"700ms\" } }, \"1-3\"]\nswitches = [\"x\"]\n";
+
+#[test]
+fn lines_come_while_devices_answer_each_once_and_the_summary_last() {
+    let app = TestApp::start(MIXED);
+    let start = Instant::now();
+    let mut lines = stream(&app, "/v1/report", "application/x-ndjson");
+    let mut seen = Vec::new();
+    for nth in 0..5 {
+        let device: Value = serde_json::from_str(&line(&mut lines)).unwrap();
+        assert_eq!(device["cluster_id"], json!(1));
+        assert_eq!(device["outcome"], "ok", "{device}");
+        if nth == 3 {
+            // All quick ones are here before the slow one can be.
+            assert!(start.elapsed() < Duration::from_millis(700));
+        }
+        let id = [&device["node_id"], &device["switch_id"]]
+            .into_iter()
+            .find(|it| !it.is_null());
+        seen.push(id.unwrap().to_string());
+    }
+    assert_eq!(seen[4], "\"slow\"");
+    seen.sort_unstable();
+    assert_eq!(seen, ["\"slow\"", "\"x\"", "1", "2", "3"]);
+    let end: Value = serde_json::from_str(&line(&mut lines)).unwrap();
+    assert_eq!(
+        (&end["summary"]["asked"], &end["summary"]["ok"]),
+        (&json!(5), &json!(5))
+    );
+    assert_eq!(end["summary"]["slowest"]["node_id"], "slow");
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains('{'), "{rest}");
+}
+
+#[test]
+fn events_are_the_same() {
+    let app = TestApp::start(MIXED);
+    let mut events = stream(&app, "/v1/report?kind=node", "text/event-stream");
+    for expected in ["event: device"; 4].into_iter().chain(["event: summary"]) {
+        assert_eq!(line(&mut events), expected);
+        let data = line(&mut events);
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert!(data.is_object());
+    }
+}
+
+#[test]
+fn a_reader_who_does_not_read_holds_up_neither_the_collect_nor_anybody() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"1s\"\n[[clusters]]\nid = 1\n\
+         nodes = [{ ids = \"1-30000\" }, { ids = \"hung\", lookup = { script = [\"hang\"] } }]\n",
+    );
+    let mut lines = stream(&app, "/v1/report", "application/x-ndjson");
+    // The collect ends at its deadline, and the device that hung is let go, with nothing read.
+    app.wait_for_log(|line| line["message"] == "collected" && line["devices"] == json!(30001));
+    assert_eq!(get(&app, "/v1/report?device=1").status, 200);
+    let mut all = Vec::new();
+    lines.read_to_end(&mut all).unwrap();
+    let text = String::from_utf8(all).unwrap();
+    assert_eq!(text.matches("\"outcome\":").count(), 30001);
+    assert_eq!(text.matches("\"outcome\":\"timed_out\"").count(), 1);
+    assert!(text.contains("\"summary\":{\"asked\":30001,"));
+}
+
+#[test]
+fn a_reader_who_goes_away_cancels_its_collect() {
+    let app =
+        TestApp::start("[lookup]\nscript = [\"hang\"]\n[[clusters]]\nid = 1\nnodes = \"1\"\n");
+    drop(stream(&app, "/v1/report", "text/event-stream"));
+    let line = app.wait_for_log(|line| line["message"] == "collect cancelled");
+    assert_eq!(line["why"], "its caller went away");
+}
+
+#[test]
+fn what_is_known_is_shown_without_asking() {
+    let app = TestApp::start(FLEET);
+    let count = |index: usize| {
+        let cluster = &get(&app, "/v1/clusters").json()["clusters"][index];
+        ["devices", "ok", "failed", "unknown"].map(|key| cluster[key].as_u64().unwrap())
+    };
+    assert_eq!((count(0), count(1)), ([5, 0, 0, 5], [2, 0, 0, 2]));
+    let node = get(&app, "/v1/clusters/7/nodes/b").json();
+    assert_eq!(
+        (&node["outcome"], &node["state"]),
+        (&json!("unknown"), &json!("running"))
+    );
+    assert_eq!(
+        app.request("POST", "/v1/clusters/7/collect", &[]).status,
+        200
+    );
+    assert_eq!((count(0), count(1)), ([5, 0, 0, 5], [2, 1, 1, 0]));
+    let answer = get(&app, "/v1/clusters/7/nodes/b");
+    let node = answer.json();
+    assert_eq!(
+        (&node["outcome"], &node["breaker"]["failures"]),
+        (&json!("failed"), &json!(1))
+    );
+    assert!(
+        node["observed_at"].is_string() && node["last_success_at"].is_null(),
+        "{node}"
+    );
+    let tag = answer.header("etag").unwrap().to_owned();
+    let same = app.request("GET", "/v1/clusters/7/nodes/b", &[("If-None-Match", &tag)]);
+    assert_eq!(same.status, 304);
+    let cluster = get(&app, "/v1/clusters/edge").json();
+    assert_eq!(cluster["switches"].as_array().unwrap().len(), 2);
+    assert_eq!(app.request("HEAD", "/v1/clusters/edge", &[]).body, "");
+    assert_eq!(
+        app.request("POST", "/v1/clusters/edge/switches/1/collect", &[])
+            .status,
+        200
+    );
+    assert_eq!(
+        get(&app, "/v1/clusters/edge/switches/1").json()["outcome"],
+        "ok"
+    );
+    assert_eq!(
+        app.request("POST", "/v1/clusters/edge/switches/9/collect", &[])
+            .status,
+        404
+    );
+    assert_eq!(
+        app.request("POST", "/v1/collect", &[]).json()["summary"]["asked"],
+        json!(7)
+    );
+}
+
+#[test]
+fn changes_are_told_from_a_number_on() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"1ms\"\nscript = [\"ok\", \"fail\", \"fail\", \"ok\", \"panic\", \"ok\"]\n\
+         [supervision]\nbackoff = { min = \"1ms\", max = \"1ms\" }\n\
+         [[clusters]]\nid = 1\nnodes = \"1\"\n",
+    );
+    let since = |number: u64| {
+        let answer = get(&app, &format!("/v1/changes?since={number}")).json();
+        let changes: Vec<String> = answer["changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| format!("{} {}", it["node_id"], it["change"].as_str().unwrap()))
+            .collect();
+        (changes, answer["next"].as_u64().unwrap())
+    };
+    let mark = report(&app, "")["changes"].as_u64().unwrap();
+    assert_eq!(since(mark), (Vec::new(), 0));
+    report(&app, "");
+    report(&app, "");
+    let (changes, next) = since(mark);
+    assert_eq!(changes, ["1 failing"]);
+    report(&app, "");
+    assert_eq!(since(next).0, ["1 recovered"]);
+    let crashed = report(&app, "");
+    assert_eq!(shown(&crashed), ["1/n-1:crashed"]);
+    assert_eq!(since(next).0, ["1 recovered", "1 failing"]);
+    let text = std::fs::read_to_string(&app.config).unwrap();
+    std::fs::write(&app.config, text.replace("nodes = \"1\"", "nodes = \"2\"")).unwrap();
+    assert_eq!(app.request("POST", "/v1/reload", &[]).status, 200);
+    let (changes, next) = since(0);
+    assert_eq!(changes[3..], ["2 appeared", "1 gone"]);
+    assert_eq!(next, 5);
+}
+
+#[test]
+fn answers_are_compressed_if_the_client_wants_that() {
+    let app = TestApp::start(FLEET);
+    let plain = get(&app, "/openapi.json");
+    assert_eq!(plain.json()["openapi"], "3.1.0");
+    let report = get(&app, "/v1/report");
+    assert_eq!(report.header("content-encoding"), None);
+    for coding in ["gzip", "br", "zstd"] {
+        let mut stream = TcpStream::connect(app.addr).unwrap();
+        write!(
+            stream,
+            "GET /v1/report HTTP/1.1\r\nHost: test\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = String::from_utf8_lossy(&answer).to_lowercase();
+        assert!(
+            head.contains(&format!("content-encoding: {coding}")),
+            "{head}"
+        );
+    }
+    // The contract of the old servers does not change.
+    let old = app.request("GET", "/test", &[("Accept-Encoding", "gzip")]);
+    assert_eq!(old.header("content-encoding"), None);
+}
