@@ -135,12 +135,6 @@ impl CollectorHandle {
         Running::begin(&self.0, request, true).map(AnswerStream::new)
     }
 
-    /// The longest that a collect may take, as configured now.
-    #[must_use]
-    pub fn deadline(&self) -> Duration {
-        self.0.tree.routes().settings.deadline
-    }
-
     /// Refuses all further collects; those under way go on.
     pub fn close(&self) {
         self.0.closing.store(true, Ordering::Release);

@@ -284,8 +284,12 @@ fn json(request: &HttpRequest, view: &impl Serialize) -> HttpResponse {
 struct ChangesQuery {
     /// The number after which changes are wanted: `changes` of a roll call, or `next` of an earlier
     /// answer. Without it, all that are known.
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     since: Option<u64>,
 }
+
+/// The largest number that every reader of JSON holds exactly (RFC 8259, section 6).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// What changed in the fleet: devices that appeared, are gone, fail, recovered, or have other facts.
 ///
@@ -300,6 +304,11 @@ struct ChangesQuery {
 async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     let query = web::Query::<ChangesQuery>::from_query(request.query_string());
     let query = query.map_err(|error| bad(format!("{error}; write ?since=NUMBER")))?;
+    if query.since.is_some_and(|since| since > MAX_NUMBER) {
+        return Err(bad(format!(
+            "`since` is out of range; write 0 to {MAX_NUMBER}"
+        )));
+    }
     let (changes, next) = state.collector.changes(query.since);
     let changes = changes.map_err(|error| Problem::new(StatusCode::GONE, error.to_string()))?;
     let view = ChangesView {

@@ -9,8 +9,8 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::view::{
-    CameView, ChangesView, ClusterStateView, ClustersView, DeviceStateView, EndView, ErrorView,
-    IdSchema, ReportView,
+    ChangesView, ClusterStateView, ClustersView, DeviceStateView, ErrorView, IdSchema, LineView,
+    ReportView,
 };
 use crate::http::error::Problem;
 use crate::http::tree::TreeView;
@@ -32,7 +32,7 @@ use crate::reload::Difference;
         crate::http::routes::supervision::get, crate::http::routes::reload::post,
     ),
     components(schemas(
-        ReportView<'static>, CameView<'static>, EndView, ClustersView, ClusterStateView<'static>,
+        ReportView<'static>, LineView<'static>, ClustersView, ClusterStateView<'static>,
         DeviceStateView<'static>, ChangesView<'static>, ErrorView, IdSchema, Problem, TreeView,
         Difference,
     )),
@@ -130,7 +130,7 @@ pub(super) struct RollCall;
 impl IntoResponses for RollCall {
     fn responses() -> Responses {
         let mut content = of::<ReportView<'_>>(&["application/json"]);
-        content.extend(of::<CameView<'_>>(&[
+        content.extend(of::<LineView<'_>>(&[
             "application/x-ndjson",
             "text/event-stream",
         ]));

@@ -18,19 +18,24 @@ use crate::http::error::Problem;
 #[into_params(parameter_in = Query)]
 pub(super) struct ReportQuery {
     /// Only these clusters: a node set such as `1-4` or `edge,core[1-2]`.
+    #[param(min_length = 1)]
     cluster: Option<String>,
     /// Only nodes, or only switches.
     #[param(inline)]
     kind: Option<KindQuery>,
     /// Only devices with these ids: a node set such as `web[01-40]`.
+    #[param(min_length = 1)]
     device: Option<String>,
     /// Show only devices with this outcome: `ok`, `failed` for all failures, or one kind of failure
     /// such as `timed_out`. All are asked and counted.
+    #[param(schema_with = outcomes)]
     outcome: Option<String>,
-    /// The longest it may take, such as `2s`; at most what is configured.
+    /// The longest it may take, such as `2s` or `250ms`, if that is less than what is configured.
+    #[param(pattern = "^[1-9][0-9]{0,5}(ms|s|m|h)$")]
     deadline: Option<String>,
     /// Results that are no older than this are not asked for again, such as `30s`. Without it,
     /// `Cache-Control: max-age` of the request counts.
+    #[param(pattern = "^(0|[1-9][0-9]{0,5})(ms|s|m|h)$")]
     max_age: Option<String>,
     /// Answer 503 if a device failed.
     strict: Option<bool>,
@@ -93,17 +98,17 @@ impl ReportQuery {
         })
     }
 
-    /// What is meant by it; `longest` is the longest that a collect may take.
-    pub(super) fn understand(
-        &self,
-        request: &HttpRequest,
-        longest: Duration,
-    ) -> Result<Wanted, Problem> {
+    /// What is meant by it.
+    pub(super) fn understand(&self, request: &HttpRequest) -> Result<Wanted, Problem> {
+        // What is no node set means nobody.
         let set = |name: &str, text: &Option<String>| match text {
             None => Ok(Vec::new()),
             Some(text) => match NodeSet::parse(text) {
                 Ok(set) => Ok(vec![set]),
-                Err(why) => Err(bad(format!("`{name}` is no node set: {why}"))),
+                Err(why) => Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    format!("no device is meant: `{name}` is no node set: {why}"),
+                )),
             },
         };
         let shown = match &self.outcome {
@@ -117,13 +122,8 @@ impl ReportQuery {
             })?,
         };
         let deadline = duration("deadline", self.deadline.as_deref())?;
-        if let Some(deadline) = deadline
-            && (deadline.is_zero() || deadline > longest)
-        {
-            let longest = humantime::format_duration(longest);
-            return Err(bad(format!(
-                "`deadline` is out of range; write from 1ms to {longest}, which is configured"
-            )));
+        if deadline.is_some_and(|deadline| deadline.is_zero()) {
+            return Err(bad("`deadline` is too short; write at least 1ms".to_owned()));
         }
         let max_age = match duration("max_age", self.max_age.as_deref())? {
             Some(age) => Some(age),
@@ -148,6 +148,19 @@ impl ReportQuery {
     }
 }
 
+/// The values of `outcome`.
+fn outcomes() -> utoipa::openapi::schema::Object {
+    let kinds = FaultKind::ALL.iter().map(|kind| kind.as_str());
+    let values: Vec<&str> = ["ok", "failed"]
+        .into_iter()
+        .chain(kinds.filter(|kind| *kind != "failed"))
+        .collect();
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(values))
+        .build()
+}
+
 pub(super) fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
@@ -156,12 +169,27 @@ fn duration(name: &str, text: Option<&str>) -> Result<Option<Duration>, Problem>
     let Some(text) = text else {
         return Ok(None);
     };
-    let duration = humantime::parse_duration(text).map_err(|_| {
+    let millis = || {
+        let at = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at(at);
+        let is_plain =
+            (1..=6).contains(&number.len()) && (number == "0" || !number.starts_with('0'));
+        let unit: u64 = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        Some(number.parse::<u64>().ok().filter(|_| is_plain)? * unit)
+    };
+    let millis = millis().ok_or_else(|| {
         bad(format!(
-            "`{name}` is no duration; write a number and its unit, such as `2s` or `250ms`"
+            "`{name}` is no duration; write a number of at most six digits and ms, s, m or h, such \
+             as `2s` or `250ms`"
         ))
     })?;
-    Ok(Some(duration))
+    Ok(Some(Duration::from_millis(millis)))
 }
 
 /// `Cache-Control: max-age` of a request (RFC 9111, section 5.2.1.1).

@@ -11,7 +11,9 @@ use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::query::{Form, ReportQuery, Shown, Wanted};
-use super::view::{CameView, DeviceView, EndView, HeadView, ResultView, SummaryView, WhichView};
+use super::view::{
+    CameView, DeviceView, EndView, HeadView, LineView, ResultView, SummaryView, WhichView,
+};
 use crate::collector::{Answer, AnswerStream, CollectRequest};
 use crate::domain::{Cluster, DeviceKind, Outcome};
 use crate::http::State;
@@ -32,7 +34,7 @@ pub(super) async fn answer(
     change: impl FnOnce(&mut CollectRequest),
 ) -> Result<HttpResponse, Problem> {
     let form = Form::of(http)?;
-    let mut wanted = query.understand(http, state.collector.deadline())?;
+    let mut wanted = query.understand(http)?;
     change(&mut wanted.request);
     match form {
         Form::Json => whole(http, state, wanted).await,
@@ -177,14 +179,13 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
             };
             if come.is_empty() {
                 let end = match stream.finish().await {
-                    Ok(answer) => entry(
-                        form,
-                        "summary",
-                        &EndView {
+                    Ok(answer) => {
+                        let end = LineView::End(EndView {
                             head: HeadView::new(&answer),
                             summary: SummaryView::new(&answer),
-                        },
-                    ),
+                        });
+                        entry(form, "summary", &end)
+                    }
                     Err(error) => entry(form, "error", &Problem::from(error)),
                 };
                 return Some((
@@ -202,10 +203,10 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
                 }
                 let cluster = &stream.topology().clusters()[place];
                 let result = ResultView::new(outcome, observation, now);
-                let came = CameView {
+                let came = LineView::Device(CameView {
                     cluster_id: cluster.id(),
                     device: device(cluster, index, result),
-                };
+                });
                 text.push_str(&entry(form, "device", &came));
             }
             if !text.is_empty() {

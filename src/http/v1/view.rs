@@ -78,6 +78,7 @@ impl WhichView {
 
 /// One device of an answer.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeviceReportView)]
 pub(super) struct DeviceView<'a> {
     #[serde(flatten)]
     pub(super) device: WhichView,
@@ -218,6 +219,16 @@ pub(super) struct CameView<'a> {
     pub(super) cluster_id: &'a ClusterId,
     #[serde(flatten)]
     pub(super) device: DeviceView<'a>,
+}
+
+/// A line of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum LineView<'a> {
+    /// A device, when it has answered.
+    Device(CameView<'a>),
+    /// What it came to, last.
+    End(EndView),
 }
 
 /// The last line of a stream.

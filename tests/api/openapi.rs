@@ -1,0 +1,84 @@
+//! The OpenAPI document against the running service, by a fuzzer that nobody here wrote.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::TestApp;
+
+/// Without `strict`, which turns a device that is late into an error of the server, as it should.
+const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = \"edge\"\nnodes = [1, \"web1\"]\n\
+                     switches = \"1-2\"\n[[clusters]]\nid = 7\nnodes = \"web[1-3]\"\n";
+
+/// Makes up requests, right ones and wrong ones, and looks whether the answers are as documented;
+/// `config` is for what it cannot know.
+fn fuzz(config: &str) {
+    let app = TestApp::start(FLEET);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("schemathesis.toml"), config).unwrap();
+    // A stream is no JSON; its first line is.
+    let hooks = "import json\nimport schemathesis\n\n\
+                 @schemathesis.deserializer(\"application/x-ndjson\")\n\
+                 def lines(ctx, response):\n    \
+                 return json.loads(response.content.split(b\"\\n\")[0])\n";
+    std::fs::write(dir.path().join("hooks.py"), hooks).unwrap();
+    let output = Command::new(root.join("target/schemathesis/bin/schemathesis"))
+        .current_dir(dir.path())
+        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("PYTHONPATH", dir.path())
+        .arg("run")
+        .arg(format!("http://{}/openapi.json", app.addr))
+        .args(["--checks", "all", "--max-examples", "10", "--seed", "1"])
+        .args(["--request-timeout", "10", "--exclude-path", "/v1/reload"])
+        .output()
+        .expect("schemathesis, which .ci/test installs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Tested: 11"), "{said}");
+    assert_eq!(app.get().status, 200);
+}
+
+#[test]
+fn every_answer_to_made_up_requests_is_a_documented_one() {
+    fuzz("[parameters]\n\"query.strict\" = \"false\"\n");
+}
+
+#[test]
+fn every_answer_about_known_devices_is_a_documented_one() {
+    fuzz(
+        "[parameters]\n\"query.strict\" = \"false\"\n\"path.cluster\" = \"edge\"\n\"path.device\" = 1\n",
+    );
+}
+
+#[test]
+fn the_document_and_its_page_need_nothing_from_elsewhere() {
+    let app = TestApp::start(FLEET);
+    let page = app.request("GET", "/docs/", &[]);
+    assert_eq!(page.status, 200);
+    assert!(
+        !page.body.contains("http://") && !page.body.contains("https://"),
+        "{}",
+        page.body
+    );
+    for asset in [
+        "swagger-ui.css",
+        "swagger-ui-bundle.js",
+        "swagger-initializer.js",
+    ] {
+        let answer = app.request("GET", &format!("/docs/{asset}"), &[]);
+        assert_eq!(answer.status, 200, "{asset}");
+    }
+    let start = app.request("GET", "/docs/swagger-initializer.js", &[]).body;
+    assert!(start.contains("/openapi.json"), "{start}");
+    let document = app.request("GET", "/openapi.json", &[]).json();
+    for path in [
+        "/v1/report",
+        "/v1/collect",
+        "/v1/clusters/{cluster}/nodes/{device}",
+        "/v1/changes",
+        "/v1/supervision",
+        "/v1/reload",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+}
