@@ -5,6 +5,8 @@
 //! | `/test` | `GET`, `OPTIONS` | one roll call; a contract that does not change |
 //! | `/v1/supervision` | `GET` | the supervision tree as it is now |
 //! | `/v1/reload` | `POST` | reads the configuration again |
+//! | `/v1/…` | | roll calls of any part of the fleet, and more: see `v1` |
+//! | `/openapi.json`, `/docs/` | `GET` | what all that is, for programs and for people |
 //!
 //! It never names an actor or a driver.
 
