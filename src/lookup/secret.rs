@@ -1,8 +1,7 @@
 //! Reading secrets, each time that one is needed.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-
-use tokio::io::AsyncReadExt as _;
 
 use super::LookupError;
 use crate::domain::{Secret, SecretSource};
@@ -12,6 +11,19 @@ const MAX_LEN: u64 = 64 << 10;
 
 /// Reads a secret. What cannot be read is named in the error, what was read never.
 pub(super) async fn read(source: &SecretSource) -> Result<Secret, LookupError> {
+    let read = match source {
+        SecretSource::Inline(_) | SecretSource::Env(_) => read_now(source),
+        SecretSource::File(_) | SecretSource::Credential(_) => {
+            let source = source.clone();
+            let read = tokio::task::spawn_blocking(move || read_now(&source)).await;
+            read.unwrap_or_else(|error| Err(format!("cannot read a secret: {error}")))
+        }
+    };
+    read.map_err(LookupError::Failed)
+}
+
+/// As [`read`], where one may wait for a disk. Blocks.
+pub(crate) fn read_now(source: &SecretSource) -> Result<Secret, String> {
     match source {
         SecretSource::Inline(secret) => Ok(secret.clone()),
         SecretSource::Env(name) => std::env::var(name).map(Secret::new).map_err(|error| {
@@ -19,16 +31,30 @@ pub(super) async fn read(source: &SecretSource) -> Result<Secret, LookupError> {
                 std::env::VarError::NotPresent => "is not set",
                 std::env::VarError::NotUnicode(_) => "is not UTF-8 text",
             };
-            LookupError::Failed(format!("the secret's environment variable {name} {why}"))
+            format!("the secret's environment variable {name} {why}")
         }),
-        SecretSource::File(path) => file(path).await,
-        SecretSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-            Some(directory) => file(&PathBuf::from(directory).join(name)).await,
-            None => Err(LookupError::Failed(format!(
+        SecretSource::File(path) => file(path),
+        SecretSource::Credential(name) => match credential(name) {
+            Some(path) => file(&path),
+            None => Err(format!(
                 "no credential {name}: systemd has set no CREDENTIALS_DIRECTORY"
-            ))),
+            )),
         },
     }
+}
+
+/// The file that a secret is read from, if it is one.
+pub(crate) fn path(source: &SecretSource) -> Option<PathBuf> {
+    match source {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Credential(name) => credential(name),
+        SecretSource::Inline(_) | SecretSource::Env(_) => None,
+    }
+}
+
+fn credential(name: &str) -> Option<PathBuf> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    Some(PathBuf::from(directory).join(name))
 }
 
 /// Why those of these secrets that cannot be read now cannot be, each once.
@@ -45,19 +71,14 @@ pub(crate) async fn unreadable(sources: &[&SecretSource]) -> Vec<String> {
     why
 }
 
-async fn file(path: &Path) -> Result<Secret, LookupError> {
+fn file(path: &Path) -> Result<Secret, String> {
     let cannot = |why: &dyn std::fmt::Display| {
-        LookupError::Failed(format!(
-            "cannot read the secret in {}: {why}",
-            path.display()
-        ))
+        format!("cannot read the secret in {}: {why}", path.display())
     };
     let mut text = String::new();
-    let file = tokio::fs::File::open(path).await.map_err(|e| cannot(&e))?;
-    let mut file = file.take(MAX_LEN + 1);
-    file.read_to_string(&mut text)
-        .await
-        .map_err(|e| cannot(&e))?;
+    let file = std::fs::File::open(path).map_err(|e| cannot(&e))?;
+    let read = file.take(MAX_LEN + 1).read_to_string(&mut text);
+    read.map_err(|e| cannot(&e))?;
     if text.len() as u64 > MAX_LEN {
         return Err(cannot(&"it is larger than 64 KiB"));
     }
