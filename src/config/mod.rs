@@ -7,6 +7,7 @@ mod discovery;
 mod dns;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod http;
 mod lookup;
 mod reader;
 mod source;
@@ -19,6 +20,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use http::{HttpConfig, Rate, TlsConfig, TokenConfig, Written};
 pub use source::{Source, Stamp};
 
 use crate::domain::{
@@ -45,6 +47,8 @@ pub struct Config {
     pub supervision: SupervisionPolicy,
     /// `[dns]`.
     pub dns: DnsSettings,
+    /// `[http]`.
+    pub http: HttpConfig,
 }
 
 /// One cluster and how its devices are asked.

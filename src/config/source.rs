@@ -8,6 +8,9 @@ use super::{Config, ConfigError};
 /// Read if there is one and no other is named.
 const DEFAULT_PATH: &str = "config/clusters.toml";
 
+/// What the built-in configuration is called.
+const BUILT_IN: &str = "the built-in default";
+
 /// The configuration's file; it may appear, change and go while the service runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -33,6 +36,14 @@ impl Source {
         self.path.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
+    /// What messages call it.
+    pub(crate) fn name(&self) -> PathBuf {
+        match &self.path {
+            None if !self.path().exists() => PathBuf::from(BUILT_IN),
+            _ => self.path().to_owned(),
+        }
+    }
+
     /// The configuration, and what to call the place that it comes from. Blocks.
     ///
     /// # Errors
@@ -40,7 +51,7 @@ impl Source {
     pub fn load(&self) -> Result<(Config, String), ConfigError> {
         let path = self.path();
         if self.path.is_none() && !path.exists() {
-            return Ok((Config::embedded(), "the built-in default".to_owned()));
+            return Ok((Config::embedded(), BUILT_IN.to_owned()));
         }
         let config = Config::load(path)?;
         Ok((config, path.display().to_string()))
@@ -49,9 +60,16 @@ impl Source {
     /// What the file looks like now. Blocks.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        let metadata = std::fs::metadata(self.path()).ok();
+        Stamp::of(self.path())
+    }
+}
+
+impl Stamp {
+    /// What the file at `path` looks like now. Blocks.
+    pub(crate) fn of(path: &Path) -> Self {
+        let metadata = std::fs::metadata(path).ok();
         let nanos = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-        Stamp(metadata.map(|it| {
+        Self(metadata.map(|it| {
             [
                 it.dev().into(),
                 it.ino().into(),

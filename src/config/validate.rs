@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use super::discovery::Discoveries;
 use super::dns;
+use super::http;
 use super::lookup::Lookup;
 use super::reader::{Faults, Node, Table};
 use super::span::SpanFields;
@@ -37,6 +38,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
         "collect",
         "supervision",
         "dns",
+        "http",
         "clusters",
         "allow_inline_secrets",
     ];
@@ -48,6 +50,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
     let collect = collect(&root);
     let supervision = supervision(&root);
     let dns = dns::read(&root);
+    let http = http::read(&root);
     let mut discoveries = Discoveries::new(directory);
     let clusters = clusters(&root, &lookup, &mut discoveries, &faults);
     let sorted = faults.into_sorted();
@@ -58,6 +61,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
             collect,
             supervision,
             dns,
+            http,
         })
     } else {
         Err(sorted)

@@ -4,6 +4,7 @@
 //! Start with [`Topology`] (what is asked), [`Collection`] (what came back), [`SupervisionPolicy`]
 //! (what happens after a crash) and [`BreakerPolicy`] (what happens after failures).
 
+mod access;
 mod breaker;
 mod collection;
 mod device;
@@ -23,6 +24,7 @@ mod supervision;
 mod target;
 mod template;
 
+pub use access::Role;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};

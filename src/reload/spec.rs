@@ -46,6 +46,7 @@ pub(super) fn specify(
         collect,
         supervision,
         dns,
+        http: _,
     } = config;
     let CollectConfig {
         deadline,

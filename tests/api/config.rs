@@ -67,7 +67,7 @@ switches = "x y"
 switches = [-1]
 "#;
     let expected = [
-        "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `dns`, `clusters`",
+        "1:1: colour: unknown key; known here are `lookup`, `collect`, `supervision`, `dns`, `http`, `clusters`",
         "3:10: lookup.driver: there is no driver \"telnet\"; this build has \"simulated\", \"tcp\"",
         "4:11: lookup.timeout: this is an integer; write a duration as a string with its unit",
         "5:11: lookup.latency: cannot read \"5 parsecs\" as a duration; write a number and its unit",

@@ -127,7 +127,7 @@ pub(super) fn secrets(
 }
 
 /// Where a secret is read. A text is one that stands in the file itself.
-pub(super) fn secret(node: &Node<'_, '_>) -> Option<SecretSource> {
+pub(in crate::config) fn secret(node: &Node<'_, '_>) -> Option<SecretSource> {
     let right =
         "write { env = \"NAME\" }, { file = \"PATH\" } or { systemd_credential = \"NAME\" }";
     if let Some(text) = node.as_str() {

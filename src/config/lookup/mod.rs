@@ -10,6 +10,8 @@ mod simulated;
 mod snmp;
 mod ssh;
 
+pub(super) use exec::secret;
+
 use std::cell::OnceCell;
 use std::time::Duration;
 
