@@ -10,6 +10,7 @@
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod server;
 mod tree;
 
 use std::io::Write as _;

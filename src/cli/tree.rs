@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use tokio::time::MissedTickBehavior;
 
 use super::CliError;
+use super::server::{ServerError, ServerFlags, authorized};
 use crate::domain::{ClusterId, DeviceId};
 use crate::http::tree::{
     BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ExitView, TreeView,
@@ -31,14 +32,8 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Flags {
-    /// The service to ask
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "FLEETCALL_SERVER",
-        default_value = "http://127.0.0.1:11100"
-    )]
-    server: String,
+    #[command(flatten)]
+    server: ServerFlags,
     /// Show every device, not only those that have failed
     #[arg(long)]
     all: bool,
@@ -59,6 +54,8 @@ enum Format {
 /// Why there is no tree to show.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TreeError {
+    #[error("{0}")]
+    Server(#[from] ServerError),
     #[error("cannot ask {url}: {error}")]
     Ask { url: String, error: ureq::Error },
     #[error("{url} does not answer as a fleetcall service does: {what}")]
@@ -121,17 +118,17 @@ fn print_screen(text: &str) -> Result<(), CliError> {
 
 fn draw(flags: &Flags) -> Result<String, TreeError> {
     let devices = if flags.all { "all" } else { "failures" };
-    let server = flags.server.trim_end_matches('/');
+    let server = flags.server.base();
     let url = format!("{server}/v1/supervision?devices={devices}");
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .build()
-        .into();
+    let token = flags.server.token()?;
+    let agent = flags.server.agent(TIMEOUT)?;
     let asked = |error| {
         let url = url.clone();
         TreeError::Ask { url, error }
     };
-    let mut response = agent.get(&url).call().map_err(asked)?;
+    let mut response = authorized(agent.get(&url), token.as_ref())
+        .call()
+        .map_err(asked)?;
     let body = response.body_mut().with_config().limit(MAX_BODY_LEN);
     let json = body.read_to_string().map_err(asked)?;
     if flags.format == Format::Json {

@@ -1,0 +1,126 @@
+//! Asking a running service: where it is, whom to trust, and what to show it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::domain::{Secret, SecretSource};
+use crate::lookup::secret;
+
+/// The variable that a token may stand in; not a flag, since everybody sees flags.
+const TOKEN: &str = "FLEETCALL_TOKEN";
+
+/// Which service to ask, and how.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ServerFlags {
+    /// The service to ask
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FLEETCALL_SERVER",
+        default_value = "http://127.0.0.1:11100"
+    )]
+    pub(super) server: String,
+    /// The file of the token to show it [default: the variable FLEETCALL_TOKEN, or none]
+    #[arg(long, value_name = "PATH", env = "FLEETCALL_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// A file of certificates of authorities to trust, PEM [default: the system's]
+    #[arg(long, value_name = "PATH", env = "FLEETCALL_CA")]
+    ca: Option<PathBuf>,
+}
+
+/// Why a service cannot even be asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerError {
+    #[error("{0}")]
+    Token(String),
+    #[error("cannot use the authorities in {path}: {why}")]
+    Authorities { path: String, why: String },
+}
+
+impl ServerFlags {
+    /// The address of the service, to put a path behind it.
+    pub(super) fn base(&self) -> &str {
+        self.server.trim_end_matches('/')
+    }
+
+    /// The token to show, if there is one. It is read each time, so that a new one is used at once.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub(super) fn token(&self) -> Result<Option<Secret>, ServerError> {
+        let source = match &self.token_file {
+            Some(path) => SecretSource::File(path.clone()),
+            None if std::env::var_os(TOKEN).is_none_or(|it| it.is_empty()) => return Ok(None),
+            None => SecretSource::Env(TOKEN.to_owned()),
+        };
+        let token = secret::read_now(&source).map_err(ServerError::Token)?;
+        let is_plain = |c: char| c.is_ascii_graphic();
+        if token.expose().is_empty() || !token.expose().chars().all(is_plain) {
+            let why = "the token is empty, or has characters that no token has";
+            return Err(ServerError::Token(why.to_owned()));
+        }
+        Ok(Some(token))
+    }
+
+    /// A client that trusts whom it should, and gives up after `timeout`.
+    ///
+    /// # Errors
+    /// If the file of authorities cannot be read or holds none.
+    pub(super) fn agent(&self, timeout: Duration) -> Result<ureq::Agent, ServerError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+        if self.server.starts_with("https:") {
+            tls = tls.root_certs(self.roots()?);
+        }
+        Ok(ureq::Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .tls_config(tls.build())
+            // Nothing of a service is elsewhere, and nobody else is to see the token.
+            .max_redirects(0)
+            .build()
+            .into())
+    }
+
+    fn roots(&self) -> Result<RootCerts, ServerError> {
+        let Some(path) = &self.ca else {
+            let found = rustls_native_certs::load_native_certs();
+            for error in &found.errors {
+                log::warn!(error:%; "cannot read some of the system's certificates");
+            }
+            let certificates = found.certs.iter();
+            let certificates = certificates.map(|it| Certificate::from_der(it).to_owned());
+            return Ok(RootCerts::Specific(Arc::new(certificates.collect())));
+        };
+        let cannot = |why: String| ServerError::Authorities {
+            path: path.display().to_string(),
+            why,
+        };
+        let mut certificates = Vec::new();
+        let pem = CertificateDer::pem_file_iter(path).map_err(|error| cannot(error.to_string()))?;
+        for certificate in pem {
+            let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
+            certificates.push(Certificate::from_der(&certificate).to_owned());
+        }
+        if certificates.is_empty() {
+            return Err(cannot("it holds no PEM certificate".to_owned()));
+        }
+        Ok(RootCerts::Specific(Arc::new(certificates)))
+    }
+}
+
+/// Puts the token, if there is one, where the service looks for it.
+pub(super) fn authorized<B>(
+    request: ureq::RequestBuilder<B>,
+    token: Option<&Secret>,
+) -> ureq::RequestBuilder<B> {
+    match token {
+        Some(token) => request.header("Authorization", format!("Bearer {}", token.expose())),
+        None => request,
+    }
+}
