@@ -9,14 +9,15 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::access::{Access, Exposure, Watch};
 use crate::actors::drill::Drill;
 use crate::actors::fleet::Fleet;
 use crate::collector::{CollectError, CollectorHandle};
-use crate::config::{Config, Source, Stamp};
+use crate::config::{Config, ConfigError, Source, Stamp};
 use crate::domain::Collection;
-use crate::http;
+use crate::http::{self, Listening};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub bind: IpAddr,
     /// The port to listen on; 0 picks a free one.
     pub port: u16,
+    /// Let everybody ask who can reach the address, without a token.
+    pub insecure: bool,
     /// Indent JSON by two spaces.
     pub debug: bool,
     /// How long collects under way may go on after a stop.
@@ -51,11 +54,21 @@ impl Default for Options {
         Self {
             bind: Ipv4Addr::LOCALHOST.into(),
             port: 11100,
+            insecure: false,
             debug: false,
             grace: Duration::from_secs(30),
             source: Source::new(None),
             watch: None,
             drill: None,
+        }
+    }
+}
+
+impl Options {
+    fn exposure(&self) -> Exposure {
+        Exposure {
+            bind: self.bind,
+            insecure: self.insecure,
         }
     }
 }
@@ -71,6 +84,9 @@ pub enum AppError {
         /// What the system said; part of the message.
         source: std::io::Error,
     },
+    /// The configuration says who may ask, and that cannot be held.
+    #[error("{0}")]
+    Config(ConfigError),
 }
 
 /// How a service ended.
@@ -151,6 +167,10 @@ pub struct App {
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
     watching: Option<JoinHandle<()>>,
+    /// Watches connections.
+    connections: AbortHandle,
+    /// Watches the files of tokens and certificates.
+    _access: Watch,
     engine: Engine,
     grace: Duration,
 }
@@ -160,24 +180,34 @@ impl Drop for App {
         if let Some(watching) = &self.watching {
             watching.abort();
         }
+        self.connections.abort();
     }
 }
 
 impl App {
-    /// Starts all actors, reads the lists that devices are taken from, and listens.
+    /// Reads tokens and certificates, starts all actors, reads the lists that devices are taken
+    /// from, and listens.
     ///
     /// # Errors
+    /// [`AppError::Config`] if a token or certificate cannot be used, or everybody could ask.
     /// [`AppError::Bind`] if the address is taken, not this machine's, or not allowed.
     ///
     /// # Panics
     /// Outside of an actix `System`.
     pub async fn start(config: Config, options: Options) -> Result<Self, AppError> {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+        let exposure = options.exposure();
+        let access = Access::new(&config, &options.source, exposure).map_err(AppError::Config)?;
         let engine = Engine::start(config, options.source, threads, options.drill);
+        engine.reload.guard(access.clone());
         engine.reload.discover().await;
         let address = SocketAddr::new(options.bind, options.port);
         let (collector, reload) = (engine.collector(), engine.reload());
-        let (server, addr) = http::serve(address, collector, reload, options.debug)
+        let Listening {
+            server,
+            addr,
+            watch: connections,
+        } = http::serve(address, collector, reload, access.clone(), options.debug)
             .map_err(|source| AppError::Bind { address, source })?;
         let handle = server.handle();
         let serving = actix_web::rt::spawn(server);
@@ -189,6 +219,8 @@ impl App {
             server: handle,
             serving,
             watching,
+            connections,
+            _access: access.watch(),
             engine,
             grace: options.grace,
         })
@@ -249,6 +281,19 @@ impl App {
         log::info!(drained, waiting, collects, restarts; "stopped");
         ended
     }
+}
+
+/// Whether a service with this configuration would start on such an address, as far as tokens and
+/// certificates are concerned.
+///
+/// # Errors
+/// As [`App::start`] with [`AppError::Config`].
+pub fn check_access(
+    config: &Config,
+    source: &Source,
+    exposure: Exposure,
+) -> Result<(), ConfigError> {
+    Access::new(config, source, exposure).map(|_| ())
 }
 
 /// What a valid configuration needs from outside, as far as it is there now.

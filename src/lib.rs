@@ -10,7 +10,8 @@
 //! | --- | --- | --- |
 //! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
 //! | [`app`] | the composition root: from a configuration to a running service | everything |
-//! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`domain`] |
+//! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`access`], [`domain`] |
+//! | [`access`] | who may do what: tokens, certificates, limits in force | [`config`], `lookup`, [`domain`] |
 //! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`], `discovery` |
 //! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
 //! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
@@ -26,6 +27,7 @@
 //! `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose outcomes go
 //! straight into the slots of one [`domain::CollectionBuilder`].
 
+pub mod access;
 pub mod actors;
 pub mod app;
 pub mod cli;

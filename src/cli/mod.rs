@@ -26,6 +26,7 @@ use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{ConfigError, Source};
@@ -72,6 +73,12 @@ struct Flags {
         default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST)
     )]
     bind: IpAddr,
+    /// Let everybody ask who can reach the address, without a token
+    #[arg(
+        long, global = true, env = "FLEETCALL_INSECURE",
+        value_parser = BoolishValueParser::new()
+    )]
+    insecure: bool,
     /// Port to listen on; 0 picks a free one and logs it
     #[arg(
         long,
@@ -123,6 +130,13 @@ enum CliError {
 }
 
 impl CliError {
+    fn of_start(error: AppError) -> Self {
+        match error {
+            AppError::Config(error) => Self::Config(error),
+            AppError::Bind { .. } => Self::App(error),
+        }
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(78),
@@ -202,6 +216,7 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
     log::info!(config = name, clusters, devices; "configured");
     let Flags {
         bind,
+        insecure,
         port,
         debug,
         grace,
@@ -210,6 +225,7 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
     let options = Options {
         bind,
         port,
+        insecure,
         debug,
         grace,
         source,
@@ -221,7 +237,7 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Signals)?;
         let app = tokio::select! {
-            app = App::start(config, options) => app.map_err(CliError::App)?,
+            app = App::start(config, options) => app.map_err(CliError::of_start)?,
             // Lists of devices may take their time to be read.
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
@@ -254,6 +270,11 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
 
 fn check(flags: &Flags) -> Result<ExitCode, CliError> {
     let (config, name) = flags.source().load().map_err(CliError::Config)?;
+    let exposure = Exposure {
+        bind: flags.bind,
+        insecure: flags.insecure,
+    };
+    app::check_access(&config, &flags.source(), exposure).map_err(CliError::Config)?;
     let (clusters, devices) = (config.clusters.len(), config.devices());
     let Readiness { lists, secrets } = System::new().block_on(app::look_around(config));
     let mut line = format!("{name}: valid, {clusters} clusters, {devices} devices");

@@ -8,37 +8,49 @@
 //! | `/v1/…` | | roll calls of any part of the fleet, and more: see `v1` |
 //! | `/openapi.json`, `/docs/` | `GET` | what all that is, for programs and for people |
 //!
-//! It never names an actor or a driver.
+//! Every request passes `guard` first. It never names an actor or a driver.
 
 mod body;
 mod error;
+mod guard;
 mod routes;
 pub mod tree;
 mod v1;
 pub mod view;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Server;
 use actix_web::http::header::ContentType;
+use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
+use crate::access::Access;
 use crate::collector::CollectorHandle;
 use crate::reload::ReloadHandle;
+use guard::Gate;
+use guard::connections::Connections;
 
 /// Connections that may wait to be accepted, as far as the system allows.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// How many supervision trees are drawn or sent at once; that of a million devices has 200 MB.
 const MAX_TREES: usize = 4;
 
 /// How long a client may leave what it was sent untaken before its connection is closed.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may have no request.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// The server's own limit on a graceful stop; `app` has a shorter one.
 const SHUTDOWN_TIMEOUT_SECS: u64 = 25 * 60 * 60;
@@ -54,7 +66,16 @@ struct State {
     debug: bool,
 }
 
-/// Listens on `address` and gives the server, to be run, with the address it got.
+/// A server that listens, to be run.
+pub(crate) struct Listening {
+    pub(crate) server: Server,
+    /// With the port that it got.
+    pub(crate) addr: SocketAddr,
+    /// What watches its connections; to be ended with it.
+    pub(crate) watch: AbortHandle,
+}
+
+/// Listens on `address`.
 ///
 /// # Errors
 /// What the system says of the address.
@@ -62,41 +83,86 @@ pub(crate) fn serve(
     address: SocketAddr,
     collector: CollectorHandle,
     reload: ReloadHandle,
+    access: Access,
     debug: bool,
-) -> std::io::Result<(Server, SocketAddr)> {
+) -> std::io::Result<Listening> {
     let state = web::Data::new(State {
         collector,
         reload,
         trees: Arc::new(Semaphore::new(MAX_TREES)),
         debug,
     });
+    let config = access.policy().config.clone();
+    let tls = access.server_config().map_err(std::io::Error::other)?;
+    let gate = web::Data::new(Gate::new(access));
+    let connections = Arc::new(Connections::new());
+    let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
+            .app_data(gate.clone())
+            .wrap(from_fn(guard::guard))
             .configure(routes::test::configure)
             .configure(routes::supervision::configure)
             .configure(routes::reload::configure)
             .configure(v1::configure)
             .default_service(web::to(not_found))
     })
-    .backlog(BACKLOG)
+    .workers(threads)
+    // The server counts them for each thread.
+    .max_connections(config.max_connections.get().div_ceil(threads))
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(config.request_timeout)
+    .tls_handshake_timeout(config.request_timeout)
     .disable_signals()
-    .on_connect(|connection, _| {
-        // Nothing above the socket notices that a client does not read: HTTP is waiting for room.
-        // TCP_USER_TIMEOUT (RFC 5482, Linux's tcp(7)) counts a closed window too.
-        if let Some(stream) = connection.downcast_ref::<TcpStream>()
-            && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(SEND_TIMEOUT))
-        {
-            log::debug!(error:%; "cannot bound how long a client may not read");
+    .on_connect(move |connection, data| {
+        let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
+            let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
+            Some(stream.get_ref().0)
+        });
+        match stream.map(|stream| connections.opened(&SockRef::from(stream))) {
+            Some(Ok(connection)) => {
+                data.insert(connection);
+            }
+            Some(Err(error)) => {
+                log::debug!(error:%; "cannot bound how long a client may take for a request");
+            }
+            None => {}
         }
     })
     .shutdown_timeout(SHUTDOWN_TIMEOUT_SECS)
     // A client that closes its side is gone, and its request is cancelled. A client that only
     // closes its sending side and still reads cannot be told from that, and is not served.
-    .h1_allow_half_closed(false)
-    .bind(address)?;
-    let addr = server.addrs().first().copied().unwrap_or(address);
-    Ok((server.run(), addr))
+    .h1_allow_half_closed(false);
+    let listener = listen(address)?;
+    let addr = listener.local_addr()?;
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+    };
+    Ok(Listening {
+        server: server.run(),
+        addr,
+        watch: actix_web::rt::spawn(watch).abort_handle(),
+    })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    // Nothing above the socket notices that a client does not read: HTTP is waiting for room.
+    // TCP_USER_TIMEOUT (RFC 5482, Linux's tcp(7)) counts a closed window too, and connections have
+    // it from the socket that they were accepted by.
+    socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 async fn not_found() -> HttpResponse {

@@ -84,9 +84,14 @@ impl NoReport {
     /// What to show for `error`.
     #[must_use]
     pub fn new(error: &CollectError) -> Self {
+        Self::because(error.to_string())
+    }
+
+    /// What to show if a request is refused for this reason.
+    pub(crate) fn because(message: String) -> Self {
         Self {
             error_code: 2,
-            message: error.to_string(),
+            message,
             data: (),
         }
     }

@@ -12,13 +12,14 @@ mod feeds;
 mod spec;
 
 use std::path::PathBuf;
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::access::Access;
 use crate::actors::fleet::{FleetSpec, Tree};
 use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, Stamp};
 use crate::domain::{DeviceList, Discovery};
@@ -47,6 +48,8 @@ struct Shared {
     /// Held while something is applied, never while something is read.
     applied: std::sync::Mutex<Applied>,
     reader: Reader,
+    /// Who may do what, if there is a server.
+    access: OnceLock<Access>,
 }
 
 /// The configuration in force, as far as lists are concerned.
@@ -124,7 +127,14 @@ impl ReloadHandle {
             turn: Arc::new(Mutex::new(())),
             applied: std::sync::Mutex::new(applied),
             reader: Reader::default(),
+            access: OnceLock::new(),
         }))
+    }
+
+    /// Reloads this too, from now on.
+    pub(crate) fn guard(&self, access: Access) {
+        // There is one server, so this is the first one.
+        self.0.access.set(access).ok();
     }
 
     /// Reads all lists for the first time, within their timeouts, and again and again from then on.
@@ -225,7 +235,16 @@ impl Shared {
     fn reload(self: &Arc<Self>, trigger: Trigger) -> Result<Difference, ReloadError> {
         let trigger = trigger.as_str();
         let reloaded = self.source.load().and_then(|(config, from)| {
-            let (read, faults) = self.read_new(&config.discoveries);
+            let access = self.access.get();
+            let prepared = access
+                .map(|access| access.prepare(&config.http))
+                .transpose();
+            let (read, mut faults) = self.read_new(&config.discoveries);
+            let policy = prepared.unwrap_or_else(|more| {
+                faults.extend(more);
+                faults.sort_by_key(|fault| fault.place);
+                None
+            });
             let refused = |faults| ConfigError {
                 path: PathBuf::from(&from),
                 faults,
@@ -240,6 +259,9 @@ impl Shared {
                     message: error.to_string(),
                 }])
             })?;
+            if let (Some(access), Some(policy)) = (access, policy) {
+                access.put_in_force(policy);
+            }
             Ok((difference, from))
         });
         match reloaded {

@@ -91,7 +91,7 @@ async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
     )
 }
 
-fn with_cors(mut response: HttpResponse) -> HttpResponse {
+pub(in crate::http) fn with_cors(mut response: HttpResponse) -> HttpResponse {
     for (name, value) in CORS {
         response
             .headers_mut()

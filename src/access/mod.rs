@@ -1,0 +1,304 @@
+//! Who may do what: the tokens, the certificate and the limits in force.
+//!
+//! Everything that `[http]` names is read as a whole before anything is put in force: at the start,
+//! where a fault ends the service; at a reload, where it refuses the reload; and when one of the
+//! files changes, where it is logged and what was in force stays. It does not know what a route is.
+//! Entry point: `Access`.
+
+mod rate;
+mod tls;
+mod tokens;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::time::Instant;
+
+use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
+use crate::lookup::secret;
+use rate::Limiter;
+use tls::Handshakes;
+pub(crate) use tls::Material;
+pub(crate) use tokens::Tokens;
+
+/// How often the files of tokens and certificates are looked at. A change is taken when it has
+/// lasted from one look to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is said that a certificate is about to expire.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Who can reach the service.
+#[derive(Debug, Clone, Copy)]
+pub struct Exposure {
+    /// The address that it listens on.
+    pub bind: IpAddr,
+    /// Whether others than this machine may be let in without a token.
+    pub insecure: bool,
+}
+
+impl Exposure {
+    fn is_public(self) -> bool {
+        !self.bind.to_canonical().is_loopback()
+    }
+}
+
+/// Who may do what; cheap to clone, and every clone is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Access(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    exposure: Exposure,
+    in_force: RwLock<Arc<Policy>>,
+    limiter: Limiter,
+    /// The limiter's time starts here.
+    start: Instant,
+}
+
+/// What `[http]` says, with all that it names read.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) config: HttpConfig,
+    pub(crate) tokens: Tokens,
+    material: Option<Material>,
+    /// What its files looked like before they were read.
+    stamps: Vec<Stamp>,
+}
+
+impl Access {
+    /// Reads all that the configuration names. Blocks.
+    ///
+    /// # Errors
+    /// Everything that keeps the service from starting: a token or certificate that cannot be read
+    /// or used, or a service that everybody can reach and use.
+    pub(crate) fn new(
+        config: &Config,
+        source: &Source,
+        exposure: Exposure,
+    ) -> Result<Self, ConfigError> {
+        let policy = Policy::read(&config.http, exposure).map_err(|faults| ConfigError {
+            path: source.name(),
+            faults,
+        })?;
+        if exposure.is_public() {
+            if policy.tokens.is_empty() {
+                log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
+            } else if policy.material.is_none() {
+                log::warn!(bind:% = exposure.bind; "tokens cross the network in the clear, `[http]` has no `tls`");
+            }
+        }
+        policy.log();
+        Ok(Self(Arc::new(Shared {
+            exposure,
+            in_force: RwLock::new(Arc::new(policy)),
+            limiter: Limiter::default(),
+            start: Instant::now(),
+        })))
+    }
+
+    /// What is in force at this moment.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        let in_force = self.0.in_force.read();
+        Arc::clone(&in_force.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads all that another configuration names. Blocks.
+    ///
+    /// # Errors
+    /// As [`Access::new`]; also if it asks for what only a restart can do.
+    pub(crate) fn prepare(&self, config: &HttpConfig) -> Result<Policy, Vec<ConfigFault>> {
+        let before = self.policy();
+        let mut faults = Vec::new();
+        if before.config.tls.is_some() != config.tls.is_some() {
+            let written = config.tls.as_ref().map(|tls| &tls.written);
+            faults.push(ConfigFault {
+                place: written.map(|written| written.place),
+                key: "http.tls".to_owned(),
+                message: "encryption is switched on or off by a restart, not by a reload"
+                    .to_owned(),
+            });
+        }
+        match Policy::read(config, self.0.exposure) {
+            Ok(policy) if faults.is_empty() => Ok(policy),
+            Ok(_) => Err(faults),
+            Err(more) => {
+                faults.extend(more);
+                Err(faults)
+            }
+        }
+    }
+
+    /// From now on this is in force.
+    pub(crate) fn put_in_force(&self, policy: Policy) {
+        let before = self.policy();
+        let needs_restart = |config: &HttpConfig| (config.max_connections, config.request_timeout);
+        if needs_restart(&before.config) != needs_restart(&policy.config) {
+            log::warn!(
+                "`max_connections` and `request_timeout` of [http] are used from the next start on"
+            );
+        }
+        policy.log();
+        let mut in_force = self.write();
+        *in_force = Arc::new(policy);
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Arc<Policy>> {
+        let in_force = self.0.in_force.write();
+        in_force.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this client may ask now; else how long it has to wait.
+    pub(crate) fn admit(&self, policy: &Policy, client: IpAddr) -> Result<(), Duration> {
+        let client = client.to_canonical();
+        let rate = match policy.config.rate {
+            Some(rate) => rate,
+            None if client.is_loopback() => return Ok(()),
+            None => Rate::default(),
+        };
+        self.0.limiter.admit(client, rate, self.0.start.elapsed())
+    }
+
+    /// What a TLS server does, by whatever certificate is in force at each handshake; `None` if
+    /// there is no encryption.
+    pub(crate) fn server_config(&self) -> Result<Option<ServerConfig>, rustls::Error> {
+        if self.policy().material.is_none() {
+            return Ok(None);
+        }
+        Handshakes::server_config(self.clone()).map(Some)
+    }
+
+    /// Follows the files of tokens and certificates, on a thread of its own, since a disk may hang;
+    /// until what it gives is dropped.
+    pub(crate) fn watch(&self) -> Watch {
+        let (alive, ended) = channel();
+        let access = self.clone();
+        let thread = std::thread::Builder::new().name("access".to_owned());
+        if let Err(error) = thread.spawn(move || access.follow(&ended)) {
+            log::error!(error:%; "cannot start a thread, changed tokens and certificates wait for a reload");
+        }
+        Watch { _alive: alive }
+    }
+
+    fn follow(&self, ended: &Receiver<Infallible>) {
+        let mut last: Option<Vec<Stamp>> = None;
+        // That could not be used; said once.
+        let mut refused: Option<Vec<Stamp>> = None;
+        let mut warned = Instant::now();
+        while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let before = self.policy();
+            if warned.elapsed() > WARN_EVERY {
+                warned = Instant::now();
+                before.warn_of_expiry();
+            }
+            let now = stamps(&before.config);
+            let is_settled = last.as_ref() == Some(&now);
+            if now != before.stamps && is_settled && refused.as_ref() != Some(&now) {
+                match self.prepare(&before.config) {
+                    Ok(policy) => {
+                        let policy = Arc::new(policy);
+                        let mut in_force = self.write();
+                        // Unless a reload was faster.
+                        if Arc::ptr_eq(&in_force, &before) {
+                            *in_force = Arc::clone(&policy);
+                            drop(in_force);
+                            policy.log();
+                        }
+                    }
+                    Err(faults) => {
+                        for ConfigFault { key, message, .. } in &faults {
+                            log::error!(key, fault = message; "a changed token or certificate cannot be used, the one of before stays");
+                        }
+                        refused = Some(now.clone());
+                    }
+                }
+            }
+            last = Some(now);
+        }
+    }
+}
+
+/// Ends the following of files when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    _alive: Sender<Infallible>,
+}
+
+impl Policy {
+    fn read(config: &HttpConfig, exposure: Exposure) -> Result<Self, Vec<ConfigFault>> {
+        // Before they are read, so that no change is missed in between.
+        let stamps = stamps(config);
+        let mut faults = Vec::new();
+        if config.tokens.is_empty() && exposure.is_public() && !exposure.insecure {
+            let bind = exposure.bind;
+            faults.push(ConfigFault {
+                place: None,
+                key: "http.tokens".to_owned(),
+                message: format!(
+                    "there is no token, and everybody who reaches {bind} could ask the fleet and reload \
+                     its configuration; write tokens = [{{ name = \"grafana\", role = \"read\", token = \
+                     {{ file = \"PATH\" }} }}] in [http], listen on 127.0.0.1 (--bind), or allow it by \
+                     --insecure"
+                ),
+            });
+        }
+        let mut read_tls = |tls| tls::read(tls).map_err(|more| faults.extend(more)).ok();
+        let material = config.tls.as_ref().and_then(&mut read_tls);
+        let tokens = Tokens::read(&config.tokens).map_err(|more| faults.extend(more));
+        match tokens {
+            Ok(tokens) if faults.is_empty() => Ok(Self {
+                config: config.clone(),
+                tokens,
+                material,
+                stamps,
+            }),
+            _ => {
+                faults.sort_by_key(|fault| fault.place);
+                Err(faults)
+            }
+        }
+    }
+
+    fn log(&self) {
+        let (tokens, tls) = (self.tokens.len(), self.material.is_some());
+        log::info!(tokens, tls; "access");
+        if let Some(material) = &self.material {
+            material.log();
+        }
+        self.warn_of_expiry();
+    }
+
+    fn warn_of_expiry(&self) {
+        if let Some(material) = &self.material {
+            material.warn_of_expiry();
+        }
+    }
+}
+
+/// What the files that it names look like. Blocks.
+fn stamps(config: &HttpConfig) -> Vec<Stamp> {
+    let tokens = config
+        .tokens
+        .iter()
+        .filter_map(|it| secret::path(&it.token));
+    let tls = config.tls.iter().flat_map(|tls| {
+        let client_ca = tls.client_ca.iter().cloned();
+        client_ca.chain([tls.certificate.clone(), tls.key.clone()])
+    });
+    let paths: Vec<PathBuf> = tokens.chain(tls).collect();
+    paths.iter().map(|path| Stamp::of(path)).collect()
+}
+
+/// A fault of something that is read where it is put in force.
+fn fault(written: &Written, key: &str, message: String) -> ConfigFault {
+    ConfigFault {
+        place: Some(written.place),
+        key: format!("{}{key}", written.key),
+        message,
+    }
+}

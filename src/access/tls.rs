@@ -1,0 +1,256 @@
+//! The service's certificate, and clients' ones: exchanged while connections come in.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use x509_parser::parse_x509_certificate;
+
+use super::{Access, fault};
+use crate::config::{ConfigFault, TlsConfig};
+
+/// The largest file of certificates, in bytes; a system's whole store has a fifth of it.
+const MAX_FILE_LEN: u64 = 1 << 20;
+
+/// How long before its end one is warned of a certificate.
+const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// A certificate with its key, and whom to ask for one.
+#[derive(Debug)]
+pub(crate) struct Material {
+    certified: Arc<CertifiedKey>,
+    /// `None` asks no client for a certificate.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    expires: SystemTime,
+}
+
+/// Reads the files, or gives all their faults. Blocks.
+pub(super) fn read(config: &TlsConfig) -> Result<Material, Vec<ConfigFault>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut faults = Vec::new();
+    let mut note = |key, why| faults.push(fault(&config.written, key, why));
+    let chain = certificates(&config.certificate).map_err(|why| note(".certificate", why));
+    let key = private_key(&config.key).map_err(|why| note(".key", why));
+    let clients = match &config.client_ca {
+        None => Ok(None),
+        Some(path) => client_verifier(path, &provider)
+            .map(Some)
+            .map_err(|why| note(".client_ca", why)),
+    };
+    let (Ok(chain), Ok(key), Ok(clients)) = (chain, key, clients) else {
+        return Err(faults);
+    };
+    let expires = chain.first().ok_or(()).and_then(expiry);
+    let Ok(expires) = expires else {
+        note(
+            ".certificate",
+            format!(
+                "{:?} holds no certificate that can be read",
+                config.certificate
+            ),
+        );
+        return Err(faults);
+    };
+    match CertifiedKey::from_der(chain, key, &provider) {
+        Ok(certified) => Ok(Material {
+            certified: Arc::new(certified),
+            clients,
+            expires,
+        }),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            note(
+                ".key",
+                format!(
+                    "{:?} is not the key of the certificate {:?}",
+                    config.key, config.certificate
+                ),
+            );
+            Err(faults)
+        }
+        Err(error) => {
+            note(".key", format!("{:?} cannot be used: {error}", config.key));
+            Err(faults)
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot read {path:?}: {error}");
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(cannot)?;
+    let read = file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes);
+    read.map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        return Err(format!(
+            "{path:?} is larger than {} MiB",
+            MAX_FILE_LEN >> 20
+        ));
+    }
+    Ok(bytes)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read_file(path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(format!("{path:?} holds no PEM certificate"))
+        }
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(format!("{path:?} is no PEM: {error}")),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    // The parser's error could quote what it read.
+    PrivateKeyDer::from_pem_slice(&read_file(path)?)
+        .map_err(|_| format!("{path:?} holds no private key in PEM, or an encrypted one"))
+}
+
+fn client_verifier(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("{path:?} cannot be used: {error}"))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| format!("{path:?} cannot be used: {error}"))
+}
+
+fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, ()> {
+    let (_, certificate) = parse_x509_certificate(certificate).map_err(|_| ())?;
+    let seconds = certificate.validity().not_after.timestamp();
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or(())
+}
+
+impl Material {
+    pub(super) fn log(&self) {
+        let expires = humantime::format_rfc3339_seconds(self.expires);
+        let client_certificates = self.clients.is_some();
+        log::info!(expires:%, client_certificates; "certificate");
+    }
+
+    pub(super) fn warn_of_expiry(&self) {
+        let expires = humantime::format_rfc3339_seconds(self.expires);
+        match self.expires.duration_since(SystemTime::now()) {
+            Err(_) => log::error!(expires:%; "the certificate has expired"),
+            Ok(left) if left < WARN_BEFORE => {
+                let days = left.as_secs() / (24 * 60 * 60);
+                log::warn!(expires:%, days; "the certificate expires soon");
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Answers handshakes by what is in force at that moment.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    access: Access,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Handshakes {
+    pub(super) fn server_config(access: Access) -> Result<ServerConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let this = Arc::new(Self {
+            access,
+            provider: Arc::clone(&provider),
+        });
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(Arc::clone(&this) as Arc<dyn ClientCertVerifier>)
+            .with_cert_resolver(this);
+        // A session that is resumed shows no certificate again, though it may not be valid any more.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    fn clients(&self) -> Option<Arc<dyn ClientCertVerifier>> {
+        self.access.policy().material.as_ref()?.clients.clone()
+    }
+}
+
+impl ResolvesServerCert for Handshakes {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let policy = self.access.policy();
+        Some(Arc::clone(&policy.material.as_ref()?.certified))
+    }
+}
+
+impl ClientCertVerifier for Handshakes {
+    fn offer_client_auth(&self) -> bool {
+        self.clients().is_some()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.clients().is_some()
+    }
+
+    /// None, as they could not be exchanged: a client sends the certificate that it has.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self.clients() {
+            Some(clients) => clients.verify_client_cert(certificate, intermediates, now),
+            // Asked for before a reload that asks for none.
+            None => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

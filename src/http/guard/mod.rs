@@ -1,0 +1,221 @@
+//! What every request passes before its handler, and every answer on its way back.
+//!
+//! | step | answers | |
+//! | --- | --- | --- |
+//! | length of the address and of the headers | 414, 431 | |
+//! | requests a second of this client | 429, `Retry-After` | |
+//! | a page of another origin that only asks whether it may | 204, 403 | [`origins`] |
+//! | token and its role | 401, 403 | [`roles`] |
+//! | a page of another origin that changes something | 403 | [`origins`] |
+//! | body: its length, and the time that it takes | 413, 408, 400 | |
+//!
+//! Then the headers that keep browsers from doing what nobody asked them to do. `/test` has its own
+//! headers, which are a contract, and its own form of errors. It knows paths, but no handler.
+
+pub(super) mod connections;
+mod denials;
+mod origins;
+mod refusal;
+mod roles;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::{Error, HttpMessage as _, HttpResponse};
+use futures::StreamExt as _;
+
+use crate::access::{Access, Policy};
+use connections::{Busy, Connection, Occupied};
+use denials::Denials;
+use refusal::Refusal;
+use roles::Needs;
+
+/// The longest address of a request, query included, in bytes.
+const MAX_URI_LEN: usize = 8 << 10;
+
+/// The most that names and values of all headers may have together, in bytes.
+const MAX_HEADERS_LEN: usize = 32 << 10;
+
+/// The longest body of a request, in bytes; no handler needs more.
+const MAX_BODY_LEN: usize = 64 << 10;
+
+/// Where browsers of other origins may show a token on `/test`: the contract's preflight allows
+/// this header, and not `Authorization`.
+const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+
+/// Stand on every answer but those of `/test`, unless its handler knows better.
+const SECURITY: [(HeaderName, &str); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+];
+
+/// What the guard has at hand; one for all threads.
+#[derive(Debug)]
+pub(super) struct Gate {
+    access: Access,
+    denials: Denials,
+}
+
+impl Gate {
+    pub(super) fn new(access: Access) -> Self {
+        Self {
+            access,
+            denials: Denials::default(),
+        }
+    }
+}
+
+/// Lets a request pass to its handler, or answers it.
+pub(super) async fn guard(
+    gate: Data<Gate>,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<Occupied>, Error> {
+    let busy = request
+        .conn_data::<std::sync::Arc<Connection>>()
+        .map(Busy::new);
+    let policy = gate.access.policy();
+    let is_test = roles::is_test(request.path());
+    let origin = if is_test {
+        None
+    } else {
+        origins::allowed(&request, &policy)
+    };
+    let mut response = match pass(&gate, &policy, &mut request).await {
+        Ok(None) => next.call(request).await?.map_into_boxed_body(),
+        Ok(Some(answer)) => request.into_response(answer),
+        Err(refusal) => {
+            let client = client(&request);
+            gate.denials.note(&refusal, client, request.path());
+            let answer = refusal.response(is_test);
+            request.into_response(answer)
+        }
+    };
+    let headers = response.headers_mut();
+    if is_test {
+        if !policy.tokens.is_empty() {
+            set(headers, CACHE_CONTROL, "private, no-cache");
+        }
+    } else {
+        if !policy.config.origins.is_empty() {
+            origins::mark(headers, origin.as_deref());
+        }
+        for (name, value) in SECURITY {
+            set(headers, name, value);
+        }
+        if !policy.tokens.is_empty() {
+            set(headers, CACHE_CONTROL, "no-store");
+        }
+    }
+    Ok(response.map_body(|_, body| Occupied::new(body, busy)))
+}
+
+/// What a handler said stays.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    if !headers.contains_key(&name) {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// `None` if the handler is to answer.
+async fn pass(
+    gate: &Gate,
+    policy: &Policy,
+    request: &mut ServiceRequest,
+) -> Result<Option<HttpResponse>, Refusal> {
+    let address = request.uri().path_and_query();
+    if address.is_some_and(|it| it.as_str().len() > MAX_URI_LEN) {
+        return Err(Refusal::LongAddress(MAX_URI_LEN));
+    }
+    let headers = request.headers().iter();
+    let len: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if len > MAX_HEADERS_LEN {
+        return Err(Refusal::LongHeaders(MAX_HEADERS_LEN));
+    }
+    let admitted = gate.access.admit(policy, client(request));
+    admitted.map_err(|wait| Refusal::TooManyRequests { wait })?;
+    if let Some(answer) = origins::preflight(request, policy) {
+        return answer.map(Some);
+    }
+    authorize(policy, request)?;
+    origins::check(request, policy)?;
+    let body = match request.take_payload() {
+        Payload::None => return Ok(None),
+        payload => read(payload, policy.config.request_timeout).await?,
+    };
+    request.set_payload(Payload::from(body));
+    Ok(None)
+}
+
+fn client(request: &ServiceRequest) -> IpAddr {
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    request.peer_addr().map_or(unknown, |peer| peer.ip())
+}
+
+fn authorize(policy: &Policy, request: &ServiceRequest) -> Result<(), Refusal> {
+    if policy.tokens.is_empty() {
+        return Ok(());
+    }
+    let needed = match roles::needs(request.method(), request.path()) {
+        Needs::Nothing => return Ok(()),
+        Needs::Role(role) => role,
+    };
+    let Some(shown) = shown(request) else {
+        return Err(Refusal::NoToken);
+    };
+    let Some(token) = policy.tokens.find(shown) else {
+        return Err(Refusal::WrongToken);
+    };
+    if token.role < needed {
+        return Err(Refusal::OtherRole {
+            name: token.name.clone(),
+            role: token.role,
+            needed,
+        });
+    }
+    Ok(())
+}
+
+/// The token that the client shows. Of several headers the first one counts.
+fn shown(request: &ServiceRequest) -> Option<&str> {
+    if let Some(value) = request.headers().get(AUTHORIZATION) {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
+    }
+    let may_be_elsewhere = roles::is_test(request.path()) && request.method() == Method::GET;
+    let value = request.headers().get(X_ACCESS_TOKEN)?;
+    may_be_elsewhere.then(|| value.to_str().ok())?
+}
+
+/// The whole body, within its time.
+async fn read(mut payload: Payload, timeout: Duration) -> Result<Bytes, Refusal> {
+    let whole = async {
+        let mut body = BytesMut::new();
+        while let Some(piece) = payload.next().await {
+            let piece = piece.map_err(|_| Refusal::BrokenBody)?;
+            if body.len() + piece.len() > MAX_BODY_LEN {
+                return Err(Refusal::LongBody(MAX_BODY_LEN));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.freeze())
+    };
+    let read = tokio::time::timeout(timeout, whole).await;
+    read.unwrap_or(Err(Refusal::SlowBody(timeout)))
+}

@@ -1,0 +1,97 @@
+//! Pages of other origins: which may read the answers, and what none of them may do.
+//!
+//! `/test` is not among it, its headers are a contract and open to all.
+
+use actix_web::HttpResponse;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
+    HeaderMap, HeaderValue, ORIGIN, VARY,
+};
+
+use super::refusal::Refusal;
+use super::roles::is_test;
+use crate::access::Policy;
+
+const ALLOW_METHODS: &str = "GET, HEAD, POST";
+const ALLOW_HEADERS: &str =
+    "Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID";
+const EXPOSE_HEADERS: &str = "Age, ETag, Retry-After, X-Resource-Count";
+
+/// How long a browser may remember what it may do, in seconds.
+const MAX_AGE: &str = "600";
+
+/// Whether the configuration's origins are meant for this path.
+fn is_shared(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/openapi.json"
+}
+
+fn origin(request: &ServiceRequest) -> Option<&str> {
+    request.headers().get(ORIGIN)?.to_str().ok()
+}
+
+/// The origin of the page that asks, if it may read the answer.
+pub(super) fn allowed(request: &ServiceRequest, policy: &Policy) -> Option<String> {
+    let origin = origin(request).filter(|_| is_shared(request.path()))?;
+    let is_listed = policy.config.origins.iter().any(|listed| listed == origin);
+    is_listed.then(|| origin.to_owned())
+}
+
+/// Tells browser and caches who may read the answer.
+pub(super) fn mark(headers: &mut HeaderMap, allowed: Option<&str>) {
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = allowed.and_then(|origin| HeaderValue::from_str(origin).ok()) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let exposed = HeaderValue::from_static(EXPOSE_HEADERS);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+}
+
+/// The answer to a browser that asks whether a page may ask; it shows no token yet.
+pub(super) fn preflight(
+    request: &ServiceRequest,
+    policy: &Policy,
+) -> Option<Result<HttpResponse, Refusal>> {
+    let asks = request
+        .headers()
+        .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_one = request.method() == Method::OPTIONS && asks && origin(request).is_some();
+    if !is_one || !is_shared(request.path()) {
+        return None;
+    }
+    if allowed(request, policy).is_none() {
+        return Some(Err(Refusal::OtherOrigin));
+    }
+    let mut response = HttpResponse::NoContent();
+    response.insert_header((ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS));
+    response.insert_header((ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS));
+    response.insert_header((ACCESS_CONTROL_MAX_AGE, MAX_AGE));
+    Some(Ok(response.finish()))
+}
+
+/// A browser asks nobody before it sends a plain `POST` for a page of any origin. Where there are no
+/// tokens, that page could have the fleet asked or the service reloaded.
+pub(super) fn check(request: &ServiceRequest, policy: &Policy) -> Result<(), Refusal> {
+    let changes = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    let Some(from) = request.headers().get(ORIGIN) else {
+        return Ok(());
+    };
+    if !changes || is_test(request.path()) || allowed(request, policy).is_some() {
+        return Ok(());
+    }
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let from = from.as_bytes();
+    let own = |scheme: &[u8]| {
+        from.strip_prefix(scheme)
+            .is_some_and(|from| host.is_some_and(|host| host.eq_ignore_ascii_case(from)))
+    };
+    if own(b"http://") || own(b"https://") {
+        return Ok(());
+    }
+    Err(Refusal::OtherOrigin)
+}

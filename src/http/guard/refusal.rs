@@ -1,0 +1,133 @@
+//! Why a request does not reach its handler, and what its client is told.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+
+use crate::domain::Role;
+use crate::http::error::Problem;
+use crate::http::routes::test::with_cors;
+use crate::http::view::NoReport;
+
+/// Why a request is refused. What a client sent stands in none of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the address of the request is longer than {0} bytes")]
+    LongAddress(usize),
+    #[error("the headers of the request have more than {0} bytes")]
+    LongHeaders(usize),
+    #[error("the body of the request has more than {0} bytes")]
+    LongBody(usize),
+    #[error("the body of the request did not arrive within {}", humantime::format_duration(*.0))]
+    SlowBody(Duration),
+    #[error("the body of the request broke off")]
+    BrokenBody,
+    #[error("this client asks too often; try again later")]
+    TooManyRequests {
+        /// Until it may.
+        wait: Duration,
+    },
+    #[error("a token is needed; send it as `Authorization: Bearer …`")]
+    NoToken,
+    #[error("the token is not known here")]
+    WrongToken,
+    #[error("the token {name:?} allows `{role}`, and this needs `{needed}`")]
+    OtherRole {
+        name: String,
+        role: Role,
+        needed: Role,
+    },
+    #[error("pages of other origins may not do this; `origins` in [http] names those that may")]
+    OtherOrigin,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::LongAddress(_) => StatusCode::URI_TOO_LONG,
+            Self::LongHeaders(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::LongBody(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::OtherRole { .. } | Self::OtherOrigin => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// The header that says what would be right, if there is one.
+    fn header(&self) -> Option<(HeaderName, String)> {
+        match self {
+            Self::TooManyRequests { wait } => {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                Some((RETRY_AFTER, seconds.to_string()))
+            }
+            Self::NoToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"fleetcall\"".to_owned())),
+            Self::WrongToken => {
+                let value = "Bearer realm=\"fleetcall\", error=\"invalid_token\"";
+                Some((WWW_AUTHENTICATE, value.to_owned()))
+            }
+            Self::OtherRole { needed, .. } => {
+                let value = format!(
+                    "Bearer realm=\"fleetcall\", error=\"insufficient_scope\", scope=\"{needed}\""
+                );
+                Some((WWW_AUTHENTICATE, value))
+            }
+            Self::LongBody(_) | Self::SlowBody(_) | Self::BrokenBody => {
+                // What is left of the body is not read.
+                Some((CONNECTION, "close".to_owned()))
+            }
+            Self::LongAddress(_) | Self::LongHeaders(_) | Self::OtherOrigin => None,
+        }
+    }
+
+    /// Whether somebody tried what they may not, which an operator wants to hear of.
+    pub(super) fn is_denial(&self) -> bool {
+        match self {
+            Self::WrongToken | Self::OtherRole { .. } | Self::TooManyRequests { .. } => true,
+            Self::LongAddress(_)
+            | Self::LongHeaders(_)
+            | Self::LongBody(_)
+            | Self::SlowBody(_)
+            | Self::BrokenBody
+            | Self::NoToken
+            | Self::OtherOrigin => false,
+        }
+    }
+
+    /// The answer, on `/test` in its own form.
+    pub(super) fn response(&self, is_test: bool) -> HttpResponse {
+        let mut response = if is_test {
+            let body = NoReport::because(self.to_string()).to_json(false);
+            with_cors(
+                HttpResponse::build(self.status())
+                    .insert_header((CONTENT_TYPE, "application/json"))
+                    .body(body),
+            )
+        } else {
+            Problem::new(self.status(), self.to_string()).response()
+        };
+        if let Some((name, value)) = self.header() {
+            insert(response.headers_mut(), name, &value);
+        }
+        if matches!(
+            self,
+            Self::LongBody(_) | Self::SlowBody(_) | Self::BrokenBody
+        ) {
+            response
+                .head_mut()
+                .set_connection_type(actix_web::http::ConnectionType::Close);
+        }
+        response
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,140 @@
+//! What the service does not start with.
+
+use crate::guarded::{FLEET, READ};
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
+
+/// What `serve` and `check` say with these arguments; both have to say the same.
+fn refused(config: &str, arguments: &[&str], token: &str) -> String {
+    let (_dir, path) = config_file(config);
+    let said = ["serve", "check"].map(|command| {
+        let output = run(fleetcall()
+            .env("TOKEN", token)
+            .args([command, "--port", "0", "--config"])
+            .arg(&path)
+            .args(arguments));
+        assert_eq!(
+            output.status.code(),
+            Some(78),
+            "{command}: {}",
+            stderr(&output)
+        );
+        stderr(&output)
+    });
+    let faults = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with('['));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(faults(&said[0]), faults(&said[1]));
+    said[1].clone()
+}
+
+fn with_token(token: &str) -> String {
+    format!("[http]\ntokens = [{{ name = \"a\", role = \"read\", token = {token} }}]\n{FLEET}")
+}
+
+#[test]
+fn a_service_that_all_can_reach_needs_tokens_or_a_word_for_it() {
+    for bind in ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"] {
+        let said = refused(FLEET, &["--bind", bind], "");
+        assert!(
+            said.contains("http.tokens: there is no token, and everybody who reaches"),
+            "{said}"
+        );
+        assert!(said.contains(bind), "{said}");
+        for way_out in ["tokens = [", "--bind", "--insecure"] {
+            assert!(said.contains(way_out), "{said}");
+        }
+    }
+    let app = TestApp::start_with(FLEET, &["--bind", "0.0.0.0", "--insecure"]);
+    assert_eq!(app.get().status, 200);
+    let warned = app.wait_for_log(|line| line["level"] == "warn");
+    assert_eq!(warned["bind"], "0.0.0.0");
+    let mut command = fleetcall();
+    command.env("FLEETCALL_INSECURE", "true");
+    let (dir, path) = config_file(FLEET);
+    let app = TestApp::start_as(command, dir, path, &["--bind", "0.0.0.0"]);
+    assert_eq!(app.get().status, 200);
+    for bind in ["127.0.0.1", "127.0.0.2"] {
+        assert_eq!(
+            TestApp::start_with(FLEET, &["--bind", bind]).get().status,
+            200
+        );
+    }
+}
+
+#[test]
+fn tokens_in_the_clear_are_warned_of() {
+    let mut command = fleetcall();
+    command.env("TOKEN", READ);
+    let (dir, path) = config_file(&with_token("{ env = \"TOKEN\" }"));
+    let app = TestApp::start_as(command, dir, path, &["--bind", "0.0.0.0"]);
+    let warned = app.wait_for_log(|line| line["level"] == "warn");
+    let message = warned["message"].as_str().unwrap();
+    assert!(message.contains("in the clear"), "{message}");
+    assert_eq!(app.get().status, 401);
+}
+
+#[test]
+fn a_token_that_is_missing_or_weak_ends_the_start() {
+    for (source, token, why) in [
+        ("{ env = \"NOT_SET\" }", "", "variable NOT_SET is not set"),
+        (
+            "{ file = \"/no/such/file\" }",
+            "",
+            "/no/such/file: No such file",
+        ),
+        (
+            "{ systemd_credential = \"a\" }",
+            "",
+            "no credential a: systemd has set no",
+        ),
+        ("{ env = \"TOKEN\" }", "", "less than 16 characters"),
+        (
+            "{ env = \"TOKEN\" }",
+            "hunter2-hunter2",
+            "less than 16 characters",
+        ),
+        (
+            "{ env = \"TOKEN\" }",
+            "hunter2 hunter2 hunter2",
+            "characters other than letters",
+        ),
+    ] {
+        let said = refused(&with_token(source), &[], token);
+        assert!(said.contains(":2:48: http.tokens[0].token: "), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let said = refused(&with_token("\"hunter2-hunter2-hunter2\""), &[], "");
+    assert!(said.contains("a secret in the file itself"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn all_faults_of_http_are_said_at_once() {
+    let said = refused(
+        &format!(
+            "[http]\norigins = [\"https://ops.example/\", \"*\"]\nrate = {{ burst = 0 }}\n\
+             max_connections = 0\nrequest_timeout = \"1h\"\ncolour = 1\n\
+             tokens = [{{ name = \"a b\", role = \"king\" }}, {{ role = \"read\", token = {{ env = \"A\" }} }}]\n\
+             tls = {{ certificate = \"x\" }}\n{FLEET}"
+        ),
+        &[],
+        "",
+    );
+    for key in [
+        "http.origins[0]: \"https://ops.example/\" is no origin",
+        "http.origins[1]: \"*\" is no origin",
+        "http.rate: there is no `per_second`",
+        "http.max_connections: out of range",
+        "http.request_timeout: too long",
+        "http.colour: unknown key",
+        "http.tokens[0].name: \"a b\" cannot be",
+        "http.tokens[0].role: \"king\" is no role",
+        "http.tokens[0]: there is no `token`",
+        "http.tokens[1]: there is no `name`",
+        "http.tls: there is no `key`",
+    ] {
+        assert!(said.contains(key), "{key}\n{said}");
+    }
+}
