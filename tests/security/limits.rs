@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::guarded::{FLEET, Guarded, PATIENCE, READ};
 use crate::harness::{TestApp, read_all};
@@ -115,12 +115,8 @@ fn who_may_not_ask_is_refused_before_the_body_is_read() {
     stream
         .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
         .unwrap();
-    let start = Instant::now();
+    // Whoever waits for the body answers 408.
     assert!(answer(&mut stream).unwrap().starts_with("HTTP/1.1 401 "));
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "it waited for the body"
-    );
 }
 
 #[test]
