@@ -121,14 +121,8 @@ pub(crate) fn serve(
             let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
             Some(stream.get_ref().0)
         });
-        match stream.map(|stream| connections.opened(&SockRef::from(stream))) {
-            Some(Ok(connection)) => {
-                data.insert(connection);
-            }
-            Some(Err(error)) => {
-                log::debug!(error:%; "cannot bound how long a client may take for a request");
-            }
-            None => {}
+        if let Some(connection) = stream.and_then(|it| connections.opened(&SockRef::from(it))) {
+            data.insert(connection);
         }
     })
     .shutdown_timeout(SHUTDOWN_TIMEOUT_SECS)

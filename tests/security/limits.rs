@@ -249,3 +249,43 @@ fn limits_hold_for_those_with_a_token_too() {
         service.status("GET", "/test", READ) == 429
     });
 }
+
+#[test]
+fn connections_that_there_is_no_room_to_keep_are_closed_after_their_answer() {
+    // An eighth of the files may be kept connections.
+    let mut command = std::process::Command::new("sh");
+    let script = format!(
+        "ulimit -n 256; exec {:?} \"$@\"",
+        env!("CARGO_BIN_EXE_fleetcall")
+    );
+    command.args(["-c", &script, "sh"]);
+    let (dir, path) = crate::harness::config_file(FLEET);
+    let app = TestApp::start_as(command, dir, path, &[]);
+    let (mut kept, mut closed) = (Vec::new(), 0);
+    for asked in 0..64 {
+        let mut stream = connect(app.addr);
+        stream
+            .write_all(b"GET /test HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let head = answer(&mut stream).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let is_closed = head.to_ascii_lowercase().contains("connection: close");
+        assert!(!is_closed || asked >= 32, "{asked}: {head}");
+        if is_closed {
+            closed += 1;
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{asked}");
+        }
+        kept.push(stream);
+    }
+    assert!(closed > 0, "all are kept");
+    // Room comes back with those that end.
+    drop(kept);
+    crate::guarded::until("a connection is kept again", || {
+        let mut stream = connect(app.addr);
+        stream
+            .write_all(b"GET /test HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let head = answer(&mut stream).unwrap().to_ascii_lowercase();
+        !head.contains("connection: close")
+    });
+}

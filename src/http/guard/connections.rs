@@ -2,9 +2,12 @@
 //!
 //! actix-http limits the time that the first request of a connection takes to arrive. From the
 //! second one on it waits for ever, once one byte has come: it stops its keep-alive timer then, and
-//! starts no other. So every connection is known here with the time since which it has no request
-//! under way, and its reading side is closed when that is longer than it can be. What is being sent
-//! is still sent then.
+//! starts no other. So connections that may have a second request are known here, each with the time
+//! since which it has no request under way, and its reading side is closed when that is longer than
+//! it can be. What is being sent is still sent then.
+//!
+//! That takes an open file for each, so there is room for a part of them only. The others are closed
+//! after their first answer.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,8 +17,15 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
+use rustix::process::{Resource, getrlimit};
 use socket2::{SockRef, Socket};
 use tokio::time::{Instant, MissedTickBehavior};
+
+/// Connections that may have a second request, at most.
+const MAX_KEPT: usize = 4096;
+
+/// Which part of the files that may be open they take at most.
+const PART_OF_FILES: u64 = 8;
 
 /// A connection of a client.
 #[derive(Debug)]
@@ -27,6 +37,14 @@ pub(in crate::http) struct Connection {
     /// When there was none any more, in milliseconds of `start`.
     idle_since: AtomicU64,
     start: Instant,
+    /// How many there are, this one included.
+    kept: Arc<AtomicUsize>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Connection {
@@ -35,37 +53,55 @@ impl Connection {
     }
 }
 
-/// All connections.
+/// All connections that may have a second request.
 #[derive(Debug)]
 pub(in crate::http) struct Connections {
     /// Those that are closed are taken out at each look.
     open: Mutex<Vec<Weak<Connection>>>,
     start: Instant,
+    kept: Arc<AtomicUsize>,
+    max_kept: usize,
 }
 
 impl Connections {
     pub(in crate::http) fn new() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / PART_OF_FILES;
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
         Self {
             open: Mutex::default(),
             start: Instant::now(),
+            kept: Arc::default(),
+            max_kept: files.min(MAX_KEPT),
         }
     }
 
-    /// Knows a connection from now on, for as long as what is given is kept.
-    pub(in crate::http) fn opened(&self, socket: &SockRef<'_>) -> std::io::Result<Arc<Connection>> {
+    /// Knows a connection from now on, for as long as what is given is kept; `None` if there is no
+    /// room, and it is to have one request only.
+    pub(in crate::http) fn opened(&self, socket: &SockRef<'_>) -> Option<Arc<Connection>> {
+        let more = |kept: usize| (kept < self.max_kept).then_some(kept + 1);
+        let relaxed = Ordering::Relaxed;
+        self.kept.fetch_update(relaxed, relaxed, more).ok()?;
+        let kept = Arc::clone(&self.kept);
+        let socket = match socket.try_clone() {
+            Ok(socket) => socket,
+            Err(error) => {
+                kept.fetch_sub(1, relaxed);
+                log::debug!(error:%; "a connection cannot be kept");
+                return None;
+            }
+        };
         let connection = Connection {
-            socket: socket.try_clone()?,
+            socket,
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             start: self.start,
+            kept,
         };
-        connection
-            .idle_since
-            .store(connection.now(), Ordering::Relaxed);
+        connection.idle_since.store(connection.now(), relaxed);
         let connection = Arc::new(connection);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push(Arc::downgrade(&connection));
-        Ok(connection)
+        Some(connection)
     }
 
     /// Closes connections that have no request under way for longer than `limit`; for ever.
