@@ -247,7 +247,12 @@ impl Handler<Collect> for ClusterActor {
     type Result = ();
 
     fn handle(&mut self, collect: Collect, ctx: &mut ShellContext<Self>) {
-        let Collect { mut share, plan } = collect;
+        let Collect {
+            mut share,
+            plan,
+            waiting,
+        } = collect;
+        drop(waiting);
         while self
             .in_flight
             .front()

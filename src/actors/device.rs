@@ -220,6 +220,8 @@ impl Device {
 
     fn note(&self, outcome: &Outcome, took_us: Option<u32>) {
         let metrics = &self.cluster.metrics;
+        let driver = self.aim.target.driver.kind();
+        let took = took_us.map(|it| Duration::from_micros(it.into()));
         let now = self.cluster.link.rules.now();
         let mut record = self.record();
         let at_us = micros(now);
@@ -251,7 +253,7 @@ impl Device {
             Ok(_) => {
                 let closed = record.breaker.succeeded();
                 drop(record);
-                metrics.looked_up(None);
+                metrics.looked_up(driver, None, took);
                 if closed {
                     metrics.breaker_closed();
                     self.log(Level::Info, "circuit breaker closed", &[]);
@@ -262,7 +264,7 @@ impl Device {
                 let opened = record.breaker.failed(policy, fault.kind(), now);
                 let failures = record.breaker.failures();
                 drop(record);
-                metrics.looked_up(Some(fault.kind()));
+                metrics.looked_up(driver, Some(fault.kind()), took);
                 if let Some(open) = opened {
                     metrics.breaker_opened();
                     let open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
@@ -275,6 +277,11 @@ impl Device {
                 }
             }
         }
+    }
+
+    /// A request joined its lookup under way.
+    pub(super) fn joined(&self) {
+        self.cluster.metrics.joined();
     }
 
     /// What anybody may know at `now`.

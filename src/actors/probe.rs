@@ -60,9 +60,11 @@ impl Prober {
             return None;
         }
         self.waiting.push(reply);
-        self.running
-            .is_none()
-            .then(|| Arc::clone(&self.device).lookup())
+        if self.running.is_some() {
+            self.device.joined();
+            return None;
+        }
+        Some(Arc::clone(&self.device).lookup())
     }
 
     /// It is the device's time in the schedule. Gives the lookup to start, unless one runs (this

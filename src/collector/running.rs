@@ -91,7 +91,7 @@ impl Running {
             selection,
             ..
         } = &running;
-        selection.send(gathering, request.max_age);
+        selection.send(gathering, request.max_age, &shared.metrics);
         // Only now it is true for whoever reads it.
         log::debug!(target: LOG, collect = id; "collecting");
         Ok(running)

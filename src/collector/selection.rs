@@ -10,6 +10,7 @@ use crate::actors::messages::{Collect, Withdraw};
 use crate::domain::{Cluster, DeviceKind, Scope, Topology};
 
 use super::answer::Observation;
+use crate::telemetry::{Gauge, Metrics};
 
 /// The clusters of an answer, and the way to each.
 #[derive(Debug)]
@@ -98,7 +99,12 @@ impl Selection {
     }
 
     /// Asks every device, but for those of whom enough is known.
-    pub(super) fn send(&self, gathering: &Arc<Gathering>, max_age: Option<Duration>) {
+    pub(super) fn send(
+        &self,
+        gathering: &Arc<Gathering>,
+        max_age: Option<Duration>,
+        metrics: &Metrics,
+    ) {
         for cluster in 0..self.topology.clusters().len() {
             let picks = self.picks(gathering, cluster, max_age);
             if picks.as_ref().is_some_and(|picks| picks.is_empty()) {
@@ -107,7 +113,13 @@ impl Selection {
             let route = self.route(cluster);
             let share = gathering.share(cluster, picks);
             let plan = Arc::clone(&route.plan);
-            deliver(&route.actor, Collect { share, plan });
+            let waiting = metrics.enter(Gauge::Mailboxes);
+            let collect = Collect {
+                share,
+                plan,
+                waiting,
+            };
+            deliver(&route.actor, collect);
         }
     }
 

@@ -45,8 +45,8 @@ pub use supervision::{
     TreeFilter,
 };
 pub use target::{
-    Behaviour, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys, HttpSettings,
-    PrometheusSettings, RedfishSettings, RetryPolicy, SimulatedSettings, SshSettings, Step, Target,
-    TcpSettings, TlsSettings, WebAuth, WebSettings,
+    Behaviour, DriverKind, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys,
+    HttpSettings, PrometheusSettings, RedfishSettings, RetryPolicy, SimulatedSettings, SshSettings,
+    Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};

@@ -67,7 +67,72 @@ pub enum DriverSettings {
     Snmp(SnmpSettings),
 }
 
+/// Which driver it is, without its settings; a closed set, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriverKind {
+    /// Asks nobody.
+    Simulated,
+    /// A port, and its certificate.
+    Tcp,
+    /// A web server.
+    Http,
+    /// An exposition of metrics.
+    Prometheus,
+    /// A local command.
+    Exec,
+    /// A command on the device.
+    Ssh,
+    /// A management controller.
+    Redfish,
+    /// An SNMP agent.
+    Snmp,
+}
+
+impl DriverKind {
+    /// Every driver, in the order of the enum, so that `as usize` is a place in it.
+    pub const ALL: [Self; 8] = [
+        Self::Simulated,
+        Self::Tcp,
+        Self::Http,
+        Self::Prometheus,
+        Self::Exec,
+        Self::Ssh,
+        Self::Redfish,
+        Self::Snmp,
+    ];
+
+    /// The driver as the configuration names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+            Self::Prometheus => "prometheus",
+            Self::Exec => "exec",
+            Self::Ssh => "ssh",
+            Self::Redfish => "redfish",
+            Self::Snmp => "snmp",
+        }
+    }
+}
+
 impl DriverSettings {
+    /// Whose settings these are.
+    #[must_use]
+    pub const fn kind(&self) -> DriverKind {
+        match self {
+            Self::Simulated(_) => DriverKind::Simulated,
+            Self::Tcp(_) => DriverKind::Tcp,
+            Self::Http(_) => DriverKind::Http,
+            Self::Prometheus(_) => DriverKind::Prometheus,
+            Self::Exec(_) => DriverKind::Exec,
+            Self::Ssh(_) => DriverKind::Ssh,
+            Self::Redfish(_) => DriverKind::Redfish,
+            Self::Snmp(_) => DriverKind::Snmp,
+        }
+    }
+
     /// The secrets that asking needs.
     #[must_use]
     pub fn secrets(&self) -> Vec<&SecretSource> {

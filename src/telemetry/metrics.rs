@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::domain::{FaultKind, Summary};
+use super::latency::{Histogram, Latency};
+use crate::domain::{DriverKind, FaultKind, Summary};
 
 /// Everything this process counts, from its start. Cloning gives the same counters.
 #[derive(Debug, Clone, Default)]
@@ -12,14 +14,15 @@ pub struct Metrics(Arc<Counters>);
 #[derive(Debug, Default)]
 struct Counters {
     collects: AtomicU64,
+    partial: AtomicU64,
     cancelled: AtomicU64,
     refused: AtomicU64,
     faults: [AtomicU64; FaultKind::ALL.len()],
     crashes: AtomicU64,
     restarts: AtomicU64,
     quarantines: AtomicU64,
-    lookups: AtomicU64,
-    lookup_faults: [AtomicU64; FaultKind::ALL.len()],
+    lookups: [Lookups; DriverKind::ALL.len()],
+    joined: AtomicU64,
     retries: AtomicU64,
     breakers_opened: AtomicU64,
     breakers_closed: AtomicU64,
@@ -29,7 +32,16 @@ struct Counters {
     reloads_refused: AtomicU64,
     discoveries: AtomicU64,
     discoveries_failed: AtomicU64,
-    gauges: [AtomicUsize; 4],
+    gauges: [AtomicUsize; 5],
+}
+
+/// One driver's lookups.
+#[derive(Debug, Default)]
+struct Lookups {
+    ok: AtomicU64,
+    faults: [AtomicU64; FaultKind::ALL.len()],
+    /// Without those that were cut off.
+    latency: Histogram,
 }
 
 /// What can be there or not at a moment.
@@ -43,6 +55,8 @@ pub(crate) enum Gauge {
     Lookups,
     /// Collects under way.
     Collects,
+    /// Collects, or parts of them, that wait in the mailboxes of clusters' actors.
+    Mailboxes,
 }
 
 /// How many of everything there are at this moment.
@@ -97,6 +111,9 @@ impl Metrics {
     /// A collect was answered.
     pub(crate) fn collected(&self, summary: &Summary) {
         self.0.collects.fetch_add(1, Ordering::Relaxed);
+        if summary.failed() > 0 {
+            self.0.partial.fetch_add(1, Ordering::Relaxed);
+        }
         for (kind, count) in summary.by_kind() {
             self.0.faults[kind.index()].fetch_add(count as u64, Ordering::Relaxed);
         }
@@ -127,12 +144,24 @@ impl Metrics {
         self.0.quarantines.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A lookup ended: well, or with this kind of fault.
-    pub(crate) fn looked_up(&self, fault: Option<FaultKind>) {
-        self.0.lookups.fetch_add(1, Ordering::Relaxed);
-        if let Some(kind) = fault {
-            self.0.lookup_faults[kind.index()].fetch_add(1, Ordering::Relaxed);
+    /// A lookup ended: well, or with this kind of fault; after so long, unless it was cut off.
+    pub(crate) fn looked_up(
+        &self,
+        driver: DriverKind,
+        fault: Option<FaultKind>,
+        took: Option<Duration>,
+    ) {
+        let lookups = &self.0.lookups[driver as usize];
+        let outcome = fault.map_or(&lookups.ok, |kind| &lookups.faults[kind.index()]);
+        outcome.fetch_add(1, Ordering::Relaxed);
+        if let Some(took) = took {
+            lookups.latency.observe(took);
         }
+    }
+
+    /// A request joined a lookup under way.
+    pub(crate) fn joined(&self) {
+        self.0.joined.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A lookup is tried again after a transient failure.
@@ -189,8 +218,6 @@ impl Metrics {
             crashes,
             restarts,
             quarantines,
-            lookups,
-            lookup_faults,
             retries,
             breakers_opened,
             breakers_closed,
@@ -200,15 +227,18 @@ impl Metrics {
             reloads_refused,
             discoveries,
             discoveries_failed,
+            partial: _,
             faults: _,
+            lookups: _,
+            joined: _,
             gauges: _,
         } = &*self.0;
         vec![
             ("collects", read(collects)),
             ("collects_cancelled", read(cancelled)),
             ("collects_refused", read(refused)),
-            ("lookups", read(lookups)),
-            ("lookups_failed", lookup_faults.iter().map(read).sum()),
+            ("lookups", self.lookups()),
+            ("lookups_failed", self.lookups_failed()),
             ("retries", read(retries)),
             ("crashes", read(crashes)),
             ("restarts", read(restarts)),
@@ -227,7 +257,33 @@ impl Metrics {
     /// Lookups that ended, well or not, retries not counted apart, since the start.
     #[must_use]
     pub fn lookups(&self) -> u64 {
-        self.0.lookups.load(Ordering::Relaxed)
+        let ok = |lookups: &Lookups| lookups.ok.load(Ordering::Relaxed);
+        self.0.lookups.iter().map(ok).sum::<u64>() + self.lookups_failed()
+    }
+
+    fn lookups_failed(&self) -> u64 {
+        let failed = FaultKind::ALL.map(|kind| self.lookup_faults(kind));
+        failed.iter().sum()
+    }
+
+    /// One driver's lookups that ended well, or with this kind of fault, since the start.
+    #[must_use]
+    pub fn lookups_by(&self, driver: DriverKind, fault: Option<FaultKind>) -> u64 {
+        let lookups = &self.0.lookups[driver as usize];
+        let outcome = fault.map_or(&lookups.ok, |kind| &lookups.faults[kind.index()]);
+        outcome.load(Ordering::Relaxed)
+    }
+
+    /// How long one driver's lookups took that were not cut off, since the start.
+    #[must_use]
+    pub fn latency(&self, driver: DriverKind) -> Latency {
+        self.0.lookups[driver as usize].latency.read()
+    }
+
+    /// Requests that joined a lookup under way, since the start.
+    #[must_use]
+    pub fn lookups_joined(&self) -> u64 {
+        self.0.joined.load(Ordering::Relaxed)
     }
 
     /// Times a lookup was tried again, since the start.
@@ -257,13 +313,20 @@ impl Metrics {
     /// Lookups that ended with this kind of fault, since the start.
     #[must_use]
     pub fn lookup_faults(&self, kind: FaultKind) -> u64 {
-        self.0.lookup_faults[kind.index()].load(Ordering::Relaxed)
+        let failed = |driver| self.lookups_by(driver, Some(kind));
+        DriverKind::ALL.into_iter().map(failed).sum()
     }
 
     /// Collects answered, since the start.
     #[must_use]
     pub fn collects(&self) -> u64 {
         self.0.collects.load(Ordering::Relaxed)
+    }
+
+    /// Collects answered with a device that failed, since the start.
+    #[must_use]
+    pub fn collects_partial(&self) -> u64 {
+        self.0.partial.load(Ordering::Relaxed)
     }
 
     /// Collects whose caller went away, since the start.
@@ -300,6 +363,12 @@ impl Metrics {
     #[must_use]
     pub fn quarantines(&self) -> u64 {
         self.0.quarantines.load(Ordering::Relaxed)
+    }
+
+    /// Collects, or parts of them, that wait in the mailboxes of clusters' actors at this moment.
+    #[must_use]
+    pub fn mailboxes(&self) -> usize {
+        self.0.gauges[Gauge::Mailboxes as usize].load(Ordering::Relaxed)
     }
 
     /// How many of everything there are at this moment.

@@ -3,9 +3,11 @@
 //! Every room but `domain` may call this one; it calls none. Metrics are handed around as values,
 //! there are no globals but the logger that `log` itself has.
 
+mod latency;
 mod logging;
 mod metrics;
 
+pub use latency::Latency;
 pub(crate) use logging::event;
 pub use logging::{LogFormat, init};
 pub use metrics::{Census, Metrics};
