@@ -20,6 +20,7 @@ use crate::domain::Collection;
 use crate::http::{self, Listening};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
+use crate::watchdog::{Watchdog, WatchdogSettings};
 
 /// How long the actors may take to end, after the last answer. Only code that blocks its thread
 /// takes any time at all.
@@ -47,6 +48,8 @@ pub struct Options {
     pub watch: Option<Stamp>,
     /// What is to go wrong, in tests and exercises.
     pub drill: Option<Arc<Drill>>,
+    /// How the threads that run clusters are watched.
+    pub watchdog: WatchdogSettings,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             source: Source::new(None),
             watch: None,
             drill: None,
+            watchdog: WatchdogSettings::default(),
         }
     }
 }
@@ -171,6 +175,7 @@ pub struct App {
     connections: AbortHandle,
     /// Watches the files of tokens and certificates.
     _access: Watch,
+    _watchdog: Watchdog,
     engine: Engine,
     grace: Duration,
 }
@@ -202,12 +207,13 @@ impl App {
         engine.reload.guard(access.clone());
         engine.reload.discover().await;
         let address = SocketAddr::new(options.bind, options.port);
-        let (collector, reload) = (engine.collector(), engine.reload());
+        let watchdog = Watchdog::start(&engine.fleet.tree(), options.watchdog);
+        let handles = (engine.collector(), engine.reload(), watchdog.handle());
         let Listening {
             server,
             addr,
             watch: connections,
-        } = http::serve(address, collector, reload, access.clone(), options.debug)
+        } = http::serve(address, handles, access.clone(), options.debug)
             .map_err(|source| AppError::Bind { address, source })?;
         let handle = server.handle();
         let serving = actix_web::rt::spawn(server);
@@ -221,6 +227,7 @@ impl App {
             watching,
             connections,
             _access: access.watch(),
+            _watchdog: watchdog,
             engine,
             grace: options.grace,
         })

@@ -10,10 +10,11 @@
 //! | --- | --- | --- |
 //! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
 //! | [`app`] | the composition root: from a configuration to a running service | everything |
-//! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`access`], [`domain`] |
+//! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`access`], [`watchdog`], [`domain`] |
 //! | [`access`] | who may do what: tokens, certificates, limits in force | [`config`], `lookup`, [`domain`] |
 //! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`], `discovery` |
 //! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
+//! | [`watchdog`] | whether roll calls can finish, tried on every thread | [`actors`] |
 //! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
 //! | `lookup` | the drivers: how one device is asked | [`domain`] |
 //! | `discovery` | lists of devices that others keep, read once | `lookup`, [`domain`] |
@@ -42,3 +43,4 @@ pub mod http;
 mod lookup;
 pub mod reload;
 pub mod telemetry;
+pub mod watchdog;

@@ -23,9 +23,10 @@ use super::panics::guard;
 use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
+use super::trial::Trial;
 use crate::domain::{
     Backoff, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
-    History, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    Fault, History, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -356,6 +357,21 @@ impl Tree {
             deliver(actor, Reload);
         }
         difference
+    }
+
+    /// How many threads the clusters are spread over.
+    pub(crate) fn threads(&self) -> usize {
+        lock(&self.0.placed).threads.len()
+    }
+
+    /// Makes a roll call of a hidden cluster on one of the threads, and waits for its answer for as
+    /// long as that takes; an error says what came of it instead.
+    pub(crate) async fn try_thread(&self, thread: usize) -> Result<(), Arc<Fault>> {
+        let trial = {
+            let placed = lock(&self.0.placed);
+            Trial::begin(&placed.threads[thread], &self.0.link)
+        };
+        trial.finish().await
     }
 
     /// The supervision tree at this moment. Read beside the actors, so it needs none of them.

@@ -23,3 +23,4 @@ mod schedule;
 mod shell;
 mod supervisor;
 mod switch;
+mod trial;

@@ -230,7 +230,7 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
         grace,
         source,
         watch: flags.watch.then_some(stamp),
-        drill: None,
+        ..Options::default()
     };
     System::new().block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Signals)?;

@@ -188,6 +188,16 @@ impl CollectorHandle {
         (changes, history.last())
     }
 
+    /// Why the next collect would have no answer, if so.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<CollectError> {
+        if self.0.closing.load(Ordering::Acquire) {
+            return Some(CollectError::ShuttingDown);
+        }
+        let waiting = self.0.tree.routes().settings.max_waiting;
+        (self.waiting() >= waiting).then_some(CollectError::Overloaded { waiting })
+    }
+
     /// Everything that is counted.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {

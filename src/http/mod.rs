@@ -7,6 +7,8 @@
 //! | `/v1/reload` | `POST` | reads the configuration again |
 //! | `/v1/…` | | roll calls of any part of the fleet, and more: see `v1` |
 //! | `/openapi.json`, `/docs/` | `GET` | what all that is, for programs and for people |
+//! | `/healthz` | `GET`, `HEAD` | whether roll calls can finish |
+//! | `/readyz` | `GET`, `HEAD` | whether a roll call would be taken now |
 //!
 //! Every request passes `guard` first. It never names an actor or a driver.
 
@@ -37,6 +39,7 @@ use tokio::task::AbortHandle;
 use crate::access::Access;
 use crate::collector::CollectorHandle;
 use crate::reload::ReloadHandle;
+use crate::watchdog::WatchdogHandle;
 use guard::Gate;
 use guard::connections::Connections;
 
@@ -62,6 +65,7 @@ struct State {
     reload: ReloadHandle,
     /// Room for supervision trees that are drawn or sent at once.
     trees: Arc<Semaphore>,
+    watchdog: WatchdogHandle,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -81,8 +85,7 @@ pub(crate) struct Listening {
 /// What the system says of the address.
 pub(crate) fn serve(
     address: SocketAddr,
-    collector: CollectorHandle,
-    reload: ReloadHandle,
+    (collector, reload, watchdog): (CollectorHandle, ReloadHandle, WatchdogHandle),
     access: Access,
     debug: bool,
 ) -> std::io::Result<Listening> {
@@ -90,6 +93,7 @@ pub(crate) fn serve(
         collector,
         reload,
         trees: Arc::new(Semaphore::new(MAX_TREES)),
+        watchdog,
         debug,
     });
     let config = access.policy().config.clone();
@@ -107,6 +111,7 @@ pub(crate) fn serve(
             .configure(routes::supervision::configure)
             .configure(routes::reload::configure)
             .configure(v1::configure)
+            .configure(routes::health::configure)
             .default_service(web::to(not_found))
     })
     .workers(threads)

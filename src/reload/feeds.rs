@@ -1,12 +1,13 @@
 //! The lists that the configuration in force takes devices from, and the thread that reads them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, TryLockError};
 use std::time::SystemTime;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::ReloadHandle;
 use crate::config::DiscoveryConfig;
 use crate::discovery;
 use crate::domain::{DeviceList, Discovery};
@@ -80,6 +81,26 @@ impl From<&Feed> for DiscoveryState {
             read_at: feed.read_at,
             error: feed.error.clone(),
         }
+    }
+}
+
+impl ReloadHandle {
+    /// The lists that devices are taken from, in the order of the configuration.
+    #[must_use]
+    pub fn discoveries(&self) -> Vec<DiscoveryState> {
+        let applied = self.0.applied();
+        applied.feeds.iter().map(DiscoveryState::from).collect()
+    }
+
+    /// As [`ReloadHandle::discoveries`], but never waits: `None` while something is applied.
+    #[must_use]
+    pub fn discoveries_now(&self) -> Option<Vec<DiscoveryState>> {
+        let applied = match self.0.applied.try_lock() {
+            Ok(applied) => applied,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(applied.feeds.iter().map(DiscoveryState::from).collect())
     }
 }
 

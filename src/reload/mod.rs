@@ -173,13 +173,6 @@ impl ReloadHandle {
         }
     }
 
-    /// The lists that devices are taken from, in the order of the configuration.
-    #[must_use]
-    pub fn discoveries(&self) -> Vec<DiscoveryState> {
-        let applied = self.0.applied();
-        applied.feeds.iter().map(DiscoveryState::from).collect()
-    }
-
     /// Reads the configuration again and applies it. Waits while another reload is under way,
     /// unless it is a request: requests must not queue up.
     ///

@@ -1,5 +1,6 @@
 //! The routes, a file each.
 
+pub(super) mod health;
 pub(super) mod reload;
 pub(super) mod supervision;
 pub(super) mod test;
