@@ -10,7 +10,7 @@
 //! | --- | --- | --- |
 //! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
 //! | [`app`] | the composition root: from a configuration to a running service | everything |
-//! | [`http`] | routes, JSON, headers | [`collector`], [`reload`], [`access`], [`watchdog`], [`domain`] |
+//! | [`http`] | routes, JSON, headers, metrics | [`collector`], [`reload`], [`access`], [`watchdog`], [`telemetry`], [`domain`] |
 //! | [`access`] | who may do what: tokens, certificates, limits in force | [`config`], `lookup`, [`domain`] |
 //! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`], `discovery` |
 //! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |

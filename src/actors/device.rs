@@ -19,8 +19,8 @@ use super::health::{Child, ChildPath, Health};
 use super::plan::ClusterBase;
 use super::shell::again_in;
 use crate::domain::{
-    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, Event, Facts, Fault, FaultKind,
-    LastLookup, Outcome, Target,
+    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Fault,
+    FaultKind, LastLookup, Outcome, Target,
 };
 use crate::lookup::{self, Call, Driver, LookupError};
 use crate::telemetry::{Gauge, event};
@@ -135,6 +135,11 @@ impl Device {
         (self.kind, &self.id)
     }
 
+    /// Who asks it.
+    pub(super) fn driver(&self) -> DriverKind {
+        self.aim.target.driver.kind()
+    }
+
     /// Whether it is asked in this way.
     pub(super) fn is_asked(&self, target: &Target, port: Option<NonZeroU16>) -> bool {
         self.aim.target == *target && self.port == port
@@ -220,7 +225,7 @@ impl Device {
 
     fn note(&self, outcome: &Outcome, took_us: Option<u32>) {
         let metrics = &self.cluster.metrics;
-        let driver = self.aim.target.driver.kind();
+        let driver = self.driver();
         let took = took_us.map(|it| Duration::from_micros(it.into()));
         let now = self.cluster.link.rules.now();
         let mut record = self.record();

@@ -25,8 +25,8 @@ use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
-    Backoff, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
-    Fault, History, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    Backoff, ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState,
+    DnsSettings, Fault, History, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     /// Collects that may wait at once.
     pub(crate) max_waiting: usize,
+    /// Whether metrics show devices one by one; `None` leaves it to how many there are.
+    pub(crate) per_device: Option<bool>,
 }
 
 /// Where to send what, at one time.
@@ -94,7 +96,7 @@ impl Routes {
 pub(crate) struct Route {
     pub(crate) actor: Addr<ClusterActor>,
     pub(crate) plan: Arc<Plan>,
-    spec: Arc<ClusterSpec>,
+    pub(super) spec: Arc<ClusterSpec>,
 }
 
 impl Routes {
@@ -138,7 +140,7 @@ pub struct Difference {
     pub devices_changed: usize,
     /// Devices that are asked as before: each keeps its actor, breaker and last result.
     pub devices_kept: usize,
-    /// Whether `[collect]`, `[supervision]` or `[dns]` changed.
+    /// Whether `[collect]`, `[supervision]`, `[dns]` or `[metrics]` changed.
     pub settings_changed: bool,
 }
 
@@ -357,6 +359,11 @@ impl Tree {
             deliver(actor, Reload);
         }
         difference
+    }
+
+    /// What is known of the supervisor.
+    pub(super) fn supervisor(&self) -> ChildState {
+        self.0.supervisor.health.state(Instant::now())
     }
 
     /// How many threads the clusters are spread over.

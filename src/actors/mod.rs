@@ -21,6 +21,7 @@ mod plan;
 mod probe;
 mod schedule;
 mod shell;
+pub(crate) mod snapshot;
 mod supervisor;
 mod switch;
 mod trial;

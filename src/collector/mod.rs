@@ -22,6 +22,7 @@ use crate::domain::{
 use crate::telemetry::{Guard, Metrics};
 use running::Running;
 
+pub use crate::actors::snapshot::{Look, Snapshot};
 pub use answer::{Answer, Observation};
 pub use running::AnswerStream;
 
@@ -186,6 +187,12 @@ impl CollectorHandle {
             None => Ok(history.all()),
         };
         (changes, history.last())
+    }
+
+    /// Every device, to be looked at more than once; it waits for no actor.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.tree.snapshot()
     }
 
     /// Why the next collect would have no answer, if so.

@@ -49,6 +49,8 @@ pub struct Config {
     pub dns: DnsSettings,
     /// `[http]`.
     pub http: HttpConfig,
+    /// `[metrics]`.
+    pub metrics: MetricsConfig,
 }
 
 /// One cluster and how its devices are asked.
@@ -107,6 +109,13 @@ pub struct CollectConfig {
     pub max_concurrent: Option<NonZeroUsize>,
     /// Collects waiting at once at most; one more is refused.
     pub max_waiting: NonZeroUsize,
+}
+
+/// What `/metrics` shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether it shows devices one by one; `None` leaves it to how many there are.
+    pub per_device: Option<bool>,
 }
 
 impl Default for CollectConfig {

@@ -13,7 +13,9 @@ use super::http;
 use super::lookup::Lookup;
 use super::reader::{Faults, Node, Table};
 use super::span::SpanFields;
-use super::{ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig, Members};
+use super::{
+    ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig, Members, MetricsConfig,
+};
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, NodeSet, SupervisionPolicy};
 
 /// The shortest duration where zero makes no sense; timers count in milliseconds.
@@ -40,6 +42,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
         "dns",
         "http",
         "clusters",
+        "metrics",
         "allow_inline_secrets",
     ];
     let root = Table::new(&faults, String::new(), 0, document.get_ref(), &known);
@@ -51,6 +54,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
     let supervision = supervision(&root);
     let dns = dns::read(&root);
     let http = http::read(&root);
+    let metrics = metrics(&root);
     let mut discoveries = Discoveries::new(directory);
     let clusters = clusters(&root, &lookup, &mut discoveries, &faults);
     let sorted = faults.into_sorted();
@@ -62,6 +66,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
             supervision,
             dns,
             http,
+            metrics,
         })
     } else {
         Err(sorted)
@@ -114,6 +119,16 @@ fn supervision(root: &Table<'_, '_>) -> SupervisionPolicy {
         policy.backoff = SpanFields::read(&node).resolve(policy.backoff, Some(&node));
     }
     policy
+}
+
+fn metrics(root: &Table<'_, '_>) -> MetricsConfig {
+    let table = root.get("metrics");
+    let table = table.and_then(|node| node.table(&["per_device"]));
+    let per_device = table.and_then(|table| table.get("per_device"));
+    let right = "write true or false, or leave it out";
+    MetricsConfig {
+        per_device: per_device.and_then(|node| node.boolean(right)),
+    }
 }
 
 fn clusters(

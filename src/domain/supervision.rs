@@ -69,6 +69,27 @@ impl DeviceState {
         self.last.as_ref().map(|last| last.age)
     }
 
+    /// Whether it answered when it was last asked, and nothing has failed since; `None` if it was
+    /// not asked yet. `now` is the wall clock's, as that of its actor's last exit.
+    #[must_use]
+    pub fn is_up(&self, now: SystemTime) -> Option<bool> {
+        if self.child.liveness != Liveness::Running {
+            return Some(false);
+        }
+        // The end of a thread is nothing that the device, or the code that asks it, did.
+        let exit = self.child.last_exit.as_ref();
+        let exit = exit.filter(|exit| exit.reason != "thread");
+        let since_exit = exit.map(|exit| now.duration_since(exit.time).unwrap_or_default());
+        match (&self.last, since_exit) {
+            (None, None) => None,
+            (None, Some(_)) => Some(false),
+            (Some(last), since_exit) => {
+                let is_newer = since_exit.is_none_or(|exit| last.age <= exit);
+                Some(last.outcome.is_ok() && is_newer)
+            }
+        }
+    }
+
     /// Whether its actor runs, has never failed, and its last lookup did not fail.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -152,4 +173,65 @@ pub enum TreeFilter {
     All,
     /// Devices that are not plain: down, restarted before, or with a lookup that failed last.
     Failures,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::{Facts, Fault, FaultKind, Id};
+
+    #[test]
+    fn a_device_is_up_when_its_last_lookup_succeeded_and_its_actor_has_not_failed_since() {
+        let now = SystemTime::now();
+        let secs = Duration::from_secs;
+        let never = DeviceState {
+            id: Id::number(1),
+            child: ChildState {
+                liveness: Liveness::Running,
+                restarts: 0,
+                last_exit: None,
+            },
+            breaker: BreakerState::Closed,
+            failures: 0,
+            last: None,
+            last_success: None,
+        };
+        assert_eq!(never.is_up(now), None);
+        let last = |outcome| {
+            let age = secs(10);
+            let took = None;
+            Some(LastLookup { outcome, age, took })
+        };
+        let well = DeviceState {
+            last: last(Ok(Facts::default())),
+            ..never.clone()
+        };
+        assert_eq!(well.is_up(now), Some(true));
+        let fault = Arc::new(Fault::new(FaultKind::Refused, ""));
+        let failed = DeviceState {
+            last: last(Err(fault)),
+            ..never.clone()
+        };
+        assert_eq!(failed.is_up(now), Some(false));
+        let after = |state: &DeviceState, reason, age| {
+            let mut state = state.clone();
+            state.child.last_exit = Some(Box::new(LastExit {
+                reason,
+                message: String::new(),
+                at: String::new(),
+                time: now - secs(age),
+                uptime: secs(1),
+            }));
+            state.is_up(now)
+        };
+        assert_eq!(after(&never, "panic", 1), Some(false));
+        assert_eq!(after(&well, "panic", 1), Some(false), "it crashed since");
+        assert_eq!(after(&well, "panic", 20), Some(true), "it answered since");
+        assert_eq!(after(&well, "thread", 1), Some(true), "not its fault");
+        let mut down = well;
+        down.child.liveness = Liveness::Restarting(None);
+        assert_eq!(down.is_up(now), Some(false));
+    }
 }

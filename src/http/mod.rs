@@ -7,14 +7,19 @@
 //! | `/v1/reload` | `POST` | reads the configuration again |
 //! | `/v1/…` | | roll calls of any part of the fleet, and more: see `v1` |
 //! | `/openapi.json`, `/docs/` | `GET` | what all that is, for programs and for people |
+//! | `/metrics` | `GET`, `HEAD` | everything that is counted, for Prometheus |
 //! | `/healthz` | `GET`, `HEAD` | whether roll calls can finish |
 //! | `/readyz` | `GET`, `HEAD` | whether a roll call would be taken now |
 //!
 //! Every request passes `guard` first. It never names an actor or a driver.
 
 mod body;
+mod devices;
 mod error;
+mod exposition;
+mod families;
 mod guard;
+mod process;
 mod routes;
 pub mod tree;
 mod v1;
@@ -49,6 +54,9 @@ const BACKLOG: i32 = 4096;
 /// How many supervision trees are drawn or sent at once; that of a million devices has 200 MB.
 const MAX_TREES: usize = 4;
 
+/// How many scrapes of `/metrics` are answered at once; each keeps a thread.
+const MAX_SCRAPES: usize = 4;
+
 /// How long a client may leave what it was sent untaken before its connection is closed.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -66,6 +74,8 @@ struct State {
     /// Room for supervision trees that are drawn or sent at once.
     trees: Arc<Semaphore>,
     watchdog: WatchdogHandle,
+    /// Room for scrapes that are answered at once.
+    scrapes: Arc<Semaphore>,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -94,6 +104,7 @@ pub(crate) fn serve(
         reload,
         trees: Arc::new(Semaphore::new(MAX_TREES)),
         watchdog,
+        scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
         debug,
     });
     let config = access.policy().config.clone();
@@ -111,6 +122,7 @@ pub(crate) fn serve(
             .configure(routes::supervision::configure)
             .configure(routes::reload::configure)
             .configure(v1::configure)
+            .configure(routes::metrics::configure)
             .configure(routes::health::configure)
             .default_service(web::to(not_found))
     })

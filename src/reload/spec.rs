@@ -47,6 +47,7 @@ pub(super) fn specify(
         supervision,
         dns,
         http: _,
+        metrics,
     } = config;
     let CollectConfig {
         deadline,
@@ -69,6 +70,7 @@ pub(super) fn specify(
         policy: supervision,
         deadline,
         max_waiting: max_waiting.get(),
+        per_device: metrics.per_device,
     };
     let fleet = FleetSpec {
         clusters,

@@ -697,3 +697,18 @@ fn dns_servers_are_addresses() {
     let good = "[dns]\nservers = [\"192.0.2.53\", \"2001:db8::53\", \"[2001:db8::53]:5353\"]\ntimeout = \"2s\"\nattempts = 3\n";
     assert_eq!(faults(&format!("{good}{CLUSTER}")), Vec::<String>::new());
 }
+
+#[test]
+fn what_metrics_show_is_read_and_checked() {
+    one_fault(
+        "[metrics]\nper_device = \"yes\"",
+        "metrics.per_device: this is a string; write true or false, or leave it out",
+    );
+    one_fault(
+        "[metrics]\nper_cluster = true",
+        "metrics.per_cluster: unknown key; known here are `per_device`",
+    );
+    one_fault("metrics = true", "metrics: this is a boolean; write");
+    let good = "[metrics]\nper_device = false\n";
+    assert_eq!(faults(&format!("{good}{CLUSTER}")), Vec::<String>::new());
+}

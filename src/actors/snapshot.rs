@@ -1,0 +1,94 @@
+//! The fleet's devices at one moment, for whoever looks at all of them and more than once.
+//!
+//! It keeps no actor running, and asks none.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::fleet::Tree;
+use super::health::Child;
+use super::plan::{ClusterSpec, Plan};
+use crate::domain::{ChildState, ClusterId, DeviceKind, DeviceState, DriverKind};
+
+/// Who was in the fleet when it was taken; what is known of each is as of when it is looked at.
+#[derive(Debug)]
+pub struct Snapshot {
+    supervisor: ChildState,
+    clusters: Vec<(Arc<ClusterSpec>, Arc<Plan>)>,
+    per_device: Option<bool>,
+}
+
+/// A device of a snapshot.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// The place of its cluster in the topology.
+    pub place: usize,
+    /// Its cluster.
+    pub cluster: &'a ClusterId,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Who asks it.
+    pub driver: DriverKind,
+    /// What is known of it now.
+    pub state: DeviceState,
+}
+
+impl Tree {
+    /// Everybody, to be looked at.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let routes = self.routes();
+        let cluster =
+            |route: &super::fleet::Route| (Arc::clone(&route.spec), Arc::clone(&route.plan));
+        Snapshot {
+            supervisor: self.supervisor(),
+            clusters: routes.clusters.iter().map(cluster).collect(),
+            per_device: routes.settings.per_device,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The supervisor.
+    #[must_use]
+    pub fn supervisor(&self) -> &ChildState {
+        &self.supervisor
+    }
+
+    /// Whether devices are to be shown one by one, if the configuration says so or not.
+    #[must_use]
+    pub fn per_device(&self) -> Option<bool> {
+        self.per_device
+    }
+
+    /// How many devices there are.
+    #[must_use]
+    pub fn devices(&self) -> usize {
+        self.clusters
+            .iter()
+            .map(|(_, plan)| plan.devices.len())
+            .sum()
+    }
+
+    /// The clusters in configured order, each with what is known of its actor.
+    pub fn clusters(&self) -> impl ExactSizeIterator<Item = (&ClusterId, ChildState)> {
+        let now = Instant::now();
+        let clusters = self.clusters.iter();
+        clusters.map(move |(spec, _)| (&spec.base.id, spec.health().state(now)))
+    }
+
+    /// Every device in topology order. None of them is held for longer than it is looked at.
+    pub fn looks(&self) -> impl Iterator<Item = Look<'_>> {
+        let now = Instant::now();
+        let clusters = self.clusters.iter().enumerate();
+        clusters.flat_map(move |(place, (spec, plan))| {
+            plan.devices.iter().map(move |device| Look {
+                place,
+                cluster: &spec.base.id,
+                kind: device.identity().0,
+                driver: device.driver(),
+                state: device.state(now),
+            })
+        })
+    }
+}

@@ -1,0 +1,370 @@
+//! What `/metrics` shows of the service: each family with its type, help and labels.
+//!
+//! Labels are of closed sets, ids of the configuration and its keys; never what a device, a client
+//! or an error says. `docs/metrics.md` has the table, and a test holds it against this.
+
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::devices::{self, Summary};
+use super::process;
+use crate::collector::CollectorHandle;
+use crate::domain::{DriverKind, FaultKind};
+use crate::reload::{DiscoveryState, ReloadHandle};
+use crate::telemetry::Metrics;
+use crate::watchdog::WatchdogHandle;
+
+/// The kinds of fault that a lookup ends with; the others are those of devices that were not asked
+/// or of lookups that did not end.
+const LOOKUP_FAULTS: [FaultKind; 7] = [
+    FaultKind::TimedOut,
+    FaultKind::Refused,
+    FaultKind::Unreachable,
+    FaultKind::Auth,
+    FaultKind::Protocol,
+    FaultKind::TooLarge,
+    FaultKind::Failed,
+];
+
+/// Everything there is to show, read when it is written.
+pub(super) fn registry(
+    collector: &CollectorHandle,
+    reload: &ReloadHandle,
+    watchdog: &WatchdogHandle,
+) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Service {
+        collector: collector.clone(),
+        reload: reload.clone(),
+        watchdog: watchdog.clone(),
+    }));
+    registry
+}
+
+#[derive(Debug)]
+struct Service {
+    collector: CollectorHandle,
+    reload: ReloadHandle,
+    watchdog: WatchdogHandle,
+}
+
+impl Collector for Service {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        let metrics = self.collector.metrics();
+        let snapshot = self.collector.snapshot();
+        let summary = Summary::of(&snapshot);
+        families.build()?;
+        families.collects(metrics)?;
+        families.lookups(metrics, &summary)?;
+        families.actors(metrics)?;
+        families.threads(&self.watchdog)?;
+        families.lists(metrics, &self.reload.discoveries())?;
+        devices::encode(&mut families, &snapshot, &summary)?;
+        process::encode(&mut families)
+    }
+}
+
+/// The families as they are written.
+pub(super) struct Families<'a>(DescriptorEncoder<'a>);
+
+/// A label's name and value.
+pub(super) type Label<'a> = (&'static str, &'a str);
+
+impl Families<'_> {
+    /// A counter; `_total` is added to its name.
+    pub(super) fn counter<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = ([Label<'static>; N], u64)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            let mut sample = family.encode_family(&labels)?;
+            sample.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    /// A gauge; its unit is added to its name.
+    pub(super) fn gauge<const N: usize, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = ([Label<'static>; N], V)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        metric_type: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, unit, metric_type)
+    }
+
+    fn build(&mut self) -> fmt::Result {
+        let mut build = self.family(
+            "fleetcall_build",
+            "What runs here; always 1.",
+            None,
+            MetricType::Info,
+        )?;
+        build.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn collects(&mut self, metrics: &Metrics) -> fmt::Result {
+        let partial = metrics.collects_partial();
+        // Read second, so that it is not less.
+        let complete = metrics.collects().saturating_sub(partial);
+        let outcomes = [
+            ("complete", complete),
+            ("partial", partial),
+            ("cancelled", metrics.collects_cancelled()),
+            ("refused", metrics.collects_refused()),
+        ];
+        self.counter(
+            "fleetcall_collects",
+            "Roll calls by what came of them: every device answered, some failed, the caller went away, or it was refused.",
+            outcomes.map(|(outcome, count)| ([("outcome", outcome)], count)),
+        )?;
+        self.counter(
+            "fleetcall_collect_faults",
+            "Devices that failed, summed over all roll calls.",
+            FaultKind::ALL.map(|kind| ([("kind", kind.as_str())], metrics.faults(kind))),
+        )?;
+        self.gauge(
+            "fleetcall_collects_in_flight",
+            "Roll calls under way, answers that are being sent included.",
+            None,
+            [([], metrics.census().collects)],
+        )?;
+        self.gauge(
+            "fleetcall_mailbox_messages",
+            "Parts of roll calls that wait in the mailboxes of clusters' actors.",
+            None,
+            [([("actor", "cluster")], metrics.mailboxes())],
+        )
+    }
+
+    fn lookups(&mut self, metrics: &Metrics, summary: &Summary) -> fmt::Result {
+        let drivers = DriverKind::ALL.into_iter();
+        let is_used = |driver: &DriverKind| {
+            summary.drivers[*driver as usize] || metrics.latency(*driver).count > 0
+        };
+        let drivers: Vec<_> = drivers.filter(is_used).collect();
+        let outcomes = [None].into_iter().chain(LOOKUP_FAULTS.map(Some));
+        let lookups = drivers.iter().flat_map(|&driver| {
+            outcomes.clone().map(move |fault| {
+                let outcome = fault.map_or("ok", FaultKind::as_str);
+                let labels = [("driver", driver.as_str()), ("outcome", outcome)];
+                (labels, metrics.lookups_by(driver, fault))
+            })
+        });
+        self.counter(
+            "fleetcall_lookups",
+            "Lookups that ended, by driver and by what came of them; retries are part of theirs.",
+            lookups,
+        )?;
+        let mut durations = self.family(
+            "fleetcall_lookup_duration",
+            "How long lookups took that ended by themselves, retries included.",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for driver in drivers {
+            let latency = metrics.latency(driver);
+            let labels = [("driver", driver.as_str())];
+            durations
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(
+                    latency.sum.as_secs_f64(),
+                    latency.count,
+                    &latency.buckets,
+                    None,
+                )?;
+        }
+        self.gauge(
+            "fleetcall_lookups_in_flight",
+            "Lookups under way.",
+            None,
+            [([], metrics.census().lookups)],
+        )?;
+        let counters = [
+            (
+                "fleetcall_lookups_joined",
+                "Requests that joined a lookup of their device under way.",
+                metrics.lookups_joined(),
+            ),
+            (
+                "fleetcall_lookup_retries",
+                "Times a lookup was tried again after a transient failure.",
+                metrics.retries(),
+            ),
+            (
+                "fleetcall_scheduled_lookups",
+                "Lookups that the schedule began.",
+                metrics.ticks(),
+            ),
+            (
+                "fleetcall_scheduled_lookups_skipped",
+                "Times a device was not asked though it was its time in the schedule.",
+                metrics.ticks_skipped(),
+            ),
+        ];
+        self.counters(counters)
+    }
+
+    fn actors(&mut self, metrics: &Metrics) -> fmt::Result {
+        let counted = metrics.counters();
+        let count = |name: &str| {
+            let found = counted.iter().find(|(known, _)| *known == name);
+            found.map_or(0, |&(_, count)| count)
+        };
+        self.counters([
+            (
+                "fleetcall_actor_crashes",
+                "Actors that failed.",
+                metrics.crashes(),
+            ),
+            (
+                "fleetcall_actor_restarts",
+                "Actors that run again after a failure.",
+                metrics.restarts(),
+            ),
+            (
+                "fleetcall_actor_quarantines",
+                "Times an actor was quarantined.",
+                metrics.quarantines(),
+            ),
+            (
+                "fleetcall_breakers_opened",
+                "Times a device's circuit breaker opened, for the first time or again.",
+                metrics.breakers_opened(),
+            ),
+            (
+                "fleetcall_breakers_closed",
+                "Times a device's circuit breaker closed.",
+                count("breakers_closed"),
+            ),
+        ])?;
+        let refused = count("reloads_refused");
+        let outcomes = [("applied", count("reloads")), ("refused", refused)];
+        self.counter(
+            "fleetcall_reloads",
+            "Reloads of the configuration by what came of them.",
+            outcomes.map(|(outcome, count)| ([("outcome", outcome)], count)),
+        )
+    }
+
+    fn threads(&mut self, watchdog: &WatchdogHandle) -> fmt::Result {
+        let threads = watchdog.threads();
+        let mut up = self.family(
+            "fleetcall_thread_up",
+            "Whether roll calls finish on a thread that runs clusters.",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (thread, health) in threads.iter().enumerate() {
+            let labels = [("thread", thread.to_string())];
+            let value = u32::from(health.trouble.is_none());
+            up.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        let mut took = self.family(
+            "fleetcall_thread_roll_call",
+            "How long the watchdog's last roll call took there, or the one under way has taken if that is longer.",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        for (thread, health) in threads.iter().enumerate() {
+            let labels = [("thread", thread.to_string())];
+            let seconds = health.took.as_secs_f64();
+            took.encode_family(&labels)?.encode_gauge(&seconds)?;
+        }
+        Ok(())
+    }
+
+    fn lists(&mut self, metrics: &Metrics, lists: &[DiscoveryState]) -> fmt::Result {
+        let counted = metrics.counters();
+        let count = |name: &str| {
+            let found = counted.iter().find(|(known, _)| *known == name);
+            found.map_or(0, |&(_, count)| count)
+        };
+        let failed = count("discoveries_failed");
+        let ok = count("discoveries").saturating_sub(failed);
+        self.counter(
+            "fleetcall_discovery_reads",
+            "Times a list of devices was read, or could not be.",
+            [("ok", ok), ("failed", failed)]
+                .map(|(outcome, count)| ([("outcome", outcome)], count)),
+        )?;
+        let up = |list: &DiscoveryState| Some(if list.error.is_none() { 1.0 } else { 0.0 });
+        #[expect(clippy::cast_precision_loss, reason = "there are at most a million")]
+        let devices = |list: &DiscoveryState| Some(list.devices as f64);
+        let read_at = |list: &DiscoveryState| {
+            let since = list.read_at?.duration_since(UNIX_EPOCH);
+            Some(since.unwrap_or_default().as_secs_f64())
+        };
+        self.list_gauge(
+            "fleetcall_discovery_up",
+            "Whether a list of devices could be read the last time.",
+            None,
+            lists,
+            up,
+        )?;
+        self.list_gauge(
+            "fleetcall_discovery_devices",
+            "Devices of a list as it was last read.",
+            None,
+            lists,
+            devices,
+        )?;
+        self.list_gauge(
+            "fleetcall_discovery_last_success_timestamp",
+            "When a list of devices was last read well.",
+            Some(&Unit::Seconds),
+            lists,
+            read_at,
+        )
+    }
+
+    fn list_gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        lists: &[DiscoveryState],
+        value: impl Fn(&DiscoveryState) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, unit, MetricType::Gauge)?;
+        for list in lists {
+            if let Some(value) = value(list) {
+                let labels = [("list", list.key.as_str())];
+                family.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counters without labels.
+    fn counters<const N: usize>(&mut self, counters: [(&str, &str, u64); N]) -> fmt::Result {
+        for (name, help, count) in counters {
+            self.counter(name, help, [([], count)])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! `GET /metrics`: everything that is counted, and the devices, for Prometheus.
+//!
+//! The format is the one that `Accept` prefers of the two texts that there are. It asks no actor,
+//! so it answers also while all of them hang.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{Accept, CONTENT_TYPE, Header, HeaderValue, RETRY_AFTER};
+use actix_web::mime::{self, Mime};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::http::State;
+use crate::http::error::{Problem, method_not_allowed};
+use crate::http::exposition::{Format, stream};
+use crate::http::families::registry;
+
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
+    config.service(
+        web::resource("/metrics")
+            .route(web::get().to(get))
+            .route(web::head().to(head))
+            .default_service(web::to(other)),
+    );
+}
+
+async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let Ok(place) = Arc::clone(&state.scrapes).try_acquire_owned() else {
+        let detail = "as many scrapes as may be answered at once are; try again later";
+        let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).response();
+        let retry_after = HeaderValue::from_static("1");
+        response.headers_mut().insert(RETRY_AFTER, retry_after);
+        return response;
+    };
+    let format = format(&request);
+    let registry = registry(&state.collector, &state.reload, &state.watchdog);
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, format.content_type()))
+        .body(stream(registry, format, place))
+}
+
+/// As [`get`], without writing what nobody reads.
+async fn head(request: HttpRequest) -> HttpResponse {
+    let nothing = futures::stream::empty::<Result<web::Bytes, std::convert::Infallible>>();
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, format(&request).content_type()))
+        .streaming(nothing)
+}
+
+async fn other(request: HttpRequest) -> HttpResponse {
+    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
+}
+
+/// What the client prefers; Prometheus' own text if it wants neither, as scrapers expect.
+fn format(request: &HttpRequest) -> Format {
+    let accept = Accept::parse(request).unwrap_or_else(|_| Accept(Vec::new()));
+    let format = |accepted: &Mime| match (accepted.type_(), accepted.subtype().as_str()) {
+        (mime::APPLICATION, "openmetrics-text") => {
+            let version = accepted.get_param("version");
+            let is_known = version.is_none_or(|it| it == "1.0.0" || it == "0.0.1");
+            is_known.then_some(Format::OpenMetrics)
+        }
+        (mime::TEXT, "plain" | "*") | (mime::STAR, "*") => Some(Format::Prometheus),
+        (_, _) => None,
+    };
+    let preferred = accept.ranked().iter().find_map(format);
+    preferred.unwrap_or(Format::Prometheus)
+}

@@ -1,0 +1,21 @@
+//! What fleetcall says about itself: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! Expositions are judged by Debian's `promtool`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "nobody uses a test from outside")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test of another process has real time only"
+)]
+
+mod counters;
+mod expose;
+#[path = "../api/harness.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod harness;
+mod health;
+mod scrape;
