@@ -55,6 +55,8 @@ fn the_document_and_its_page_need_nothing_from_elsewhere() {
     let app = TestApp::start(FLEET);
     let page = app.request("GET", "/docs/", &[]);
     assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'self'; "), "{policy}");
     assert!(
         !page.body.contains("http://") && !page.body.contains("https://"),
         "{}",

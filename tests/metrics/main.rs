@@ -1,6 +1,6 @@
-//! What fleetcall says about itself: `/metrics`, `/healthz`, `/readyz`.
+//! What fleetcall says about itself: `/metrics`, `/healthz`, `/readyz`, the dashboard, the alerts.
 //!
-//! Expositions are judged by Debian's `promtool`.
+//! Expositions are judged by Debian's `promtool`, and scraped by its `prometheus`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,4 +18,6 @@ mod expose;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod health;
+mod prometheus;
 mod scrape;
+mod shown;
