@@ -197,12 +197,18 @@ mod tests {
             failures: 0,
             last: None,
             last_success: None,
+            last_success_at: None,
         };
         assert_eq!(never.is_up(now), None);
         let last = |outcome| {
             let age = secs(10);
             let took = None;
-            Some(LastLookup { outcome, age, took })
+            Some(LastLookup {
+                outcome,
+                age,
+                at: SystemTime::UNIX_EPOCH,
+                took,
+            })
         };
         let well = DeviceState {
             last: last(Ok(Facts::default())),
