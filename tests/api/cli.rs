@@ -221,3 +221,22 @@ fn help_and_version_are_there() {
         "fleetcall 0.1.0\n"
     );
 }
+
+#[test]
+fn the_units_for_systemd_and_containers_start_it_as_it_can_be_started() {
+    let unit = include_str!("../../config/systemd/fleetcall.service");
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+    let arguments = start.unwrap().split(' ').skip(1);
+    let help = run(fleetcall().args(arguments).arg("--help"));
+    assert_eq!(help.status.code(), Some(0), "{}", stderr(&help));
+    let known = stdout(&help);
+    let container = include_str!("../../config/container/Containerfile");
+    let names: Vec<&str> = container
+        .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+        .filter(|word| word.starts_with("FLEETCALL_"))
+        .collect();
+    assert!(names.len() > 4, "{names:?}");
+    for name in names {
+        assert!(known.contains(&format!("[env: {name}=")), "{name}");
+    }
+}
