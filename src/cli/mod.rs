@@ -10,6 +10,7 @@
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod init;
 mod server;
 mod tree;
 
@@ -54,6 +55,8 @@ enum Command {
     Collect,
     /// Show the supervision tree of a running service, failures first
     Tree(tree::Flags),
+    /// Write a configuration with every setting and a comment on it
+    Init(init::Flags),
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +128,8 @@ enum CliError {
     Signals(std::io::Error),
     #[error("fleetcall: {0}")]
     Tree(tree::TreeError),
+    #[error("fleetcall: {0}")]
+    Init(init::InitError),
     #[error("fleetcall: cannot write to standard output: {0}")]
     Output(std::io::Error),
 }
@@ -144,6 +149,7 @@ impl CliError {
             | Self::Collect(_)
             | Self::Signals(_)
             | Self::Tree(_)
+            | Self::Init(_)
             | Self::Output(_) => ExitCode::FAILURE,
         }
     }
@@ -160,7 +166,9 @@ pub fn main() -> ExitCode {
     let level = match &command {
         _ if options.debug => LevelFilter::Debug,
         Command::Serve => LevelFilter::Info,
-        Command::Check | Command::Collect | Command::Tree(_) => LevelFilter::Warn,
+        Command::Check | Command::Collect | Command::Tree(_) | Command::Init(_) => {
+            LevelFilter::Warn
+        }
     };
     telemetry::init(options.log_format, level);
     let result = match command {
@@ -168,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Check => check(&options),
         Command::Collect => collect(&options),
         Command::Tree(flags) => tree::show(&flags, &options),
+        Command::Init(flags) => init::write(&flags, &options),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use http::{HttpConfig, Rate, TlsConfig, TokenConfig, Written};
+pub(crate) use source::DEFAULT_PATH;
 pub use source::{Source, Stamp};
 
 use crate::domain::{

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, ConfigError};
 
 /// Read if there is one and no other is named.
-const DEFAULT_PATH: &str = "config/clusters.toml";
+pub(crate) const DEFAULT_PATH: &str = "config/clusters.toml";
 
 /// What the built-in configuration is called.
 const BUILT_IN: &str = "the built-in default";

@@ -15,6 +15,7 @@ mod collect;
 mod config;
 mod contract;
 mod harness;
+mod init;
 mod openapi;
 mod reload;
 mod shutdown;
