@@ -7,10 +7,12 @@
 //! | 2 | usage |
 //! | 3 | collected, but some devices failed, or a list of devices could not be read |
 //! | 78 | bad configuration (`EX_CONFIG` of BSD's `sysexits.h`) |
+//! | 130 | `collect` was interrupted by Ctrl-C, as shells number it |
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod init;
+mod manual;
 mod server;
 mod tree;
 
@@ -35,9 +37,19 @@ use crate::http::view::Report;
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat};
 
+/// What the exit codes mean, for the help and the manual.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    ok
+  1    run-time failure: port taken, stopped with collects cut off, server not reached
+  2    usage
+  3    collected, but some devices failed, or a list of devices could not be read
+  78   bad configuration
+  130  interrupted by Ctrl-C";
+
 /// A roll call for clusters: asks every node and switch at once, gives one ordered answer in time
 #[derive(Debug, Parser)]
-#[command(name = "fleetcall", version)]
+#[command(name = "fleetcall", version, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -57,6 +69,10 @@ enum Command {
     Tree(tree::Flags),
     /// Write a configuration with every setting and a comment on it
     Init(init::Flags),
+    /// Print a script that completes commands and flags in a shell
+    Completions(manual::CompletionFlags),
+    /// Print a manual page, of all or of one command
+    Man(manual::ManFlags),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +146,8 @@ enum CliError {
     Tree(tree::TreeError),
     #[error("fleetcall: {0}")]
     Init(init::InitError),
+    #[error("fleetcall: there is no command {name:?}; there are {known}")]
+    NoCommand { name: String, known: String },
     #[error("fleetcall: cannot write to standard output: {0}")]
     Output(std::io::Error),
 }
@@ -145,6 +163,7 @@ impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(78),
+            Self::NoCommand { .. } => ExitCode::from(2),
             Self::App(_)
             | Self::Collect(_)
             | Self::Signals(_)
@@ -166,9 +185,12 @@ pub fn main() -> ExitCode {
     let level = match &command {
         _ if options.debug => LevelFilter::Debug,
         Command::Serve => LevelFilter::Info,
-        Command::Check | Command::Collect | Command::Tree(_) | Command::Init(_) => {
-            LevelFilter::Warn
-        }
+        Command::Check
+        | Command::Collect
+        | Command::Tree(_)
+        | Command::Init(_)
+        | Command::Completions(_)
+        | Command::Man(_) => LevelFilter::Warn,
     };
     telemetry::init(options.log_format, level);
     let result = match command {
@@ -177,6 +199,8 @@ pub fn main() -> ExitCode {
         Command::Collect => collect(&options),
         Command::Tree(flags) => tree::show(&flags, &options),
         Command::Init(flags) => init::write(&flags, &options),
+        Command::Completions(flags) => manual::completions(&flags),
+        Command::Man(flags) => manual::page(&flags),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());

@@ -16,6 +16,7 @@ mod config;
 mod contract;
 mod harness;
 mod init;
+mod manual;
 mod openapi;
 mod reload;
 mod shutdown;
