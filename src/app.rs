@@ -14,9 +14,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::access::{Access, Exposure, Watch};
 use crate::actors::drill::Drill;
 use crate::actors::fleet::Fleet;
-use crate::collector::{CollectError, CollectorHandle};
+use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
-use crate::domain::Collection;
 use crate::http::{self, Listening};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
@@ -326,23 +325,6 @@ pub async fn look_around(config: Config) -> Readiness {
     engine.reload.discover().await;
     let lists = engine.reload.discoveries();
     Readiness { lists, secrets }
-}
-
-/// Makes one roll call without serving; also the lists that devices were taken from.
-///
-/// # Errors
-/// As [`CollectorHandle::collect`].
-///
-/// # Panics
-/// Outside of an actix `System`.
-pub async fn collect_once(
-    config: Config,
-) -> Result<(Collection, Vec<DiscoveryState>), CollectError> {
-    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-    let engine = Engine::start(config, Source::new(None), threads, None);
-    engine.reload.discover().await;
-    let collection = engine.collector().collect().await?;
-    Ok((collection, engine.reload.discoveries()))
 }
 
 fn millis(duration: Duration) -> u64 {

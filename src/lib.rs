@@ -8,7 +8,7 @@
 //!
 //! | room | what lives there | what it may use |
 //! | --- | --- | --- |
-//! | [`cli`] | arguments, exit codes, all output to standard output | [`app`] |
+//! | [`cli`] | arguments, exit codes, all output to standard output | [`app`], [`http`]'s JSON, `lookup`'s TLS |
 //! | [`app`] | the composition root: from a configuration to a running service | everything |
 //! | [`http`] | routes, JSON, headers, metrics | [`collector`], [`reload`], [`access`], [`watchdog`], [`telemetry`], [`domain`] |
 //! | [`access`] | who may do what: tokens, certificates, limits in force | [`config`], `lookup`, [`domain`] |

@@ -9,11 +9,13 @@
 //! | 78 | bad configuration (`EX_CONFIG` of BSD's `sysexits.h`) |
 //! | 130 | `collect` was interrupted by Ctrl-C, as shells number it |
 
+mod collect;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod init;
 mod manual;
 mod server;
+mod terminal;
 mod tree;
 
 use std::io::Write as _;
@@ -33,9 +35,9 @@ use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{ConfigError, Source};
-use crate::http::view::Report;
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat};
+use terminal::{Screen, Terminal};
 
 /// What the exit codes mean, for the help and the manual.
 const EXIT_CODES: &str = "\
@@ -63,8 +65,8 @@ enum Command {
     Serve,
     /// Say whether the configuration is valid, with all its faults
     Check,
-    /// Make one roll call and print it as JSON; exit code 3 if some devices failed
-    Collect,
+    /// Make one roll call and print it; exit code 3 if some devices failed
+    Collect(collect::Flags),
     /// Show the supervision tree of a running service, failures first
     Tree(tree::Flags),
     /// Write a configuration with every setting and a comment on it
@@ -145,6 +147,8 @@ enum CliError {
     #[error("fleetcall: {0}")]
     Tree(tree::TreeError),
     #[error("fleetcall: {0}")]
+    Server(collect::ServiceError),
+    #[error("fleetcall: {0}")]
     Init(init::InitError),
     #[error("fleetcall: there is no command {name:?}; there are {known}")]
     NoCommand { name: String, known: String },
@@ -168,6 +172,7 @@ impl CliError {
             | Self::Collect(_)
             | Self::Signals(_)
             | Self::Tree(_)
+            | Self::Server(_)
             | Self::Init(_)
             | Self::Output(_) => ExitCode::FAILURE,
         }
@@ -185,18 +190,30 @@ pub fn main() -> ExitCode {
     let level = match &command {
         _ if options.debug => LevelFilter::Debug,
         Command::Serve => LevelFilter::Info,
+        Command::Collect(flags) => flags.level(),
         Command::Check
-        | Command::Collect
         | Command::Tree(_)
         | Command::Init(_)
         | Command::Completions(_)
         | Command::Man(_) => LevelFilter::Warn,
     };
-    telemetry::init(options.log_format, level);
+    let screen = Screen::new();
+    let err = Terminal::of(&std::io::stderr());
+    if matches!(command, Command::Collect(_)) && err.obeys {
+        // A line of progress may be there.
+        telemetry::init_on(
+            Box::new(screen.clone()),
+            err.has_colors,
+            options.log_format,
+            level,
+        );
+    } else {
+        telemetry::init(options.log_format, level);
+    }
     let result = match command {
         Command::Serve => serve(&options),
         Command::Check => check(&options),
-        Command::Collect => collect(&options),
+        Command::Collect(flags) => collect::collect(&flags, &options, screen),
         Command::Tree(flags) => tree::show(&flags, &options),
         Command::Init(flags) => init::write(&flags, &options),
         Command::Completions(flags) => manual::completions(&flags),
@@ -330,22 +347,6 @@ fn check(flags: &Flags) -> Result<ExitCode, CliError> {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn collect(flags: &Flags) -> Result<ExitCode, CliError> {
-    raise_open_files();
-    let (config, _) = flags.source().load().map_err(CliError::Config)?;
-    let answer = System::new().block_on(app::collect_once(config));
-    let (collection, lists) = answer.map_err(CliError::Collect)?;
-    let summary = collection.summary();
-    // Its devices are not in the answer; the log has said why.
-    let is_whole = lists.iter().all(|list| list.error.is_none());
-    print(&Report::new(&collection, &summary).to_json(flags.debug))?;
-    Ok(if summary.failed() == 0 && is_whole {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(3)
-    })
 }
 
 impl Flags {

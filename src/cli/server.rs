@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use crate::domain::{Secret, SecretSource};
+use crate::domain::{Secret, SecretSource, TlsSettings};
 use crate::lookup::secret;
 
 /// The variable that a token may stand in; not a flag, since everybody sees flags.
@@ -26,6 +26,13 @@ pub(super) struct ServerFlags {
         default_value = "http://127.0.0.1:11100"
     )]
     pub(super) server: String,
+    #[command(flatten)]
+    trust: TrustFlags,
+}
+
+/// What to show a service, and whom to believe that it is one.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TrustFlags {
     /// The file of the token to show it [default: the variable FLEETCALL_TOKEN, or none]
     #[arg(long, value_name = "PATH", env = "FLEETCALL_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -49,6 +56,35 @@ impl ServerFlags {
         self.server.trim_end_matches('/')
     }
 
+    /// As [`TrustFlags::token`].
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub(super) fn token(&self) -> Result<Option<Secret>, ServerError> {
+        self.trust.token()
+    }
+
+    /// A client that trusts whom it should, and gives up after `timeout`.
+    ///
+    /// # Errors
+    /// If the file of authorities cannot be read or holds none.
+    pub(super) fn agent(&self, timeout: Duration) -> Result<ureq::Agent, ServerError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+        if self.server.starts_with("https:") {
+            tls = tls.root_certs(self.trust.roots()?);
+        }
+        Ok(ureq::Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .tls_config(tls.build())
+            // Nothing of a service is elsewhere, and nobody else is to see the token.
+            .max_redirects(0)
+            .build()
+            .into())
+    }
+}
+
+impl TrustFlags {
     /// The token to show, if there is one. It is read each time, so that a new one is used at once.
     ///
     /// # Errors
@@ -68,23 +104,25 @@ impl ServerFlags {
         Ok(Some(token))
     }
 
-    /// A client that trusts whom it should, and gives up after `timeout`.
+    /// Whom to trust, for TLS.
     ///
     /// # Errors
     /// If the file of authorities cannot be read or holds none.
-    pub(super) fn agent(&self, timeout: Duration) -> Result<ureq::Agent, ServerError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if self.server.starts_with("https:") {
-            tls = tls.root_certs(self.roots()?);
-        }
-        Ok(ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .tls_config(tls.build())
-            // Nothing of a service is elsewhere, and nobody else is to see the token.
-            .max_redirects(0)
-            .build()
-            .into())
+    pub(super) fn tls(&self) -> Result<TlsSettings, ServerError> {
+        let Some(path) = &self.ca else {
+            return Ok(TlsSettings::default());
+        };
+        // It says what is wrong with them.
+        self.roots()?;
+        let cannot = |error: std::io::Error| ServerError::Authorities {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        };
+        let pem = std::fs::read(path).map_err(cannot)?;
+        Ok(TlsSettings {
+            ca: Some(pem.into()),
+            ..TlsSettings::default()
+        })
     }
 
     fn roots(&self) -> Result<RootCerts, ServerError> {

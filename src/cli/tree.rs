@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::CliError;
 use super::server::{ServerError, ServerFlags, authorized};
+use super::terminal::plain;
 use crate::domain::{ClusterId, DeviceId};
 use crate::http::tree::{
     BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ExitView, TreeView,
@@ -289,8 +290,7 @@ struct Lines(String);
 impl Lines {
     /// Whatever the server says, it is one line, and nothing that the terminal obeys.
     fn add(&mut self, line: &str) {
-        let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        self.0.extend(line.chars().map(plain));
+        self.0.push_str(&plain(line));
         self.0.push('\n');
     }
 

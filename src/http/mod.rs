@@ -22,7 +22,7 @@ mod guard;
 mod process;
 mod routes;
 pub mod tree;
-mod v1;
+pub(crate) mod v1;
 pub mod view;
 
 use std::net::{SocketAddr, TcpListener};

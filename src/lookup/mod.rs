@@ -18,7 +18,7 @@ mod simulated;
 mod snmp;
 mod ssh;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod web;
 
 use std::num::NonZeroU16;

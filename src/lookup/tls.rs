@@ -25,7 +25,7 @@ static SYSTEM_ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
 });
 
 /// What a TLS client does by these settings.
-pub(super) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError> {
+pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

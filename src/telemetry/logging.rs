@@ -2,10 +2,11 @@
 //!
 //! As text, or with [`LogFormat::Json`] as one JSON object a line, with the same fields.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::time::SystemTime;
 
 use env_logger::fmt::Formatter;
+use env_logger::{Builder, Env, Target, WriteStyle};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Record};
 use serde_json::Map;
@@ -24,9 +25,34 @@ pub enum LogFormat {
 ///
 /// A second call changes nothing, so that several services can run in one test process.
 pub fn init(format: LogFormat, level: LevelFilter) {
+    install(builder(level), format);
+}
+
+/// As [`init`], to something that stands for a terminal's standard error; with colours, or not.
+pub(crate) fn init_on(
+    out: Box<dyn Write + Send>,
+    has_colors: bool,
+    format: LogFormat,
+    level: LevelFilter,
+) {
+    let mut builder = builder(level);
+    builder.target(Target::Pipe(out));
+    if std::env::var_os("RUST_LOG_STYLE").is_none() {
+        builder.write_style(if has_colors {
+            WriteStyle::Always
+        } else {
+            WriteStyle::Never
+        });
+    }
+    install(builder, format);
+}
+
+fn builder(level: LevelFilter) -> Builder {
     let default = format!("warn,fleetcall={level}");
-    let mut builder =
-        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default));
+    Builder::from_env(Env::default().default_filter_or(default))
+}
+
+fn install(mut builder: Builder, format: LogFormat) {
     match format {
         LogFormat::Text => builder.format(text_line),
         LogFormat::Json => builder.format(json_line),

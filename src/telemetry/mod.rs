@@ -8,7 +8,7 @@ mod logging;
 mod metrics;
 
 pub use latency::Latency;
-pub(crate) use logging::event;
 pub use logging::{LogFormat, init};
+pub(crate) use logging::{event, init_on};
 pub use metrics::{Census, Metrics};
 pub(crate) use metrics::{Gauge, Guard};

@@ -87,7 +87,12 @@ pub fn config_file(text: &str) -> (TempDir, PathBuf) {
 
 /// The binary, without what this environment would tell it.
 pub fn fleetcall() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fleetcall"));
+    bare(env!("CARGO_BIN_EXE_fleetcall"))
+}
+
+/// A program, without what this environment would tell ours.
+pub fn bare(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("FLEETCALL_") || name.starts_with("RUST_") {

@@ -10,6 +10,7 @@
     reason = "a test of another process has real time only"
 )]
 
+mod ask;
 mod cli;
 mod collect;
 mod config;
@@ -18,9 +19,12 @@ mod harness;
 mod init;
 mod manual;
 mod openapi;
+mod pty;
 mod reload;
+mod service;
 mod shutdown;
 mod soak;
+mod terminal;
 mod topology;
 mod tree;
 mod v1;

@@ -227,6 +227,11 @@ fn no_secret_stands_in_any_output() {
                 assert_eq!(output.status.success(), token != WRONG);
                 outputs.push((format!("tree {more:?}"), stdout(&output) + &stderr(&output)));
             }
+            let mut collect = command(&["collect", "--debug", "--server", &server]);
+            collect.env("FLEETCALL_TOKEN", token).env("RUST_LOG", level);
+            let output = run(&mut collect);
+            assert_eq!(output.status.code() == Some(1), token == WRONG);
+            outputs.push(("collect".to_owned(), stdout(&output) + &stderr(&output)));
         }
         outputs.push((format!("the log as {format} at {level}"), service.end()));
     }

@@ -350,6 +350,20 @@ fn fleetcall_tree_shows_its_token_and_trusts_whom_it_is_told() {
     );
     let output = run(tree().arg("--ca").arg(&ca).env("FLEETCALL_TOKEN", READ));
     assert!(output.status.success(), "{}", stderr(&output));
+    let collect = || {
+        let mut command = fleetcall();
+        command.args(["collect", "--server", &server]);
+        command
+    };
+    let output = run(collect()
+        .arg("--ca")
+        .arg(&ca)
+        .arg("--token-file")
+        .arg(&token));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("{\"error_code\":0,"));
+    let output = run(collect().env("FLEETCALL_TOKEN", READ));
+    assert_eq!(output.status.code(), Some(1), "a certificate of nobody");
     for (command, why) in [
         (tree().arg("--ca").arg(&ca), "401"),
         (

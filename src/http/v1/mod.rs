@@ -4,7 +4,7 @@
 
 pub(super) mod openapi;
 mod query;
-mod report;
+pub(crate) mod report;
 mod view;
 
 use std::sync::Arc;

@@ -98,10 +98,7 @@ pub(super) fn tagged(
 fn write(answer: &Answer, shown: Shown, indent: bool) -> (Vec<u8>, u128) {
     let mut mark = Xxh3::new();
     let now = SystemTime::now();
-    let head = json(&EndView {
-        head: HeadView::new(answer),
-        summary: SummaryView::new(answer),
-    });
+    let head = json(&end(answer));
     let mut text = head;
     text.pop();
     text.push_str(",\"clusters\":[");
@@ -158,6 +155,43 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+/// What came of asking a device, by its place, and how a stream says so; `None` before that.
+fn came(
+    stream: &AnswerStream,
+    (place, index): (usize, usize),
+    now: SystemTime,
+) -> Option<(&Outcome, LineView<'_>)> {
+    let (outcome, observation) = stream.outcome(place, index)?;
+    let cluster = &stream.topology().clusters()[place];
+    let result = ResultView::new(outcome, observation, now);
+    let came = LineView::Device(CameView {
+        cluster_id: cluster.id(),
+        device: device(cluster, index, result),
+    });
+    Some((outcome, came))
+}
+
+fn end(answer: &Answer) -> EndView {
+    EndView {
+        head: HeadView::new(answer),
+        summary: SummaryView::new(answer),
+    }
+}
+
+/// The line of a stream that says what came of asking a device, by its place.
+pub(crate) fn came_line(
+    stream: &AnswerStream,
+    place: (usize, usize),
+    now: SystemTime,
+) -> Option<String> {
+    came(stream, place, now).map(|(_, came)| json(&came))
+}
+
+/// The last line of a stream.
+pub(crate) fn end_line(answer: &Answer) -> String {
+    json(&LineView::End(end(answer)))
+}
+
 /// Where a stream stands.
 enum Stage {
     Running(AnswerStream),
@@ -179,13 +213,7 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
             };
             if come.is_empty() {
                 let end = match stream.finish().await {
-                    Ok(answer) => {
-                        let end = LineView::End(EndView {
-                            head: HeadView::new(&answer),
-                            summary: SummaryView::new(&answer),
-                        });
-                        entry(form, "summary", &end)
-                    }
+                    Ok(answer) => entry(form, "summary", &LineView::End(end(&answer))),
                     Err(error) => entry(form, "error", &Problem::from(error)),
                 };
                 return Some((
@@ -194,20 +222,13 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
                 ));
             }
             let now = SystemTime::now();
-            for (place, index) in come {
-                let Some((outcome, observation)) = stream.outcome(place, index) else {
+            for place in come {
+                let Some((outcome, came)) = came(&stream, place, now) else {
                     continue;
                 };
-                if !shown.has(outcome) {
-                    continue;
+                if shown.has(outcome) {
+                    text.push_str(&entry(form, "device", &came));
                 }
-                let cluster = &stream.topology().clusters()[place];
-                let result = ResultView::new(outcome, observation, now);
-                let came = LineView::Device(CameView {
-                    cluster_id: cluster.id(),
-                    device: device(cluster, index, result),
-                });
-                text.push_str(&entry(form, "device", &came));
             }
             if !text.is_empty() {
                 break;

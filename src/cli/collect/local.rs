@@ -1,0 +1,115 @@
+//! A roll call that this process makes itself, as it comes in.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+use std::time::SystemTime;
+
+use futures::future::{FutureExt as _, LocalBoxFuture};
+
+use super::Request;
+use super::roll::{Heard, Roll};
+use crate::app::Engine;
+use crate::cli::CliError;
+use crate::collector::{Answer, AnswerStream, CollectError, CollectRequest};
+use crate::config::{Config, Source};
+use crate::http::v1::report;
+
+/// Outcomes that are taken at once, at most: between two of these, progress is drawn.
+const PIECE: usize = 4096;
+
+/// A roll call under way; dropped, it is given up.
+pub(super) struct Local {
+    stage: Stage,
+    /// Whose actors ask.
+    _engine: Engine,
+}
+
+enum Stage {
+    Running(AnswerStream),
+    /// All have come; the summary is on its way.
+    Ending(LocalBoxFuture<'static, Result<Answer, CollectError>>),
+    Over,
+}
+
+impl Local {
+    /// Asks everybody that the request means; also says whether all lists of devices could be read.
+    ///
+    /// # Panics
+    /// Outside of an actix `System`.
+    pub(super) async fn begin(
+        config: Config,
+        request: &Request,
+    ) -> Result<(Self, Roll, bool), CliError> {
+        let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+        let engine = Engine::start(config, Source::new(None), threads, None);
+        engine.reload().discover().await;
+        // Devices of those that cannot be are not in the answer; the log has said why.
+        let lists = engine.reload().discoveries();
+        let is_whole = lists.iter().all(|list| list.error.is_none());
+        let request = CollectRequest {
+            scope: request.scope.clone(),
+            deadline: request.deadline,
+            max_age: None,
+        };
+        let stream = engine.collector().stream(&request);
+        let stream = stream.map_err(CliError::Collect)?;
+        let roll = Roll::new(stream.topology());
+        let local = Self {
+            stage: Stage::Running(stream),
+            _engine: engine,
+        };
+        Ok((local, roll, is_whole))
+    }
+
+    /// Puts what has come since into the roll, also as lines if those are wanted; `None` when all
+    /// have come. Cancel-safe.
+    pub(super) async fn next(
+        &mut self,
+        roll: &mut Roll,
+        wants_lines: bool,
+        only_failed: bool,
+    ) -> Result<Option<Vec<String>>, CliError> {
+        let come = match &mut self.stage {
+            Stage::Running(stream) => stream.next(PIECE).await,
+            Stage::Ending(_) | Stage::Over => Vec::new(),
+        };
+        if come.is_empty() {
+            return self.end(wants_lines).await;
+        }
+        let Stage::Running(stream) = &self.stage else {
+            return Ok(None);
+        };
+        let mut lines = Vec::new();
+        let now = SystemTime::now();
+        for (cluster, device) in come {
+            let Some((outcome, observation)) = stream.outcome(cluster, device) else {
+                continue;
+            };
+            if wants_lines && (!only_failed || outcome.is_err()) {
+                lines.extend(report::came_line(stream, (cluster, device), now));
+            }
+            let heard = Heard {
+                outcome: outcome.clone(),
+                took: observation.and_then(|it| it.took),
+            };
+            roll.hear(cluster, device, heard);
+        }
+        Ok(Some(lines))
+    }
+
+    /// Waits for the summary, once.
+    async fn end(&mut self, wants_lines: bool) -> Result<Option<Vec<String>>, CliError> {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(stream) => Stage::Ending(stream.finish().boxed_local()),
+            stage @ (Stage::Ending(_) | Stage::Over) => stage,
+        };
+        let Stage::Ending(ending) = &mut self.stage else {
+            return Ok(None);
+        };
+        let answer = ending.await;
+        self.stage = Stage::Over;
+        let answer = answer.map_err(CliError::Collect)?;
+        let line = wants_lines.then(|| report::end_line(&answer));
+        Ok(Some(line.into_iter().collect()))
+    }
+}

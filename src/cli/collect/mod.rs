@@ -1,0 +1,445 @@
+//! `fleetcall collect`: one roll call, made here or by a running service, for people and programs.
+//!
+//! While it runs, a terminal shows how far it is, on standard error. What it came to goes to
+//! standard output, whole or, after Ctrl-C, as far as it has come.
+
+mod csv;
+mod interrupt;
+mod line;
+mod local;
+mod progress;
+mod roll;
+mod server;
+mod table;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::rt::System;
+use clap::{Args, ValueEnum};
+use log::LevelFilter;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::server::TrustFlags;
+use super::terminal::{Screen, Terminal, steers};
+use super::{CliError, complain};
+use crate::config::Config;
+use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope};
+use crate::http::view::Report;
+use line::Line;
+use local::Local;
+use roll::{DeviceRoll, Roll};
+use server::{Api, Server};
+
+pub(super) use server::ServiceError;
+
+/// How often progress is drawn; sooner than that nobody waits for it.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// How the answer is printed [default: table at a terminal, otherwise json]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+    /// Ask only clusters of this node set, such as "1-4" or "edge"; may be repeated
+    #[arg(long, value_name = "SET", value_parser = named_set)]
+    cluster: Vec<NamedSet>,
+    /// Ask only devices of this kind
+    #[arg(long, value_name = "KIND", value_enum)]
+    kind: Option<Kind>,
+    /// Ask only devices of this node set, such as "web[01-40]"; may be repeated
+    #[arg(long, value_name = "SET", value_parser = named_set)]
+    device: Vec<NamedSet>,
+    /// Show only the devices that failed
+    #[arg(long)]
+    failed: bool,
+    /// How long it may take, if that is less than what is configured
+    #[arg(long, value_name = "DURATION", value_parser = deadline)]
+    deadline: Option<Duration>,
+    /// Let a running service ask, such as http://127.0.0.1:11100, instead of asking from here
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    #[command(flatten)]
+    trust: TrustFlags,
+}
+
+impl Flags {
+    fn format(&self) -> Format {
+        self.format.unwrap_or_else(|| {
+            if std::io::stdout().is_terminal() {
+                Format::Table
+            } else {
+                Format::Json
+            }
+        })
+    }
+
+    /// What is logged unless somebody says otherwise. A table names every failure itself.
+    pub(super) fn level(&self) -> LevelFilter {
+        match self.format() {
+            Format::Table => LevelFilter::Error,
+            Format::Json | Format::Ndjson | Format::Csv => LevelFilter::Warn,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// As `GET /test` has it, in configured order
+    Json,
+    /// A line for each device when it answers, as `/v1/report` has them, then a summary
+    Ndjson,
+    /// For spreadsheets, a row for each device, in configured order
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Node,
+    Switch,
+}
+
+/// A node set as it was written, and what that means.
+#[derive(Debug, Clone)]
+struct NamedSet {
+    text: String,
+    set: NodeSet,
+}
+
+/// Whom to ask, and how long.
+#[derive(Debug)]
+struct Request {
+    scope: Scope,
+    deadline: Option<Duration>,
+    /// The sets of the scope as one text each; empty is none.
+    clusters: String,
+    devices: String,
+}
+
+impl Request {
+    fn new(flags: &Flags) -> Self {
+        let sets = |sets: &[NamedSet]| sets.iter().map(|it| it.set.clone()).collect();
+        let texts = |sets: &[NamedSet]| {
+            let texts: Vec<&str> = sets.iter().map(|it| it.text.as_str()).collect();
+            texts.join(",")
+        };
+        let kind = flags.kind.map(|kind| match kind {
+            Kind::Node => DeviceKind::Node,
+            Kind::Switch => DeviceKind::Switch,
+        });
+        Self {
+            scope: Scope {
+                clusters: sets(&flags.cluster),
+                kind,
+                devices: sets(&flags.device),
+            },
+            deadline: flags.deadline,
+            clusters: texts(&flags.cluster),
+            devices: texts(&flags.device),
+        }
+    }
+
+    /// As `/v1/report` takes it.
+    fn query(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let set = |key, text: &str| (!text.is_empty()).then(|| (key, text.to_owned()));
+        let clusters = set("cluster", &self.clusters);
+        let devices = set("device", &self.devices);
+        let kind = self.scope.kind.map(|kind| ("kind", kind.to_string()));
+        let deadline = self
+            .deadline
+            .map(|deadline| ("deadline", format!("{}ms", deadline.as_millis())));
+        [clusters, devices, kind, deadline].into_iter().flatten()
+    }
+}
+
+/// Who is to make the roll call.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+enum Way {
+    Here(Config),
+    There(Api),
+}
+
+/// A roll call that somebody makes.
+enum Source {
+    Here(Local),
+    There(Server),
+}
+
+/// How it ended.
+enum End {
+    /// Everybody who was asked is in it.
+    Complete,
+    Interrupted,
+    /// The service went away.
+    Broken(CliError),
+}
+
+/// What is to be seen of it.
+struct View {
+    format: Format,
+    only_failed: bool,
+    out: Terminal,
+    /// Where progress is drawn, if it is.
+    progress: Option<(Screen, Terminal)>,
+}
+
+impl View {
+    fn new(flags: &Flags, screen: Screen) -> Self {
+        let (out, err) = (
+            Terminal::of(&std::io::stdout()),
+            Terminal::of(&std::io::stderr()),
+        );
+        let format = flags.format();
+        // Lines that come one by one on the same terminal say enough.
+        let is_drawn = err.obeys && !(format == Format::Ndjson && out.is_terminal);
+        Self {
+            format,
+            only_failed: flags.failed,
+            out,
+            progress: is_drawn.then_some((screen, err)),
+        }
+    }
+
+    fn draw(&self, roll: &Roll, elapsed: Duration) {
+        if let Some((screen, terminal)) = &self.progress {
+            screen.draw(&progress::line(&roll.tally, elapsed, *terminal));
+        }
+    }
+
+    fn clear(&self) {
+        if let Some((screen, _)) = &self.progress {
+            screen.clear();
+        }
+    }
+
+    /// Prints lines as they come. Beside the arbiter, as whoever reads them may take its time.
+    async fn print_lines(&self, lines: Vec<String>) -> Result<(), CliError> {
+        if self.format != Format::Ndjson || lines.is_empty() {
+            return Ok(());
+        }
+        let text = self.safe(lines.join("\n"));
+        let printed = tokio::task::spawn_blocking(move || super::print(text.as_bytes())).await;
+        printed.unwrap_or_else(|error| Err(CliError::Output(std::io::Error::other(error))))
+    }
+
+    /// Prints all that has come.
+    fn print(
+        &self,
+        roll: &Roll,
+        elapsed: Duration,
+        complete: bool,
+        indent: bool,
+    ) -> Result<(), CliError> {
+        match self.format {
+            Format::Ndjson => Ok(()),
+            Format::Table => {
+                let text = table::text(roll, elapsed, self.only_failed, complete, self.out);
+                super::print(text.as_bytes())
+            }
+            Format::Json => {
+                let summary = roll.collection(|_| true).summary();
+                let shown = roll.collection(|device| {
+                    // Who has not answered has failed, here.
+                    !self.only_failed || device.heard.is_none() || device.fault().is_some()
+                });
+                let json = Report::new(&shown, &summary).to_json(indent);
+                let json = String::from_utf8_lossy(&json).into_owned();
+                super::print(self.safe(json).as_bytes())
+            }
+            Format::Csv => {
+                let shows = |device: &DeviceRoll| !self.only_failed || device.fault().is_some();
+                let text = csv::text(roll, shows, self.out.is_terminal);
+                super::print(text.trim_end_matches('\n').as_bytes())
+            }
+        }
+    }
+
+    /// JSON that says the same with nothing in it that a terminal obeys; what JSON itself does not
+    /// escape can only stand in strings.
+    fn safe(&self, json: String) -> String {
+        let is_bad = |c: char| steers(c) && c != '\n';
+        if !self.out.is_terminal || !json.contains(is_bad) {
+            return json;
+        }
+        let mut safe = String::with_capacity(json.len());
+        for character in json.chars() {
+            if is_bad(character) {
+                safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+            } else {
+                safe.push(character);
+            }
+        }
+        safe
+    }
+}
+
+pub(super) fn collect(
+    flags: &Flags,
+    options: &super::Flags,
+    screen: Screen,
+) -> Result<ExitCode, CliError> {
+    let view = View::new(flags, screen);
+    let request = Request::new(flags);
+    let way = match &flags.server {
+        None => {
+            super::raise_open_files();
+            let (config, _) = options.source().load().map_err(CliError::Config)?;
+            Way::Here(config)
+        }
+        Some(server) => Way::There(Api::new(server, &flags.trust).map_err(CliError::Server)?),
+    };
+    let stop = interrupt::watch().map_err(CliError::Signals)?;
+    let start = Instant::now();
+    let made = System::new().block_on(make(way, &request, &view, stop));
+    view.clear();
+    let Some(Made {
+        mut roll,
+        end,
+        is_whole,
+    }) = made?
+    else {
+        complain("fleetcall: interrupted before anybody was asked");
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    };
+    let elapsed = start.elapsed();
+    let is_complete = matches!(end, End::Complete);
+    roll.settle(is_complete);
+    view.print(&roll, elapsed, is_complete, options.debug)?;
+    let (asked, unheard) = (roll.tally.asked, roll.tally.unheard());
+    Ok(match end {
+        End::Complete if roll.tally.failed() == 0 && is_whole => ExitCode::SUCCESS,
+        End::Complete => ExitCode::from(3),
+        End::Interrupted => {
+            complain(&format!(
+                "fleetcall: interrupted, so this is not complete: {unheard} of {asked} devices had \
+                 not answered"
+            ));
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
+        End::Broken(error) => {
+            complain(&format!(
+                "{error}; this is not complete: {unheard} of {asked} devices had not answered"
+            ));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// A roll call as far as it came.
+struct Made {
+    roll: Roll,
+    end: End,
+    /// Whether all lists that devices are taken from could be read.
+    is_whole: bool,
+}
+
+/// `None` if it was interrupted before it began.
+async fn make(
+    way: Way,
+    request: &Request,
+    view: &View,
+    mut stop: oneshot::Receiver<()>,
+) -> Result<Option<Made>, CliError> {
+    let start = Instant::now();
+    let begun = tokio::select! {
+        biased;
+        _ = &mut stop => return Ok(None),
+        begun = begin(way, request) => begun?,
+    };
+    let (mut source, mut roll, is_whole) = begun;
+    let mut ticks = tokio::time::interval_at(start + DRAW_EVERY, DRAW_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = loop {
+        tokio::select! {
+            biased;
+            _ = &mut stop => break End::Interrupted,
+            _ = ticks.tick() => view.draw(&roll, start.elapsed()),
+            came = source.next(&mut roll, view) => match came {
+                Ok(Some(lines)) => view.print_lines(lines).await?,
+                Ok(None) => break End::Complete,
+                Err(error) => break End::Broken(error),
+            }
+        }
+    };
+    Ok(Some(Made {
+        roll,
+        end,
+        is_whole,
+    }))
+}
+
+async fn begin(way: Way, request: &Request) -> Result<(Source, Roll, bool), CliError> {
+    Ok(match way {
+        Way::Here(config) => {
+            let (local, roll, is_whole) = Local::begin(config, request).await?;
+            (Source::Here(local), roll, is_whole)
+        }
+        Way::There(api) => {
+            let begun = Server::begin(&api, request).await;
+            let (server, topology) = begun.map_err(CliError::Server)?;
+            (Source::There(server), Roll::by_name(&topology), true)
+        }
+    })
+}
+
+impl Source {
+    /// Puts what has come since into the roll; also as lines of NDJSON, if that is wanted. `None`
+    /// when all have come. Cancel-safe.
+    async fn next(
+        &mut self,
+        roll: &mut Roll,
+        view: &View,
+    ) -> Result<Option<Vec<String>>, CliError> {
+        let wants_lines = view.format == Format::Ndjson;
+        match self {
+            Self::Here(local) => local.next(roll, wants_lines, view.only_failed).await,
+            Self::There(server) => {
+                let lines = server.next().await.map_err(CliError::Server)?;
+                if lines.is_empty() {
+                    return Ok(None);
+                }
+                let mut texts = Vec::new();
+                for (line, text) in lines {
+                    let is_shown = match &line {
+                        Line::Came { heard, .. } => !view.only_failed || heard.outcome.is_err(),
+                        Line::End | Line::Problem(_) => true,
+                    };
+                    if wants_lines && is_shown {
+                        texts.push(text);
+                    }
+                    if let Line::Came {
+                        cluster,
+                        kind,
+                        id,
+                        heard,
+                    } = line
+                    {
+                        roll.hear_of(cluster, kind, id, heard);
+                    }
+                }
+                if roll.tally.asked > MAX_DEVICES {
+                    return Err(CliError::Server(server.too_many()));
+                }
+                Ok(Some(texts))
+            }
+        }
+    }
+}
+
+fn named_set(text: &str) -> Result<NamedSet, String> {
+    let set = NodeSet::parse(text)?;
+    let text = text.to_owned();
+    Ok(NamedSet { text, set })
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let duration = super::grace(text)?;
+    if duration < Duration::from_millis(1) {
+        return Err("write at least \"1ms\"".to_owned());
+    }
+    Ok(duration)
+}

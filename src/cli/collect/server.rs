@@ -1,0 +1,339 @@
+//! A roll call that a running service makes, as it comes in.
+//!
+//! First the service's tree, which says whom there is to wait for and in which order; then the
+//! stream of `/v1/report`. Whatever the server is, what it sends is bounded.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::Request;
+use super::line::Line;
+use crate::cli::server::{ServerError, TrustFlags};
+use crate::cli::terminal::plain;
+use crate::cli::tree;
+use crate::domain::{Cluster, Scope, Topology};
+use crate::http::tree::TreeView;
+use crate::lookup::tls;
+
+/// How long it may take to connect, and to say whom there is.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much later than its deadline a service may end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A connection that says nothing for so long is looked after.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// More than the tree of a million devices takes.
+const MAX_TREE_LEN: usize = 1 << 30;
+
+/// More than the facts of one device take.
+const MAX_LINE_LEN: usize = 16 << 20;
+
+/// More than anyone explains.
+const MAX_PROBLEM_LEN: usize = 64 << 10;
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// Why a service gives no roll call, or no more of it.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum ServiceError {
+    #[error(
+        "--server {0:?} is no address of a service; write one such as \"http://127.0.0.1:11100\""
+    )]
+    Address(String),
+    #[error("{0}")]
+    Trust(#[from] ServerError),
+    #[error("the token has characters that no header can have")]
+    Token,
+    #[error("cannot ask {url}: {why}")]
+    Ask { url: String, why: String },
+    #[error("{url} answers {status}: {detail}")]
+    Refused {
+        url: String,
+        status: StatusCode,
+        detail: String,
+    },
+    #[error(
+        "{url} answers {status}; the service has no such path, so it is older than this command"
+    )]
+    Old { url: String, status: StatusCode },
+    #[error("{url} does not answer as a fleetcall service does: {what}")]
+    Answer { url: String, what: String },
+}
+
+/// A stream under way; dropped, the service gives it up.
+#[derive(Debug)]
+pub(super) struct Server {
+    response: Response,
+    url: String,
+    /// What has come of a line that is not complete.
+    rest: Vec<u8>,
+    is_over: bool,
+    /// What went wrong behind lines that came before it.
+    broken: Option<ServiceError>,
+}
+
+/// A problem, as far as it explains anything.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    detail: String,
+}
+
+impl Server {
+    /// Asks the service for everybody that the request means.
+    pub(super) async fn begin(
+        api: &Api,
+        request: &Request,
+    ) -> Result<(Self, Topology), ServiceError> {
+        let topology = api.topology(&request.scope).await?;
+        let (response, url) = api.report(request).await?;
+        let server = Self {
+            response,
+            url,
+            rest: Vec::new(),
+            is_over: false,
+            broken: None,
+        };
+        Ok((server, topology))
+    }
+
+    /// The next lines, each with its text; empty when all have come. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Vec<(Line, String)>, ServiceError> {
+        let mut lines = Vec::new();
+        while lines.is_empty() && !self.is_over {
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
+            let piece = self.response.chunk().await;
+            let Some(piece) = piece.map_err(|error| ask(&self.url, &error))? else {
+                return Err(self.answer("it ended before its summary"));
+            };
+            // What came before a line that is bad has come all the same.
+            self.broken = self.read(&piece, &mut lines).err();
+        }
+        Ok(lines)
+    }
+
+    /// The lines that a piece completes.
+    fn read(&mut self, piece: &[u8], lines: &mut Vec<(Line, String)>) -> Result<(), ServiceError> {
+        for part in piece.split_inclusive(|&byte| byte == b'\n') {
+            if self.rest.len() + part.len() > MAX_LINE_LEN {
+                return Err(self.answer("a line is too long"));
+            }
+            self.rest.extend_from_slice(part);
+            if !part.ends_with(b"\n") {
+                break;
+            }
+            let line = std::mem::take(&mut self.rest);
+            let line = line.trim_ascii();
+            // It says that it is still there.
+            if line.is_empty() {
+                continue;
+            }
+            let parsed = Line::parse(line).map_err(|what| self.answer(&what))?;
+            if let Line::Problem(detail) = &parsed {
+                let (url, why) = (self.url.clone(), plain(detail));
+                return Err(ServiceError::Ask { url, why });
+            }
+            self.is_over = matches!(parsed, Line::End);
+            lines.push((parsed, String::from_utf8_lossy(line).into_owned()));
+            if self.is_over {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn too_many(&self) -> ServiceError {
+        self.answer("it names more devices than a fleet may have")
+    }
+
+    fn answer(&self, what: &str) -> ServiceError {
+        answer(&self.url, what)
+    }
+}
+
+/// The service's paths, and what it is shown.
+pub(super) struct Api {
+    client: Client,
+    base: String,
+    token: Option<HeaderValue>,
+}
+
+impl Api {
+    /// Reads the token and whom to trust. Blocks.
+    pub(super) fn new(server: &str, trust: &TrustFlags) -> Result<Self, ServiceError> {
+        let bad = || ServiceError::Address(plain(server));
+        let url = Url::parse(server).map_err(|_| bad())?;
+        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+        // Nothing that is secret or would be lost.
+        let is_bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !is_web || !is_bare {
+            return Err(bad());
+        }
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        let token = trust.token()?.map(|token| -> Result<_, ServiceError> {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+            let mut value = value.map_err(|_| ServiceError::Token)?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let cannot = |why: &dyn std::fmt::Display| ServiceError::Ask {
+            url: base.clone(),
+            why: why.to_string(),
+        };
+        let tls = tls::client(&trust.tls()?).map_err(|error| cannot(&error))?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            // A token is for this server.
+            .redirect(Policy::none())
+            .connect_timeout(TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| cannot(&error))?;
+        Ok(Self {
+            client,
+            base,
+            token: token.transpose()?,
+        })
+    }
+
+    async fn topology(&self, scope: &Scope) -> Result<Topology, ServiceError> {
+        let url = format!("{}/v1/supervision", self.base);
+        let request = self.client.get(&url).timeout(TIMEOUT);
+        let response = self.send(request, &url).await?;
+        let body = read(response, MAX_TREE_LEN, &url).await?;
+        let json = String::from_utf8_lossy(&body);
+        let tree = tree::parse(&json).map_err(|what| answer(&url, &what))?;
+        Ok(topology(&tree, scope))
+    }
+
+    async fn report(&self, request: &Request) -> Result<(Response, String), ServiceError> {
+        let base = format!("{}/v1/report", self.base);
+        let parameters: Vec<_> = request.query().collect();
+        let url = if parameters.is_empty() {
+            Url::parse(&base)
+        } else {
+            Url::parse_with_params(&base, parameters)
+        };
+        let url = url.map_err(|_| ServiceError::Address(base.clone()))?;
+        let mut builder = self.client.get(url).header(ACCEPT, NDJSON);
+        if let Some(deadline) = request.deadline {
+            builder = builder.timeout(deadline + GRACE);
+        }
+        let response = self.send(builder, &base).await?;
+        if !is_of(&response, NDJSON) {
+            return Err(answer(&base, "this is no stream of lines"));
+        }
+        Ok((response, base))
+    }
+
+    /// The response, if it is a 200.
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &str,
+    ) -> Result<Response, ServiceError> {
+        let request = match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| ask(url, &error))?;
+        let (url, status) = (url.to_owned(), response.status());
+        if status == StatusCode::OK {
+            return Ok(response);
+        }
+        if is_of(&response, "application/problem+json") {
+            let body = read(response, MAX_PROBLEM_LEN, &url).await?;
+            if let Ok(Problem { detail }) = serde_json::from_slice(&body) {
+                let detail = plain(&detail);
+                return Err(ServiceError::Refused {
+                    url,
+                    status,
+                    detail,
+                });
+            }
+        } else if status == StatusCode::NOT_FOUND {
+            return Err(ServiceError::Old { url, status });
+        }
+        Err(answer(&url, &format!("its status is {status}")))
+    }
+}
+
+fn is_of(response: &Response, expected: &str) -> bool {
+    let found = response.headers().get(CONTENT_TYPE);
+    let found = found.and_then(|value| value.to_str().ok());
+    let found = found.and_then(|value| value.split(';').next());
+    found.is_some_and(|found| found.trim().eq_ignore_ascii_case(expected))
+}
+
+async fn read(mut response: Response, limit: usize, url: &str) -> Result<Vec<u8>, ServiceError> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|it| ask(url, &it))? {
+        if body.len() + piece.len() > limit {
+            return Err(answer(url, "it says too much"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// Those of a service's devices that are meant.
+fn topology(tree: &TreeView, scope: &Scope) -> Topology {
+    let clusters = tree
+        .clusters
+        .iter()
+        .filter(|cluster| scope.has_cluster(&cluster.cluster_id));
+    let meant = clusters.map(|cluster| {
+        use crate::domain::DeviceKind::{Node, Switch};
+        let nodes = cluster.nodes.iter().filter_map(|it| it.node_id.clone());
+        let switches = cluster
+            .switches
+            .iter()
+            .filter_map(|it| it.switch_id.clone());
+        let nodes = nodes.filter(|id| scope.has_device(Node, id)).collect();
+        let switches = switches.filter(|id| scope.has_device(Switch, id)).collect();
+        Cluster::new(cluster.cluster_id.clone(), nodes, switches)
+    });
+    Topology::new(
+        meant
+            .filter(|it| scope.is_whole() || !it.is_empty())
+            .collect(),
+    )
+}
+
+/// With the cause that says most.
+fn ask(url: &str, error: &reqwest::Error) -> ServiceError {
+    let mut deepest: &dyn std::error::Error = error;
+    let mut source = error.source();
+    while let Some(error) = source {
+        deepest = error;
+        source = error.source();
+    }
+    let why = if error.is_timeout() {
+        "it takes too long".to_owned()
+    } else {
+        plain(&deepest.to_string())
+    };
+    ServiceError::Ask {
+        url: url.to_owned(),
+        why,
+    }
+}
+
+fn answer(url: &str, what: &str) -> ServiceError {
+    ServiceError::Answer {
+        url: url.to_owned(),
+        what: plain(what),
+    }
+}

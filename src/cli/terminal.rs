@@ -1,0 +1,213 @@
+//! What a terminal can show, and what must not get there: width, colours, control characters.
+//!
+//! It also keeps one line of progress apart from the log, which goes to the same terminal.
+
+use std::io::{IsTerminal, Stderr, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use unicode_width::UnicodeWidthChar as _;
+
+/// If nobody knows, as terminals always were.
+const USUAL_WIDTH: usize = 80;
+
+/// Goes to the start of the line and erases it (ECMA-48, EL).
+const ERASE_LINE: &str = "\r\x1b[K";
+
+/// What an output can do; one that is no terminal can nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terminal {
+    /// Columns; `None` does not end.
+    pub(super) width: Option<usize>,
+    /// Whether it is there to be looked at.
+    pub(super) is_terminal: bool,
+    /// Whether it obeys control sequences.
+    pub(super) obeys: bool,
+    /// Whether colours are wanted; see <https://no-color.org>.
+    pub(super) has_colors: bool,
+}
+
+impl Terminal {
+    pub(super) fn of(output: &(impl IsTerminal + AsFd)) -> Self {
+        let is_terminal = output.is_terminal();
+        let obeys = is_terminal && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+        let has_no_color = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+        Self {
+            width: is_terminal.then(|| width(output)),
+            is_terminal,
+            obeys,
+            has_colors: obeys && !has_no_color,
+        }
+    }
+
+    /// The text in this colour, if there are any.
+    pub(super) fn paint(self, color: Color, text: &str) -> String {
+        if !self.has_colors {
+            return text.to_owned();
+        }
+        let code = color as u8;
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// `COLUMNS` overrides what the terminal says, as usual.
+fn width(output: &impl AsFd) -> usize {
+    let columns = std::env::var("COLUMNS").ok();
+    let columns = columns.and_then(|text| text.parse().ok());
+    let asked = || {
+        let size = rustix::termios::tcgetwinsize(output).ok()?;
+        Some(usize::from(size.ws_col))
+    };
+    let width = columns.or_else(asked).filter(|&width| width > 0);
+    width.unwrap_or(USUAL_WIDTH)
+}
+
+/// Colours by their codes (ECMA-48, SGR). None says anything that no word says.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Color {
+    Bold = 1,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// A text on one line, with nothing that the terminal obeys or that shows it in another order.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Control characters, line ends, and those that turn the direction of writing.
+pub(super) fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// The columns that a text takes; of a plain one.
+pub(super) fn columns(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or_default()).sum()
+}
+
+/// A plain text, cut to so many columns.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let (mut kept, mut used) = (String::new(), 0);
+    for character in text.chars() {
+        used += character.width().unwrap_or_default();
+        // The last column is for the sign that there was more.
+        if used >= width {
+            break;
+        }
+        kept.push(character);
+    }
+    if width > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
+/// Fills a plain text up to so many columns.
+pub(super) fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(columns(text));
+    format!("{text}{}", " ".repeat(missing))
+}
+
+/// Standard error with a line of progress at its end. Whatever else is written takes its place; it
+/// comes back when it is drawn the next time. Every clone is the same.
+#[derive(Debug, Clone)]
+pub(super) struct Screen(Arc<Mutex<Drawn>>);
+
+#[derive(Debug)]
+struct Drawn {
+    out: Stderr,
+    /// Whether the line is there.
+    is_drawn: bool,
+}
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Drawn {
+            out: std::io::stderr(),
+            is_drawn: false,
+        })))
+    }
+
+    /// Draws the line, which has to be shorter than the terminal is wide.
+    pub(super) fn draw(&self, line: &str) {
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = format!("{ERASE_LINE}{line}");
+        // Progress that cannot be shown is no reason to stop.
+        drawn.out.write_all(text.as_bytes()).ok();
+        drawn.out.flush().ok();
+        drawn.is_drawn = true;
+    }
+
+    /// Erases the line.
+    pub(super) fn clear(&self) {
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drawn.clear().ok();
+    }
+}
+
+impl Drawn {
+    fn clear(&mut self) -> std::io::Result<()> {
+        if std::mem::take(&mut self.is_drawn) {
+            self.out.write_all(ERASE_LINE.as_bytes())?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drawn.clear()?;
+        drawn.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drawn.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        assert_eq!(columns("測試ab"), 6);
+        assert_eq!(cut("測試ab", 6), "測試ab");
+        assert_eq!(cut("測試ab", 5), "測試…");
+        assert_eq!(cut("測試ab", 4), "測…");
+        assert_eq!(pad("測", 4), "測  ");
+        assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn nothing_is_left_that_steers() {
+        assert_eq!(
+            plain("\u{1b}[2J\u{9b}1m\r\n\u{202e}x"),
+            "\u{fffd}[2J\u{fffd}1m\u{fffd}\u{fffd}\u{fffd}x"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_cut_fits(text in "\\PC{0,40}", width in 0_usize..30) {
+            let cut = cut(&text, width);
+            prop_assert!(columns(&cut) <= width, "{cut:?}");
+            prop_assert!(cut == text || columns(&text) > width);
+        }
+    }
+}
