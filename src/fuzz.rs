@@ -5,7 +5,7 @@
 //! that it breaks counts as one. The entry points stand beside what they try, in the `fuzz` modules
 //! of the rooms, as they see what is private there.
 
-pub use crate::cli::fuzz::tree;
+pub use crate::cli::fuzz::{report_stream, tree};
 pub use crate::config::fuzz::{config, node_set};
 pub use crate::discovery::fuzz::target_list;
 pub use crate::domain::fuzz::template;

@@ -1,5 +1,6 @@
 //! Fuzzed: what a server that is asked for its tree may answer.
 
+pub use super::collect::fuzz::report_stream;
 use super::tree::{parse, text};
 
 /// A tree in JSON, drawn.

@@ -4,6 +4,8 @@
 //! standard output, whole or, after Ctrl-C, as far as it has come.
 
 mod csv;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod interrupt;
 mod line;
 mod local;
