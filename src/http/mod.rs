@@ -10,6 +10,7 @@
 //! | `/metrics` | `GET`, `HEAD` | everything that is counted, for Prometheus |
 //! | `/healthz` | `GET`, `HEAD` | whether roll calls can finish |
 //! | `/readyz` | `GET`, `HEAD` | whether a roll call would be taken now |
+//! | `/`, `/assets/…` | `GET`, `HEAD` | the status page |
 //!
 //! Every request passes `guard` first. It never names an actor or a driver.
 
@@ -19,6 +20,7 @@ mod error;
 mod exposition;
 mod families;
 mod guard;
+mod page;
 mod process;
 mod routes;
 pub mod tree;
@@ -124,6 +126,7 @@ pub(crate) fn serve(
             .configure(v1::configure)
             .configure(routes::metrics::configure)
             .configure(routes::health::configure)
+            .configure(page::configure)
             .default_service(web::to(not_found))
     })
     .workers(threads)

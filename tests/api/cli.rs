@@ -225,7 +225,9 @@ fn help_and_version_are_there() {
 #[test]
 fn the_units_for_systemd_and_containers_start_it_as_it_can_be_started() {
     let unit = include_str!("../../config/systemd/fleetcall.service");
-    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+    let start = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="));
     let arguments = start.unwrap().split(' ').skip(1);
     let help = run(fleetcall().args(arguments).arg("--help"));
     assert_eq!(help.status.code(), Some(0), "{}", stderr(&help));

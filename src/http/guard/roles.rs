@@ -19,6 +19,13 @@ pub(super) enum Needs {
 /// Whoever watches over the process may ask these; they tell nothing of the fleet.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
+/// The files of the status page tell nothing of the fleet, and whoever has a token shows it only when
+/// the page is there to ask for it.
+fn is_page(path: &str) -> bool {
+    let name = path.strip_prefix("/assets/");
+    path == "/" || name.is_some_and(|name| !name.contains('/'))
+}
+
 /// `POST` needs only `collect`; `{}` stands for one part of a path.
 const COLLECT: [&str; 4] = [
     "/v1/collect",
@@ -34,13 +41,14 @@ pub(super) fn is_test(path: &str) -> bool {
 
 /// | request | needs |
 /// | --- | --- |
-/// | `GET`, `HEAD` of `/healthz`, `/readyz`; `OPTIONS` of `/test` | nothing |
+/// | `GET`, `HEAD` of `/healthz`, `/readyz`, `/`, `/assets/…`; `OPTIONS` of `/test` | nothing |
 /// | `GET`, `HEAD` of anything else; anything else of `/test`, which answers it by 405 | `read` |
 /// | `POST …/collect` | `collect` |
 /// | everything else | `admin` |
 pub(super) fn needs(method: &Method, path: &str) -> Needs {
     let reads = method == Method::GET || method == Method::HEAD;
-    if (reads && OPEN.contains(&path)) || (is_test(path) && method == Method::OPTIONS) {
+    let is_open = OPEN.contains(&path) || is_page(path);
+    if (reads && is_open) || (is_test(path) && method == Method::OPTIONS) {
         Needs::Nothing
     } else if reads || is_test(path) {
         Needs::Role(Role::Read)
@@ -79,7 +87,10 @@ mod tests {
             (Method::GET, "/healthz/", Needs::Role(Role::Read)),
             (Method::GET, "/v1/report", Needs::Role(Role::Read)),
             (Method::GET, "/metrics", Needs::Role(Role::Read)),
-            (Method::GET, "/", Needs::Role(Role::Read)),
+            (Method::GET, "/", Needs::Nothing),
+            (Method::HEAD, "/assets/app.js", Needs::Nothing),
+            (Method::GET, "/assets/a/b", Needs::Role(Role::Read)),
+            (Method::POST, "/assets/app.js", Needs::Role(Role::Admin)),
             (Method::GET, "/nowhere", Needs::Role(Role::Read)),
             (Method::POST, "/v1/collect", Needs::Role(Role::Collect)),
             (
