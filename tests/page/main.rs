@@ -1,0 +1,233 @@
+//! The status page in a real Chromium, on the real service.
+//!
+//! What a browser does is in the scripts beside this file; each is a test of its own, which starts
+//! a service for it. `.ci/test` installs what they need.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "nobody uses a test from outside")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test of another process has real time only"
+)]
+
+#[path = "../api/harness.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod harness;
+mod served;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::TestApp;
+
+/// A script that runs; killed when dropped.
+struct Script(Child);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Runs a script on a service with this configuration. A line `kill` that it prints kills the
+/// service, `start` starts it again, wherever it then is; the answer is its address.
+#[expect(
+    clippy::print_stdout,
+    reason = "what a script measures is for whoever reads the test's output"
+)]
+fn run(script: &str, config: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut app = Some(TestApp::start(config));
+    let url = |app: &TestApp| format!("http://{}/", app.addr);
+    let child = Command::new("node")
+        .arg(root.join("tests/page").join(script))
+        .arg(url(app.as_ref().unwrap()))
+        .env("PAGE_TESTS", root.join("target/page-tests/"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node, which .ci/test installs");
+    let mut script = Script(child);
+    let mut answers = script.0.stdin.take().unwrap();
+    let orders = BufReader::new(script.0.stdout.take().unwrap());
+    for order in orders.lines().map_while(Result::ok) {
+        let answer = match order.as_str() {
+            "kill" => {
+                app = None;
+                String::new()
+            }
+            "start" => url(app.insert(TestApp::start(config))),
+            said => {
+                println!("{said}");
+                continue;
+            }
+        };
+        writeln!(answers, "{answer}").unwrap();
+    }
+    let status = script.0.wait().unwrap();
+    assert!(status.success(), "what the script says is above");
+}
+
+#[test]
+fn cells_fill_in_while_devices_answer() {
+    run(
+        "live.mjs",
+        r#"
+        [lookup]
+        latency = "5ms"
+        [[clusters]]
+        id = "core"
+        nodes = ["db[1-3]", { ids = "late", lookup = { latency = "300ms" } }]
+        switches = ["1", { ids = "2", lookup = { script = ["refused"] } }]
+        [[clusters]]
+        id = "edge"
+        nodes = [{ ids = "silent", lookup = { script = ["hang"], timeout = "30s" } }]
+        switches = "tor[1-2]"
+        "#,
+    );
+}
+
+#[test]
+fn a_crash_appears_and_heals() {
+    run(
+        "crash.mjs",
+        r#"
+        [lookup]
+        latency = "1ms"
+        [supervision]
+        backoff = { min = "1ms", max = "2ms" }
+        [[clusters]]
+        id = 1
+        nodes = ["1-2", { ids = "3", lookup = { script = ["ok", "panic", "ok"] } }]
+        switches = "1"
+        "#,
+    );
+}
+
+#[test]
+fn a_lost_connection_is_said_and_recovers() {
+    run(
+        "lost.mjs",
+        "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
+    );
+}
+
+#[test]
+fn what_a_device_says_stays_text() {
+    run(
+        "hostile.mjs",
+        r#"
+        [lookup]
+        driver = "exec"
+        [[clusters]]
+        id = 1
+        nodes = [
+            { ids = "facts", lookup = { command = ["echo", '{{"<b>name</b>": "<img src=x onerror=alert(1)>", "list": [{{"a": 1}}, 2]}}'] } },
+            { ids = "error", lookup = { output = "nagios", command = ["sh", "-c", "echo '<img src=x onerror=alert(2)><script>alert(3)</script>'; exit 2"] } },
+        ]
+        "#,
+    );
+}
+
+/// Every outcome that a script can name.
+const MANY_OUTCOMES: &str = r#"
+    [lookup]
+    latency = "2ms"
+    [supervision]
+    intensity = 0
+    backoff = { min = "10m", max = "10m" }
+    [[clusters]]
+    id = "core"
+    nodes = ["ok[1-20]", { ids = "failed", lookup = { script = ["fail"] } }, { ids = "refused", lookup = { script = ["refused"] } }, { ids = "unreachable", lookup = { script = ["unreachable"] } }]
+    switches = [{ ids = "auth", lookup = { script = ["auth"] } }, { ids = "protocol", lookup = { script = ["protocol"] } }, { ids = "too_large", lookup = { script = ["too_large"] } }]
+    [[clusters]]
+    id = "a-cluster-with-a-long-name.in.a-rather-deep.domain.example"
+    nodes = [{ ids = "hangs", lookup = { script = ["hang"], timeout = "20ms" } }, { ids = "crashes", lookup = { script = ["panic"] } }, "a-node-with-a-long-name-[1-3].in.a-rather-deep.domain.example"]
+    "#;
+
+#[test]
+fn nothing_keeps_people_out_in_light_and_dark() {
+    run("looks.mjs", MANY_OUTCOMES);
+}
+
+#[test]
+fn the_keyboard_alone_gets_everywhere() {
+    run("keyboard.mjs", MANY_OUTCOMES);
+}
+
+#[test]
+fn a_token_is_asked_for_and_sent() {
+    run(
+        "token.mjs",
+        r#"
+        allow_inline_secrets = true
+        [http]
+        tokens = [
+            { name = "viewer", role = "read", token = "read-0123456789abcdef0123456789abcdef" },
+            { name = "ops", role = "admin", token = "admin-0123456789abcdef0123456789abcdef" },
+        ]
+        [lookup]
+        latency = "1ms"
+        [[clusters]]
+        id = 1
+        nodes = "1-3"
+        "#,
+    );
+}
+
+#[test]
+fn ten_thousand_devices_stay_smooth() {
+    run(
+        "many.mjs",
+        r#"
+        [lookup]
+        latency = "500ms"
+        jitter = "400ms"
+        [[clusters]]
+        id = "big"
+        nodes = "n[00001-06000]"
+        switches = "1-1000"
+        [[clusters]]
+        id = "small"
+        nodes = ["1-2990", { ids = "x[1-10]", lookup = { script = ["refused"] } }]
+        "#,
+    );
+}
+
+/// Writes the pictures of the README: `cargo nextest run --test page pictures --run-ignored only`.
+#[test]
+#[ignore = "writes docs/images"]
+fn pictures() {
+    run(
+        "pictures.mjs",
+        r#"
+        [lookup]
+        latency = "40ms"
+        jitter = "30ms"
+        [supervision]
+        backoff = { min = "10ms", max = "20ms" }
+        [[clusters]]
+        id = "core"
+        nodes = ["db[1-6]", { ids = "db7", lookup = { script = ["ok", "panic"] } }]
+        switches = "spine[1-2]"
+        [[clusters]]
+        id = "edge"
+        nodes = [
+            "web[01-36]",
+            { ids = "web37", lookup = { latency = "900ms", jitter = "0s" } },
+            { ids = "web38", lookup = { script = ["hang"], timeout = "1s" } },
+            { ids = "web39", lookup = { script = ["refused"] } },
+        ]
+        switches = ["tor[1-4]", { ids = "tor5", lookup = { script = ["auth"] } }]
+        [[clusters]]
+        id = 3
+        nodes = ["1-8", { ids = "9", lookup = { script = ["unreachable"] } }]
+        switches = "1-2"
+        "#,
+    );
+}
