@@ -166,7 +166,15 @@ fn a_client_that_goes_away_cancels_its_lookups() {
         "#,
     );
     let client = app.begin();
-    app.wait_for_log(|line| line["message"] == "collecting");
+    // Their actors have begun, and not only been told to.
+    let start = Instant::now();
+    while !app
+        .request("GET", "/metrics", &[])
+        .body
+        .contains("fleetcall_lookups_in_flight 2\n")
+    {
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
     drop(client);
     let line = app.wait_for_log(|line| line["message"] == "collect cancelled");
     assert_eq!(
