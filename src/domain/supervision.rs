@@ -73,21 +73,22 @@ impl DeviceState {
     /// not asked yet. `now` is the wall clock's, as that of its actor's last exit.
     #[must_use]
     pub fn is_up(&self, now: SystemTime) -> Option<bool> {
-        if self.child.liveness != Liveness::Running {
+        if self.child.liveness != Liveness::Running || self.crash(now).is_some() {
             return Some(false);
         }
+        self.last.as_ref().map(|last| last.outcome.is_ok())
+    }
+
+    /// How its actor crashed, if that is the last thing that is known: no lookup has ended since.
+    /// `now` is the wall clock's, as that of the exit.
+    #[must_use]
+    pub fn crash(&self, now: SystemTime) -> Option<&LastExit> {
         // The end of a thread is nothing that the device, or the code that asks it, did.
-        let exit = self.child.last_exit.as_ref();
-        let exit = exit.filter(|exit| exit.reason != "thread");
-        let since_exit = exit.map(|exit| now.duration_since(exit.time).unwrap_or_default());
-        match (&self.last, since_exit) {
-            (None, None) => None,
-            (None, Some(_)) => Some(false),
-            (Some(last), since_exit) => {
-                let is_newer = since_exit.is_none_or(|exit| last.age <= exit);
-                Some(last.outcome.is_ok() && is_newer)
-            }
-        }
+        let exit = self.child.last_exit.as_deref();
+        let exit = exit.filter(|exit| exit.reason != "thread")?;
+        let since_exit = now.duration_since(exit.time).unwrap_or_default();
+        let is_last = self.last.as_ref().is_none_or(|last| last.age > since_exit);
+        is_last.then_some(exit)
     }
 
     /// Whether its actor runs, has never failed, and its last lookup did not fail.

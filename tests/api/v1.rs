@@ -432,6 +432,18 @@ fn changes_are_told_from_a_number_on() {
     assert_eq!(since(next).0, ["1 recovered"]);
     let crashed = report(&app, "");
     assert_eq!(shown(&crashed), ["1/n-1:crashed"]);
+    // What is known says so too, and that nobody has asked it since.
+    let known = get(&app, "/v1/clusters/1/nodes/1").json();
+    assert_eq!(
+        (&known["outcome"], &known["error"]["kind"]),
+        (&json!("crashed"), &json!("crashed"))
+    );
+    let message = known["error"]["message"].as_str().unwrap();
+    assert!(message.contains("simulated panic"), "{known}");
+    assert_eq!(
+        get(&app, "/v1/clusters").json()["clusters"][0]["failed"],
+        json!(1)
+    );
     assert_eq!(since(next).0, ["1 recovered", "1 failing"]);
     let text = std::fs::read_to_string(&app.config).unwrap();
     std::fs::write(&app.config, text.replace("nodes = \"1\"", "nodes = \"2\"")).unwrap();

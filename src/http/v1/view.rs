@@ -1,5 +1,6 @@
 //! The JSON of `/v1`, as its OpenAPI document describes it.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::collector::{Answer, Observation};
 use crate::domain::{
     Change, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault,
-    Outcome, Summary,
+    FaultKind, LastExit, Outcome, Summary,
 };
 use crate::http::tree::{BreakerView, ChildView};
 
@@ -108,7 +109,7 @@ pub(super) struct ResultView<'a> {
     /// Why nothing was learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ErrorView>)]
-    pub(super) error: Option<&'a Fault>,
+    pub(super) error: Option<Cow<'a, Fault>>,
 }
 
 /// Why a device has no result.
@@ -137,7 +138,18 @@ impl<'a> ResultView<'a> {
             age_ms: Some(millis(age)),
             duration_ms: observation.and_then(|it| it.took).map(fraction_ms),
             facts: outcome.as_ref().ok().and_then(|facts| facts.json()),
-            error: outcome.as_ref().err().map(|fault| &**fault),
+            error: outcome.as_ref().err().map(|fault| Cow::Borrowed(&**fault)),
+        }
+    }
+
+    /// A crash of the code that asks, and no lookup since.
+    fn crashed(exit: &LastExit) -> Self {
+        let fault = Fault::new(FaultKind::Crashed, exit.message.clone());
+        Self {
+            outcome: FaultKind::Crashed.as_str(),
+            observed_at: Some(rfc3339(exit.time)),
+            error: Some(Cow::Owned(fault)),
+            ..Self::UNKNOWN
         }
     }
 
@@ -146,7 +158,7 @@ impl<'a> ResultView<'a> {
         // What no lookup gave was observed only now, so that its time says nothing.
         let at = self.duration_ms.and(self.observed_at.as_deref());
         let facts = self.facts.map(RawValue::get);
-        let error = self.error.map(Fault::message);
+        let error = self.error.as_deref().map(Fault::message);
         for part in [Some(self.outcome), at, facts, error] {
             hash.update(part.unwrap_or_default().as_bytes());
             hash.update(&[0]);
@@ -307,9 +319,9 @@ pub(super) struct ClusterCountView {
     nodes: usize,
     /// Its switches.
     switches: usize,
-    /// Devices whose last lookup succeeded.
+    /// Devices that answered when they were last asked.
     ok: usize,
-    /// Devices whose last lookup failed, or that cannot be asked.
+    /// Devices that did not, or whose actor crashed or is down since.
     failed: usize,
     /// Devices that were never asked.
     unknown: usize,
@@ -318,15 +330,15 @@ pub(super) struct ClusterCountView {
 impl From<&ClusterState> for ClusterCountView {
     fn from(state: &ClusterState) -> Self {
         let devices = || state.nodes.iter().chain(&state.switches);
-        let is_unknown = |it: &&DeviceState| it.last.is_none() && it.child.is_plain();
-        let is_ok = |it: &&DeviceState| {
-            let answered = it.last.as_ref().is_some_and(|last| last.outcome.is_ok());
-            answered && it.child.liveness == crate::domain::Liveness::Running
-        };
-        let (unknown, ok) = (
-            devices().filter(is_unknown).count(),
-            devices().filter(is_ok).count(),
-        );
+        let now = SystemTime::now();
+        let (mut ok, mut unknown) = (0, 0);
+        for device in devices() {
+            match device.is_up(now) {
+                Some(true) => ok += 1,
+                Some(false) => {}
+                None => unknown += 1,
+            }
+        }
         Self {
             cluster_id: state.id.clone(),
             state: state.child.liveness.as_str(),
@@ -388,7 +400,7 @@ impl<'a> ClusterStateView<'a> {
 
 impl<'a> DeviceStateView<'a> {
     pub(super) fn new(kind: DeviceKind, state: &'a DeviceState, now: SystemTime) -> Self {
-        let result = state.last.as_ref().map_or(ResultView::UNKNOWN, |last| {
+        let known = state.last.as_ref().map_or(ResultView::UNKNOWN, |last| {
             let observation = Observation {
                 at: last.at,
                 took: last.took,
@@ -401,7 +413,7 @@ impl<'a> DeviceStateView<'a> {
         });
         Self {
             device: WhichView::new(kind, &state.id),
-            result,
+            result: state.crash(now).map_or(known, ResultView::crashed),
             last_success_at: state.last_success_at.map(rfc3339),
             child: crate::http::tree::child(&state.child, now),
             breaker: crate::http::tree::breaker(state),
