@@ -115,6 +115,15 @@ impl Problem {
     }
 }
 
+/// 415, if a request has a body, as nothing here takes one.
+pub(super) fn refuse_body(body: &[u8]) -> Result<(), Problem> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let detail = "this takes no body; what is asked for stands in the URL";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.detail)

@@ -161,6 +161,26 @@ fn what_is_not_understood_is_a_problem_that_says_what_would_be_right() {
         let found = problem["detail"].as_str().unwrap();
         assert!(found.contains(detail), "{path}: {found}");
     }
+    for path in [
+        "/v1/collect",
+        "/v1/reload",
+        "/v1/clusters/7/nodes/a/collect",
+    ] {
+        for (header, body) in [
+            ("Content-Length: 2", "{}"),
+            ("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
+        ] {
+            let mut stream = TcpStream::connect(app.addr).unwrap();
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n");
+            stream.write_all((head + body).as_bytes()).unwrap();
+            let answer = crate::harness::read_all(stream);
+            assert!(
+                answer.starts_with("HTTP/1.1 415"),
+                "{path} {header}: {answer}"
+            );
+        }
+    }
     let answer = app.request("GET", "/v1/report", &[("Accept", "text/html, image/*")]);
     assert_eq!(answer.status, 406);
     for (method, path, allow) in [

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::http::State;
-use crate::http::error::{Problem, method_not_allowed};
+use crate::http::error::{Problem, method_not_allowed, refuse_body};
 use crate::reload::Trigger;
 
 pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
@@ -21,7 +21,10 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     tag = "supervision",
     responses(crate::http::v1::openapi::Reload)
 )]
-pub(in crate::http) async fn post(state: web::Data<State>) -> HttpResponse {
+pub(in crate::http) async fn post(state: web::Data<State>, body: web::Bytes) -> HttpResponse {
+    if let Err(problem) = refuse_body(&body) {
+        return problem.response();
+    }
     match state.reload.reload(Trigger::Request).await {
         Ok(difference) => HttpResponse::Ok().json(difference),
         Err(error) => Problem::from(&error).response(),

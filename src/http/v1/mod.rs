@@ -24,7 +24,7 @@ use self::view::{
 };
 use super::State;
 use super::body::Held;
-use super::error::{Problem, method_not_allowed};
+use super::error::{Problem, method_not_allowed, refuse_body};
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, NodeSet, Scope};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -108,8 +108,8 @@ async fn report(request: HttpRequest, state: web::Data<State>) -> Answered {
     params(ReportQuery),
     responses(openapi::RollCall)
 )]
-async fn collect(request: HttpRequest, state: web::Data<State>) -> Answered {
-    ask(&request, &state, |_| {}).await
+async fn collect(request: HttpRequest, state: web::Data<State>, body: web::Bytes) -> Answered {
+    ask(&request, &state, &body, |_| {}).await
 }
 
 /// Asks the devices of a cluster now.
@@ -122,9 +122,13 @@ async fn collect_cluster(
     request: HttpRequest,
     path: web::Path<String>,
     state: web::Data<State>,
+    body: web::Bytes,
 ) -> Answered {
     let scope = cluster_scope(&state, &path)?;
-    ask(&request, &state, |asked| asked.clusters = scope.clusters).await
+    ask(&request, &state, &body, |asked| {
+        asked.clusters = scope.clusters
+    })
+    .await
 }
 
 /// Asks a node now.
@@ -141,9 +145,10 @@ async fn collect_node(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     state: web::Data<State>,
+    body: web::Bytes,
 ) -> Answered {
     let scope = device_scope(&state, &path, DeviceKind::Node)?;
-    ask(&request, &state, |asked| *asked = scope).await
+    ask(&request, &state, &body, |asked| *asked = scope).await
 }
 
 /// Asks a switch now.
@@ -160,13 +165,20 @@ async fn collect_switch(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     state: web::Data<State>,
+    body: web::Bytes,
 ) -> Answered {
     let scope = device_scope(&state, &path, DeviceKind::Switch)?;
-    ask(&request, &state, |asked| *asked = scope).await
+    ask(&request, &state, &body, |asked| *asked = scope).await
 }
 
 /// Asks now, whatever is known.
-async fn ask(request: &HttpRequest, state: &State, change: impl FnOnce(&mut Scope)) -> Answered {
+async fn ask(
+    request: &HttpRequest,
+    state: &State,
+    body: &[u8],
+    change: impl FnOnce(&mut Scope),
+) -> Answered {
+    refuse_body(body)?;
     let query = ReportQuery::read(request)?;
     report::answer(request, state, &query, |asked| {
         asked.max_age = None;

@@ -105,6 +105,7 @@ fn common() -> Responses {
         ("408", "the request took too long to be sent"),
         ("413", "the request has a body that is too large"),
         ("414", "the URL is too long"),
+        ("415", "the request has a body, which nothing here takes"),
         (
             "429",
             "too many requests; `Retry-After` says when to come again",
