@@ -25,7 +25,7 @@ const WEB_KEYS: [&str; 11] = [
     "max_body_bytes",
 ];
 
-/// Files are looked at so often if nobody says otherwise, and read if they changed.
+/// How often files are read if nobody says otherwise.
 const FILE_EVERY: Duration = Duration::from_secs(5);
 const WEB_EVERY: Duration = Duration::from_secs(60);
 const SRV_EVERY: Duration = Duration::from_secs(30);

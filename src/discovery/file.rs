@@ -1,8 +1,10 @@
 //! Lists in files: all that match a pattern, in the order of their paths.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -15,8 +17,29 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The most files that a pattern may match.
 const MAX_FILES: usize = 10_000;
 
-/// Lists that are read at once, in this process: a file system that hangs costs so many threads.
-static ROOM: Semaphore = Semaphore::const_new(16);
+/// Lists that are read at once, in this process: file systems that hang cost so many threads.
+static ROOM: Semaphore = Semaphore::const_new(64);
+
+/// Those that are being read: one that hangs takes one place, however often it is to be read.
+static BEING_READ: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A list's place among those that are being read.
+struct Turn(PathBuf);
+
+impl Turn {
+    fn take(pattern: &Path) -> Option<Self> {
+        let mut being_read = BEING_READ.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = pattern.to_owned();
+        being_read.insert(turn.clone()).then(|| Self(turn))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut being_read = BEING_READ.lock().unwrap_or_else(PoisonError::into_inner);
+        being_read.remove(&self.0);
+    }
+}
 
 /// Reads all of them. That there is none is an empty list if any may come and go, and an error if
 /// one is named.
@@ -25,12 +48,14 @@ pub(super) async fn read(pattern: PathBuf) -> Result<DeviceList, DiscoveryError>
         path: pattern.display().to_string(),
         why: why.to_string(),
     };
+    let turn = Turn::take(&pattern);
+    let turn = turn.ok_or_else(|| cannot(&"it is still being read, since an earlier time"))?;
     // Closed never, as nobody does.
     let place = ROOM.acquire().await.map_err(|error| cannot(&error))?;
     let path = pattern.clone();
     let read = tokio::task::spawn_blocking(move || {
         // Held until the system answers, not only until nobody waits any more.
-        let _place = place;
+        let _held = (place, turn);
         read_all(&path)
     });
     read.await.map_err(|error| cannot(&error))?

@@ -3,22 +3,63 @@
 //! <https://prometheus.io/docs/prometheus/latest/http_sd/#http_sd-format>.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU16;
 
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::DiscoveryError;
-use crate::domain::{DeviceId, DeviceList, DiscoveredDevice, TargetGroup};
+use crate::domain::{DeviceId, DeviceList, DiscoveredDevice, MAX_DEVICES, TargetGroup};
 
 /// Bad targets that an error names; the rest is counted.
 const SHOWN: usize = 3;
 
+/// The longest that a message quotes of what is wrong, in bytes.
+const MAX_QUOTED: usize = 200;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Group {
-    targets: Vec<String>,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    targets: Targets,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// As many as a fleet may have; more are not read, however short they are.
+#[derive(Default)]
+struct Targets(Vec<String>);
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Some;
+
+        impl<'de> Visitor<'de> for Some {
+            type Value = Targets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of at most {MAX_DEVICES} targets")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Targets, E> {
+                Ok(Targets::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut targets: A) -> Result<Targets, A::Error> {
+                let mut all = Vec::new();
+                while let Option::Some(target) = targets.next_element()? {
+                    if all.len() == MAX_DEVICES {
+                        return Err(A::Error::invalid_length(MAX_DEVICES + 1, &self));
+                    }
+                    all.push(target);
+                }
+                Ok(Targets(all))
+            }
+        }
+
+        deserializer.deserialize_any(Some)
+    }
 }
 
 /// Reads a list; `of` is what messages call it.
@@ -27,20 +68,29 @@ pub(super) fn parse(of: &str, json: &[u8]) -> Result<DeviceList, DiscoveryError>
         of: of.to_owned(),
         why,
     };
-    let groups: Vec<Group> = serde_json::from_slice(json).map_err(|error| {
+    let groups: Option<Vec<Group>> = serde_json::from_slice(json).map_err(|error| {
+        // What it quotes can be as long as the list.
+        let error = cut(&error.to_string(), MAX_QUOTED).replace(char::is_control, "?");
         fault(format!(
             "this is no list of targets: {error}; it should look like [{{\"targets\": \
              [\"web01:9100\"], \"labels\": {{}}}}]"
         ))
     })?;
-    let mut bad = Vec::new();
+    // As Prometheus reads it, null is nothing.
+    let groups = groups.unwrap_or_default();
+    let (mut bad, mut more) = (Vec::new(), 0);
     let mut list = Vec::with_capacity(groups.len());
     for Group { targets, labels } in groups {
+        let Targets(targets) = targets;
+        let labels = labels.unwrap_or_default();
         let mut devices = Vec::with_capacity(targets.len());
         for target in &targets {
             match device(target) {
                 Ok(device) => devices.push(device),
-                Err(why) => bad.push(format!("{:?}: {why}", cut(target))),
+                Err(why) if bad.len() < SHOWN => {
+                    bad.push(format!("{:?}: {why}", cut(target, 100)));
+                }
+                Err(_) => more += 1,
             }
         }
         list.push(TargetGroup { devices, labels });
@@ -48,11 +98,10 @@ pub(super) fn parse(of: &str, json: &[u8]) -> Result<DeviceList, DiscoveryError>
     if bad.is_empty() {
         return Ok(list);
     }
-    let more = match bad.len().saturating_sub(SHOWN) {
+    let more = match more {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    bad.truncate(SHOWN);
     Err(fault(format!("bad targets: {}{more}", bad.join("; "))))
 }
 
@@ -73,8 +122,17 @@ pub(super) fn device(target: &str) -> Result<DiscoveredDevice, String> {
     Ok(DiscoveredDevice { id, port })
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(100).collect()
+/// The text, its middle left out if it is longer than `most` bytes: serde says where at the end.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let half = most / 2;
+    let (start, end) = (
+        text.floor_char_boundary(half),
+        text.ceil_char_boundary(text.len() - half),
+    );
+    format!("{}…{}", &text[..start], &text[end..])
 }
 
 #[cfg(test)]
@@ -102,7 +160,9 @@ mod tests {
             {"targets": []}
         ]"#;
         assert_eq!(ids(json), ["web02.example:9100", "10.0.0.7", "7:22"]);
-        assert!(ids("[]").is_empty());
+        for nothing in ["[]", "null", r#"[{"targets": null, "labels": null}]"#] {
+            assert!(ids(nothing).is_empty(), "{nothing}");
+        }
     }
 
     #[test]
@@ -139,7 +199,6 @@ mod tests {
             "{}",
             "[1]",
             r#"[{"targets": "a"}]"#,
-            r#"[{"labels": {}}]"#,
             r#"[{"targets": [], "label": {}}]"#,
             r#"[{"targets": [], "labels": {"a": 1}}]"#,
             "[{\"targets\": [\"a\"",
@@ -154,6 +213,26 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_list_says_is_quoted_in_part_only_and_counted() {
+        let control = parse("x", b"[{\"targ\\ts\x7f\": []}]")
+            .unwrap_err()
+            .to_string();
+        assert!(!control.contains(char::is_control), "{control:?}");
+        let long = format!("[\"{}\"]", "A".repeat(1 << 20));
+        let error = parse("x", long.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.len() < 500 && error.contains("line 1 column"),
+            "{error}"
+        );
+        let many = format!("[{{\"targets\": [{}\"\"]}}]", "\"\",".repeat(5_000));
+        let error = parse("x", many.as_bytes()).unwrap_err().to_string();
+        assert!(error.ends_with("; and 4998 more"), "{error}");
+        let more = format!("[{{\"targets\": [{}\"\"]}}]", "\"\",".repeat(MAX_DEVICES));
+        let error = parse("x", more.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("at most"), "{error}");
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -62,9 +62,24 @@ struct Applied {
     /// Devices that lists repeat, as it was last logged.
     repeated: Vec<Repeated>,
     /// The tasks that read the lists again and again.
-    polls: Vec<AbortHandle>,
+    polls: Vec<Poll>,
     /// Whether the service ends, so that nothing is applied any more.
     is_stopped: bool,
+}
+
+/// A task that reads a list again and again; it ends when this is dropped.
+#[derive(Debug)]
+struct Poll {
+    discovery: Discovery,
+    task: AbortHandle,
+    /// Told when it is to read the list at once.
+    wake: Arc<Notify>,
+}
+
+impl Drop for Poll {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Who wanted a reload.
@@ -147,7 +162,10 @@ impl ReloadHandle {
         let shared = Arc::clone(&self.0);
         let work = on_a_thread(move || {
             let (read, _) = shared.read_new(&config.discoveries);
-            let difference = shared.apply(config, read);
+            let difference = shared.apply(config, read.clone());
+            if let Err(error) = &difference {
+                shared.go_without(read, *error);
+            }
             drop(turn);
             difference
         });
@@ -168,9 +186,7 @@ impl ReloadHandle {
     pub(crate) fn stop(&self) {
         let mut applied = self.0.applied();
         applied.is_stopped = true;
-        for poll in applied.polls.drain(..) {
-            poll.abort();
-        }
+        applied.polls.clear();
     }
 
     /// Reads the configuration again and applies it. Waits while another reload is under way,
@@ -362,19 +378,52 @@ impl Shared {
         let kept = (!feeds.is_empty()).then(|| config.clone());
         let difference = self.put_in_force(&mut applied, config, &feeds)?;
         applied.config = kept;
-        for poll in applied.polls.drain(..) {
-            poll.abort();
-        }
-        if let Some(runtime) = self.reader.runtime().filter(|_| !applied.is_stopped) {
-            let poll = |(feed, &is_fresh): (&Feed, &bool)| {
-                let discovery = feed.config.discovery.clone();
-                let poll = poll(Arc::downgrade(self), discovery, is_fresh);
-                runtime.spawn(poll).abort_handle()
-            };
-            applied.polls = feeds.iter().zip(&fresh).map(poll).collect();
-        }
+        self.poll_again(&mut applied, &feeds, &fresh);
         applied.feeds = feeds;
         Ok(difference)
+    }
+
+    /// Reads these lists again and again, those that are not fresh at once. One that is being read
+    /// goes on with that, so that it comes to an end however often this is called.
+    fn poll_again(self: &Arc<Self>, applied: &mut Applied, feeds: &[Feed], fresh: &[bool]) {
+        let mut before = std::mem::take(&mut applied.polls);
+        let Some(runtime) = self.reader.runtime().filter(|_| !applied.is_stopped) else {
+            return;
+        };
+        for (feed, &is_fresh) in feeds.iter().zip(fresh) {
+            let discovery = &feed.config.discovery;
+            let known = before.iter().position(|poll| poll.discovery == *discovery);
+            let poll = known.map_or_else(
+                || {
+                    let wake = Arc::new(Notify::new());
+                    let poll = poll(Arc::downgrade(self), discovery.clone(), Arc::clone(&wake));
+                    Poll {
+                        discovery: discovery.clone(),
+                        task: runtime.spawn(poll).abort_handle(),
+                        wake,
+                    }
+                },
+                |known| before.swap_remove(known),
+            );
+            if !is_fresh {
+                poll.wake.notify_one();
+            }
+            applied.polls.push(poll);
+        }
+    }
+
+    /// Begins without lists that make too large a fleet: they are read again, and used when they fit.
+    fn go_without(self: &Arc<Self>, read: Vec<Feed>, error: TooManyDevices) {
+        let mut applied = self.applied();
+        let without = |feed: Feed| Feed {
+            list: None,
+            read_at: None,
+            error: Some(feed.error.clone().unwrap_or_else(|| error.to_string())),
+            ..feed
+        };
+        let feeds: Vec<Feed> = read.into_iter().map(without).collect();
+        self.poll_again(&mut applied, &feeds, &vec![true; feeds.len()]);
+        applied.feeds = feeds;
     }
 
     fn put_in_force(
@@ -448,12 +497,12 @@ impl Shared {
     }
 }
 
-/// Reads a list again and again, as long as it is in force; at once, unless it `is_fresh`.
-async fn poll(shared: Weak<Shared>, discovery: Discovery, is_fresh: bool) {
-    let mut waits = is_fresh;
+/// Reads a list again and again, as long as it is in force, and at once when it is woken.
+async fn poll(shared: Weak<Shared>, discovery: Discovery, wake: Arc<Notify>) {
     loop {
-        if std::mem::replace(&mut waits, true) {
-            tokio::time::sleep(discovery.every).await;
+        tokio::select! {
+            () = tokio::time::sleep(discovery.every) => {}
+            () = wake.notified() => {}
         }
         let read = feeds::read(discovery.clone()).await;
         let Some(shared) = shared.upgrade() else {

@@ -374,3 +374,26 @@ fn srv_records_are_followed_with_their_ports() {
     app.wait_for_log(applied(1));
     assert_eq!(app.get().devices(), ["edge/nlocalhost"]);
 }
+
+#[test]
+fn lists_that_are_too_much_together_are_used_when_they_fit() {
+    let (dir, path) = config_file(&format!(
+        "{SIMULATED}[[clusters]]\nid = 1\nnodes = \"1-999999\"\nswitches = {{ file = \"a.json\", every = \
+         \"100ms\" }}\n"
+    ));
+    let file = dir.path().join("a.json");
+    put(&file, &list(&["a", "b"]));
+    let app = TestApp::start_on(dir, path, &[]);
+    let shown = app
+        .request("GET", "/v1/supervision?devices=failures", &[])
+        .json();
+    let error = shown["discoveries"][0]["error"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(error.contains("1000001 devices"), "{error}");
+    put(&file, &list(&["a"]));
+    app.wait_for_log(says(READ_AGAIN));
+    let known = app.request("GET", "/v1/clusters/1/switches/a", &[]);
+    assert_eq!(known.status, 200);
+}

@@ -187,15 +187,20 @@ impl Roll {
     pub(super) fn settle(&mut self, complete: bool) {
         // From here on nobody names a device any more.
         self.places.clear();
+        let mut kept = Vec::with_capacity(self.clusters.len());
         for cluster in &mut self.clusters {
+            // One that has no devices stands in an answer, too.
+            let was_empty = cluster.devices.is_empty();
             if complete {
                 cluster.devices.retain(|device| device.heard.is_some());
             }
+            kept.push(was_empty || !cluster.devices.is_empty());
             let is_switch = |device: &DeviceRoll| device.kind == DeviceKind::Switch;
             cluster.devices.sort_by_key(is_switch);
         }
         if complete {
-            self.clusters.retain(|cluster| !cluster.devices.is_empty());
+            let mut kept = kept.into_iter();
+            self.clusters.retain(|_| kept.next().unwrap_or_default());
             self.tally.asked = self.tally.heard();
         }
     }
