@@ -75,6 +75,8 @@ struct Record {
     facts: Facts,
     /// Whether it fails, and its fleet's history says so.
     is_failing: bool,
+    /// Whether its actor crashed after the last lookup.
+    has_crashed: bool,
 }
 
 /// What came of a device's last lookup.
@@ -103,7 +105,11 @@ impl Child for Device {
     }
 
     fn crashed(&self, fault: &Fault) {
-        if !std::mem::replace(&mut self.record().is_failing, true) {
+        let mut record = self.record();
+        record.has_crashed = true;
+        let is_new = !std::mem::replace(&mut record.is_failing, true);
+        drop(record);
+        if is_new {
             let event = Event::Failing(Arc::new(fault.clone()));
             self.cluster.note(self.kind, &self.id, event);
         }
@@ -145,13 +151,14 @@ impl Device {
         self.aim.target == *target && self.port == port
     }
 
-    /// What is known of it, if its actor runs and its last lookup ended no longer ago than that.
+    /// What is known of it, if its actor runs, has not crashed since its last lookup, and that ended no
+    /// longer ago than this.
     pub(crate) fn known(&self, max_age: Duration) -> Option<Outcome> {
         if self.health.down().is_some() {
             return None;
         }
         let record = self.record();
-        let last = record.last.as_ref()?;
+        let last = record.last.as_ref().filter(|_| !record.has_crashed)?;
         (self.age(last.at_us) <= max_age).then(|| last.outcome.clone())
     }
 
@@ -230,6 +237,7 @@ impl Device {
         let now = self.cluster.link.rules.now();
         let mut record = self.record();
         let at_us = micros(now);
+        record.has_crashed = false;
         record.last = Some(LastResult {
             outcome: outcome.clone(),
             at_us,

@@ -73,6 +73,8 @@ pub(crate) struct Withdraw {
     pub(crate) collect: u64,
     /// What the devices without an answer were given instead.
     pub(crate) fault: Arc<Fault>,
+    /// Whether that says something of them: not if their caller had less patience than is configured.
+    pub(crate) tells: bool,
 }
 
 /// From the fleet to a `ClusterActor`: its spec has another plan or schedule now. Not answered; a

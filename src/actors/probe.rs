@@ -105,7 +105,7 @@ impl Prober {
         if self.waiting.len() == before || !self.waiting.is_empty() || running.scheduled {
             return None;
         }
-        self.cut_off(running, &withdraw.fault);
+        self.cut_off(running, &withdraw.fault, withdraw.tells);
         Some(running.lookup)
     }
 
@@ -115,22 +115,23 @@ impl Prober {
         if let Some(running) = self.running
             && let Some(fault) = self.waiting.first().and_then(Reply::closed_with)
         {
-            self.cut_off(running, &fault);
+            // Nobody knows it any more, so it does not matter what that says of it.
+            self.cut_off(running, &fault, true);
         }
     }
 
-    /// The lookup under way is given up: its collect was closed with `fault`.
-    fn cut_off(&mut self, running: Running, fault: &Arc<Fault>) {
+    /// The lookup under way is given up: its collect was closed with `fault`, which `tells` of it.
+    fn cut_off(&mut self, running: Running, fault: &Arc<Fault>, tells: bool) {
         self.running = None;
         let level = match fault.kind() {
-            FaultKind::TimedOut => Level::Warn,
+            FaultKind::TimedOut if tells => Level::Warn,
             _ => Level::Debug,
         };
         self.device.log_fault(level, "lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
         // waited for `max_concurrent`, or that nobody waits for, did not.
         let was_asked = self.device.asked() != running.asked_before;
-        if was_asked && fault.kind() == FaultKind::TimedOut {
+        if tells && was_asked && fault.kind() == FaultKind::TimedOut {
             self.device.cut_off(fault);
         }
     }

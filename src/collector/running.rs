@@ -159,6 +159,7 @@ impl Running {
             let withdraw = Withdraw {
                 collect: self.id,
                 fault: Arc::clone(fault),
+                tells: self.deadline >= self.selection.routes().settings.deadline,
             };
             self.selection.withdraw(place, withdraw);
         }

@@ -113,10 +113,11 @@ impl History {
     /// Every change after the one with this number, oldest first.
     ///
     /// # Errors
-    /// If some of them are forgotten.
+    /// If some of them are forgotten, or there was no such number since the service started.
     pub fn since(&self, since: u64) -> Result<Vec<Change>, Forgotten> {
         let first = self.changes.front().map_or(self.last + 1, |it| it.number);
-        if since + 1 < first {
+        // A number that is still to come is of another run of the service.
+        if since + 1 < first || since > self.last {
             let oldest = first - 1;
             return Err(Forgotten { since, oldest });
         }
@@ -149,7 +150,8 @@ mod tests {
         };
         assert_eq!(devices(count - 2), Ok(vec![count - 1, count]));
         assert_eq!(devices(count), Ok(Vec::new()));
-        assert_eq!(devices(count + 7), Ok(Vec::new()));
+        let (since, oldest) = (count + 7, 5);
+        assert_eq!(devices(count + 7), Err(Forgotten { since, oldest }));
         assert_eq!(devices(5).unwrap().len(), HISTORY_LEN);
         let forgotten = Forgotten {
             since: 4,

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::harness::TestApp;
 
-/// Without `strict`, which turns a device that is late into an error of the server, as it should.
+/// Without `strict`, which turns a device that is late into an error of the server, as it should, and
+/// without numbers of changes that are still to come, which are gone.
 const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = \"edge\"\nnodes = [1, \"web1\"]\n\
                      switches = \"1-2\"\n[[clusters]]\nid = 7\nnodes = \"web[1-3]\"\n";
 
@@ -40,13 +41,13 @@ fn fuzz(config: &str) {
 
 #[test]
 fn every_answer_to_made_up_requests_is_a_documented_one() {
-    fuzz("[parameters]\n\"query.strict\" = \"false\"\n");
+    fuzz("[parameters]\n\"query.strict\" = \"false\"\n\"query.since\" = 0\n");
 }
 
 #[test]
 fn every_answer_about_known_devices_is_a_documented_one() {
     fuzz(
-        "[parameters]\n\"query.strict\" = \"false\"\n\"path.cluster\" = \"edge\"\n\"path.device\" = 1\n",
+        "[parameters]\n\"query.strict\" = \"false\"\n\"query.since\" = 0\n\"path.cluster\" = \"edge\"\n\"path.device\" = 1\n",
     );
 }
 

@@ -499,3 +499,57 @@ fn answers_are_compressed_if_the_client_wants_that() {
     let old = app.request("GET", "/test", &[("Accept-Encoding", "gzip")]);
     assert_eq!(old.header("content-encoding"), None);
 }
+
+#[test]
+fn a_caller_without_patience_says_nothing_of_the_devices() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"400ms\"\nbreaker = { failures = 1 }\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
+    );
+    for _ in 0..3 {
+        let hasty = report(&app, "?deadline=20ms");
+        assert_eq!(hasty["summary"]["faults"], json!({ "timed_out": 3 }));
+    }
+    assert_eq!(shown(&report(&app, "")), ["1/n-1", "1/n-2", "1/n-3"]);
+    let changes = get(&app, "/v1/changes").json();
+    assert_eq!(changes["changes"], json!([]), "{changes}");
+    // Nor is a number that is still to come an empty answer.
+    assert_eq!(get(&app, "/v1/changes?since=7").status, 410);
+}
+
+#[test]
+fn what_was_known_before_a_crash_is_not_young_enough() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"1ms\"\nscript = [\"ok\", \"panic\", \"fail\"]\n[supervision]\n\
+         backoff = { min = \"1ms\", max = \"1ms\" }\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+    );
+    assert_eq!(shown(&report(&app, "")), ["1/n-1"]);
+    assert_eq!(shown(&report(&app, "")), ["1/n-1:crashed"]);
+    let start = Instant::now();
+    while get(&app, "/v1/clusters/1/nodes/1").json()["state"] != "running" {
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(shown(&report(&app, "?max_age=1h")), ["1/n-1:failed"]);
+}
+
+#[test]
+fn what_a_request_forbids_is_not_done() {
+    let app = TestApp::start(
+        "[lookup]\nlatency = \"1ms\"\nscript = [\"ok\", \"fail\"]\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+    );
+    assert_eq!(shown(&report(&app, "")), ["1/n-1"]);
+    let fresh = [("Cache-Control", "no-cache, max-age=3600")];
+    let asked = app.request("GET", "/v1/report", &fresh).json();
+    assert_eq!(shown(&asked), ["1/n-1:failed"]);
+    let known = [("Cache-Control", "MAX-AGE=3600")];
+    let asked = app.request("GET", "/v1/report", &known).json();
+    assert_eq!(shown(&asked), ["1/n-1:failed"]);
+    let lines = [("Accept", "application/json;q=0, */*;q=0.5")];
+    let answer = app.request("GET", "/v1/report", &lines);
+    assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+    let any = [("If-None-Match", "*")];
+    assert_eq!(app.request("POST", "/v1/collect", &any).status, 200);
+    // What is counted and not shown makes another answer, too.
+    let tag = |path: &str| get(&app, path).header("etag").unwrap().to_owned();
+    let before = tag("/v1/report?outcome=auth");
+    assert_ne!(before, tag("/v1/report?outcome=auth"));
+}

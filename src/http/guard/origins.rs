@@ -2,6 +2,8 @@
 //!
 //! `/test` is not among it, its headers are a contract and open to all.
 
+use std::net::IpAddr;
+
 use actix_web::HttpResponse;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -71,6 +73,20 @@ pub(super) fn preflight(
     Some(Ok(response.finish()))
 }
 
+/// Whether a `Host` is an address or `localhost`, which nobody else can have lead here.
+fn is_address(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    name.eq_ignore_ascii_case("localhost") || bare.unwrap_or(name).parse::<IpAddr>().is_ok()
+}
+
 /// A browser asks nobody before it sends a plain `POST` for a page of any origin. Where there are no
 /// tokens, that page could have the fleet asked or the service reloaded.
 pub(super) fn check(request: &ServiceRequest, policy: &Policy) -> Result<(), Refusal> {
@@ -90,7 +106,9 @@ pub(super) fn check(request: &ServiceRequest, policy: &Policy) -> Result<(), Ref
         from.strip_prefix(scheme)
             .is_some_and(|from| host.is_some_and(|host| host.eq_ignore_ascii_case(from)))
     };
-    if own(b"http://") || own(b"https://") {
+    // Without tokens a name proves nothing: its owner may have it lead here (DNS rebinding).
+    let is_trusted = !policy.tokens.is_empty() || host.is_some_and(is_address);
+    if is_trusted && (own(b"http://") || own(b"https://")) {
         return Ok(());
     }
     Err(Refusal::OtherOrigin)

@@ -19,11 +19,13 @@ pub(super) enum Needs {
 /// Whoever watches over the process may ask these; they tell nothing of the fleet.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The files of the status page tell nothing of the fleet, and whoever has a token shows it only when
+/// The files of the status page, the OpenAPI document and its page tell nothing of the fleet, and
+/// whoever has a token shows it only when
 /// the page is there to ask for it.
 fn is_page(path: &str) -> bool {
     let name = path.strip_prefix("/assets/");
-    path == "/" || name.is_some_and(|name| !name.contains('/'))
+    let is_document = path == "/openapi.json" || path.starts_with("/docs/");
+    is_document || path == "/" || name.is_some_and(|name| !name.contains('/'))
 }
 
 /// `POST` needs only `collect`; `{}` stands for one part of a path.
@@ -41,7 +43,7 @@ pub(super) fn is_test(path: &str) -> bool {
 
 /// | request | needs |
 /// | --- | --- |
-/// | `GET`, `HEAD` of `/healthz`, `/readyz`, `/`, `/assets/…`; `OPTIONS` of `/test` | nothing |
+/// | `GET`, `HEAD` of `/healthz`, `/readyz`, `/`, `/assets/…`, `/docs/…`, `/openapi.json`; `OPTIONS` of `/test` | nothing |
 /// | `GET`, `HEAD` of anything else; anything else of `/test`, which answers it by 405 | `read` |
 /// | `POST …/collect` | `collect` |
 /// | everything else | `admin` |

@@ -63,6 +63,12 @@ fn format(request: &HttpRequest) -> Format {
         (mime::TEXT, "plain" | "*") | (mime::STAR, "*") => Some(Format::Prometheus),
         (_, _) => None,
     };
-    let preferred = accept.ranked().iter().find_map(format);
+    let refused = |it: &&Mime| {
+        accept
+            .iter()
+            .any(|item| item.item == **it && item.quality == actix_web::http::header::Quality::ZERO)
+    };
+    let ranked = accept.ranked();
+    let preferred = ranked.iter().filter(|it| !refused(it)).find_map(format);
     preferred.unwrap_or(Format::Prometheus)
 }

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{HttpResponse, web};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -21,6 +22,8 @@ use crate::reload::Difference;
 /// The document.
 #[derive(OpenApi)]
 #[openapi(
+    modifiers(&Tokens),
+    security((), ("token" = [])),
     info(
         title = "fleetcall",
         description = "A roll call for clusters: asks every node and switch at once, and gives one \
@@ -40,6 +43,17 @@ use crate::reload::Difference;
     )),
 )]
 struct Document;
+
+/// Tokens, where there are some.
+struct Tokens;
+
+impl utoipa::Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let document = Document::openapi();

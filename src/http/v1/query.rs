@@ -192,13 +192,20 @@ fn duration(name: &str, text: Option<&str>) -> Result<Option<Duration>, Problem>
     Ok(Some(Duration::from_millis(millis)))
 }
 
-/// `Cache-Control: max-age` of a request (RFC 9111, section 5.2.1.1).
+/// `Cache-Control: max-age` of a request (RFC 9111, section 5.2.1.1), unless `no-cache` or `no-store`
+/// stands beside it.
 fn max_age(request: &HttpRequest) -> Option<Duration> {
-    let control = header::CacheControl::parse(request).ok()?;
-    control.iter().find_map(|directive| match directive {
-        header::CacheDirective::MaxAge(secs) => Some(Duration::from_secs((*secs).into())),
-        _ => None,
-    })
+    let values = request.headers().get_all(header::CACHE_CONTROL);
+    let texts: Vec<String> = values
+        .filter_map(|value| value.to_str().ok())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    let directives = || texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    if directives().any(|it| it == "no-cache" || it == "no-store") {
+        return None;
+    }
+    let secs = directives().find_map(|it| it.strip_prefix("max-age=")?.parse().ok());
+    secs.map(Duration::from_secs)
 }
 
 /// In which form a roll call is answered.
@@ -230,16 +237,19 @@ impl Form {
         if ranked.is_empty() {
             return Ok(Self::Json);
         }
+        // The most specific range counts: one that is refused is not taken for `*/*`.
         let fits = |range: &header::Accept, form: Self| {
-            let quality = range.iter().filter_map(|item| {
-                let is_it = match (item.item.type_().as_str(), item.item.subtype().as_str()) {
-                    ("*", "*") => true,
-                    (kind, "*") => form.as_str().split('/').next() == Some(kind),
-                    (_, _) => item.item.essence_str() == form.as_str(),
+            let ranges = range.iter().filter_map(|item| {
+                let how = match (item.item.type_().as_str(), item.item.subtype().as_str()) {
+                    ("*", "*") => 0,
+                    (kind, "*") if form.as_str().split('/').next() == Some(kind) => 1,
+                    (_, _) if item.item.essence_str() == form.as_str() => 2,
+                    (_, _) => return None,
                 };
-                is_it.then_some(item.quality)
+                Some((how, item.quality))
             });
-            quality.max().unwrap_or(header::Quality::ZERO)
+            let best = ranges.max_by_key(|&(how, _)| how);
+            best.map_or(header::Quality::ZERO, |(_, quality)| quality)
         };
         let forms = [Self::Json, Self::Lines, Self::Events];
         let best = forms

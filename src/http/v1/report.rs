@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ETag, EntityTag, Header as _, IfNoneMatch};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
@@ -77,11 +77,13 @@ pub(super) fn tagged(
     body: impl FnOnce(&mut HttpResponseBuilder) -> HttpResponse,
 ) -> HttpResponse {
     let etag = EntityTag::new_weak(format!("{mark:032x}"));
-    let is_known = match IfNoneMatch::parse(http) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
-        Err(_) => false,
-    };
+    let reads = http.method() == Method::GET || http.method() == Method::HEAD;
+    let is_known = reads
+        && match IfNoneMatch::parse(http) {
+            Ok(IfNoneMatch::Any) => true,
+            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
+            Err(_) => false,
+        };
     let mut response = HttpResponse::Ok();
     response
         .insert_header(ETag(etag))
@@ -97,6 +99,10 @@ pub(super) fn tagged(
 /// says of the devices, without how old that is.
 fn write(answer: &Answer, shown: Shown, indent: bool) -> (Vec<u8>, u128) {
     let mut mark = Xxh3::new();
+    // Also what is counted and not shown.
+    for (kind, count) in answer.summary().by_kind() {
+        mark.update(format!("{kind}={count} ").as_bytes());
+    }
     let now = SystemTime::now();
     let head = json(&end(answer));
     let mut text = head;
