@@ -132,6 +132,7 @@ mod tests {
                 "tls ",
                 "origins ",
                 "rate ",
+                "per_device ",
             ]
             .iter()
             .any(|key| line.starts_with(key))
@@ -163,6 +164,7 @@ mod tests {
             ),
             ("http", format!("[http]\nnothing = 1\n{fleet}")),
             ("dns", format!("[dns]\nnothing = 1\n{fleet}")),
+            ("metrics", format!("[metrics]\nnothing = 1\n{fleet}")),
             ("clusters", format!("{fleet}nothing = 1\n")),
         ] {
             for key in known_keys(&place) {

@@ -46,14 +46,36 @@ pub(super) struct TrustFlags {
 pub(super) enum ServerError {
     #[error("{0}")]
     Token(String),
+    #[error(
+        "user information in the address of a service; show it a token by --token-file instead"
+    )]
+    UserInfo,
     #[error("cannot use the authorities in {path}: {why}")]
     Authorities { path: String, why: String },
+}
+
+/// As [`ServerFlags::check`].
+pub(super) fn refuse_user_info(server: &str) -> Result<(), ServerError> {
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(ServerError::UserInfo);
+    }
+    Ok(())
 }
 
 impl ServerFlags {
     /// The address of the service, to put a path behind it.
     pub(super) fn base(&self) -> &str {
         self.server.trim_end_matches('/')
+    }
+
+    /// Refuses an address with a user's name or password in it, and does not show it.
+    ///
+    /// # Errors
+    /// If there is one.
+    pub(super) fn check(&self) -> Result<(), ServerError> {
+        refuse_user_info(&self.server)
     }
 
     /// As [`TrustFlags::token`].

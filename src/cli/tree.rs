@@ -119,6 +119,7 @@ fn print_screen(text: &str) -> Result<(), CliError> {
 
 fn draw(flags: &Flags) -> Result<String, TreeError> {
     let devices = if flags.all { "all" } else { "failures" };
+    flags.server.check()?;
     let server = flags.server.base();
     let url = format!("{server}/v1/supervision?devices={devices}");
     let token = flags.server.token()?;

@@ -217,13 +217,16 @@ fn what_is_no_service_is_one_clear_line() {
         "{line}"
     );
     assert!(line.contains("Connection refused"), "{line}");
-    for bad in [
-        "localhost:11100",
-        "ftp://x",
-        "http://u:pass@x",
-        "http://x/?a=b",
-        "",
-    ] {
+    for command in [&["collect"][..], &["tree"]] {
+        let hidden = run(fleetcall()
+            .args(command)
+            .args(["--server", "http://u:hunter2@x/"]));
+        assert_eq!(hidden.status.code(), Some(1));
+        let said = stderr(&hidden) + &stdout(&hidden);
+        assert!(said.contains("user information in the address"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    for bad in ["localhost:11100", "ftp://x", "http://x/?a=b", ""] {
         let output = run(fleetcall().args(["collect", "--server", bad]));
         assert_eq!(output.status.code(), Some(1), "{bad}");
         assert!(

@@ -153,9 +153,23 @@ impl Request {
         let kind = self.scope.kind.map(|kind| ("kind", kind.to_string()));
         let deadline = self
             .deadline
-            .map(|deadline| ("deadline", format!("{}ms", deadline.as_millis())));
+            .map(|deadline| ("deadline", in_six_digits(deadline)));
         [clusters, devices, kind, deadline].into_iter().flatten()
     }
+}
+
+/// A duration as `/v1` takes it: a number of at most six digits, and its unit. Rounded up.
+fn in_six_digits(duration: Duration) -> String {
+    let millis = duration.as_millis().max(1);
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let fits = |&(unit, len): &(&str, u128)| {
+        let number = millis.div_ceil(len);
+        (number < 1_000_000).then(|| format!("{number}{unit}"))
+    };
+    units
+        .iter()
+        .find_map(fits)
+        .unwrap_or_else(|| "999999h".to_owned())
 }
 
 /// Who is to make the roll call.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::Request;
 use super::line::Line;
-use crate::cli::server::{ServerError, TrustFlags};
+use crate::cli::server::{ServerError, TrustFlags, refuse_user_info};
 use crate::cli::terminal::plain;
 use crate::cli::tree;
 use crate::domain::{Cluster, Scope, Topology};
@@ -169,6 +169,7 @@ pub(super) struct Api {
 impl Api {
     /// Reads the token and whom to trust. Blocks.
     pub(super) fn new(server: &str, trust: &TrustFlags) -> Result<Self, ServiceError> {
+        refuse_user_info(server)?;
         let bad = || ServiceError::Address(plain(server));
         let url = Url::parse(server).map_err(|_| bad())?;
         let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
