@@ -454,11 +454,12 @@ async fn the_schedule_asks_each_device_once_in_each_interval_without_any_collect
          [[clusters]]\nid = 1\nnodes = \"1-50\"\nswitches = \"1-50\"\n",
     );
     sleep(Duration::from_secs(600)).await;
-    sleep(ms(20)).await;
     let metrics = fleet.metrics();
+    // Of just ten intervals: any longer, and somebody's eleventh time may be in it.
     assert_eq!((metrics.ticks(), metrics.ticks_skipped()), (1000, 0));
+    sleep(ms(20)).await;
     assert!(
-        (999..=1000).contains(&metrics.lookups()),
+        (999..=metrics.ticks()).contains(&metrics.lookups()),
         "{}",
         metrics.lookups()
     );
