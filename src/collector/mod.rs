@@ -95,18 +95,8 @@ impl CollectorHandle {
     /// [`CollectError::Overloaded`] and [`CollectError::ShuttingDown`], at once; the latter also
     /// later, if the collects under way are [given up](CollectorHandle::cut_off).
     pub async fn collect(&self) -> Result<Collection, CollectError> {
-        self.collect_with_place()
-            .await
-            .map(|(collection, _)| collection)
-    }
-
-    /// As [`CollectorHandle::collect`], for a caller whose work is not done with the answer.
-    ///
-    /// # Errors
-    /// As [`CollectorHandle::collect`].
-    pub async fn collect_with_place(&self) -> Result<(Collection, Place), CollectError> {
-        let (answer, place) = self.request(&CollectRequest::default()).await?;
-        Ok((answer.into_collection(), place))
+        let (answer, _) = self.request(&CollectRequest::default()).await?;
+        Ok(answer.into_collection())
     }
 
     /// Asks the devices that are meant, unless what is known of them is young enough.

@@ -67,10 +67,11 @@ pub enum DriverSettings {
     Snmp(SnmpSettings),
 }
 
-/// Which driver it is, without its settings; a closed set, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which driver it is, without its settings; a closed set, for the configuration and for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DriverKind {
     /// Asks nobody.
+    #[default]
     Simulated,
     /// A port, and its certificate.
     Tcp,

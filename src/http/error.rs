@@ -3,7 +3,7 @@
 
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -113,6 +113,11 @@ impl Problem {
         // Not `insert_header`: `json` keeps a content type that is there.
         response.content_type("application/problem+json").json(self)
     }
+}
+
+/// 405, where only reading is defined.
+pub(super) async fn get_only(request: HttpRequest) -> HttpResponse {
+    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }
 
 /// 415, if a request has a body, as nothing here takes one.

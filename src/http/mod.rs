@@ -23,6 +23,7 @@ mod guard;
 mod page;
 mod process;
 mod routes;
+mod tag;
 pub mod tree;
 pub(crate) mod v1;
 pub mod view;

@@ -1,7 +1,7 @@
 //! `[lookup]` and its kin: how devices are asked, inherited field by field.
 //!
 //! What all drivers share is here; each driver's own settings are in a file of its own, which a new
-//! driver adds, with an entry in [`DriverName`]. Entry point: [`Lookup::inherit`].
+//! driver adds, with an entry in [`DriverKind`]. Entry point: [`Lookup::inherit`].
 
 mod exec;
 mod network;
@@ -18,7 +18,9 @@ use std::time::Duration;
 use super::reader::{Node, Table, list};
 use super::span::SpanFields;
 use super::validate::SHORTEST;
-use crate::domain::{Backoff, BreakerPolicy, DriverSettings, RetryPolicy, Target, WebSettings};
+use crate::domain::{
+    Backoff, BreakerPolicy, DriverKind, DriverSettings, RetryPolicy, Target, WebSettings,
+};
 use exec::ExecFields;
 use network::NetworkFields;
 use redfish::RedfishFields;
@@ -39,57 +41,17 @@ const MAX_RETRIES: u64 = 1000;
 /// More failures in a row than anyone waits for.
 const MAX_BREAKER_FAILURES: u64 = 1_000_000;
 
-/// The drivers by their names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum DriverName {
-    #[default]
-    Simulated,
-    Tcp,
-    Http,
-    Prometheus,
-    Exec,
-    Ssh,
-    Redfish,
-    Snmp,
-}
-
-impl DriverName {
-    const ALL: [Self; 8] = [
-        Self::Simulated,
-        Self::Tcp,
-        Self::Http,
-        Self::Prometheus,
-        Self::Exec,
-        Self::Ssh,
-        Self::Redfish,
-        Self::Snmp,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Simulated => "simulated",
-            Self::Tcp => "tcp",
-            Self::Http => "http",
-            Self::Prometheus => "prometheus",
-            Self::Exec => "exec",
-            Self::Ssh => "ssh",
-            Self::Redfish => "redfish",
-            Self::Snmp => "snmp",
-        }
-    }
-
-    /// The keys that this driver has beside the common ones.
-    const fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Simulated => &simulated::KEYS,
-            Self::Tcp => &network::TCP_KEYS,
-            Self::Http => &network::HTTP_KEYS,
-            Self::Prometheus => &network::PROMETHEUS_KEYS,
-            Self::Exec => &exec::KEYS,
-            Self::Ssh => &ssh::KEYS,
-            Self::Redfish => &redfish::KEYS,
-            Self::Snmp => &snmp::KEYS,
-        }
+/// The keys that a driver has beside the common ones.
+const fn keys(driver: DriverKind) -> &'static [&'static str] {
+    match driver {
+        DriverKind::Simulated => &simulated::KEYS,
+        DriverKind::Tcp => &network::TCP_KEYS,
+        DriverKind::Http => &network::HTTP_KEYS,
+        DriverKind::Prometheus => &network::PROMETHEUS_KEYS,
+        DriverKind::Exec => &exec::KEYS,
+        DriverKind::Ssh => &ssh::KEYS,
+        DriverKind::Redfish => &redfish::KEYS,
+        DriverKind::Snmp => &snmp::KEYS,
     }
 }
 
@@ -104,7 +66,7 @@ pub(super) struct Lookup {
 /// `[lookup]` as far as one place writes it; what it leaves out is inherited, field by field.
 #[derive(Debug, Clone, Default)]
 struct LookupFields {
-    driver: Option<DriverName>,
+    driver: Option<DriverKind>,
     timeout: Option<Duration>,
     retries: Option<u32>,
     retry_backoff: SpanFields,
@@ -153,7 +115,7 @@ pub(super) fn web(table: &Table<'_, '_>, node: &Node<'_, '_>) -> Option<WebSetti
 impl LookupFields {
     fn read(node: &Node<'_, '_>) -> Option<Self> {
         let mut known = COMMON_KEYS.to_vec();
-        for key in DriverName::ALL.iter().flat_map(|driver| driver.keys()) {
+        for key in DriverKind::ALL.iter().flat_map(|&driver| keys(driver)) {
             if !known.contains(key) {
                 known.push(key);
             }
@@ -163,7 +125,7 @@ impl LookupFields {
             .get("driver")
             .and_then(|node| Self::read_driver(&node));
         if let Some(driver) = driver {
-            let right = [&COMMON_KEYS[..], driver.keys()].concat();
+            let right = [&COMMON_KEYS[..], keys(driver)].concat();
             for (key, node) in table.entries() {
                 // Unknown ones have been reported.
                 if known.contains(&key) && !right.contains(&key) {
@@ -201,11 +163,11 @@ impl LookupFields {
         })
     }
 
-    fn read_driver(node: &Node<'_, '_>) -> Option<DriverName> {
-        let names = DriverName::ALL.map(|driver| format!("{:?}", driver.as_str()));
+    fn read_driver(node: &Node<'_, '_>) -> Option<DriverKind> {
+        let names = DriverKind::ALL.map(|driver| format!("{:?}", driver.as_str()));
         let right = format!("this build has {}", names.join(", "));
         let name = node.text(&right)?;
-        let found = DriverName::ALL.into_iter().find(|it| it.as_str() == name);
+        let found = DriverKind::ALL.into_iter().find(|it| it.as_str() == name);
         if found.is_none() {
             node.fault(format!("there is no driver {name:?}; {right}"));
         }
@@ -249,21 +211,21 @@ impl LookupFields {
         let (retry, breaker) = (RetryPolicy::default(), BreakerPolicy::default());
         let open = self.breaker_open.resolve(breaker_open(), None);
         let driver = match self.driver.unwrap_or_default() {
-            DriverName::Simulated => DriverSettings::Simulated(self.simulated.resolve()),
-            DriverName::Tcp => DriverSettings::Tcp(self.network.tcp(node)?),
-            DriverName::Http => DriverSettings::Http(self.network.http(node)?),
-            DriverName::Prometheus => DriverSettings::Prometheus(self.network.prometheus(node)?),
-            DriverName::Exec => DriverSettings::Exec(self.exec.resolve(node)?),
-            DriverName::Ssh => {
+            DriverKind::Simulated => DriverSettings::Simulated(self.simulated.resolve()),
+            DriverKind::Tcp => DriverSettings::Tcp(self.network.tcp(node)?),
+            DriverKind::Http => DriverSettings::Http(self.network.http(node)?),
+            DriverKind::Prometheus => DriverSettings::Prometheus(self.network.prometheus(node)?),
+            DriverKind::Exec => DriverSettings::Exec(self.exec.resolve(node)?),
+            DriverKind::Ssh => {
                 let (address, username) = self.network.login();
                 let (output, max) = self.exec.output();
                 let settings = self.ssh.resolve(node, address, username, output, max)?;
                 DriverSettings::Ssh(settings)
             }
-            DriverName::Redfish => {
+            DriverKind::Redfish => {
                 DriverSettings::Redfish(self.redfish.resolve(&self.network, node)?)
             }
-            DriverName::Snmp => DriverSettings::Snmp(self.snmp.resolve(&self.network, node)?),
+            DriverKind::Snmp => DriverSettings::Snmp(self.snmp.resolve(&self.network, node)?),
         };
         Some(Target {
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),

@@ -4,12 +4,13 @@
 //! token of whoever looks at it. It does not know what they do; `app.js` is where that begins.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ETag, EntityTag, Header as _, IfNoneMatch};
+use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::error::method_not_allowed;
+use super::error::get_only;
+use super::tag::is_known;
 
 /// What a browser lets the page do: run its own scripts, wear its own style and ask its own
 /// service. Nothing inline, nothing from elsewhere, and no text becomes markup.
@@ -80,10 +81,6 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     }
 }
 
-async fn get_only(request: HttpRequest) -> HttpResponse {
-    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
-}
-
 async fn index(request: HttpRequest) -> HttpResponse {
     answer(&request, &INDEX)
 }
@@ -97,11 +94,7 @@ async fn asset(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
 
 fn answer(request: &HttpRequest, asset: &Asset) -> HttpResponse {
     let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(asset.text.as_bytes())));
-    let is_known = match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
-        Err(_) => false,
-    };
+    let is_known = is_known(request, &etag);
     let mut response = HttpResponse::Ok();
     response
         .insert_header(ETag(etag))

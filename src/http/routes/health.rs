@@ -10,12 +10,12 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::collector::CollectError;
 use crate::http::State;
-use crate::http::error::method_not_allowed;
+use crate::http::error::get_only;
 
 /// What both answer.
 #[derive(Debug, Serialize)]
@@ -54,13 +54,13 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
             web::resource("/healthz")
                 .route(web::get().to(healthz))
                 .route(web::head().to(healthz))
-                .default_service(web::to(other)),
+                .default_service(web::to(get_only)),
         )
         .service(
             web::resource("/readyz")
                 .route(web::get().to(readyz))
                 .route(web::head().to(readyz))
-                .default_service(web::to(other)),
+                .default_service(web::to(get_only)),
         );
 }
 
@@ -154,8 +154,4 @@ impl Report {
             Err(_) => HttpResponse::InternalServerError().finish(),
         }
     }
-}
-
-async fn other(request: HttpRequest) -> HttpResponse {
-    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }

@@ -11,7 +11,7 @@ use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::http::State;
-use crate::http::error::{Problem, method_not_allowed};
+use crate::http::error::{Problem, get_only};
 use crate::http::exposition::{Format, stream};
 use crate::http::families::registry;
 
@@ -20,7 +20,7 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
         web::resource("/metrics")
             .route(web::get().to(get))
             .route(web::head().to(head))
-            .default_service(web::to(other)),
+            .default_service(web::to(get_only)),
     );
 }
 
@@ -45,10 +45,6 @@ async fn head(request: HttpRequest) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, format(&request).content_type()))
         .streaming(nothing)
-}
-
-async fn other(request: HttpRequest) -> HttpResponse {
-    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }
 
 /// What the client prefers; Prometheus' own text if it wants neither, as scrapers expect.

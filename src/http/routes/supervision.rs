@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::domain::TreeFilter;
 use crate::http::State;
 use crate::http::body::Held;
-use crate::http::error::{Problem, method_not_allowed};
+use crate::http::error::{Problem, get_only};
 use crate::http::tree::TreeView;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -38,7 +38,7 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
         web::resource("/v1/supervision")
             .route(web::get().to(get))
             .route(web::head().to(get))
-            .default_service(web::to(other)),
+            .default_service(web::to(get_only)),
     );
 }
 
@@ -84,8 +84,4 @@ pub(in crate::http) async fn get(request: HttpRequest, state: web::Data<State>) 
             .body(Held::new(json, place)),
         Err(error) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).response(),
     }
-}
-
-async fn other(request: HttpRequest) -> HttpResponse {
-    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }

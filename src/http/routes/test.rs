@@ -2,16 +2,17 @@
 
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, ETag, EntityTag, Header,
-    IfNoneMatch,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, ETag, EntityTag,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::collector::CollectRequest;
 use crate::http::State;
 use crate::http::body::Held;
 use crate::http::error::ApiError;
+use crate::http::tag::is_known;
 use crate::http::view::Report;
 
 /// Stand on every answer of this path.
@@ -39,25 +40,21 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let (collection, place) = match state.collector.collect_with_place().await {
+    let (answer, place) = match state.collector.request(&CollectRequest::default()).await {
         Ok(answer) => answer,
         Err(error) => return with_cors(ApiError(error).response(state.debug)),
     };
-    let summary = collection.summary();
-    let body = Report::new(&collection, &summary).to_json(state.debug);
+    let summary = answer.summary().clone();
+    let body = Report::new(answer.collection(), &summary).to_json(state.debug);
     // Freed before the body is sent, which a slow client can make take long; its place is not.
-    drop(collection);
+    drop(answer);
     let status = if summary.failed() == 0 {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
     };
     let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(&body)));
-    let known = match IfNoneMatch::parse(&request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
-        Err(_) => false,
-    };
+    let known = is_known(&request, &etag);
     let mut response = HttpResponse::build(if known {
         StatusCode::NOT_MODIFIED
     } else {

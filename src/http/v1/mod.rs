@@ -24,7 +24,7 @@ use self::view::{
 };
 use super::State;
 use super::body::Held;
-use super::error::{Problem, method_not_allowed, refuse_body};
+use super::error::{Problem, get_only, method_not_allowed, refuse_body};
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, NodeSet, Scope};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -70,10 +70,6 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         "/v1/clusters/{cluster}/switches/{device}/collect",
         web::post().to(collect_switch),
     ));
-}
-
-async fn get_only(request: HttpRequest) -> HttpResponse {
-    method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }
 
 async fn post_only(request: HttpRequest) -> HttpResponse {

@@ -1,9 +1,10 @@
 //! Roll calls of `/v1`: the whole answer at once, or each device when it has answered.
 
 use std::fmt::Write as _;
+use std::hash::Hash as _;
 use std::time::{Duration, SystemTime};
 
-use actix_web::http::header::{self, ETag, EntityTag, Header as _, IfNoneMatch};
+use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -19,6 +20,7 @@ use crate::domain::{Cluster, DeviceKind, Outcome};
 use crate::http::State;
 use crate::http::body::Held;
 use crate::http::error::Problem;
+use crate::http::tag::is_known;
 
 /// Devices of one piece of a stream at most.
 const PIECE: usize = 256;
@@ -78,12 +80,7 @@ pub(super) fn tagged(
 ) -> HttpResponse {
     let etag = EntityTag::new_weak(format!("{mark:032x}"));
     let reads = http.method() == Method::GET || http.method() == Method::HEAD;
-    let is_known = reads
-        && match IfNoneMatch::parse(http) {
-            Ok(IfNoneMatch::Any) => true,
-            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&etag)),
-            Err(_) => false,
-        };
+    let is_known = reads && is_known(http, &etag);
     let mut response = HttpResponse::Ok();
     response
         .insert_header(ETag(etag))
@@ -133,7 +130,7 @@ fn write(answer: &Answer, shown: Shown, indent: bool) -> (Vec<u8>, u128) {
                 let result = ResultView::new(outcome, observation, now);
                 result.mark(&mut mark);
                 let view = device(cluster, index, result);
-                mark.update(json(&view.device).as_bytes());
+                cluster.device(index).hash(&mut mark);
                 text.push_str(&json(&view));
             }
             text.push(']');

@@ -13,7 +13,7 @@ use crate::domain::{
     Change, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault,
     FaultKind, LastExit, Outcome, Summary,
 };
-use crate::http::tree::{BreakerView, ChildView};
+use crate::http::tree::{BreakerView, ChildView, millis, rfc3339};
 
 /// What a roll call came to.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -473,14 +473,6 @@ impl<'a> From<&'a Change> for ChangeView<'a> {
             facts,
         }
     }
-}
-
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds, and microseconds behind the point.
