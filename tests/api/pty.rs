@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::harness::bare;
 
@@ -65,6 +65,11 @@ impl AtTerminal {
             ws_ypixel: 0,
         };
         tcsetwinsize(&screen, size).unwrap();
+        // Or Ctrl-C throws away what the child has written and nobody has read yet, its answer to
+        // that very Ctrl-C included.
+        let mut modes = tcgetattr(&screen).unwrap();
+        modes.local_modes.insert(LocalModes::NOFLSH);
+        tcsetattr(&screen, OptionalActions::Now, &modes).unwrap();
         let again = || Stdio::from(screen.try_clone().unwrap());
         // It makes the terminal the one whose Ctrl-C reaches the child, and becomes the child.
         let mut command = bare("setsid");
