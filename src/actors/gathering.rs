@@ -1,7 +1,8 @@
 //! How a collect's answers come together: a port for each device, all into one builder.
 //!
-//! A collect of n devices costs one allocation for the slots and no channel per device. Every port
-//! answers exactly once: when used, or with a fault when dropped, whether by a panic that unwinds,
+//! A collect of n devices costs one allocation for the slots of each cluster and no channel per
+//! device. What a port touches is its own cluster's, which lives on one thread: counting ports on
+//! what all threads share would cost more than the lookups. Every port answers exactly once: when used, or with a fault when dropped, whether by a panic that unwinds,
 //! with a dead actor's state, or in a mailbox nobody reads any more. So no collect waits for an
 //! answer that cannot come.
 
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
 use futures::task::AtomicWaker;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::panics::blame;
 use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
@@ -19,10 +20,10 @@ use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
 pub(crate) struct Gathering {
     id: u64,
     builder: Arc<CollectionBuilder>,
-    /// The collect's caller, once it waits.
-    caller: AtomicWaker,
-    /// Who reads the answer while it comes in, if anybody does.
-    reader: AtomicWaker,
+    /// Wakes who waits for the whole answer.
+    complete: Notify,
+    /// Who reads the answer while it comes in; `None` if nobody will.
+    reader: Option<AtomicWaker>,
     /// Dropped with the gathering, when its caller has the answer and no port is left.
     end_watchers: Mutex<Vec<oneshot::Sender<()>>>,
 }
@@ -38,8 +39,8 @@ impl Gathering {
         Arc::new(Self {
             id,
             builder,
-            caller: AtomicWaker::new(),
-            reader: AtomicWaker::new(),
+            complete: Notify::new(),
+            reader: read.then(AtomicWaker::new),
             end_watchers: Mutex::default(),
         })
     }
@@ -47,9 +48,12 @@ impl Gathering {
     /// The cluster's share of the work: all of its devices, or the picked ones. Ask once for each
     /// cluster, or devices are asked twice.
     pub(crate) fn share(self: &Arc<Self>, cluster: usize, picks: Option<Picks>) -> Share {
-        Share {
+        let part = Part {
             gathering: Arc::clone(self),
             cluster,
+        };
+        Share {
+            part: Arc::new(part),
             picks,
             next: 0,
         }
@@ -64,7 +68,9 @@ impl Gathering {
     /// nothing.
     pub(crate) async fn came(&self, nth: usize) {
         std::future::poll_fn(|cx| {
-            self.reader.register(cx.waker());
+            if let Some(reader) = &self.reader {
+                reader.register(cx.waker());
+            }
             match self.builder.came(nth) {
                 Some(_) => Poll::Ready(()),
                 None => Poll::Pending,
@@ -73,17 +79,15 @@ impl Gathering {
         .await;
     }
 
-    /// Waits until every device has an outcome; for one caller. Dropping it loses nothing.
+    /// Waits until every device has an outcome. Dropping it loses nothing.
     pub(crate) async fn settled(&self) {
-        std::future::poll_fn(|cx| {
-            self.caller.register(cx.waker());
-            if self.builder.is_complete() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        let complete = self.complete.notified();
+        tokio::pin!(complete);
+        // From here on it hears; what came before shows in the builder.
+        complete.as_mut().enable();
+        if !self.builder.is_complete() {
+            complete.await;
+        }
     }
 
     /// Whether every device of the cluster has an outcome.
@@ -94,7 +98,7 @@ impl Gathering {
     /// Ends the collect; devices without an outcome get `fault`.
     pub(crate) fn close(&self, fault: &Arc<Fault>) -> Collection {
         let collection = self.builder.close(fault);
-        self.reader.wake();
+        self.wake_reader();
         collection
     }
 
@@ -103,11 +107,17 @@ impl Gathering {
         self.builder.devices_with(cluster, fault)
     }
 
+    fn wake_reader(&self) {
+        if let Some(reader) = &self.reader {
+            reader.wake();
+        }
+    }
+
     pub(crate) fn answer(&self, cluster: usize, device: usize, outcome: Outcome) {
         if self.builder.answer(cluster, device, outcome) {
-            self.caller.wake();
+            self.complete.notify_waiters();
         }
-        self.reader.wake();
+        self.wake_reader();
     }
 
     fn answer_rest(&self, cluster: usize) {
@@ -115,9 +125,9 @@ impl Gathering {
             return;
         }
         if self.builder.answer_rest(cluster, &blame()) {
-            self.caller.wake();
+            self.complete.notify_waiters();
         }
-        self.reader.wake();
+        self.wake_reader();
     }
 }
 
@@ -125,14 +135,26 @@ impl Gathering {
 /// rising.
 pub(crate) type Picks = Arc<[(u32, u32)]>;
 
+/// What the ports of one cluster share.
+#[derive(Debug)]
+struct Part {
+    gathering: Arc<Gathering>,
+    cluster: usize,
+}
+
+impl Part {
+    fn answer_rest(&self) {
+        self.gathering.answer_rest(self.cluster);
+    }
+}
+
 /// A cluster's share of a collect: a port for each of its devices, handed out in topology order.
 ///
 /// Dropped before all are handed out, it answers for the whole cluster: that happens only when the
 /// cluster's actor dies with it or never gets it.
 #[derive(Debug)]
 pub(crate) struct Share {
-    gathering: Arc<Gathering>,
-    cluster: usize,
+    part: Arc<Part>,
     /// `None` is all: the places in answer and plan are the same.
     picks: Option<Picks>,
     next: usize,
@@ -152,15 +174,10 @@ impl Share {
             }
         };
         self.next += 1;
-        let (gathering, cluster) = (Arc::clone(&self.gathering), self.cluster);
-        Some((
-            planned,
-            Reply {
-                gathering,
-                cluster,
-                device,
-            },
-        ))
+        // There are at most 1,000,000 devices.
+        let device = u32::try_from(device).unwrap_or(u32::MAX);
+        let part = Arc::clone(&self.part);
+        Some((planned, Reply { part, device }))
     }
 
     /// Whether there is a device left to ask.
@@ -170,23 +187,25 @@ impl Share {
 
     /// Whether nobody waits for the ports that are left.
     pub(super) fn is_settled(&self) -> bool {
-        self.gathering.is_cluster_complete(self.cluster)
+        self.part.gathering.is_cluster_complete(self.part.cluster)
     }
 
     /// What the cluster's actor remembers of this collect.
     pub(super) fn in_flight(&self) -> InFlight {
-        let gathering = Arc::downgrade(&self.gathering);
         InFlight {
-            collect: self.gathering.id,
-            gathering,
-            cluster: self.cluster,
+            collect: self.part.gathering.id,
+            gathering: Arc::downgrade(&self.part.gathering),
+            part: Arc::downgrade(&self.part),
             picks: self.picks.clone(),
         }
     }
 
     fn len(&self) -> usize {
         match &self.picks {
-            None => self.gathering.builder.topology().clusters()[self.cluster].len(),
+            None => {
+                let topology = self.part.gathering.builder.topology();
+                topology.clusters()[self.part.cluster].len()
+            }
             Some(picks) => picks.len(),
         }
     }
@@ -195,7 +214,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         if self.has_more() {
-            self.gathering.answer_rest(self.cluster);
+            self.part.answer_rest();
         }
     }
 }
@@ -207,7 +226,8 @@ pub(super) struct InFlight {
     collect: u64,
     /// Weak, so that an answer is freed when its caller is done with it.
     gathering: Weak<Gathering>,
-    cluster: usize,
+    /// Its ports' part of it.
+    part: Weak<Part>,
     picks: Option<Picks>,
 }
 
@@ -235,9 +255,9 @@ impl InFlight {
 
     /// The devices that were closed with `fault`, by their place in the plan.
     pub(super) fn closed_by(&self, fault: &Arc<Fault>) -> Vec<usize> {
-        let gathering = self.gathering.upgrade();
-        let closed = gathering
-            .map(|it| it.closed_by(self.cluster, fault))
+        let part = self.part.upgrade();
+        let closed = part
+            .map(|it| it.gathering.closed_by(it.cluster, fault))
             .unwrap_or_default();
         let Some(picks) = &self.picks else {
             return closed;
@@ -252,8 +272,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(gathering) = self.gathering.upgrade() {
-            gathering.answer_rest(self.cluster);
+        if let Some(part) = self.part.upgrade() {
+            part.answer_rest();
         }
     }
 }
@@ -261,35 +281,46 @@ impl Drop for InFlight {
 /// A device's port: takes one outcome, or records a fault when dropped without one.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    gathering: Arc<Gathering>,
-    cluster: usize,
-    device: usize,
+    part: Arc<Part>,
+    /// Its place in the cluster's part of the answer.
+    device: u32,
 }
 
 impl Reply {
     /// The collect this port belongs to.
     pub(super) fn collect(&self) -> u64 {
-        self.gathering.id
+        self.part.gathering.id
     }
 
     /// The fault with which the collect closed this port, if it did.
     pub(super) fn closed_with(&self) -> Option<Arc<Fault>> {
-        let outcome = self.gathering.builder.outcome(self.cluster, self.device)?;
-        outcome.as_ref().err().cloned()
+        self.outcome()?.as_ref().err().cloned()
     }
 
     /// Records the outcome, unless the collect was closed before.
     pub(super) fn send(self, outcome: Outcome) {
-        self.gathering.answer(self.cluster, self.device, outcome);
+        self.answer(outcome);
+    }
+
+    fn answer(&self, outcome: Outcome) {
+        let Part {
+            gathering, cluster, ..
+        } = &*self.part;
+        gathering.answer(*cluster, self.device as usize, outcome);
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        let Part {
+            gathering, cluster, ..
+        } = &*self.part;
+        gathering.builder.outcome(*cluster, self.device as usize)
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        let builder = &self.gathering.builder;
-        if builder.outcome(self.cluster, self.device).is_none() {
-            self.gathering
-                .answer(self.cluster, self.device, Err(blame()));
+        if self.outcome().is_none() {
+            self.answer(Err(blame()));
         }
     }
 }

@@ -67,8 +67,10 @@ impl Journal {
     }
 }
 
-/// One cluster's share, so that threads that answer for different clusters count apart.
+/// One cluster's share, so that threads that answer for different clusters count apart; on a cache
+/// line of its own, or they would still get in each other's way.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Part {
     slots: Box<[OnceLock<Outcome>]>,
     open_slots: AtomicUsize,
