@@ -2,8 +2,9 @@
 //!
 //! actix keeps an actor's mailbox inside the future that runs it and gives it out to nobody, so a
 //! message that is queued when the actor fails waits until it is restarted. Here the shell owns the
-//! mailbox ([`super::shell`]) and answers at once. What runs inside the actor is the shell's too:
-//! the context only takes orders, which the shell carries out after each call of actor code.
+//! mailbox ([`super::shell`]) and answers at once. What the actor spawned is kept here and polled
+//! by the shell. There may be a million of these, mostly with one lookup or none under way, so the
+//! first item has a place of its own, and all else is in a box.
 
 use std::pin::Pin;
 
@@ -19,18 +20,24 @@ pub(crate) struct ShellContext<A: Actor<Context = Self>> {
     /// Weak, since an actor's own address would keep it alive after its parent has gone.
     addr: WeakAddr<A>,
     state: ActorState,
+    /// Whether the item that is being polled was cancelled meanwhile.
+    is_cancelled: bool,
     last_handle: SpawnHandle,
-    orders: Vec<Order<A>>,
+    /// What is being polled, and so in nobody's place; the default is nothing.
+    polled: SpawnHandle,
+    first: Place<A>,
+    rest: Option<Box<Rest<A>>>,
 }
 
-/// What actor code asked of its context.
-pub(super) enum Order<A: Actor> {
-    /// Run this beside the mailbox.
-    Spawn(SpawnHandle, Item<A>),
-    /// Run this before anything else goes on.
-    Wait(Item<A>),
-    /// Drop what was spawned under this handle.
-    Cancel(SpawnHandle),
+/// Where something runs beside the mailbox, or nothing any more.
+type Place<A> = Option<(SpawnHandle, Item<A>)>;
+
+/// What most actors never have.
+struct Rest<A: Actor> {
+    /// What runs beside the mailbox, but for the first.
+    places: Vec<Place<A>>,
+    /// What it waits for before anything else goes on; the newest last.
+    waits: Vec<Item<A>>,
 }
 
 impl<A: Actor<Context = Self>> ShellContext<A> {
@@ -38,21 +45,95 @@ impl<A: Actor<Context = Self>> ShellContext<A> {
         Self {
             addr,
             state: ActorState::Started,
+            is_cancelled: false,
             last_handle: SpawnHandle::default(),
-            orders: Vec::new(),
+            polled: SpawnHandle::default(),
+            first: None,
+            rest: None,
         }
-    }
-
-    pub(super) fn has_orders(&self) -> bool {
-        !self.orders.is_empty()
-    }
-
-    pub(super) fn take_orders(&mut self) -> Vec<Order<A>> {
-        std::mem::take(&mut self.orders)
     }
 
     pub(super) fn set_state(&mut self, state: ActorState) {
         self.state = state;
+    }
+
+    fn rest(&mut self) -> &mut Rest<A> {
+        self.rest.get_or_insert_with(|| {
+            Box::new(Rest {
+                places: Vec::new(),
+                waits: Vec::new(),
+            })
+        })
+    }
+
+    fn place(&mut self, place: usize) -> Option<&mut Place<A>> {
+        match place.checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(place) => self.rest.as_mut()?.places.get_mut(place),
+        }
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        1 + self.rest.as_ref().map_or(0, |rest| rest.places.len())
+    }
+
+    /// Takes out what is in a place, to poll it; it has to be put back.
+    pub(super) fn take(&mut self, place: usize) -> Option<(SpawnHandle, Item<A>)> {
+        let (handle, item) = self.place(place)?.take()?;
+        (self.polled, self.is_cancelled) = (handle, false);
+        Some((handle, item))
+    }
+
+    /// Puts back what is not done, unless it was cancelled while it was polled.
+    pub(super) fn put_back(&mut self, place: usize, (handle, item): (SpawnHandle, Item<A>)) {
+        self.polled = SpawnHandle::default();
+        if self.is_cancelled {
+            return;
+        }
+        if let Some(place) = self.place(place) {
+            *place = Some((handle, item));
+        }
+    }
+
+    /// Forgets the places that are empty, but for the first.
+    pub(super) fn tidy(&mut self) {
+        self.polled = SpawnHandle::default();
+        if let Some(rest) = &mut self.rest {
+            rest.places.retain(Option::is_some);
+        }
+    }
+
+    /// The newest of what it waits for.
+    pub(super) fn take_wait(&mut self) -> Option<Item<A>> {
+        self.rest.as_mut()?.waits.pop()
+    }
+
+    /// Goes on waiting for what was taken.
+    pub(super) fn put_back_wait(&mut self, wait: Item<A>) {
+        self.rest().waits.push(wait);
+    }
+
+    /// Whether it waits for something.
+    pub(super) fn has_waits(&self) -> bool {
+        self.rest
+            .as_ref()
+            .is_some_and(|rest| !rest.waits.is_empty())
+    }
+
+    /// Takes out what runs in the actor, one after the other.
+    pub(super) fn take_any(&mut self) -> Option<Item<A>> {
+        if let Some((_, item)) = self.first.take() {
+            return Some(item);
+        }
+        let rest = self.rest.as_mut()?;
+        if let Some(wait) = rest.waits.pop() {
+            return Some(wait);
+        }
+        std::iter::from_fn(|| rest.places.pop())
+            .flatten()
+            .map(|(_, item)| item)
+            .next()
     }
 }
 
@@ -97,8 +178,13 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ShellContext<A> {
         F: ActorFuture<A, Output = ()> + 'static,
     {
         self.last_handle = self.last_handle.next();
-        self.orders
-            .push(Order::Spawn(self.last_handle, Box::pin(future)));
+        let item: Place<A> = Some((self.last_handle, Box::pin(future)));
+        // Behind what is being polled, so that it has its first turn after that.
+        if self.first.is_none() && self.polled == SpawnHandle::default() {
+            self.first = item;
+        } else {
+            self.rest().places.push(item);
+        }
         self.last_handle
     }
 
@@ -106,20 +192,26 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ShellContext<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.orders.push(Order::Wait(Box::pin(future)));
+        self.rest().waits.push(Box::pin(future));
     }
 
     fn waiting(&self) -> bool {
-        matches!(self.state, ActorState::Stopping | ActorState::Stopped)
-            || self
-                .orders
-                .iter()
-                .any(|order| matches!(order, Order::Wait(_)))
+        matches!(self.state, ActorState::Stopping | ActorState::Stopped) || self.has_waits()
     }
 
     fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
-        self.orders.push(Order::Cancel(handle));
-        true
+        if handle == self.polled {
+            return !std::mem::replace(&mut self.is_cancelled, true);
+        }
+        for place in 0..self.places() {
+            if let Some(place) = self.place(place)
+                && place.as_ref().is_some_and(|(other, _)| *other == handle)
+            {
+                *place = None;
+                return true;
+            }
+        }
+        false
     }
 }
 

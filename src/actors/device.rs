@@ -23,7 +23,7 @@ use crate::domain::{
     FaultKind, LastLookup, Outcome, Target,
 };
 use crate::lookup::{self, Call, Driver, LookupError};
-use crate::telemetry::{Gauge, event};
+use crate::telemetry::event;
 
 /// How a group of devices is asked.
 #[derive(Debug)]
@@ -58,8 +58,6 @@ pub(crate) struct Device {
     pub(super) aim: Arc<Aim>,
     /// Lookups begun, retries included.
     asked: AtomicU32,
-    /// How long the last lookup that ended took, retries included, in microseconds.
-    took_us: AtomicU32,
     health: Health,
     record: Mutex<Record>,
 }
@@ -77,6 +75,16 @@ struct Record {
     is_failing: bool,
     /// Whether its actor crashed after the last lookup.
     has_crashed: bool,
+}
+
+/// What came of a lookup.
+#[derive(Debug)]
+pub(super) struct LookedUp {
+    pub(super) outcome: Outcome,
+    /// When it ended, counted from when the service started.
+    ended: Duration,
+    /// How long it took, retries included.
+    took: Duration,
 }
 
 /// What came of a device's last lookup.
@@ -131,7 +139,6 @@ impl Device {
             port,
             aim,
             asked: AtomicU32::new(0),
-            took_us: AtomicU32::new(0),
             health: Health::default(),
             record: Mutex::default(),
         }
@@ -204,6 +211,9 @@ impl Device {
     /// A fault at once if the circuit breaker is open.
     pub(super) fn refusal(&self) -> Option<Arc<Fault>> {
         let record = self.record();
+        if record.breaker.is_closed() {
+            return None;
+        }
         let BreakerState::Open(wait) = record.breaker.state(self.cluster.link.rules.now()) else {
             return None;
         };
@@ -220,23 +230,22 @@ impl Device {
     }
 
     /// Takes note of what came of a lookup.
-    pub(super) fn learned(&self, outcome: &Outcome) {
-        let took_us = self.took_us.load(Ordering::Relaxed);
-        self.note(outcome, Some(took_us));
+    pub(super) fn learned(&self, lookup: &LookedUp) {
+        self.note(&lookup.outcome, lookup.ended, Some(lookup.took));
     }
 
     /// Takes note of a lookup that was cut off with `fault`.
     pub(super) fn cut_off(&self, fault: &Arc<Fault>) {
-        self.note(&Err(Arc::clone(fault)), None);
+        self.note(&Err(Arc::clone(fault)), self.cluster.link.rules.now(), None);
     }
 
-    fn note(&self, outcome: &Outcome, took_us: Option<u32>) {
+    /// `now` is counted from when the service started.
+    fn note(&self, outcome: &Outcome, now: Duration, took: Option<Duration>) {
         let metrics = &self.cluster.metrics;
         let driver = self.driver();
-        let took = took_us.map(|it| Duration::from_micros(it.into()));
-        let now = self.cluster.link.rules.now();
         let mut record = self.record();
         let at_us = micros(now);
+        let took_us = took.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
         record.has_crashed = false;
         record.last = Some(LastResult {
             outcome: outcome.clone(),
@@ -325,29 +334,32 @@ impl Device {
 
     /// Asks the device, when there is room for one more lookup in its cluster; again after a
     /// transient failure, as far as its retries and its timeout go.
-    pub(super) async fn lookup(self: Arc<Self>) -> Outcome {
-        let permits = self.cluster.permits();
-        let _permit = match &permits {
-            // Closed never, as nobody does.
-            Some(permits) => permits.acquire().await.ok(),
+    pub(super) async fn lookup(self: Arc<Self>) -> LookedUp {
+        let _permit = match self.cluster.permits() {
+            // Closed never, as nobody does. Boxed, as most do not wait.
+            Some(permits) => Box::pin(permits.acquire_owned()).await.ok(),
             None => None,
         };
-        let _counted = self.cluster.metrics.enter(Gauge::Lookups);
-        let start = Instant::now();
-        let timeout = self.aim.target.timeout;
-        let result = tokio::time::timeout(timeout, self.attempts(start + timeout)).await;
-        let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
-        self.took_us.store(took_us, Ordering::Relaxed);
-        result
-            .unwrap_or(Err(LookupError::TimedOut(timeout)))
-            .map_err(|error| {
-                let fault = Fault::from(error);
-                self.log_fault(Level::Warn, "lookup failed", &fault, Some(start.elapsed()));
-                Arc::new(fault)
-            })
+        let _counted = self.cluster.metrics.looking_up();
+        let rules = &self.cluster.link.rules;
+        let began = rules.now();
+        let result = self.attempts(began).await;
+        let ended = rules.now();
+        let took = ended.saturating_sub(began);
+        let outcome = result.map_err(|error| {
+            let fault = Fault::from(error);
+            self.log_fault(Level::Warn, "lookup failed", &fault, Some(took));
+            Arc::new(fault)
+        });
+        LookedUp {
+            outcome,
+            ended,
+            took,
+        }
     }
 
-    async fn attempts(&self, end: Instant) -> Result<Facts, LookupError> {
+    /// `began` is counted from when the service started.
+    async fn attempts(&self, began: Duration) -> Result<Facts, LookupError> {
         let Aim {
             target,
             needs_port,
@@ -357,6 +369,8 @@ impl Device {
             let why = "its list names no port for it, and {port} stands for that";
             return Err(LookupError::Failed(why.to_owned()));
         }
+        let timeout = target.timeout;
+        let deadline = self.cluster.link.rules.instant(began) + timeout;
         let mut retries = 0;
         loop {
             let number = self.asked.fetch_add(1, Ordering::Relaxed);
@@ -367,7 +381,8 @@ impl Device {
                 device: &self.id,
                 port: self.port,
                 number,
-                deadline: end,
+                deadline,
+                timeout,
             };
             let error = match driver.lookup(call).await {
                 Ok(facts) => return Ok(facts),
@@ -378,7 +393,7 @@ impl Device {
             }
             retries += 1;
             let wait = target.retry.backoff.delay(retries, rand::random());
-            if Instant::now() + wait >= end {
+            if Instant::now() + wait >= deadline {
                 return Err(error);
             }
             self.cluster.metrics.retried();

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::{Arc, Once};
 
 use crate::domain::{Fault, FaultKind};
@@ -59,6 +59,21 @@ pub(super) fn guard<T>(role: &'static str, code: impl FnOnce() -> T) -> Result<T
             Err(report)
         }
     }
+}
+
+/// A panic that is kept back for a moment.
+pub(super) struct Panic(Box<dyn Any + Send>);
+
+impl Panic {
+    /// Lets it unwind, without another report.
+    pub(super) fn go_on(self) -> ! {
+        resume_unwind(self.0)
+    }
+}
+
+/// Runs code of which something has to be put in its place even if it panics.
+pub(super) fn uninterrupted<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(Panic)
 }
 
 /// Drops what `code` drops, with `blame` as the fault of every reply port that goes with it.

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use log::Level;
+use smallvec::SmallVec;
 
-use super::device::Device;
+use super::device::{Device, LookedUp};
 use super::drill::{Act, Point};
 use super::gathering::Reply;
 use super::health::Child;
 use super::messages::{Tick, Withdraw};
 use super::shell::BuildError;
-use crate::domain::{Fault, FaultKind, Outcome};
+use crate::domain::{Fault, FaultKind};
 
 /// A device's lookup under way, and who waits for it.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub(super) struct Prober {
     device: Arc<Device>,
     /// The lookup, while one runs.
     running: Option<Running>,
-    /// Who waits for it; empty if none runs.
-    waiting: Vec<Reply>,
+    /// Who waits for it, mostly one; empty if none runs.
+    waiting: SmallVec<[Reply; 1]>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,7 @@ impl Prober {
         Ok(Self {
             device: Arc::clone(device),
             running: None,
-            waiting: Vec::new(),
+            waiting: SmallVec::new(),
         })
     }
 
@@ -52,7 +53,7 @@ impl Prober {
     }
 
     /// Takes a request. Gives the lookup to start, unless it could join one or need not ask.
-    pub(super) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = Outcome> + use<>> {
+    pub(super) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = LookedUp> + use<>> {
         if self.running.is_none()
             && let Some(fault) = self.device.refusal()
         {
@@ -69,7 +70,7 @@ impl Prober {
 
     /// It is the device's time in the schedule. Gives the lookup to start, unless one runs (this
     /// one is skipped then) or the circuit breaker is open.
-    pub(super) fn tick(&mut self, tick: Tick) -> Option<impl Future<Output = Outcome> + use<>> {
+    pub(super) fn tick(&mut self, tick: Tick) -> Option<impl Future<Output = LookedUp> + use<>> {
         if self.running.is_some() || self.device.refusal().is_some() {
             return None;
         }
@@ -87,12 +88,12 @@ impl Prober {
     }
 
     /// The lookup is over: answers everybody who waits for it.
-    pub(super) fn finished(&mut self, outcome: &Outcome) {
+    pub(super) fn finished(&mut self, lookup: &LookedUp) {
         self.running = None;
         self.device.health().worked();
-        self.device.learned(outcome);
+        self.device.learned(lookup);
         for reply in std::mem::take(&mut self.waiting) {
-            reply.send(outcome.clone());
+            reply.send(lookup.outcome.clone());
         }
     }
 

@@ -26,14 +26,14 @@ use actix::prelude::*;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::context::{Item, Order, ShellContext};
+use super::context::ShellContext;
 use super::drill::Act;
 use super::health::{Child, Downtime, ExitReason};
 use super::messages::Exited;
-use super::panics::{PanicReport, blaming, guard};
+use super::panics::{PanicReport, blaming, guard, uninterrupted};
 use super::supervisor::{Rules, SupervisorActor, verdict};
 use crate::domain::{Decision, Fault, FaultKind, History};
-use crate::telemetry::{Gauge, Guard, Metrics};
+use crate::telemetry::{Gauge, Metrics};
 
 /// How many messages one actor may handle before others on its arbiter get their turn.
 const MESSAGES_PER_TURN: usize = 128;
@@ -128,7 +128,6 @@ struct Shell<A: Supervised> {
     state: State<A>,
     spec: Arc<A::Spec>,
     link: Arc<Link>,
-    _counted: Guard,
 }
 
 /// A failed child is a rare one, so what it needs is in a box.
@@ -149,21 +148,18 @@ enum Stage {
     Waiting(Pin<Box<tokio::time::Sleep>>),
 }
 
-/// An actor that runs.
+/// An actor that runs; ended only by [`Shell::bury`].
 struct Running<A: Supervised> {
     actor: A,
+    /// With what it spawned.
     context: ShellContext<A>,
-    /// What it spawned.
-    items: Vec<(SpawnHandle, Item<A>)>,
-    /// What it waits for before anything else goes on; the newest last.
-    waits: Vec<Item<A>>,
-    since: Instant,
-    _counted: Guard,
+    /// In microseconds since the service started.
+    since_us: u64,
 }
 
 impl<A: Supervised> Shell<A> {
     fn new(mailbox: AddressReceiver<A>, spec: Arc<A::Spec>, link: Arc<Link>) -> Self {
-        let counted = link.metrics.enter(Gauge::Shells);
+        link.metrics.rise(Gauge::Shells);
         // A backoff or a quarantine goes on over the end of the parent, or of the thread.
         let state = match spec.health().down() {
             Some(Downtime {
@@ -187,46 +183,41 @@ impl<A: Supervised> Shell<A> {
             state,
             spec,
             link,
-            _counted: counted,
         }
     }
 
     /// Builds the actor and lets it start.
     fn rise(&mut self) {
-        let since = Instant::now();
+        let since_us = self.link.rules.now_us();
         let built = guard(A::ROLE, || {
             let actor = A::new(&self.spec)?;
             let address = Addr::new(self.mailbox.sender());
             let context = ShellContext::new(address.downgrade());
-            let counted = self.link.metrics.enter(Gauge::Actors);
-            let (items, waits) = (Vec::new(), Vec::new());
             Ok::<_, BuildError>(Running {
                 actor,
                 context,
-                items,
-                waits,
-                since,
-                _counted: counted,
+                since_us,
             })
         });
         match built {
             Ok(Ok(running)) => {
+                self.link.metrics.rise(Gauge::Actors);
                 self.state = State::Up(running);
                 let State::Up(running) = &mut self.state else {
                     return;
                 };
                 match guard(A::ROLE, || running.started()) {
                     Ok(()) => self.spec.health().rose(),
-                    Err(report) => self.fall(&ExitReason::Panic(report), since),
+                    Err(report) => self.fall(&ExitReason::Panic(report), since_us),
                 }
             }
-            Ok(Err(error)) => self.fall(&ExitReason::Error(error.to_string()), since),
-            Err(report) => self.fall(&ExitReason::Panic(report), since),
+            Ok(Err(error)) => self.fall(&ExitReason::Error(error.to_string()), since_us),
+            Err(report) => self.fall(&ExitReason::Panic(report), since_us),
         }
     }
 
     /// Drops the actor, so that its callers hear now, and asks for a verdict.
-    fn fall(&mut self, reason: &ExitReason, since: Instant) {
+    fn fall(&mut self, reason: &ExitReason, since_us: u64) {
         let crashed = |what: String| Fault::new(FaultKind::Crashed, what);
         let fault = match reason {
             ExitReason::Panic(report) => report.fault(),
@@ -234,7 +225,7 @@ impl<A: Supervised> Shell<A> {
             ExitReason::Stopped => crashed(format!("the {} actor stopped", A::ROLE)),
             ExitReason::Thread => crashed(format!("the thread of the {} actor ended", A::ROLE)),
         };
-        let uptime = since.elapsed();
+        let uptime = self.link.rules.since(since_us);
         self.spec.health().fell(reason, uptime);
         self.spec.crashed(&fault);
         self.link.metrics.crashed();
@@ -255,7 +246,7 @@ impl<A: Supervised> Shell<A> {
             stage: Stage::Deciding(Box::pin(verdict)),
         }));
         if let State::Up(running) = std::mem::replace(&mut self.state, down) {
-            blaming(Arc::new(fault), || running.bury());
+            blaming(Arc::new(fault), || running.bury(&self.link));
         }
     }
 
@@ -273,7 +264,7 @@ impl<A: Supervised> Shell<A> {
                 if let Err(report) = guard(A::ROLE, || running.stopped()) {
                     log_last_panic(&*self.spec, &report);
                 }
-                running.bury();
+                running.bury(&self.link);
             });
         }
     }
@@ -343,7 +334,6 @@ impl<A: Supervised> Running<A> {
         if self.context.state() == ActorState::Started {
             self.context.set_state(ActorState::Running);
         }
-        self.obey();
     }
 
     fn stopped(&mut self) {
@@ -357,11 +347,20 @@ impl<A: Supervised> Running<A> {
     /// Runs the actor until it has nothing to do. `Ready` when it stopped itself.
     fn turn(&mut self, mailbox: &mut AddressReceiver<A>, task: &mut TaskContext<'_>) -> Poll<()> {
         for _ in 0..MESSAGES_PER_TURN {
-            while let Some(wait) = self.waits.last_mut() {
-                ready!(wait.as_mut().poll(&mut self.actor, &mut self.context, task));
-                // Only the shell pushes waits, so this is the one that is done.
-                drop(self.waits.pop());
-                self.obey();
+            while let Some(mut wait) = self.context.take_wait() {
+                let (actor, context) = (&mut self.actor, &mut self.context);
+                let polled = uninterrupted(|| wait.as_mut().poll(actor, context, task));
+                match polled {
+                    Ok(Poll::Ready(())) => {}
+                    Ok(Poll::Pending) => {
+                        self.context.put_back_wait(wait);
+                        return Poll::Pending;
+                    }
+                    Err(panic) => {
+                        self.context.put_back_wait(wait);
+                        panic.go_on();
+                    }
+                }
             }
             if self.has_ended() {
                 return Poll::Ready(());
@@ -370,29 +369,31 @@ impl<A: Supervised> Running<A> {
                 return self.poll_items(task);
             };
             message.handle(&mut self.actor, &mut self.context);
-            self.obey();
         }
         task.waker().wake_by_ref();
         self.poll_items(task)
     }
 
     fn poll_items(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
-        let mut index = 0;
-        while index < self.items.len() && self.waits.is_empty() && !self.has_ended() {
-            let (_, item) = &mut self.items[index];
-            if item
-                .as_mut()
-                .poll(&mut self.actor, &mut self.context, task)
-                .is_ready()
-            {
-                drop(self.items.swap_remove(index));
-            } else {
-                index += 1;
+        let mut place = 0;
+        // What is spawned meanwhile is behind, so it has its first turn in this very loop.
+        while place < self.context.places() && !self.context.has_waits() && !self.has_ended() {
+            if let Some((handle, mut item)) = self.context.take(place) {
+                let (actor, context) = (&mut self.actor, &mut self.context);
+                let polled = uninterrupted(|| item.as_mut().poll(actor, context, task));
+                match polled {
+                    Ok(Poll::Ready(())) => drop(item),
+                    Ok(Poll::Pending) => self.context.put_back(place, (handle, item)),
+                    Err(panic) => {
+                        self.context.put_back(place, (handle, item));
+                        panic.go_on();
+                    }
+                }
             }
-            // Appends what was spawned, so that it has its first turn in this very loop.
-            self.obey();
+            place += 1;
         }
-        if !self.waits.is_empty() {
+        self.context.tidy();
+        if self.context.has_waits() {
             // Its first turn is the next one.
             task.waker().wake_by_ref();
         }
@@ -400,19 +401,6 @@ impl<A: Supervised> Running<A> {
             Poll::Ready(())
         } else {
             Poll::Pending
-        }
-    }
-
-    /// Carries out what actor code asked of its context.
-    fn obey(&mut self) {
-        while self.context.has_orders() {
-            for order in self.context.take_orders() {
-                match order {
-                    Order::Spawn(handle, item) => self.items.push((handle, item)),
-                    Order::Wait(item) => self.waits.push(item),
-                    Order::Cancel(handle) => self.items.retain(|(other, _)| *other != handle),
-                }
-            }
         }
     }
 
@@ -434,24 +422,18 @@ impl<A: Supervised> Running<A> {
     }
 
     /// Drops what ran in the actor, then the actor, each so that a panic in a `Drop` ends there.
-    fn bury(self) {
+    fn bury(self, link: &Link) {
         let Self {
-            actor,
-            context,
-            mut items,
-            mut waits,
-            ..
+            actor, mut context, ..
         } = self;
         let mut panics = 0;
         let mut count = |result: Result<(), PanicReport>| panics += usize::from(result.is_err());
-        while let Some((_, item)) = items.pop() {
+        while let Some(item) = context.take_any() {
             count(guard(A::ROLE, || drop(item)));
-        }
-        while let Some(wait) = waits.pop() {
-            count(guard(A::ROLE, || drop(wait)));
         }
         count(guard(A::ROLE, || drop(context)));
         count(guard(A::ROLE, || drop(actor)));
+        link.metrics.fall(Gauge::Actors);
         if panics > 0 {
             log::warn!(role = A::ROLE, panics; "a failed actor panicked again while it was dropped");
         }
@@ -471,11 +453,11 @@ impl<A: Supervised> Future for Shell<A> {
             match &mut this.state {
                 State::Starting => this.rise(),
                 State::Up(running) => {
-                    let since = running.since;
+                    let since_us = running.since_us;
                     match guard(A::ROLE, || running.turn(&mut this.mailbox, task)) {
                         Ok(Poll::Pending) => return Poll::Pending,
-                        Ok(Poll::Ready(())) => this.fall(&ExitReason::Stopped, since),
-                        Err(report) => this.fall(&ExitReason::Panic(report), since),
+                        Ok(Poll::Ready(())) => this.fall(&ExitReason::Stopped, since_us),
+                        Err(report) => this.fall(&ExitReason::Panic(report), since_us),
                     }
                 }
                 State::Down(down) => {
@@ -502,12 +484,13 @@ impl<A: Supervised> Drop for Shell<A> {
     /// The arbiter ends with this shell in it: what it holds must not panic on its thread.
     fn drop(&mut self) {
         if let State::Up(running) = std::mem::replace(&mut self.state, State::Starting) {
-            let uptime = running.since.elapsed();
+            let uptime = self.link.rules.since(running.since_us);
             self.spec.health().fell(&ExitReason::Thread, uptime);
             self.link.metrics.crashed();
             let fault = Fault::new(FaultKind::Crashed, "the thread that ran its actor ended");
-            blaming(Arc::new(fault), || running.bury());
+            blaming(Arc::new(fault), || running.bury(&self.link));
         }
+        self.link.metrics.fall(Gauge::Shells);
     }
 }
 

@@ -75,6 +75,21 @@ impl Rules {
         self.start.elapsed()
     }
 
+    /// As [`Rules::now`], in microseconds.
+    pub(super) fn now_us(&self) -> u64 {
+        u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// How long ago that was, in microseconds since the service started.
+    pub(super) fn since(&self, us: u64) -> Duration {
+        self.now().saturating_sub(Duration::from_micros(us))
+    }
+
+    /// When that is, so long after the service started.
+    pub(super) fn instant(&self, since_start: Duration) -> Instant {
+        self.start + since_start
+    }
+
     /// The wall clock's time so long after the service started, whatever was done to the clock
     /// since: the same each time.
     pub(super) fn wall(&self, since_start: Duration) -> SystemTime {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use super::context::ShellContext;
-use super::device::Device;
+use super::device::{Device, LookedUp};
 use super::drill::Point;
 use super::messages::{Probe, Tick, Withdraw};
 use super::probe::Prober;
 use super::shell::{BuildError, Supervised};
-use crate::domain::Outcome;
 
 /// Asks one switch, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
 #[derive(Debug)]
@@ -49,12 +48,12 @@ impl SwitchActor {
     /// Runs a lookup inside this actor, so that its panic is this actor's.
     fn begin(
         &mut self,
-        lookup: impl Future<Output = Outcome> + 'static,
+        lookup: impl Future<Output = LookedUp> + 'static,
         scheduled: bool,
         ctx: &mut ShellContext<Self>,
     ) {
         let lookup = lookup.into_actor(self);
-        let lookup = lookup.map(|outcome, this, _| this.prober.finished(&outcome));
+        let lookup = lookup.map(|lookup, this, _| this.prober.finished(&lookup));
         self.prober.started(ctx.spawn(lookup), scheduled);
     }
 }

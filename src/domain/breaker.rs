@@ -84,6 +84,12 @@ impl Breaker {
         }
     }
 
+    /// Whether it is closed, whatever the time.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.until.is_none()
+    }
+
     /// Failures since the last success.
     #[must_use]
     pub fn failures(&self) -> u32 {

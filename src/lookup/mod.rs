@@ -21,9 +21,13 @@ mod tcp;
 pub(crate) mod tls;
 pub(crate) mod web;
 
+use std::future::Future;
 use std::num::NonZeroU16;
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::Either;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -73,11 +77,21 @@ pub(crate) struct Call<'a> {
     pub(crate) port: Option<NonZeroU16>,
     /// Counts the lookups of this device from 0, over restarts of its actor.
     pub(crate) number: u32,
-    /// When whoever asks gives up; for what a driver does last.
+    /// When whoever asks gives up.
     pub(crate) deadline: Instant,
+    /// How long that was from the first attempt; what an error says.
+    pub(crate) timeout: Duration,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// The lookup, given up at the deadline.
+    fn bound(
+        self,
+        lookup: impl Future<Output = Result<Facts, LookupError>> + 'a,
+    ) -> Pin<Box<dyn Future<Output = Result<Facts, LookupError>> + 'a>> {
+        let bound = tokio::time::timeout_at(self.deadline, lookup);
+        Box::pin(bound.map(move |ended| ended.unwrap_or(Err(LookupError::TimedOut(self.timeout)))))
+    }
     /// The text for the device that is asked.
     fn expand(&self, template: &Template) -> String {
         template.expand(self.cluster, self.device, self.port)
@@ -202,19 +216,22 @@ impl Driver {
         }
     }
 
-    /// Asks once. Panics if the driver has a bug, or was told to.
-    pub(crate) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
-        // Boxed, so that the simulated driver's lookup, of which there may be a million at a time,
-        // is not as large as the largest of all.
+    /// Asks once, until the call's deadline. Panics if the driver has a bug, or was told to.
+    pub(crate) fn lookup<'a>(
+        &'a self,
+        call: Call<'a>,
+    ) -> impl Future<Output = Result<Facts, LookupError>> + use<'a> {
+        // There may be a million simulated lookups at a time, so theirs is not as large as the
+        // largest of all, and it keeps its deadline by the one timer it has.
         match self {
-            Self::Simulated(simulated) => simulated.lookup(call).await,
-            Self::Tcp(tcp) => Box::pin(tcp.lookup(call)).await,
-            Self::Http(http) => Box::pin(http.lookup(call)).await,
-            Self::Prometheus(prometheus) => Box::pin(prometheus.lookup(call)).await,
-            Self::Exec(exec) => Box::pin(exec.lookup(call)).await,
-            Self::Ssh(ssh) => Box::pin(ssh.lookup(call)).await,
-            Self::Redfish(redfish) => Box::pin(redfish.lookup(call)).await,
-            Self::Snmp(snmp) => Box::pin(snmp.lookup(call)).await,
+            Self::Simulated(simulated) => Either::Left(simulated.lookup(call)),
+            Self::Tcp(tcp) => Either::Right(call.bound(tcp.lookup(call))),
+            Self::Http(http) => Either::Right(call.bound(http.lookup(call))),
+            Self::Prometheus(prometheus) => Either::Right(call.bound(prometheus.lookup(call))),
+            Self::Exec(exec) => Either::Right(call.bound(exec.lookup(call))),
+            Self::Ssh(ssh) => Either::Right(call.bound(ssh.lookup(call))),
+            Self::Redfish(redfish) => Either::Right(call.bound(redfish.lookup(call))),
+            Self::Snmp(snmp) => Either::Right(call.bound(snmp.lookup(call))),
         }
     }
 }

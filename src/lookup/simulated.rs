@@ -5,8 +5,10 @@
 //! devices do and however often actors are restarted in between.
 
 use std::fmt::Write as _;
+use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Call, LookupError};
@@ -30,21 +32,38 @@ impl Simulated {
         Self { settings }
     }
 
-    /// Waits, then does what the script or the dice say.
-    pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+    /// Waits, then does what the script or the dice say; or hangs until the call's deadline.
+    pub(super) fn lookup(
+        &self,
+        call: Call<'_>,
+    ) -> impl Future<Output = Result<Facts, LookupError>> + use<> {
         let step = self.step(call);
-        if step == Step::Hang {
-            std::future::pending::<()>().await;
-        }
         let latency = self.latency(call);
-        if !latency.is_zero() {
-            tokio::time::sleep(latency).await;
-        }
-        match step {
-            Step::Ok | Step::Hang => Ok(Facts::default()),
-            Step::Fail(FaultKind::Failed) => Err(LookupError::Simulated),
-            Step::Fail(kind) => Err(LookupError::SimulatedAs(kind)),
-            Step::Panic => panic!("simulated panic in lookup {}", call.number),
+        // What the future needs and no more: there may be a million at a time.
+        let Call {
+            number,
+            deadline,
+            timeout,
+            ..
+        } = call;
+        async move {
+            if step == Step::Hang {
+                tokio::time::sleep_until(deadline).await;
+                return Err(LookupError::TimedOut(timeout));
+            }
+            if !latency.is_zero() {
+                let end = Instant::now() + latency;
+                tokio::time::sleep_until(end.min(deadline)).await;
+                if end > deadline {
+                    return Err(LookupError::TimedOut(timeout));
+                }
+            }
+            match step {
+                Step::Ok | Step::Hang => Ok(Facts::default()),
+                Step::Fail(FaultKind::Failed) => Err(LookupError::Simulated),
+                Step::Fail(kind) => Err(LookupError::SimulatedAs(kind)),
+                Step::Panic => panic!("simulated panic in lookup {number}"),
+            }
         }
     }
 
@@ -127,7 +146,8 @@ mod tests {
             device: &device,
             port: None,
             number,
-            deadline: tokio::time::Instant::now(),
+            deadline: Instant::now(),
+            timeout: Duration::ZERO,
         };
         (0..count)
             .map(|number| simulated.step(call(number)))
@@ -175,7 +195,8 @@ mod tests {
                     device: &device,
                     port: None,
                     number,
-                    deadline: tokio::time::Instant::now(),
+                    deadline: Instant::now(),
+                    timeout: Duration::ZERO,
                 })
             })
             .collect();

@@ -32,19 +32,15 @@ impl Histogram {
         self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
-    /// What was counted so far. What is being counted meanwhile is in it or not, by halves too.
-    pub(super) fn read(&self) -> Latency {
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
-        let counts = self
-            .buckets
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        let buckets: Vec<_> = bounds.zip(counts).collect();
-        Latency {
-            count: buckets.iter().map(|&(_, count)| count).sum(),
-            sum: Duration::from_micros(self.sum_us.load(Ordering::Relaxed)),
-            buckets,
+    /// Adds what was counted so far to `latency`. What is being counted meanwhile is in it or not,
+    /// by halves too.
+    pub(super) fn read_into(&self, latency: &mut Latency) {
+        for ((_, total), count) in latency.buckets.iter_mut().zip(&self.buckets) {
+            let count = count.load(Ordering::Relaxed);
+            *total += count;
+            latency.count += count;
         }
+        latency.sum += Duration::from_micros(self.sum_us.load(Ordering::Relaxed));
     }
 }
 
@@ -60,6 +56,18 @@ pub struct Latency {
     pub buckets: Vec<(f64, u64)>,
 }
 
+impl Latency {
+    /// Nothing counted yet.
+    pub(super) fn none() -> Self {
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        Self {
+            count: 0,
+            sum: Duration::ZERO,
+            buckets: bounds.map(|bound| (bound, 0)).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +81,8 @@ mod tests {
         for us in [0, 5_000, 5_001, 1_000_000, 30_000_000, 30_000_001] {
             histogram.observe(Duration::from_micros(us));
         }
-        let read = histogram.read();
+        let mut read = Latency::none();
+        histogram.read_into(&mut read);
         let filled: Vec<_> = read
             .buckets
             .iter()

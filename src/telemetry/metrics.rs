@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::latency::{Histogram, Latency};
+use super::latency::Latency;
+use super::lookups::{Lookups, UnderWay};
 use crate::domain::{DriverKind, FaultKind, Summary};
 
 /// Everything this process counts, from its start. Cloning gives the same counters.
@@ -17,12 +18,12 @@ struct Counters {
     partial: AtomicU64,
     cancelled: AtomicU64,
     refused: AtomicU64,
+    collects_joined: AtomicU64,
     faults: [AtomicU64; FaultKind::ALL.len()],
     crashes: AtomicU64,
     restarts: AtomicU64,
     quarantines: AtomicU64,
-    lookups: [Lookups; DriverKind::ALL.len()],
-    joined: AtomicU64,
+    lookups: Lookups,
     retries: AtomicU64,
     breakers_opened: AtomicU64,
     breakers_closed: AtomicU64,
@@ -32,16 +33,7 @@ struct Counters {
     reloads_refused: AtomicU64,
     discoveries: AtomicU64,
     discoveries_failed: AtomicU64,
-    gauges: [AtomicUsize; 5],
-}
-
-/// One driver's lookups.
-#[derive(Debug, Default)]
-struct Lookups {
-    ok: AtomicU64,
-    faults: [AtomicU64; FaultKind::ALL.len()],
-    /// Without those that were cut off.
-    latency: Histogram,
+    gauges: [AtomicUsize; 4],
 }
 
 /// What can be there or not at a moment.
@@ -51,8 +43,6 @@ pub(crate) enum Gauge {
     Shells,
     /// Actor values, one for each running actor.
     Actors,
-    /// Lookups under way.
-    Lookups,
     /// Collects under way.
     Collects,
     /// Collects, or parts of them, that wait in the mailboxes of clusters' actors.
@@ -81,18 +71,28 @@ pub(crate) struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.metrics.0.gauges[self.gauge as usize].fetch_sub(1, Ordering::Relaxed);
+        self.metrics.fall(self.gauge);
     }
 }
 
 impl Metrics {
     /// Counts one more in `gauge` until the guard is dropped.
     pub(crate) fn enter(&self, gauge: Gauge) -> Guard {
-        self.0.gauges[gauge as usize].fetch_add(1, Ordering::Relaxed);
+        self.rise(gauge);
         Guard {
             metrics: self.clone(),
             gauge,
         }
+    }
+
+    /// Counts one more in `gauge`, for whoever is too small to hold a guard.
+    pub(crate) fn rise(&self, gauge: Gauge) {
+        self.0.gauges[gauge as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    pub(crate) fn fall(&self, gauge: Gauge) {
+        self.0.gauges[gauge as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// As [`Metrics::enter`], unless there are `max` already.
@@ -124,9 +124,19 @@ impl Metrics {
         self.0.cancelled.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request joined a collect under way.
+    pub(crate) fn collect_joined(&self) {
+        self.0.collects_joined.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A collect was refused.
     pub(crate) fn refused(&self) {
         self.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A lookup is under way until the guard is dropped.
+    pub(crate) fn looking_up(&self) -> UnderWay<'_> {
+        self.0.lookups.begin()
     }
 
     /// An actor failed.
@@ -151,17 +161,12 @@ impl Metrics {
         fault: Option<FaultKind>,
         took: Option<Duration>,
     ) {
-        let lookups = &self.0.lookups[driver as usize];
-        let outcome = fault.map_or(&lookups.ok, |kind| &lookups.faults[kind.index()]);
-        outcome.fetch_add(1, Ordering::Relaxed);
-        if let Some(took) = took {
-            lookups.latency.observe(took);
-        }
+        self.0.lookups.ended(driver, fault, took);
     }
 
     /// A request joined a lookup under way.
     pub(crate) fn joined(&self) {
-        self.0.joined.fetch_add(1, Ordering::Relaxed);
+        self.0.lookups.joined();
     }
 
     /// A lookup is tried again after a transient failure.
@@ -215,6 +220,7 @@ impl Metrics {
             collects,
             cancelled,
             refused,
+            collects_joined,
             crashes,
             restarts,
             quarantines,
@@ -230,12 +236,12 @@ impl Metrics {
             partial: _,
             faults: _,
             lookups: _,
-            joined: _,
             gauges: _,
         } = &*self.0;
         vec![
             ("collects", read(collects)),
             ("collects_cancelled", read(cancelled)),
+            ("collects_joined", read(collects_joined)),
             ("collects_refused", read(refused)),
             ("lookups", self.lookups()),
             ("lookups_failed", self.lookups_failed()),
@@ -257,8 +263,8 @@ impl Metrics {
     /// Lookups that ended, well or not, retries not counted apart, since the start.
     #[must_use]
     pub fn lookups(&self) -> u64 {
-        let ok = |lookups: &Lookups| lookups.ok.load(Ordering::Relaxed);
-        self.0.lookups.iter().map(ok).sum::<u64>() + self.lookups_failed()
+        let ok = |driver| self.lookups_by(driver, None);
+        DriverKind::ALL.into_iter().map(ok).sum::<u64>() + self.lookups_failed()
     }
 
     fn lookups_failed(&self) -> u64 {
@@ -269,21 +275,19 @@ impl Metrics {
     /// One driver's lookups that ended well, or with this kind of fault, since the start.
     #[must_use]
     pub fn lookups_by(&self, driver: DriverKind, fault: Option<FaultKind>) -> u64 {
-        let lookups = &self.0.lookups[driver as usize];
-        let outcome = fault.map_or(&lookups.ok, |kind| &lookups.faults[kind.index()]);
-        outcome.load(Ordering::Relaxed)
+        self.0.lookups.count(driver, fault)
     }
 
     /// How long one driver's lookups took that were not cut off, since the start.
     #[must_use]
     pub fn latency(&self, driver: DriverKind) -> Latency {
-        self.0.lookups[driver as usize].latency.read()
+        self.0.lookups.latency(driver)
     }
 
     /// Requests that joined a lookup under way, since the start.
     #[must_use]
     pub fn lookups_joined(&self) -> u64 {
-        self.0.joined.load(Ordering::Relaxed)
+        self.0.lookups.count_joined()
     }
 
     /// Times a lookup was tried again, since the start.
@@ -335,6 +339,12 @@ impl Metrics {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Requests that joined a collect under way, since the start.
+    #[must_use]
+    pub fn collects_joined(&self) -> u64 {
+        self.0.collects_joined.load(Ordering::Relaxed)
+    }
+
     /// Collects refused, since the start.
     #[must_use]
     pub fn collects_refused(&self) -> u64 {
@@ -378,7 +388,7 @@ impl Metrics {
         Census {
             shells: now(Gauge::Shells),
             actors: now(Gauge::Actors),
-            lookups: now(Gauge::Lookups),
+            lookups: self.0.lookups.under_way(),
             collects: now(Gauge::Collects),
         }
     }

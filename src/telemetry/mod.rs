@@ -5,6 +5,7 @@
 
 mod latency;
 mod logging;
+mod lookups;
 mod metrics;
 
 pub use latency::Latency;

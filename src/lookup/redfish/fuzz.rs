@@ -64,6 +64,7 @@ fn links(body: &[u8], resource: &Resource) {
         device: &DEVICE,
         number: 0,
         deadline: Instant::now(),
+        timeout: Duration::ZERO,
     };
     let service = WEB.as_ref().and_then(|web| Service::new(web, call).ok());
     let Some(service) = service else {
