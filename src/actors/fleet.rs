@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     /// Collects that may wait at once.
     pub(crate) max_waiting: usize,
+    /// Whether requests share the collect under way.
+    pub(crate) join: bool,
     /// Whether metrics show devices one by one; `None` leaves it to how many there are.
     pub(crate) per_device: Option<bool>,
 }

@@ -12,6 +12,8 @@ pub struct Answer {
     pub(super) collection: Collection,
     pub(super) selection: Arc<Selection>,
     pub(super) summary: Summary,
+    /// Whether several requests share it.
+    pub is_shared: bool,
     /// Which collect it is, counted from 1.
     pub id: u64,
     /// When it began.
@@ -36,12 +38,6 @@ impl Answer {
     #[must_use]
     pub fn collection(&self) -> &Collection {
         &self.collection
-    }
-
-    /// The outcomes alone.
-    #[must_use]
-    pub fn into_collection(self) -> Collection {
-        self.collection
     }
 
     /// The outcomes in numbers.

@@ -5,6 +5,7 @@
 //! whatever state the actors and their threads are in.
 
 mod answer;
+mod joint;
 mod running;
 mod selection;
 
@@ -20,6 +21,7 @@ use crate::domain::{
     Scope, SupervisionTree, TreeFilter,
 };
 use crate::telemetry::{Guard, Metrics};
+use joint::{Joint, Latest};
 use running::Running;
 
 pub use crate::actors::snapshot::{Look, Snapshot};
@@ -38,6 +40,8 @@ struct Shared {
     cut_off: AtomicBool,
     heard: Notify,
     next_id: AtomicU64,
+    /// What the next request may join.
+    joint: Latest,
     metrics: Metrics,
 }
 
@@ -83,6 +87,7 @@ impl CollectorHandle {
             cut_off: AtomicBool::new(false),
             heard: Notify::new(),
             next_id: AtomicU64::new(1),
+            joint: Latest::default(),
             metrics,
         }))
     }
@@ -96,21 +101,23 @@ impl CollectorHandle {
     /// later, if the collects under way are [given up](CollectorHandle::cut_off).
     pub async fn collect(&self) -> Result<Collection, CollectError> {
         let (answer, _) = self.request(&CollectRequest::default()).await?;
-        Ok(answer.into_collection())
+        Ok(answer.collection().clone())
     }
 
     /// Asks the devices that are meant, unless what is known of them is young enough.
     ///
-    /// Dropping the future cancels the request, as with [`CollectorHandle::collect`].
+    /// If the fleet's settings say so, requests that are equal share the collect under way, and
+    /// then its answer. Dropping the future cancels the request, as with
+    /// [`CollectorHandle::collect`].
     ///
     /// # Errors
     /// As [`CollectorHandle::collect`], and [`CollectError::Nobody`] at once.
-    pub async fn request(&self, request: &CollectRequest) -> Result<(Answer, Place), CollectError> {
-        let mut running = Running::begin(&self.0, request, false)?;
-        running.settle().await?;
-        let (answer, place) = running.finish();
-        // It is handed on once.
-        let place = place.ok_or(CollectError::ShuttingDown)?;
+    pub async fn request(
+        &self,
+        request: &CollectRequest,
+    ) -> Result<(Arc<Answer>, Place), CollectError> {
+        let (joint, place) = Joint::enter(&self.0, request)?;
+        let answer = joint.answer().await?;
         Ok((answer, place))
     }
 
@@ -123,7 +130,8 @@ impl CollectorHandle {
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
     pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
-        Running::begin(&self.0, request, true).map(AnswerStream::new)
+        let (running, place) = Running::begin(&self.0, request, true)?;
+        Ok(AnswerStream::new(running, place))
     }
 
     /// Refuses all further collects; those under way go on.

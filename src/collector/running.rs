@@ -1,7 +1,7 @@
 //! A collect from its begin to its answer, at once or as it comes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -38,31 +38,35 @@ pub(super) struct Running {
     deadline: Duration,
     /// When it is closed.
     end: Instant,
-    /// Until it is handed on with the answer.
-    place: Option<Place>,
-    /// Whether it was ended.
-    is_over: bool,
+    /// Whether it was ended, with an answer or without.
+    is_over: AtomicBool,
 }
 
 impl Running {
-    /// Asks; `read` is for whoever wants to see outcomes as they come.
-    pub(super) fn begin(
-        shared: &Arc<Shared>,
-        request: &CollectRequest,
-        read: bool,
-    ) -> Result<Self, CollectError> {
-        let start = Instant::now();
+    /// A place among the collects that may wait at once.
+    pub(super) fn place(shared: &Shared, waiting: usize) -> Result<Place, CollectError> {
         if shared.closing.load(Ordering::Acquire) {
             shared.metrics.refused();
             return Err(CollectError::ShuttingDown);
         }
-        let routes = shared.tree.routes();
-        let waiting = routes.settings.max_waiting;
         let Some(place) = shared.metrics.enter_below(Gauge::Collects, waiting) else {
             shared.metrics.refused();
             log::warn!(target: LOG, waiting; "collect refused, too many are waiting");
             return Err(CollectError::Overloaded { waiting });
         };
+        Ok(Place(place))
+    }
+
+    /// Asks; `read` is for whoever wants to see outcomes as they come. The place is for as long as
+    /// the answer is on its way.
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        request: &CollectRequest,
+        read: bool,
+    ) -> Result<(Self, Place), CollectError> {
+        let start = Instant::now();
+        let routes = shared.tree.routes();
+        let place = Self::place(shared, routes.settings.max_waiting)?;
         let selection = Selection::new(routes, &request.scope);
         let devices = selection.topology().devices();
         if devices == 0 && !request.scope.is_whole() {
@@ -83,8 +87,7 @@ impl Running {
             start,
             deadline,
             end: start + (deadline - closing.min(deadline / 10)),
-            place: Some(Place(place)),
-            is_over: false,
+            is_over: AtomicBool::new(false),
         };
         let Self {
             gathering,
@@ -94,12 +97,28 @@ impl Running {
         selection.send(gathering, request.max_age, &shared.metrics);
         // Only now it is true for whoever reads it.
         log::debug!(target: LOG, collect = id; "collecting");
-        Ok(running)
+        Ok((running, place))
+    }
+
+    /// How many collects may wait at once, by the settings that it began with.
+    pub(super) fn max_waiting(&self) -> usize {
+        self.selection.routes().settings.max_waiting
+    }
+
+    /// Whether its answer is still open, and of the fleet as it is now.
+    pub(super) fn may_be_joined(&self) -> bool {
+        !self.gathering.builder().is_complete()
+            && Instant::now() < self.end
+            && !self.is_over.load(Ordering::Acquire)
+            && std::ptr::eq(
+                self.selection.routes(),
+                Arc::as_ptr(&self.shared.tree.routes()),
+            )
     }
 
     /// Waits until every device has an outcome, or the deadline passes, which is part of the answer.
-    pub(super) async fn settle(&mut self) -> Result<(), CollectError> {
-        let shared = Arc::clone(&self.shared);
+    pub(super) async fn settle(&self) -> Result<(), CollectError> {
+        let shared = &self.shared;
         let heard = shared.heard.notified();
         tokio::select! {
             biased;
@@ -112,9 +131,12 @@ impl Running {
         }
     }
 
-    /// Closes the answer and lets go of the devices that are not in it.
-    pub(super) fn finish(mut self) -> (Answer, Option<Place>) {
-        self.is_over = true;
+    /// Closes the answer and lets go of the devices that are not in it; once, and not if it was
+    /// given up.
+    pub(super) fn finish(&self, is_shared: bool) -> Result<Answer, CollectError> {
+        if self.is_over.swap(true, Ordering::AcqRel) {
+            return Err(CollectError::ShuttingDown);
+        }
         let text = humantime::format_duration(self.deadline);
         let fault = Fault::new(
             FaultKind::TimedOut,
@@ -137,16 +159,16 @@ impl Running {
             let faults = kinds.join(" ");
             log::info!(target: LOG, collect, clusters, devices, failed, duration_ms, faults; "collected");
         }
-        let answer = Answer {
+        Ok(Answer {
             collection,
             selection: Arc::clone(&self.selection),
             summary,
+            is_shared,
             id: self.id,
             started: self.began,
             duration,
             changes: self.shared.tree.history().last(),
-        };
-        (answer, self.place.take())
+        })
     }
 
     fn end(&self, fault: &Arc<Fault>) -> Collection {
@@ -170,9 +192,11 @@ impl Running {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Ends it without an answer.
-    fn abandon(&mut self, why: &'static str) {
-        self.is_over = true;
+    /// Ends it without an answer, unless it has ended.
+    fn abandon(&self, why: &'static str) {
+        if self.is_over.swap(true, Ordering::AcqRel) {
+            return;
+        }
         drop(self.end(&Arc::new(Fault::new(FaultKind::Cancelled, why))));
         self.shared.metrics.cancelled();
         let (collect, duration_ms) = (self.id, self.duration_ms());
@@ -182,9 +206,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.abandon("its caller went away");
-        }
+        self.abandon("its caller went away");
     }
 }
 
@@ -200,19 +222,18 @@ pub struct AnswerStream {
     /// Ends the collect when it is time, whoever reads.
     driver: JoinHandle<()>,
     answer: oneshot::Receiver<Result<Answer, CollectError>>,
-    _place: Option<Place>,
+    /// Kept by the reader, so that answers which nobody reads are bounded.
+    _place: Place,
 }
 
 impl AnswerStream {
-    pub(super) fn new(mut running: Running) -> Self {
+    pub(super) fn new(running: Running, place: Place) -> Self {
         let gathering = Arc::clone(&running.gathering);
         let selection = Arc::clone(&running.selection);
-        // Kept by the reader, so that answers which nobody reads are bounded.
-        let place = running.place.take();
         let (sender, answer) = oneshot::channel();
         let driver = actix::spawn(async move {
             let settled = running.settle().await;
-            let answer = settled.map(|()| running.finish().0);
+            let answer = settled.and_then(|()| running.finish(false));
             // The reader may have gone.
             sender.send(answer).ok();
         });

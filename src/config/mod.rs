@@ -106,6 +106,8 @@ pub struct CollectConfig {
     pub deadline: Duration,
     /// How often each device is asked by the schedule; `None` is no schedule.
     pub every: Option<Duration>,
+    /// Whether requests that are alike share the collect under way.
+    pub join: bool,
     /// Lookups in flight per cluster at most; `None` is no limit.
     pub max_concurrent: Option<NonZeroUsize>,
     /// Collects waiting at once at most; one more is refused.
@@ -124,6 +126,7 @@ impl Default for CollectConfig {
         Self {
             deadline: Duration::from_secs(30),
             every: None,
+            join: false,
             max_concurrent: None,
             max_waiting: const { NonZeroUsize::new(1024).unwrap() },
         }

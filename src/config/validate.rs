@@ -75,7 +75,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
 
 fn collect(root: &Table<'_, '_>) -> CollectConfig {
     let mut config = CollectConfig::default();
-    let known = ["deadline", "every", "max_concurrent", "max_waiting"];
+    let known = ["deadline", "every", "join", "max_concurrent", "max_waiting"];
     let Some(table) = root.get("collect").and_then(|node| node.table(&known)) else {
         return config;
     };
@@ -91,6 +91,9 @@ fn collect(root: &Table<'_, '_>) -> CollectConfig {
     }
     let every = table.get("every");
     config.every = every.and_then(|node| node.duration(SHORTEST));
+    let right = "true or false: whether requests share the collect under way";
+    let join = table.get("join").and_then(|node| node.boolean(right));
+    config.join = join.unwrap_or(config.join);
     config.max_concurrent = positive("max_concurrent");
     config.max_waiting = positive("max_waiting").unwrap_or(config.max_waiting);
     config

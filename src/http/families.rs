@@ -206,6 +206,11 @@ impl Families<'_> {
         )?;
         let counters = [
             (
+                "fleetcall_collects_joined",
+                "Requests that joined a collect under way.",
+                metrics.collects_joined(),
+            ),
+            (
                 "fleetcall_lookups_joined",
                 "Requests that joined a lookup of their device under way.",
                 metrics.lookups_joined(),

@@ -52,6 +52,7 @@ pub(super) fn specify(
     let CollectConfig {
         deadline,
         every,
+        join,
         max_concurrent,
         max_waiting,
     } = collect;
@@ -70,6 +71,7 @@ pub(super) fn specify(
         policy: supervision,
         deadline,
         max_waiting: max_waiting.get(),
+        join,
         per_device: metrics.per_device,
     };
     let fleet = FleetSpec {

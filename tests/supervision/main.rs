@@ -10,6 +10,7 @@
 
 mod grid;
 mod harness;
+mod joining;
 mod policy;
 mod promise;
 mod reload;
