@@ -240,6 +240,16 @@ impl Collection {
         &self.slots.topology
     }
 
+    /// A cluster, by its place in the topology, with the outcomes of its devices.
+    ///
+    /// # Panics
+    /// If there is no such cluster.
+    #[must_use]
+    pub fn cluster(&self, place: usize) -> (&Cluster, Outcomes<'_>) {
+        let slots = &self.slots.parts[place].slots;
+        (&self.topology().clusters()[place], Outcomes { slots })
+    }
+
     /// Every cluster with the outcomes of its devices, nodes before switches, in topology order.
     pub fn clusters(&self) -> impl ExactSizeIterator<Item = (&Cluster, Outcomes<'_>)> {
         self.topology()
@@ -284,6 +294,16 @@ pub struct Outcomes<'a> {
 }
 
 impl<'a> Outcomes<'a> {
+    /// Without the first `count`, at once.
+    ///
+    /// # Panics
+    /// If there are less.
+    #[must_use]
+    pub fn after(self, count: usize) -> Self {
+        let slots = &self.slots[count..];
+        Self { slots }
+    }
+
     /// The outcomes in order.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 
 /// How much of a body is handed to the connection at a time, in bytes.
-const PIECE_LEN: usize = 64 << 10;
+pub(super) const PIECE_LEN: usize = 64 << 10;
 
 /// A body, and what it holds.
 pub(super) struct Held<T> {

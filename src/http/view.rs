@@ -2,73 +2,90 @@
 //!
 //! The domain's types are not the contract; these are.
 
-use serde::ser::{SerializeMap, SerializeStruct};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::listing::{Form, Listed, Listing, append, indented};
 use crate::collector::CollectError;
-use crate::domain::{Cluster, Collection, DeviceId, DeviceKind, Outcome, Outcomes, Summary};
+use crate::domain::{Collection, DeviceKind, Outcome, Summary};
 
 /// How many failed devices the message names.
 const NAMED: usize = 5;
 
 /// A complete answer: `error_code` 0, or 1 if some devices failed.
-#[derive(Debug)]
-pub struct Report<'a> {
-    collection: &'a Collection,
-    summary: &'a Summary,
+#[derive(Debug, Clone)]
+pub struct Report {
+    error_code: u8,
+    message: String,
 }
 
-impl<'a> Report<'a> {
-    /// The answer to show; `summary` is the collection's.
-    #[must_use]
-    pub fn new(collection: &'a Collection, summary: &'a Summary) -> Self {
-        Self {
-            collection,
-            summary,
-        }
-    }
-
-    /// The JSON text, indented by two spaces or on one line.
-    #[must_use]
-    pub fn to_json(&self, indent: bool) -> Vec<u8> {
-        to_json(self, indent)
-    }
-
-    fn message(&self) -> String {
-        let (devices, failed) = (self.summary.devices(), self.summary.failed());
-        if failed == 0 {
-            return String::new();
-        }
-        let names: Vec<String> = self
-            .collection
-            .faults()
-            .take(NAMED)
-            .map(|(cluster, kind, device, fault)| {
-                format!(
-                    "cluster {} {kind} {device} ({})",
-                    cluster.id(),
-                    fault.kind()
-                )
-            })
-            .collect();
-        let more = match failed.saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!(
-            "{failed} of {devices} devices failed: {}{more}",
-            names.join(", ")
-        )
-    }
+/// The answer that shows a collection; `summary` is of all that were asked.
+#[must_use]
+pub fn report(collection: Collection, summary: &Summary) -> Listing<Report> {
+    let form = Report {
+        error_code: u8::from(summary.failed() > 0),
+        message: message(&collection, summary),
+    };
+    Listing::new(collection, form)
 }
 
-impl Serialize for Report<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut report = serializer.serialize_struct("Report", 3)?;
-        report.serialize_field("error_code", &u8::from(self.summary.failed() > 0))?;
-        report.serialize_field("message", &self.message())?;
-        report.serialize_field("data", &Clusters(self.collection))?;
-        report.end()
+fn message(collection: &Collection, summary: &Summary) -> String {
+    let (devices, failed) = (summary.devices(), summary.failed());
+    if failed == 0 {
+        return String::new();
+    }
+    let names: Vec<String> = collection
+        .faults()
+        .take(NAMED)
+        .map(|(cluster, kind, device, fault)| {
+            format!(
+                "cluster {} {kind} {device} ({})",
+                cluster.id(),
+                fault.kind()
+            )
+        })
+        .collect();
+    let more = match failed.saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{failed} of {devices} devices failed: {}{more}",
+        names.join(", ")
+    )
+}
+
+impl Form for Report {
+    fn head(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(b"{\"error_code\":");
+        append(text, &self.error_code);
+        text.extend_from_slice(b",\"message\":");
+        append(text, &self.message);
+        text.extend_from_slice(b",\"data\":[");
+    }
+
+    fn shows(&self, _: &Outcome) -> bool {
+        true
+    }
+
+    fn device(&self, text: &mut Vec<u8>, device: &Listed<'_>) {
+        text.extend_from_slice(match device.kind {
+            DeviceKind::Node => b"{\"node_id\":",
+            DeviceKind::Switch => b"{\"switch_id\":",
+        });
+        append(text, device.id);
+        match device.outcome {
+            Ok(facts) => {
+                if let Some(facts) = facts.json() {
+                    text.extend_from_slice(b",\"facts\":");
+                    text.extend_from_slice(facts.get().as_bytes());
+                }
+            }
+            Err(fault) => {
+                text.extend_from_slice(b",\"error\":");
+                append(text, &**fault);
+            }
+        }
+        text.push(b'}');
     }
 }
 
@@ -103,90 +120,11 @@ impl NoReport {
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "string keys, and a Vec takes everything"
-)]
+/// The JSON text of a value, indented by two spaces or on one line.
 pub(super) fn to_json<T: Serialize>(value: &T, indent: bool) -> Vec<u8> {
-    let json = serde_json::to_vec(value).expect("these types have a JSON form");
-    if !indent {
-        return json;
-    }
-    // Facts are JSON already, which a serializer that indents passes on as it is.
-    let value: serde_json::Value = serde_json::from_slice(&json).expect("this is JSON");
-    serde_json::to_vec_pretty(&value).expect("a value has a JSON form")
-}
-
-struct Clusters<'a>(&'a Collection);
-
-impl Serialize for Clusters<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let clusters = self.0.clusters();
-        serializer
-            .collect_seq(clusters.map(|(cluster, outcomes)| ClusterView { cluster, outcomes }))
-    }
-}
-
-struct ClusterView<'a> {
-    cluster: &'a Cluster,
-    outcomes: Outcomes<'a>,
-}
-
-impl Serialize for ClusterView<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let devices = |kind| Devices { of: self, kind };
-        let mut view = serializer.serialize_struct("Cluster", 3)?;
-        view.serialize_field("cluster_id", self.cluster.id())?;
-        view.serialize_field("nodes", &devices(DeviceKind::Node))?;
-        view.serialize_field("switches", &devices(DeviceKind::Switch))?;
-        view.end()
-    }
-}
-
-struct Devices<'a> {
-    of: &'a ClusterView<'a>,
-    kind: DeviceKind,
-}
-
-impl Serialize for Devices<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (nodes, all) = (self.of.cluster.nodes(), self.of.cluster.len());
-        let (skip, take) = match self.kind {
-            DeviceKind::Node => (0, nodes),
-            DeviceKind::Switch => (nodes, all - nodes),
-        };
-        let outcomes = self.of.outcomes.iter().enumerate().skip(skip).take(take);
-        serializer.collect_seq(outcomes.map(|(index, outcome)| {
-            let (kind, id) = self.of.cluster.device(index);
-            Device { kind, id, outcome }
-        }))
-    }
-}
-
-struct Device<'a> {
-    kind: DeviceKind,
-    id: &'a DeviceId,
-    outcome: &'a Outcome,
-}
-
-impl Serialize for Device<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut view = serializer.serialize_map(None)?;
-        let key = match self.kind {
-            DeviceKind::Node => "node_id",
-            DeviceKind::Switch => "switch_id",
-        };
-        view.serialize_entry(key, self.id)?;
-        match self.outcome {
-            Ok(facts) => {
-                if let Some(facts) = facts.json() {
-                    view.serialize_entry("facts", facts)?;
-                }
-            }
-            Err(fault) => view.serialize_entry("error", &**fault)?,
-        }
-        view.end()
-    }
+    let mut json = Vec::new();
+    append(&mut json, value);
+    indented(json, indent)
 }
 
 #[cfg(test)]
@@ -194,7 +132,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{CollectionBuilder, Facts, Fault, FaultKind, Id, Topology};
+    use crate::domain::{Cluster, CollectionBuilder, Facts, Fault, FaultKind, Id, Topology};
 
     #[test]
     fn facts_and_errors_stand_after_the_id() {
@@ -207,7 +145,8 @@ mod tests {
         builder.answer(0, 0, Ok(Facts::new(&facts, 0)));
         builder.answer(0, 2, Ok(Facts::default()));
         let collection = builder.close(&Arc::new(Fault::new(FaultKind::TimedOut, "too late")));
-        let json = Report::new(&collection, &collection.summary()).to_json(false);
+        let summary = collection.summary();
+        let json = report(collection, &summary).into_json(false);
         assert_eq!(
             String::from_utf8(json).unwrap(),
             r#"{"error_code":1,"message":"1 of 3 devices failed: cluster edge node 8 (timed_out)","#
@@ -227,7 +166,7 @@ mod tests {
             cluster,
         ]))));
         let collection = builder.close(&Arc::new(Fault::new(FaultKind::Failed, "")));
-        let message = Report::new(&collection, &collection.summary()).message();
+        let message = message(&collection, &collection.summary());
         assert!(message.starts_with("8 of 8 devices failed: cluster 1 node 1 (failed), "));
         assert!(
             message.ends_with("cluster 1 node 5 (failed) and 3 more"),

@@ -17,6 +17,7 @@ mod config;
 mod contract;
 mod harness;
 mod init;
+mod large;
 mod manual;
 mod openapi;
 mod pty;

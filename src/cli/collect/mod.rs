@@ -29,7 +29,7 @@ use super::terminal::{Screen, Terminal, steers};
 use super::{CliError, complain};
 use crate::config::Config;
 use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope};
-use crate::http::view::Report;
+use crate::http::view::report;
 use line::Line;
 use local::Local;
 use roll::{DeviceRoll, Roll};
@@ -262,7 +262,7 @@ impl View {
                     // Who has not answered has failed, here.
                     !self.only_failed || device.heard.is_none() || device.fault().is_some()
                 });
-                let json = Report::new(&shown, &summary).to_json(indent);
+                let json = report(shown, &summary).into_json(indent);
                 let json = String::from_utf8_lossy(&json).into_owned();
                 super::print(self.safe(json).as_bytes())
             }

@@ -6,14 +6,15 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::collector::CollectRequest;
 use crate::http::State;
-use crate::http::body::Held;
 use crate::http::error::ApiError;
+use crate::http::listing::Listing;
+use crate::http::pieces::Begun;
 use crate::http::tag::is_known;
-use crate::http::view::Report;
+use crate::http::view::{Report, report};
 
 /// Stand on every answer of this path.
 const CORS: [(header::HeaderName, &str); 5] = [
@@ -45,20 +46,16 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         Err(error) => return with_cors(ApiError(error).response(state.debug)),
     };
     let summary = answer.summary().clone();
-    let body = Report::new(answer.collection(), &summary).to_json(state.debug);
-    // Freed before the body is sent, which a slow client can make take long; its place is not.
-    drop(answer);
-    let status = if summary.failed() == 0 {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
-    let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(&body)));
+    let body = Begun::new(report(answer.into_collection(), &summary), state.debug);
+    let (hash, len) = hash(&body).await;
+    let etag = EntityTag::new_strong(format!("{hash:032x}"));
     let known = is_known(&request, &etag);
     let mut response = HttpResponse::build(if known {
         StatusCode::NOT_MODIFIED
+    } else if summary.failed() == 0 {
+        StatusCode::OK
     } else {
-        status
+        StatusCode::ACCEPTED
     });
     response.insert_header(ETag(etag));
     response.insert_header(("X-Resource-Count", summary.devices()));
@@ -67,8 +64,18 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     } else {
         response
             .insert_header((header::CONTENT_TYPE, "application/json"))
-            .body(Held::new(body, place))
+            .body(body.into_body(len, place))
     })
+}
+
+/// The hash of a body, and its length; both are the same however it is sent.
+async fn hash(body: &Begun<Listing<Report>>) -> (u128, u64) {
+    if let Some(whole) = body.whole() {
+        return (xxh3_128(whole), body.measure(|_| {}).await);
+    }
+    let mut hash = Box::new(Xxh3::new());
+    let len = body.measure(|piece| hash.update(piece)).await;
+    (hash.digest128(), len)
 }
 
 async fn options() -> HttpResponse {

@@ -1,0 +1,152 @@
+//! Answers that are more than one piece: the same as small ones, and never whole in memory.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::harness::TestApp;
+
+/// Some hundred KB of JSON, and one device in it that fails.
+const MANY: &str = r#"
+[lookup]
+latency = "1ms"
+[[clusters]]
+id = 1
+nodes = ["1-9999", { ids = "10000", lookup = { script = ["fail"] } }]
+switches = "sw[1-5000]"
+[[clusters]]
+id = "one"
+nodes = "1"
+[[clusters]]
+id = 3
+switches = "1-4999"
+"#;
+
+/// What `GET /test` says of [`MANY`].
+fn expected() -> String {
+    let mut text = String::from(
+        r#"{"error_code":1,"message":"1 of 20000 devices failed: cluster 1 node 10000 (failed)","data":[{"cluster_id":1,"nodes":["#,
+    );
+    for id in 1..10_000 {
+        write!(text, r#"{{"node_id":{id}}},"#).unwrap();
+    }
+    text += r#"{"node_id":10000,"error":{"kind":"failed","message":"the simulated lookup failed"}}],"switches":["#;
+    for id in 1..=5000 {
+        let comma = if id > 1 { "," } else { "" };
+        write!(text, r#"{comma}{{"switch_id":"sw{id}"}}"#).unwrap();
+    }
+    text += r#"]},{"cluster_id":"one","nodes":[{"node_id":1}],"switches":[]},{"cluster_id":3,"nodes":[],"switches":["#;
+    for id in 1..=4999 {
+        let comma = if id > 1 { "," } else { "" };
+        write!(text, r#"{comma}{{"switch_id":{id}}}"#).unwrap();
+    }
+    text + "]}]}"
+}
+
+#[test]
+fn a_large_answer_is_what_a_small_one_would_be() {
+    let app = TestApp::start(MANY);
+    let expected = expected();
+    let answer = app.get();
+    assert_eq!(answer.status, 202);
+    assert!(answer.body == expected, "{:.300}", answer.body);
+    assert_eq!(answer.header("x-resource-count"), Some("20000"));
+    let len = expected.len().to_string();
+    assert_eq!(answer.header("content-length"), Some(len.as_str()));
+    let etag = format!("\"{:032x}\"", xxh3_128(expected.as_bytes()));
+    assert_eq!(answer.header("etag"), Some(etag.as_str()));
+    let known = app.request("GET", "/test", &[("If-None-Match", &etag)]);
+    assert_eq!((known.status, known.body.as_str()), (304, ""));
+    // A client of old has the length too, and no pieces.
+    let mut old = TcpStream::connect(app.addr).unwrap();
+    old.write_all(b"GET /test HTTP/1.0\r\n\r\n").unwrap();
+    let old = crate::harness::read_all(old);
+    let (head, body) = old.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("Content-Length: {len}")), "{head}");
+    assert!(!head.contains("Transfer-Encoding"), "{head}");
+    assert!(body == expected);
+}
+
+#[test]
+fn the_hash_of_a_small_answer_is_made_in_the_same_way() {
+    let app =
+        TestApp::start("[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-9\"\n");
+    let answer = app.get();
+    let etag = format!("\"{:032x}\"", xxh3_128(answer.body.as_bytes()));
+    assert_eq!(answer.header("etag"), Some(etag.as_str()));
+}
+
+#[test]
+fn a_large_answer_is_indented_by_two_spaces_too() {
+    let app = TestApp::start_with(MANY, &["--debug"]);
+    let value: Value = serde_json::from_str(&expected()).unwrap();
+    assert!(app.get().body == serde_json::to_string_pretty(&value).unwrap());
+}
+
+/// How many devices have how much to say, in bytes.
+const TALKERS: usize = 200;
+const TALK: usize = 60_000;
+
+/// Each says 60 KB of itself.
+fn talkers() -> TestApp {
+    let dir = TempDir::new().unwrap();
+    let facts = dir.path().join("facts.json");
+    std::fs::write(&facts, json!({ "text": "x".repeat(TALK) }).to_string()).unwrap();
+    let config = dir.path().join("clusters.toml");
+    let text = format!(
+        "[lookup]\ndriver = \"exec\"\ncommand = [\"cat\", {facts:?}]\n\
+         [collect]\nmax_concurrent = 16\nmax_waiting = 8\n\
+         [[clusters]]\nid = 1\nnodes = \"1-{TALKERS}\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    TestApp::start_on(dir, config, &[])
+}
+
+/// Asks, and takes no more of the answer than its first bytes.
+fn ask_and_wait(app: &TestApp, path: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&app.addr.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    stream
+}
+
+fn in_flight(app: &TestApp) -> String {
+    let metrics = app.request("GET", "/metrics", &[]).body;
+    let gauge = |line: &str| {
+        Some(
+            line.strip_prefix("fleetcall_collects_in_flight ")?
+                .to_owned(),
+        )
+    };
+    metrics.lines().find_map(gauge).unwrap()
+}
+
+#[test]
+fn a_client_who_goes_away_in_the_middle_frees_its_place() {
+    let app = talkers();
+    let client = ask_and_wait(&app, "/test");
+    assert_eq!(in_flight(&app), "1");
+    drop(client);
+    let start = Instant::now();
+    while in_flight(&app) != "0" {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is kept");
+    }
+}
