@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, run, stdout};
 
 /// Some hundred KB of JSON, and one device in it that fails.
 const MANY: &str = r#"
@@ -26,6 +27,16 @@ nodes = "1"
 [[clusters]]
 id = 3
 switches = "1-4999"
+"#;
+
+/// Some hundred KB of a report, which says more of each device.
+const SOME: &str = r#"
+[lookup]
+latency = "1ms"
+[[clusters]]
+id = 1
+nodes = ["1-1999", { ids = "2000", lookup = { script = ["fail"] } }]
+switches = "1-1000"
 "#;
 
 /// What `GET /test` says of [`MANY`].
@@ -87,6 +98,61 @@ fn a_large_answer_is_indented_by_two_spaces_too() {
     let app = TestApp::start_with(MANY, &["--debug"]);
     let value: Value = serde_json::from_str(&expected()).unwrap();
     assert!(app.get().body == serde_json::to_string_pretty(&value).unwrap());
+    let app = TestApp::start_with(SOME, &["--debug"]);
+    let report = app.request("GET", "/v1/report", &[]);
+    let pretty = serde_json::to_string_pretty(&report.json()).unwrap();
+    assert!(report.body == pretty, "{:.300}", report.body);
+}
+
+#[test]
+fn a_large_report_is_known_by_its_tag_and_compressed() {
+    let app = TestApp::start(SOME);
+    let ask = |path: &str, headers: &[(&str, &str)]| app.request("GET", path, headers);
+    let first = ask("/v1/report", &[]);
+    let summary = &first.json()["summary"];
+    assert_eq!(summary["asked"], json!(3000));
+    assert_eq!(summary["faults"], json!({"failed": 1}));
+    assert!(summary["slowest"]["duration_ms"].as_f64().unwrap() >= 1.0);
+    let len = first.body.len().to_string();
+    assert_eq!(first.header("content-length"), Some(len.as_str()));
+    let tag = first.header("etag").unwrap();
+    let known = "/v1/report?max_age=1h";
+    assert_eq!(ask(known, &[]).header("etag"), Some(tag));
+    assert_eq!(ask(known, &[("If-None-Match", tag)]).status, 304);
+    assert_eq!(app.request("HEAD", known, &[]).body, "");
+    let strict = ask("/v1/report?max_age=1h&strict=true", &[]);
+    assert_eq!(strict.status, 503);
+    assert_eq!(without_age(&strict.json()), without_age(&first.json()));
+    for coding in ["gzip", "br", "zstd"] {
+        let (url, accept) = (
+            format!("http://{}{known}", app.addr),
+            format!("Accept-Encoding: {coding}"),
+        );
+        let mut curl = Command::new("curl");
+        let output = run(curl.args(["-sSi", "--compressed", "-H", &accept, &url]));
+        let answer = stdout(&output);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let head = head.to_lowercase();
+        assert!(
+            head.contains(&format!("content-encoding: {coding}")),
+            "{head}"
+        );
+        let report: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(without_age(&report), without_age(&first.json()), "{coding}");
+    }
+}
+
+/// The clusters of a report, without how long ago their devices answered.
+fn without_age(report: &Value) -> Value {
+    let mut clusters = report["clusters"].clone();
+    for cluster in clusters.as_array_mut().unwrap() {
+        for list in ["nodes", "switches"] {
+            for device in cluster[list].as_array_mut().unwrap() {
+                device.as_object_mut().unwrap().remove("age_ms").unwrap();
+            }
+        }
+    }
+    clusters
 }
 
 /// How many devices have how much to say, in bytes.
@@ -137,6 +203,64 @@ fn in_flight(app: &TestApp) -> String {
         )
     };
     metrics.lines().find_map(gauge).unwrap()
+}
+
+/// A number of bytes that the system says of the process.
+fn memory(app: &TestApp, name: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
+    let value = |line: &str| {
+        let (found, value) = line.split_once(':')?;
+        let kib = value.trim().strip_suffix(" kB")?;
+        (found == name).then(|| kib.parse::<usize>().unwrap() << 10)
+    };
+    status.lines().find_map(value).unwrap()
+}
+
+#[test]
+fn answers_that_nobody_takes_are_not_in_memory() {
+    let app = talkers();
+    let whole = app.request("GET", "/v1/report", &[]).body;
+    assert!(whole.len() > TALKERS * TALK);
+    // The peak is what is taken now.
+    std::fs::write(format!("/proc/{}/clear_refs", app.pid()), "5").unwrap();
+    let before = memory(&app, "VmRSS");
+    let mut clients: Vec<_> = (0..8)
+        .map(|_| ask_and_wait(&app, "/v1/report?max_age=1h"))
+        .collect();
+    assert_eq!(in_flight(&app), "8");
+    let more = memory(&app, "VmHWM").saturating_sub(before);
+    assert!(
+        more < whole.len() / 2,
+        "{more} B for {} B each",
+        whole.len()
+    );
+    // Each has a place as long as it has not taken its answer.
+    assert_eq!(app.get().status, 503);
+    let mut rest = Vec::new();
+    clients.remove(0).read_to_end(&mut rest).unwrap();
+    assert!(rest.len() > TALKERS * TALK && rest.ends_with(b"\"switches\":[]}]}"));
+    drop(clients);
+    let start = Instant::now();
+    while in_flight(&app) != "0" {
+        assert!(start.elapsed() < Duration::from_secs(20), "places are kept");
+    }
+}
+
+#[test]
+fn a_report_that_is_being_sent_stays_as_it_was() {
+    let app = talkers();
+    let mut client = ask_and_wait(&app, "/v1/report");
+    // When and how fast its devices answered is not known of them any more then.
+    assert_eq!(app.request("POST", "/v1/collect", &[]).status, 200);
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    let (head, body) = rest.split_once("\r\n\r\n").unwrap();
+    let len = format!("content-length: {}", body.len());
+    assert!(head.to_lowercase().contains(&len), "{head}");
+    let report: Value = serde_json::from_str(body).unwrap();
+    let nodes = report["clusters"][0]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), TALKERS);
+    assert!(nodes.iter().all(|node| node["duration_ms"].is_number()));
 }
 
 #[test]

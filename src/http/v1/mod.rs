@@ -6,6 +6,7 @@ pub(super) mod openapi;
 mod query;
 pub(crate) mod report;
 mod view;
+mod whole;
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,24 +1,19 @@
-//! Roll calls of `/v1`: the whole answer at once, or each device when it has answered.
+//! Roll calls of `/v1`: the whole answer at once ([`whole`]), or each device when it has answered.
 
-use std::fmt::Write as _;
-use std::hash::Hash as _;
 use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{self, Bytes};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::query::{Form, ReportQuery, Shown, Wanted};
-use super::view::{
-    CameView, DeviceView, EndView, HeadView, LineView, ResultView, SummaryView, WhichView,
-};
+use super::view::{CameView, DeviceView, EndView, LineView, ResultView, Slowest, WhichView};
+use super::whole;
 use crate::collector::{Answer, AnswerStream, CollectRequest};
-use crate::domain::{Cluster, DeviceKind, Outcome};
+use crate::domain::Outcome;
 use crate::http::State;
-use crate::http::body::Held;
 use crate::http::error::Problem;
 use crate::http::tag::is_known;
 
@@ -39,36 +34,13 @@ pub(super) async fn answer(
     let mut wanted = query.understand(http)?;
     change(&mut wanted.request);
     match form {
-        Form::Json => whole(http, state, wanted).await,
+        Form::Json => whole::answer(http, state, wanted).await,
         Form::Lines | Form::Events => {
             let Wanted { request, shown, .. } = wanted;
             let stream = state.collector.stream(&request)?;
             Ok(streamed(form, stream, shown))
         }
     }
-}
-
-async fn whole(http: &HttpRequest, state: &State, wanted: Wanted) -> Result<HttpResponse, Problem> {
-    let Wanted {
-        request,
-        shown,
-        strict,
-    } = wanted;
-    let (answer, place) = state.collector.request(&request).await?;
-    let failed = answer.summary().failed();
-    let indent = state.debug;
-    // A million devices take their time.
-    let written = web::block(move || write(&answer, shown, indent)).await;
-    let (json, mark) = written
-        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
-    if strict && failed > 0 {
-        return Ok(HttpResponse::ServiceUnavailable()
-            .content_type(Form::Json.as_str())
-            .body(Held::new(json, place)));
-    }
-    Ok(tagged(http, mark, |response| {
-        response.body(Held::new(json, place))
-    }))
 }
 
 /// An answer in JSON with an entity tag of `mark`, which stands for its content; or 304, if the
@@ -92,67 +64,6 @@ pub(super) fn tagged(
     body(response.content_type(Form::Json.as_str()))
 }
 
-/// The JSON of a whole answer, as [`super::view::ReportView`] describes it; and a mark of what it
-/// says of the devices, without how old that is.
-fn write(answer: &Answer, shown: Shown, indent: bool) -> (Vec<u8>, u128) {
-    let mut mark = Xxh3::new();
-    // Also what is counted and not shown.
-    for (kind, count) in answer.summary().by_kind() {
-        mark.update(format!("{kind}={count} ").as_bytes());
-    }
-    let now = SystemTime::now();
-    let head = json(&end(answer));
-    let mut text = head;
-    text.pop();
-    text.push_str(",\"clusters\":[");
-    for (place, (cluster, outcomes)) in answer.collection().clusters().enumerate() {
-        if place > 0 {
-            text.push(',');
-        }
-        // Writing to a String cannot fail.
-        let id = json(cluster.id());
-        mark.update(id.as_bytes());
-        write!(text, "{{\"cluster_id\":{id}").ok();
-        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
-        let (nodes, all) = (cluster.nodes(), cluster.len());
-        for (name, places) in [("nodes", 0..nodes), ("switches", nodes..all)] {
-            write!(text, ",\"{name}\":[").ok();
-            let mut is_first = true;
-            for index in places {
-                let outcome = outcomes[index];
-                if !shown.has(outcome) {
-                    continue;
-                }
-                if !std::mem::take(&mut is_first) {
-                    text.push(',');
-                }
-                let observation = answer.observation(place, index, outcome);
-                let result = ResultView::new(outcome, observation, now);
-                result.mark(&mut mark);
-                let view = device(cluster, index, result);
-                cluster.device(index).hash(&mut mark);
-                text.push_str(&json(&view));
-            }
-            text.push(']');
-        }
-        text.push('}');
-    }
-    text.push_str("]}");
-    if indent {
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        return (crate::http::view::to_json(&value, true), mark.digest128());
-    }
-    (text.into_bytes(), mark.digest128())
-}
-
-fn device<'a>(cluster: &Cluster, index: usize, result: ResultView<'a>) -> DeviceView<'a> {
-    let (kind, id): (DeviceKind, _) = cluster.device(index);
-    DeviceView {
-        device: WhichView::new(kind, id),
-        result,
-    }
-}
-
 /// These types have a JSON form, so nothing stands for what has none.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
@@ -167,18 +78,26 @@ fn came(
     let (outcome, observation) = stream.outcome(place, index)?;
     let cluster = &stream.topology().clusters()[place];
     let result = ResultView::new(outcome, observation, now);
+    let (kind, id) = cluster.device(index);
     let came = LineView::Device(CameView {
         cluster_id: cluster.id(),
-        device: device(cluster, index, result),
+        device: DeviceView {
+            device: WhichView::new(kind, id),
+            result,
+        },
     });
     Some((outcome, came))
 }
 
 fn end(answer: &Answer) -> EndView {
-    EndView {
-        head: HeadView::new(answer),
-        summary: SummaryView::new(answer),
+    let mut slowest = Slowest::default();
+    for (place, (_, outcomes)) in answer.collection().clusters().enumerate() {
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let observation = answer.observation(place, index, outcome);
+            slowest.look((place, index), observation.and_then(|it| it.took));
+        }
     }
+    EndView::new(answer, slowest)
 }
 
 /// The line of a stream that says what came of asking a device, by its place.

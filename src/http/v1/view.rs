@@ -6,12 +6,11 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::collector::{Answer, Observation};
 use crate::domain::{
-    Change, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault,
-    FaultKind, LastExit, Outcome, Summary,
+    Change, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault, FaultKind,
+    LastExit, Outcome, Summary, Topology,
 };
 use crate::http::tree::{BreakerView, ChildView, millis, rfc3339};
 
@@ -153,18 +152,6 @@ impl<'a> ResultView<'a> {
         }
     }
 
-    /// Adds what it says, but for its age, to a hash.
-    pub(super) fn mark(&self, hash: &mut Xxh3) {
-        // What no lookup gave was observed only now, so that its time says nothing.
-        let at = self.duration_ms.and(self.observed_at.as_deref());
-        let facts = self.facts.map(RawValue::get);
-        let error = self.error.as_deref().map(Fault::message);
-        for part in [Some(self.outcome), at, facts, error] {
-            hash.update(part.unwrap_or_default().as_bytes());
-            hash.update(&[0]);
-        }
-    }
-
     const UNKNOWN: Self = Self {
         outcome: "unknown",
         observed_at: None,
@@ -252,16 +239,18 @@ pub(super) struct EndView {
     pub(super) summary: SummaryView,
 }
 
-impl SummaryView {
-    pub(super) fn new(answer: &Answer) -> Self {
-        let summary = answer.summary();
+impl EndView {
+    pub(super) fn new(answer: &Answer, slowest: Slowest) -> Self {
+        let slowest = slowest.view(answer.collection().topology());
         Self {
-            slowest: slowest(answer),
-            ..Self::counts(summary)
+            head: HeadView::new(answer),
+            summary: SummaryView::new(answer.summary(), slowest),
         }
     }
+}
 
-    fn counts(summary: &Summary) -> Self {
+impl SummaryView {
+    fn new(summary: &Summary, slowest: Option<SlowestView>) -> Self {
         let faults = summary.by_kind();
         Self {
             asked: summary.devices(),
@@ -270,32 +259,36 @@ impl SummaryView {
             faults: faults
                 .map(|(kind, count)| (kind.as_str().to_owned(), count.into()))
                 .collect(),
-            slowest: None,
+            slowest,
         }
     }
 }
 
-fn slowest(answer: &Answer) -> Option<SlowestView> {
-    let mut slowest: Option<(Duration, &Cluster, usize)> = None;
-    for (place, (cluster, outcomes)) in answer.collection().clusters().enumerate() {
-        for (index, outcome) in outcomes.iter().enumerate() {
-            let observation = answer.observation(place, index, outcome);
-            let Some(took) = observation.and_then(|it| it.took) else {
-                continue;
-            };
-            if slowest.is_none_or(|(longest, ..)| took > longest) {
-                slowest = Some((took, cluster, index));
-            }
+/// Finds the device whose lookup took longest.
+#[derive(Debug, Default)]
+pub(super) struct Slowest(Option<(Duration, usize, usize)>);
+
+impl Slowest {
+    /// Looks at how long a device took, if its lookup ended, by its place in the answer.
+    pub(super) fn look(&mut self, (cluster, device): (usize, usize), took: Option<Duration>) {
+        let longest = self.0.map(|(longest, ..)| longest);
+        // Of those that took as long the first one.
+        if let Some(took) = took.filter(|&took| longest.is_none_or(|longest| took > longest)) {
+            self.0 = Some((took, cluster, device));
         }
     }
-    slowest.map(|(took, cluster, index)| {
-        let (kind, id) = cluster.device(index);
-        SlowestView {
+
+    /// What was found in an answer for `topology`.
+    pub(super) fn view(self, topology: &Topology) -> Option<SlowestView> {
+        let (took, cluster, device) = self.0?;
+        let cluster = &topology.clusters()[cluster];
+        let (kind, id) = cluster.device(device);
+        Some(SlowestView {
             cluster_id: cluster.id().clone(),
             device: WhichView::new(kind, id),
             duration_ms: fraction_ms(took),
-        }
-    })
+        })
+    }
 }
 
 /// All clusters in numbers.
