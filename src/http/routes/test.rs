@@ -2,7 +2,8 @@
 
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, ETag, EntityTag,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, EntityTag, HeaderName,
+    HeaderValue,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -17,19 +18,27 @@ use crate::http::tag::is_known;
 use crate::http::view::{Report, report};
 
 /// Stand on every answer of this path.
-const CORS: [(header::HeaderName, &str); 5] = [
-    (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+static CORS: [(HeaderName, HeaderValue); 5] = [
+    (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     (
         ACCESS_CONTROL_ALLOW_METHODS,
-        "POST, GET, PUT, DELETE, OPTIONS",
+        HeaderValue::from_static("POST, GET, PUT, DELETE, OPTIONS"),
     ),
-    (ACCESS_CONTROL_MAX_AGE, "1000"),
+    (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("1000")),
     (
         ACCESS_CONTROL_ALLOW_HEADERS,
-        "CONTENT-TYPE, Access-Control-Allow-Origin, cache-control, Cache-Control, x-access-token",
+        HeaderValue::from_static(
+            "CONTENT-TYPE, Access-Control-Allow-Origin, cache-control, Cache-Control, x-access-token",
+        ),
     ),
-    (ACCESS_CONTROL_EXPOSE_HEADERS, "X-Resource-Count"),
+    (
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("X-Resource-Count"),
+    ),
 ];
+
+/// How many devices an answer has.
+const RESOURCE_COUNT: HeaderName = HeaderName::from_static("x-resource-count");
 
 pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config.service(
@@ -57,8 +66,9 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     } else {
         StatusCode::ACCEPTED
     });
-    response.insert_header(ETag(etag));
-    response.insert_header(("X-Resource-Count", summary.devices()));
+    // As `ETag` writes it, which takes a character at a time.
+    response.insert_header((header::ETAG, format!("\"{}\"", etag.tag())));
+    response.insert_header((RESOURCE_COUNT, summary.devices()));
     with_cors(if known {
         response.finish()
     } else {
@@ -96,10 +106,8 @@ async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
 }
 
 pub(in crate::http) fn with_cors(mut response: HttpResponse) -> HttpResponse {
-    for (name, value) in CORS {
-        response
-            .headers_mut()
-            .insert(name, header::HeaderValue::from_static(value));
+    for (name, value) in &CORS {
+        response.headers_mut().insert(name.clone(), value.clone());
     }
     // The Python servers wrote names like this, and some callers compare them as they are.
     response.head_mut().set_camel_case_headers(true);
