@@ -82,6 +82,8 @@ struct State {
     watchdog: WatchdogHandle,
     /// Room for scrapes that are answered at once.
     scrapes: Arc<Semaphore>,
+    /// What requests of `/test` share that share a collect.
+    shared: routes::test::Shared,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -111,6 +113,7 @@ pub(crate) fn serve(
         trees: Arc::new(Semaphore::new(MAX_TREES)),
         watchdog,
         scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
+        shared: routes::test::Shared::default(),
         debug,
     });
     let config = access.policy().config.clone();

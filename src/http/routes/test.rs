@@ -1,16 +1,21 @@
 //! `GET /test`: the contract of the three Python servers that fleetcall replaces.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix_web::body::MessageBody;
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, EntityTag, HeaderName,
     HeaderValue,
 };
 use actix_web::http::{Method, StatusCode};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use crate::collector::CollectRequest;
+use crate::collector::{Answer, CollectRequest};
 use crate::http::State;
+use crate::http::body::Held;
 use crate::http::error::ApiError;
 use crate::http::listing::Listing;
 use crate::http::pieces::Begun;
@@ -49,32 +54,81 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     );
 }
 
+/// What stands above a body.
+#[derive(Debug, Clone)]
+struct Head {
+    status: StatusCode,
+    etag: EntityTag,
+    devices: usize,
+}
+
+/// The newest answer that several requests share, if it is in one piece, so that it is written
+/// once; by the collect that it is of.
+#[derive(Debug, Clone, Default)]
+pub(in crate::http) struct Shared(Arc<Mutex<Option<(u64, Head, Bytes)>>>);
+
+impl Shared {
+    fn slot(&self) -> MutexGuard<'_, Option<(u64, Head, Bytes)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, answer: &Answer) -> Option<(Head, Bytes)> {
+        if !answer.is_shared {
+            return None;
+        }
+        let slot = self.slot();
+        let (_, head, body) = slot.as_ref().filter(|(id, ..)| *id == answer.id)?;
+        Some((head.clone(), body.clone()))
+    }
+}
+
 async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let (answer, place) = match state.collector.request(&CollectRequest::default()).await {
         Ok(answer) => answer,
         Err(error) => return with_cors(ApiError(error).response(state.debug)),
     };
-    let summary = answer.summary().clone();
-    let body = Begun::new(report(answer.into_collection(), &summary), state.debug);
+    if let Some((head, body)) = state.shared.of(&answer) {
+        return respond(&request, &head, Held::new(body, place));
+    }
+    let summary = answer.summary();
+    let body = Begun::new(report(answer.collection().clone(), summary), state.debug);
     let (hash, len) = hash(&body).await;
-    let etag = EntityTag::new_strong(format!("{hash:032x}"));
-    let known = is_known(&request, &etag);
+    let head = Head {
+        status: if summary.failed() == 0 {
+            StatusCode::OK
+        } else {
+            StatusCode::ACCEPTED
+        },
+        etag: EntityTag::new_strong(format!("{hash:032x}")),
+        devices: summary.devices(),
+    };
+    if answer.is_shared
+        && let Some(whole) = body.whole()
+    {
+        let body = Bytes::copy_from_slice(whole);
+        *state.shared.slot() = Some((answer.id, head.clone(), body));
+    }
+    // It ends here: while it is sent nothing keeps clusters that a reload has removed.
+    drop(answer);
+    respond(&request, &head, body.into_body(len, place))
+}
+
+fn respond(request: &HttpRequest, head: &Head, body: impl MessageBody + 'static) -> HttpResponse {
+    let known = is_known(request, &head.etag);
     let mut response = HttpResponse::build(if known {
         StatusCode::NOT_MODIFIED
-    } else if summary.failed() == 0 {
-        StatusCode::OK
     } else {
-        StatusCode::ACCEPTED
+        head.status
     });
     // As `ETag` writes it, which takes a character at a time.
-    response.insert_header((header::ETAG, format!("\"{}\"", etag.tag())));
-    response.insert_header((RESOURCE_COUNT, summary.devices()));
+    response.insert_header((header::ETAG, format!("\"{}\"", head.etag.tag())));
+    response.insert_header((RESOURCE_COUNT, head.devices));
     with_cors(if known {
         response.finish()
     } else {
         response
             .insert_header((header::CONTENT_TYPE, "application/json"))
-            .body(body.into_body(len, place))
+            .body(body)
     })
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn answer(
     let failed = answer.summary().failed();
     let (form, mark) = Report::new(&answer, shown).await;
     // The answer ends here: while it is sent nothing keeps clusters that a reload has removed.
-    let listing = Listing::new(answer.into_collection(), form);
+    let listing = Listing::new(answer.collection().clone(), form);
+    drop(answer);
     let body = Begun::new(listing, state.debug);
     let len = body.measure(|_| {}).await;
     if strict && failed > 0 {
