@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::access::{Access, Exposure, Watch};
@@ -16,7 +17,7 @@ use crate::actors::drill::Drill;
 use crate::actors::fleet::Fleet;
 use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
-use crate::http::{self, Listening};
+use crate::http::{self, Answering, Listening};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
 use crate::watchdog::{Watchdog, WatchdogSettings};
@@ -154,6 +155,37 @@ impl Engine {
     /// Blocks for as long as that takes.
     pub fn apply(&self, config: Config) -> crate::reload::Difference {
         self.fleet.tree().reload(unread(config))
+    }
+
+    /// What a server on this machine answers requests with, without the server: for measuring.
+    /// Nothing watches the threads.
+    ///
+    /// # Errors
+    /// As [`App::start`] with [`AppError::Config`].
+    ///
+    /// # Panics
+    /// Outside of an actix `System`.
+    pub fn serverless(
+        &self,
+        config: &Config,
+    ) -> Result<
+        actix_web::App<
+            impl ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse<impl MessageBody + use<>>,
+                Error = actix_web::Error,
+                InitError = (),
+            > + use<>,
+        >,
+        ConfigError,
+    > {
+        let Options { source, debug, .. } = Options::default();
+        let exposure = Options::default().exposure();
+        let access = Access::new(config, &source, exposure)?;
+        let watchdog = Watchdog::start(&self.fleet.tree(), WatchdogSettings::default());
+        let handles = (self.collector(), self.reload(), watchdog.handle());
+        Ok(Answering::new(handles, access, debug).app())
     }
 
     /// What it counts.

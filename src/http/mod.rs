@@ -38,11 +38,12 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::Server;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::ContentType;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -97,35 +98,46 @@ pub(crate) struct Listening {
     pub(crate) watch: AbortHandle,
 }
 
-/// Listens on `address`.
-///
-/// # Errors
-/// What the system says of the address.
-pub(crate) fn serve(
-    address: SocketAddr,
-    (collector, reload, watchdog): (CollectorHandle, ReloadHandle, WatchdogHandle),
-    access: Access,
-    debug: bool,
-) -> std::io::Result<Listening> {
-    let state = web::Data::new(State {
-        collector,
-        reload,
-        trees: Arc::new(Semaphore::new(MAX_TREES)),
-        watchdog,
-        scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
-        shared: routes::test::Shared::default(),
-        debug,
-    });
-    let config = access.policy().config.clone();
-    let tls = access.server_config().map_err(std::io::Error::other)?;
-    let gate = web::Data::new(Gate::new(access));
-    let connections = Arc::new(Connections::new());
-    let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
-    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-    let server = HttpServer::new(move || {
+/// What the handlers ask.
+pub(crate) type Handles = (CollectorHandle, ReloadHandle, WatchdogHandle);
+
+/// What every thread of a server needs to answer requests.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    state: web::Data<State>,
+    gate: web::Data<Gate>,
+}
+
+impl Answering {
+    pub(crate) fn new((collector, reload, watchdog): Handles, access: Access, debug: bool) -> Self {
+        let state = web::Data::new(State {
+            collector,
+            reload,
+            trees: Arc::new(Semaphore::new(MAX_TREES)),
+            watchdog,
+            scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
+            shared: routes::test::Shared::default(),
+            debug,
+        });
+        let gate = web::Data::new(Gate::new(access));
+        Self { state, gate }
+    }
+
+    /// All routes, and what requests pass before them.
+    pub(crate) fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody + use<>>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
         App::new()
-            .app_data(state.clone())
-            .app_data(gate.clone())
+            .app_data(self.state.clone())
+            .app_data(self.gate.clone())
             .wrap(from_fn(guard::guard))
             .configure(routes::test::configure)
             .configure(routes::supervision::configure)
@@ -135,27 +147,46 @@ pub(crate) fn serve(
             .configure(routes::health::configure)
             .configure(page::configure)
             .default_service(web::to(not_found))
-    })
-    .workers(threads)
-    // The server counts them for each thread.
-    .max_connections(config.max_connections.get().div_ceil(threads))
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(config.request_timeout)
-    .tls_handshake_timeout(config.request_timeout)
-    .disable_signals()
-    .on_connect(move |connection, data| {
-        let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
-            let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
-            Some(stream.get_ref().0)
-        });
-        if let Some(connection) = stream.and_then(|it| connections.opened(&SockRef::from(it))) {
-            data.insert(connection);
-        }
-    })
-    .shutdown_timeout(SHUTDOWN_TIMEOUT_SECS)
-    // A client that closes its side is gone, and its request is cancelled. A client that only
-    // closes its sending side and still reads cannot be told from that, and is not served.
-    .h1_allow_half_closed(false);
+    }
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// What the system says of the address.
+pub(crate) fn serve(
+    address: SocketAddr,
+    handles: Handles,
+    access: Access,
+    debug: bool,
+) -> std::io::Result<Listening> {
+    let config = access.policy().config.clone();
+    let tls = access.server_config().map_err(std::io::Error::other)?;
+    let answering = Answering::new(handles, access, debug);
+    let connections = Arc::new(Connections::new());
+    let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+    let server = HttpServer::new(move || answering.app())
+        .workers(threads)
+        // The server counts them for each thread.
+        .max_connections(config.max_connections.get().div_ceil(threads))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(config.request_timeout)
+        .tls_handshake_timeout(config.request_timeout)
+        .disable_signals()
+        .on_connect(move |connection, data| {
+            let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
+                let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
+                Some(stream.get_ref().0)
+            });
+            if let Some(connection) = stream.and_then(|it| connections.opened(&SockRef::from(it))) {
+                data.insert(connection);
+            }
+        })
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_SECS)
+        // A client that closes its side is gone, and its request is cancelled. A client that only
+        // closes its sending side and still reads cannot be told from that, and is not served.
+        .h1_allow_half_closed(false);
     let listener = listen(address)?;
     let addr = listener.local_addr()?;
     let server = match tls {
