@@ -38,7 +38,7 @@ const MOST_PER_TENFOLD: f64 = 3.0;
 const MOST_OF_A_CROSSING: f64 = 1.0;
 
 /// Allocations of a collect for each device; one more would be a channel.
-const ALLOCATIONS: f64 = 5.0;
+const ALLOCATIONS: f64 = 3.0;
 
 /// Beyond so many, a quadratic gathering takes minutes.
 const MOST_SHOWN: usize = 100_000;

@@ -1,7 +1,7 @@
 //! How many instructions the hot paths take, beside a committed baseline; whatever else the machine
 //! is doing.
 //!
-//! `cargo bench --bench instructions` prints a table. `-- --check` fails if a path takes more or
+//! `cargo bench --profile counts --bench instructions` prints a table. `-- --check` fails if a path takes more or
 //! less than the baseline (`baseline.json`) by more than the tolerance that stands there, or if an
 //! operation takes more at a larger size than at a smaller one; `-- --renew` writes the baseline
 //! anew. With words, only paths are run that have one of them in their names. It needs `valgrind`.
@@ -25,7 +25,12 @@ use std::sync::Mutex;
 use std::thread::available_parallelism;
 
 use baseline::Baseline;
+use mimalloc::MiMalloc;
 use paths::{GUARDS, PATHS, Path};
+
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Instructions of one operation, by path.
 type Counts = Vec<(&'static Path, f64)>;
@@ -75,7 +80,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: cargo bench --bench instructions [-- [--check] [PART OF A NAME]… | --renew]"
+                "usage: cargo bench --profile counts --bench instructions [-- [--check] [PART OF A NAME]… | --renew]"
             );
             ExitCode::from(2)
         }
@@ -118,7 +123,7 @@ fn count(paths: &[&'static Path]) -> Counts {
 /// Prints all counts beside the baseline; gives what is beyond its tolerance.
 fn compare(baseline: &Baseline, counts: &Counts) -> Vec<String> {
     const RENEW: &str = "if it should be so, renew the baseline and commit it: \
-                         cargo bench --bench instructions -- --renew";
+                         cargo bench --profile counts --bench instructions -- --renew";
     let tolerance = baseline.tolerance();
     let mut faults = Vec::new();
     println!("| path | instructions | baseline | difference |");

@@ -13,7 +13,8 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use fleetcall::app::Engine;
 use fleetcall::collector::CollectorHandle;
 use fleetcall::config::{Config, Source};
-use fleetcall::http::view::Report;
+use fleetcall::http::view::report;
+use futures::future::join_all;
 
 /// One hot path.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(crate) struct Guard {
 }
 
 /// All paths, cheap ones first.
-pub(crate) const PATHS: [Path; 11] = [
+pub(crate) const PATHS: [Path; 12] = [
     Path {
         name: "json-32",
         per: "answer",
@@ -98,7 +99,15 @@ pub(crate) const PATHS: [Path; 11] = [
         per: "request",
         in_a_round: 1,
         rounds: 50,
-        run: requests,
+        run: |rounds| requests(FOUR_BY_EIGHT, 1, rounds),
+    },
+    Path {
+        name: "get-test-joined",
+        per: "request",
+        in_a_round: 16,
+        // No more than one client may ask at a time.
+        rounds: 2,
+        run: |rounds| requests(&format!("collect.join = true\n{FOUR_BY_EIGHT}"), 16, rounds),
     },
     Path {
         name: "start-1000",
@@ -186,7 +195,7 @@ fn json(config: &str, rounds: u64) {
         let answer = engine.collector().collect().await.unwrap();
         let summary = answer.summary();
         for _ in 0..rounds {
-            black_box(Report::new(&answer, &summary).to_json(false));
+            black_box(report(answer.clone(), &summary).into_json(false));
         }
     });
 }
@@ -217,17 +226,22 @@ fn waiting(collects: usize, rounds: u64) {
     });
 }
 
-fn requests(rounds: u64) {
+/// So many requests at once.
+fn requests(config: &str, at_once: usize, rounds: u64) {
     alone(async {
-        let config = parse(FOUR_BY_EIGHT);
-        let engine = start(FOUR_BY_EIGHT);
-        let service = init_service(engine.serverless(&config).unwrap()).await;
+        let engine = start(config);
+        let service = init_service(engine.serverless(&parse(config)).unwrap()).await;
         for _ in 0..rounds {
-            let request = TestRequest::get().uri("/test").to_request();
-            let answer = call_service(&service, request).await;
-            assert_eq!(answer.status(), 200);
-            assert!(read_body(answer).await.starts_with(b"{\"error_code\":0,"));
+            let ask = |_| async {
+                let request = TestRequest::get().uri("/test").to_request();
+                let answer = call_service(&service, request).await;
+                assert_eq!(answer.status(), 200);
+                assert!(read_body(answer).await.starts_with(b"{\"error_code\":0,"));
+            };
+            join_all((0..at_once).map(ask)).await;
         }
+        let joined = engine.metrics().collects_joined();
+        assert_eq!(joined, rounds * (at_once as u64 - 1));
     });
 }
 
