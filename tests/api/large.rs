@@ -230,7 +230,8 @@ fn answers_that_nobody_takes_are_not_in_memory() {
     assert_eq!(in_flight(&app), "8");
     let more = memory(&app, "VmHWM").saturating_sub(before);
     assert!(
-        more < whole.len() / 2,
+        // Whole, they would be eight times as much.
+        more < whole.len() * 2,
         "{more} B for {} B each",
         whole.len()
     );
