@@ -148,7 +148,7 @@ enum Stage {
     Waiting(Pin<Box<tokio::time::Sleep>>),
 }
 
-/// An actor that runs; ended only by [`Shell::bury`].
+/// An actor that runs; ended only by [`Running::bury`].
 struct Running<A: Supervised> {
     actor: A,
     /// With what it spawned.
