@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
+use tokio::time::Instant;
+
 use super::running::Running;
 use super::{Answer, CollectError, CollectRequest, Place, Shared};
 
@@ -25,9 +27,12 @@ impl Joint {
     pub(super) fn enter(
         shared: &Arc<Shared>,
         request: &CollectRequest,
-    ) -> Result<(Arc<Self>, Place), CollectError> {
-        if !shared.tree.routes().settings.join {
-            return Self::begin(shared, request);
+    ) -> Result<(Place, Arc<Self>), CollectError> {
+        // Waiting for others who begin one counts, too.
+        let start = Instant::now();
+        // What is known of a device and young enough for one request may be too old for a later one.
+        if !shared.tree.routes().settings.join || request.max_age.is_some() {
+            return Self::begin(shared, request, start);
         }
         let mut latest = shared.joint.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(joint) = latest.upgrade()
@@ -37,25 +42,26 @@ impl Joint {
             let place = Running::place(shared, joint.running.max_waiting())?;
             shared.metrics.collect_joined();
             joint.is_shared.store(true, Ordering::Relaxed);
-            return Ok((joint, place));
+            return Ok((place, joint));
         }
-        let (joint, place) = Self::begin(shared, request)?;
+        let (place, joint) = Self::begin(shared, request, start)?;
         *latest = Arc::downgrade(&joint);
-        Ok((joint, place))
+        Ok((place, joint))
     }
 
     fn begin(
         shared: &Arc<Shared>,
         request: &CollectRequest,
-    ) -> Result<(Arc<Self>, Place), CollectError> {
-        let (running, place) = Running::begin(shared, request, false)?;
+        start: Instant,
+    ) -> Result<(Place, Arc<Self>), CollectError> {
+        let (running, place) = Running::begin(shared, request, false, start)?;
         let joint = Self {
             request: request.clone(),
             running,
             is_shared: AtomicBool::new(false),
             answer: OnceLock::new(),
         };
-        Ok((Arc::new(joint), place))
+        Ok((place, Arc::new(joint)))
     }
 
     /// Waits for the answer, which comes at the deadline at the latest.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::actors::fleet::Tree;
 use crate::domain::{
@@ -116,7 +117,8 @@ impl CollectorHandle {
         &self,
         request: &CollectRequest,
     ) -> Result<(Arc<Answer>, Place), CollectError> {
-        let (joint, place) = Joint::enter(&self.0, request)?;
+        // The place goes last: a request that is dropped is withdrawn first.
+        let (place, joint) = Joint::enter(&self.0, request)?;
         let answer = joint.answer().await?;
         Ok((answer, place))
     }
@@ -130,7 +132,7 @@ impl CollectorHandle {
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
     pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
-        let (running, place) = Running::begin(&self.0, request, true)?;
+        let (running, place) = Running::begin(&self.0, request, true, Instant::now())?;
         Ok(AnswerStream::new(running, place))
     }
 

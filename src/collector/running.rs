@@ -58,13 +58,13 @@ impl Running {
     }
 
     /// Asks; `read` is for whoever wants to see outcomes as they come. The place is for as long as
-    /// the answer is on its way.
+    /// the answer is on its way; the deadline counts from `start`.
     pub(super) fn begin(
         shared: &Arc<Shared>,
         request: &CollectRequest,
         read: bool,
+        start: Instant,
     ) -> Result<(Self, Place), CollectError> {
-        let start = Instant::now();
         let routes = shared.tree.routes();
         let place = Self::place(shared, routes.settings.max_waiting)?;
         let selection = Selection::new(routes, &request.scope);

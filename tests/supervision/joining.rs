@@ -94,6 +94,20 @@ async fn only_requests_that_are_alike_are_joined() {
 }
 
 #[actix_web::test]
+async fn what_is_young_enough_for_one_is_not_handed_on_to_a_later_one() {
+    let fleet = Fleet::start_paused(JOINING);
+    let young = CollectRequest {
+        max_age: Some(Duration::from_millis(10)),
+        ..whole()
+    };
+    let first = ask(&fleet, young.clone()).await;
+    let second = ask(&fleet, young).await;
+    let first = first.await.unwrap().unwrap();
+    assert_ne!(first.id, second.await.unwrap().unwrap().id);
+    assert_eq!(fleet.metrics().collects_joined(), 0);
+}
+
+#[actix_web::test]
 async fn who_began_it_may_go_and_the_others_have_their_answer() {
     let fleet = Fleet::start_paused(JOINING);
     let first = ask(&fleet, whole()).await;
