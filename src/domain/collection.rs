@@ -4,9 +4,10 @@
 //! takes the first outcome it is given and ignores the rest, whoever gives it and when, so that
 //! nothing can appear twice, be lost or move. It does not know who asks or how long that may take.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
+use super::slots::Slots;
 use super::{Cluster, DeviceId, DeviceKind, Facts, Fault, FaultKind, Topology};
 
 /// What came of asking one device.
@@ -72,8 +73,17 @@ impl Journal {
 #[derive(Debug)]
 #[repr(align(64))]
 struct Part {
-    slots: Box<[OnceLock<Outcome>]>,
+    slots: Slots,
     open_slots: AtomicUsize,
+}
+
+impl Part {
+    fn outcomes(&self) -> Outcomes<'_> {
+        Outcomes {
+            slots: &self.slots,
+            from: 0,
+        }
+    }
 }
 
 impl CollectionBuilder {
@@ -84,7 +94,7 @@ impl CollectionBuilder {
             .clusters()
             .iter()
             .map(|cluster| Part {
-                slots: (0..cluster.len()).map(|_| OnceLock::new()).collect(),
+                slots: Slots::new(cluster.len()),
                 open_slots: AtomicUsize::new(cluster.len()),
             })
             .collect();
@@ -147,7 +157,7 @@ impl CollectionBuilder {
     /// Fills an empty slot; returns whether it was the last empty one of its cluster.
     fn fill(&self, cluster: usize, device: usize, outcome: Outcome) -> bool {
         let part = &self.parts[cluster];
-        if part.slots[device].set(outcome).is_err() {
+        if !part.slots.fill(device, outcome) {
             return false;
         }
         // Before it counts as filled, so that a complete answer has a complete journal.
@@ -162,8 +172,8 @@ impl CollectionBuilder {
         let part = &self.parts[cluster];
         let mut last = false;
         if part.open_slots.load(Ordering::Acquire) > 0 {
-            for (device, slot) in part.slots.iter().enumerate() {
-                if slot.get().is_none() {
+            for device in 0..part.slots.len() {
+                if part.slots.get(device).is_none() {
                     last |= self.fill(cluster, device, Err(Arc::clone(fault)));
                 }
             }
@@ -181,7 +191,7 @@ impl CollectionBuilder {
     /// If the topology has no such cluster or device.
     #[must_use]
     pub fn outcome(&self, cluster: usize, device: usize) -> Option<&Outcome> {
-        self.parts[cluster].slots[device].get()
+        self.parts[cluster].slots.get(device)
     }
 
     /// Whether every device of the cluster has an outcome.
@@ -205,9 +215,8 @@ impl CollectionBuilder {
     /// If the topology has no such cluster.
     #[must_use]
     pub fn devices_with(&self, cluster: usize, fault: &Arc<Fault>) -> Vec<usize> {
-        let slots = self.parts[cluster].slots.iter().enumerate();
-        slots
-            .filter(|(_, slot)| matches!(slot.get(), Some(Err(found)) if Arc::ptr_eq(found, fault)))
+        let told = self.parts[cluster].slots.told();
+        told.filter(|(_, outcome)| matches!(outcome, Err(found) if Arc::ptr_eq(found, fault)))
             .map(|(device, _)| device)
             .collect()
     }
@@ -224,6 +233,14 @@ impl CollectionBuilder {
             slots: Arc::clone(self),
         }
     }
+
+    /// The answer, if every device has an outcome.
+    #[must_use]
+    pub fn complete(self: &Arc<Self>) -> Option<Collection> {
+        self.is_complete().then(|| Collection {
+            slots: Arc::clone(self),
+        })
+    }
 }
 
 /// The answer of one roll call: an outcome for every device of its topology.
@@ -236,7 +253,7 @@ pub struct Collection {
 impl Collection {
     /// The topology this answer is for.
     #[must_use]
-    pub fn topology(&self) -> &Topology {
+    pub fn topology(&self) -> &Arc<Topology> {
         &self.slots.topology
     }
 
@@ -246,8 +263,8 @@ impl Collection {
     /// If there is no such cluster.
     #[must_use]
     pub fn cluster(&self, place: usize) -> (&Cluster, Outcomes<'_>) {
-        let slots = &self.slots.parts[place].slots;
-        (&self.topology().clusters()[place], Outcomes { slots })
+        let cluster = &self.topology().clusters()[place];
+        (cluster, self.slots.parts[place].outcomes())
     }
 
     /// Every cluster with the outcomes of its devices, nodes before switches, in topology order.
@@ -256,7 +273,7 @@ impl Collection {
             .clusters()
             .iter()
             .zip(&self.slots.parts)
-            .map(|(cluster, part)| (cluster, Outcomes { slots: &part.slots }))
+            .map(|(cluster, part)| (cluster, part.outcomes()))
     }
 
     /// Every device without a result, in topology order.
@@ -273,15 +290,22 @@ impl Collection {
         })
     }
 
-    /// How many devices were asked for, and how many of them failed in which way.
+    /// How many devices were asked for, how many of them failed in which way, and how many told
+    /// facts.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {
             devices: self.topology().devices(),
             failed: [0; _],
+            told: 0,
         };
-        for (_, _, _, fault) in self.faults() {
-            summary.failed[fault.kind().index()] += 1;
+        for part in &self.slots.parts {
+            for (_, outcome) in part.slots.told() {
+                match outcome {
+                    Ok(_) => summary.told += 1,
+                    Err(fault) => summary.failed[fault.kind().index()] += 1,
+                }
+            }
         }
         summary
     }
@@ -290,7 +314,9 @@ impl Collection {
 /// The outcomes of one cluster's devices, in the order of [`Cluster::device`].
 #[derive(Debug, Clone, Copy)]
 pub struct Outcomes<'a> {
-    slots: &'a [OnceLock<Outcome>],
+    slots: &'a Slots,
+    /// The first one.
+    from: usize,
 }
 
 impl<'a> Outcomes<'a> {
@@ -300,8 +326,9 @@ impl<'a> Outcomes<'a> {
     /// If there are less.
     #[must_use]
     pub fn after(self, count: usize) -> Self {
-        let slots = &self.slots[count..];
-        Self { slots }
+        let from = self.from + count;
+        assert!(from <= self.slots.len(), "there are less outcomes");
+        Self { from, ..self }
     }
 
     /// The outcomes in order.
@@ -313,9 +340,10 @@ impl<'a> Outcomes<'a> {
         reason = "a Collection exists only after close filled all slots"
     )]
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a Outcome> {
-        self.slots
-            .iter()
-            .map(|slot| slot.get().expect("a collection has no empty slot"))
+        (self.from..self.slots.len()).map(move |at| {
+            let outcome = self.slots.get(at);
+            outcome.expect("a collection has no empty slot")
+        })
     }
 }
 
@@ -324,6 +352,7 @@ impl<'a> Outcomes<'a> {
 pub struct Summary {
     devices: usize,
     failed: [usize; FaultKind::ALL.len()],
+    told: usize,
 }
 
 impl Summary {
@@ -337,6 +366,13 @@ impl Summary {
     #[must_use]
     pub fn failed(&self) -> usize {
         self.failed.iter().sum()
+    }
+
+    /// Whether every device answered and none of them told facts, so that there is nothing to say
+    /// but who they are.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.told == 0 && self.failed() == 0
     }
 
     /// The kinds of failure that occurred, each with its count, in the order of [`FaultKind::ALL`].

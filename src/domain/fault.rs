@@ -185,6 +185,12 @@ impl Facts {
         Self(json.map(|json| Arc::new(Known { json, steady })))
     }
 
+    /// No facts.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
     /// The facts as JSON, or `None` if there are none.
     #[must_use]
     pub fn json(&self) -> Option<&RawValue> {

@@ -19,6 +19,7 @@ mod nodeset;
 mod restart;
 mod scope;
 mod secret;
+mod slots;
 mod snmp;
 mod supervision;
 mod target;
