@@ -11,11 +11,13 @@ mod tokens;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::time::Instant;
 
@@ -55,7 +57,7 @@ pub(crate) struct Access(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     exposure: Exposure,
-    in_force: RwLock<Arc<Policy>>,
+    in_force: ArcSwap<Policy>,
     limiter: Limiter,
     /// The limiter's time starts here.
     start: Instant,
@@ -96,7 +98,7 @@ impl Access {
         policy.log();
         Ok(Self(Arc::new(Shared {
             exposure,
-            in_force: RwLock::new(Arc::new(policy)),
+            in_force: ArcSwap::from_pointee(policy),
             limiter: Limiter::default(),
             start: Instant::now(),
         })))
@@ -104,8 +106,12 @@ impl Access {
 
     /// What is in force at this moment.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        let in_force = self.0.in_force.read();
-        Arc::clone(&in_force.unwrap_or_else(PoisonError::into_inner))
+        self.0.in_force.load_full()
+    }
+
+    /// As [`Access::policy`], for whoever only looks: it writes nothing that other threads read.
+    pub(crate) fn peek(&self) -> impl Deref<Target = Arc<Policy>> + use<> {
+        self.0.in_force.load()
     }
 
     /// Reads all that another configuration names. Blocks.
@@ -144,13 +150,7 @@ impl Access {
             );
         }
         policy.log();
-        let mut in_force = self.write();
-        *in_force = Arc::new(policy);
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Arc<Policy>> {
-        let in_force = self.0.in_force.write();
-        in_force.unwrap_or_else(PoisonError::into_inner)
+        self.0.in_force.store(Arc::new(policy));
     }
 
     /// Whether this client may ask now; else how long it has to wait.
@@ -202,11 +202,10 @@ impl Access {
                 match self.prepare(&before.config) {
                     Ok(policy) => {
                         let policy = Arc::new(policy);
-                        let mut in_force = self.write();
+                        let in_force = &self.0.in_force;
+                        let replaced = in_force.compare_and_swap(&before, Arc::clone(&policy));
                         // Unless a reload was faster.
-                        if Arc::ptr_eq(&in_force, &before) {
-                            *in_force = Arc::clone(&policy);
-                            drop(in_force);
+                        if Arc::ptr_eq(&replaced, &before) {
                             policy.log();
                         }
                     }

@@ -246,13 +246,8 @@ impl ClusterActor {
 impl Handler<Collect> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, collect: Collect, ctx: &mut ShellContext<Self>) {
-        let Collect {
-            mut share,
-            plan,
-            waiting,
-        } = collect;
-        drop(waiting);
+    fn handle(&mut self, Collect(mut share): Collect, ctx: &mut ShellContext<Self>) {
+        share.take_up();
         while self
             .in_flight
             .front()
@@ -266,13 +261,14 @@ impl Handler<Collect> for ClusterActor {
         }
         let in_flight = share.in_flight();
         // A collect that began just before a reload may come just after it, or the other way.
-        let roster = if Arc::ptr_eq(&plan, &self.roster.plan) {
+        let plan = share.plan();
+        let roster = if Arc::ptr_eq(plan, &self.roster.plan) {
             Arc::clone(&self.roster)
-        } else if Arc::ptr_eq(&plan, &self.spec.plan()) {
-            self.reload(plan, ctx);
+        } else if Arc::ptr_eq(plan, &self.spec.plan()) {
+            self.reload(Arc::clone(plan), ctx);
             Arc::clone(&self.roster)
         } else {
-            let old = self.adopt(plan, || {});
+            let old = self.adopt(Arc::clone(plan), || {});
             self.forget_when(in_flight.over(), ctx);
             old
         };

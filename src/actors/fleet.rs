@@ -6,17 +6,21 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU16;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{oneshot, watch};
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::chronicle::Chronicle;
 use super::cluster::{ClusterActor, MAILBOX, deliver};
 use super::device::Device;
 use super::drill::Drill;
+use super::gathering::Manifest;
 use super::health::{Child, Health};
 use super::messages::Reload;
 use super::panics::guard;
@@ -26,7 +30,7 @@ use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
     Backoff, ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState,
-    DnsSettings, Fault, History, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    DnsSettings, Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -80,6 +84,8 @@ pub(crate) struct Routes {
     pub(crate) topology: Arc<Topology>,
     /// The clusters' actors, in the topology's order. They run as long as somebody holds this.
     pub(crate) clusters: Vec<Route>,
+    /// Their devices, in the same order.
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) settings: Settings,
 }
 
@@ -88,6 +94,7 @@ impl Routes {
         Self {
             topology: Arc::new(Topology::new(Vec::new())),
             clusters: Vec::new(),
+            manifest: Arc::default(),
             settings,
         }
     }
@@ -163,7 +170,8 @@ pub(crate) struct Tree(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     placed: Mutex<Placed>,
-    routes: watch::Sender<Arc<Routes>>,
+    /// Changed by whoever has `placed`.
+    routes: ArcSwap<Routes>,
     supervisor: Arc<SupervisorSpec>,
     link: Arc<Link>,
     metrics: Metrics,
@@ -204,7 +212,7 @@ impl Fleet {
                 .map(|thread| thread.arbiter.handle())
                 .collect()
         };
-        let (routes, _) = watch::channel(Arc::new(Routes::nowhere(spec.settings)));
+        let routes = ArcSwap::from_pointee(Routes::nowhere(spec.settings));
         let tree = Tree(Arc::new(Shared {
             placed: Mutex::new(Placed {
                 threads: handles,
@@ -252,9 +260,10 @@ impl Fleet {
             keeper.abort();
         }
         // Without arbiters of its own, the tree ends when nobody holds a way to its clusters.
-        self.tree.0.routes.send_modify(|routes| {
-            *routes = Arc::new(Routes::nowhere(routes.settings));
-        });
+        let shared = &self.tree.0;
+        let _placed = lock(&shared.placed);
+        let settings = shared.routes.load().settings;
+        shared.routes.store(Arc::new(Routes::nowhere(settings)));
     }
 }
 
@@ -266,13 +275,18 @@ impl Drop for Fleet {
 
 impl Tree {
     /// What changed in the fleet.
-    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
-        self.0.link.history()
+    pub(crate) fn chronicle(&self) -> &Chronicle {
+        &self.0.link.chronicle
     }
 
     /// Where to send what at this moment.
     pub(crate) fn routes(&self) -> Arc<Routes> {
-        Arc::clone(&self.0.routes.borrow())
+        self.0.routes.load_full()
+    }
+
+    /// As [`Tree::routes`], for whoever only looks: it writes nothing that other threads read.
+    pub(crate) fn peek(&self) -> impl Deref<Target = Arc<Routes>> + use<> {
+        self.0.routes.load()
     }
 
     /// Changes the tree to `spec`, by difference. Collects under way end with what they began with.
@@ -347,13 +361,18 @@ impl Tree {
         }
         let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
         let topology = Topology::new(clusters.collect());
-        shared.routes.send_replace(Arc::new(Routes {
+        let clusters: Vec<Route> = routes.into_iter().flatten().collect();
+        shared.routes.store(Arc::new(Routes {
             topology: if topology == *before.topology {
                 Arc::clone(&before.topology)
             } else {
                 Arc::new(topology)
             },
-            clusters: routes.into_iter().flatten().collect(),
+            manifest: Arc::new(Manifest {
+                plans: clusters.iter().map(|it| Arc::clone(&it.plan)).collect(),
+                metrics: shared.metrics.clone(),
+            }),
+            clusters,
             settings,
         }));
         // Only now, so that what they let go of is asked by collects that have begun, and no others.
@@ -434,21 +453,21 @@ impl Shared {
     fn replace(&self, thread: usize, successor: ArbiterHandle) {
         let mut placed = lock(&self.placed);
         placed.threads[thread] = successor;
-        self.routes.send_modify(|routes| {
-            let restart = |route: &Route| {
-                let mut route = route.clone();
-                let place = placed.clusters.get(&route.spec.base.id);
-                if place.is_some_and(|&(_, at)| at == thread) {
-                    route.actor = self.start_cluster(&placed.threads[thread], &route.spec);
-                }
-                route
-            };
-            *routes = Arc::new(Routes {
-                topology: Arc::clone(&routes.topology),
-                clusters: routes.clusters.iter().map(restart).collect(),
-                settings: routes.settings,
-            });
-        });
+        let routes = self.routes.load();
+        let restart = |route: &Route| {
+            let mut route = route.clone();
+            let place = placed.clusters.get(&route.spec.base.id);
+            if place.is_some_and(|&(_, at)| at == thread) {
+                route.actor = self.start_cluster(&placed.threads[thread], &route.spec);
+            }
+            route
+        };
+        self.routes.store(Arc::new(Routes {
+            topology: Arc::clone(&routes.topology),
+            clusters: routes.clusters.iter().map(restart).collect(),
+            manifest: Arc::clone(&routes.manifest),
+            settings: routes.settings,
+        }));
     }
 }
 

@@ -10,27 +10,38 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
 use futures::task::AtomicWaker;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use super::panics::blame;
+use super::plan::Plan;
 use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
+use crate::telemetry::Metrics;
 
 /// One collect under way.
 #[derive(Debug)]
 pub(crate) struct Gathering {
     id: u64,
     builder: Arc<CollectionBuilder>,
-    /// Wakes who waits for the whole answer.
+    /// Wakes those who wait for the whole answer.
     complete: Notify,
     /// Who reads the answer while it comes in; `None` if nobody will.
     reader: Option<AtomicWaker>,
+    /// The fleet that the collect began with.
+    manifest: Arc<Manifest>,
     /// Dropped with the gathering, when its caller has the answer and no port is left.
     end_watchers: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Gathering {
-    /// A collect of all of `topology`; `read` remembers the order in which outcomes come.
-    pub(crate) fn new(id: u64, topology: Arc<Topology>, read: bool) -> Arc<Self> {
+    /// A collect of all of `topology`, whose devices are in the manifest; `read` remembers the order
+    /// in which outcomes come.
+    pub(crate) fn new(
+        id: u64,
+        topology: Arc<Topology>,
+        manifest: Arc<Manifest>,
+        read: bool,
+    ) -> Arc<Self> {
         let builder = Arc::new(if read {
             CollectionBuilder::with_journal(topology)
         } else {
@@ -41,21 +52,31 @@ impl Gathering {
             builder,
             complete: Notify::new(),
             reader: read.then(AtomicWaker::new),
+            manifest,
             end_watchers: Mutex::default(),
         })
     }
 
-    /// The cluster's share of the work: all of its devices, or the picked ones. Ask once for each
-    /// cluster, or devices are asked twice.
-    pub(crate) fn share(self: &Arc<Self>, cluster: usize, picks: Option<Picks>) -> Share {
+    /// The cluster's share of the work: all of its devices, or the picked ones; `plan` is its place
+    /// in the manifest. Ask once for each cluster, or devices are asked twice. It counts as waiting
+    /// until it is [taken up](Share::take_up).
+    pub(crate) fn share(
+        self: &Arc<Self>,
+        cluster: usize,
+        plan: usize,
+        picks: Option<Picks>,
+    ) -> Share {
         let part = Part {
             gathering: Arc::clone(self),
             cluster,
         };
+        self.manifest.metrics.posted();
         Share {
             part: Arc::new(part),
+            plan,
             picks,
             next: 0,
+            waits: true,
         }
     }
 
@@ -81,13 +102,7 @@ impl Gathering {
 
     /// Waits until every device has an outcome. Dropping it loses nothing.
     pub(crate) async fn settled(&self) {
-        let complete = self.complete.notified();
-        tokio::pin!(complete);
-        // From here on it hears; what came before shows in the builder.
-        complete.as_mut().enable();
-        if !self.builder.is_complete() {
-            complete.await;
-        }
+        heard_or(self.complete.notified(), || self.builder.is_complete()).await;
     }
 
     /// Whether every device of the cluster has an outcome.
@@ -100,6 +115,11 @@ impl Gathering {
         let collection = self.builder.close(fault);
         self.wake_reader();
         collection
+    }
+
+    /// The answer, if every device has an outcome.
+    pub(crate) fn complete(&self) -> Option<Collection> {
+        self.builder.complete()
     }
 
     /// The devices of the cluster whose outcome is this very `fault`, as [`Gathering::close`] gave.
@@ -131,9 +151,29 @@ impl Gathering {
     }
 }
 
+/// The devices of a fleet, in one piece for every collect to hold.
+#[derive(Debug, Default)]
+pub(crate) struct Manifest {
+    /// Of each cluster.
+    pub(super) plans: Box<[Arc<Plan>]>,
+    /// Where it is counted what waits.
+    pub(super) metrics: Metrics,
+}
+
 /// Which devices of a cluster are asked: for each its place in the answer and in the plan, both
 /// rising.
 pub(crate) type Picks = Arc<[(u32, u32)]>;
+
+/// Waits for a notification, unless this is so once it would be heard. That takes the lock of those
+/// who wait once, and enabling the notification and waiting for it twice.
+pub(crate) async fn heard_or(notified: Notified<'_>, is_so: impl Fn() -> bool) {
+    tokio::pin!(notified);
+    std::future::poll_fn(|cx| match notified.as_mut().poll(cx) {
+        Poll::Pending if !is_so() => Poll::Pending,
+        Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+    })
+    .await;
+}
 
 /// What the ports of one cluster share.
 #[derive(Debug)]
@@ -155,12 +195,28 @@ impl Part {
 #[derive(Debug)]
 pub(crate) struct Share {
     part: Arc<Part>,
+    /// The place of its devices' plan.
+    plan: usize,
     /// `None` is all: the places in answer and plan are the same.
     picks: Option<Picks>,
     next: usize,
+    /// Whether it waits to be taken up.
+    waits: bool,
 }
 
 impl Share {
+    /// The devices that it is for: those of the topology that the collect started with.
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.part.gathering.manifest.plans[self.plan]
+    }
+
+    /// It is out of the mailbox.
+    pub(super) fn take_up(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.part.gathering.manifest.metrics.taken_up();
+        }
+    }
+
     /// The next device, by its place in the plan, and its port.
     pub(super) fn next_port(&mut self) -> Option<(usize, Reply)> {
         if !self.has_more() {
@@ -213,6 +269,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.take_up();
         if self.has_more() {
             self.part.answer_rest();
         }

@@ -9,22 +9,14 @@ use actix::prelude::*;
 
 use super::gathering::{Reply, Share};
 use super::health::Child;
-use super::plan::Plan;
 use crate::domain::{Decision, Fault};
-use crate::telemetry::{Guard, Metrics};
+use crate::telemetry::Metrics;
 
 /// From `CollectorHandle` to a `ClusterActor`: ask all your devices. Answered through the share,
 /// by the devices, or with a fault when the share is dropped.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Collect {
-    /// A port for each device.
-    pub(crate) share: Share,
-    /// The devices that the share is for: those of the topology that the collect started with.
-    pub(crate) plan: Arc<Plan>,
-    /// Counts it as waiting until it is taken out of the mailbox, or dropped with it.
-    pub(crate) waiting: Guard,
-}
+pub(crate) struct Collect(pub(crate) Share);
 
 /// From a `ClusterActor` to a device's actor: ask the device, or join the lookup under way.
 /// Answered through the port.

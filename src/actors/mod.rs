@@ -7,6 +7,7 @@
 //! kept beside it (`health`, `device`). Entry point: `fleet::Fleet`. HTTP, the command line and the
 //! configuration file are unknown here.
 
+mod chronicle;
 pub(crate) mod cluster;
 mod context;
 mod device;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ impl ClusterBase {
     /// Notes what happened to a device.
     pub(super) fn note(&self, kind: DeviceKind, device: &DeviceId, event: Event) {
         let who = (self.id.clone(), kind, device.clone());
-        self.link.history().note(SystemTime::now(), who, event);
+        self.link.chronicle.note(who, event);
     }
 
     /// Notes that these devices are in the fleet no more.

@@ -16,7 +16,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -26,13 +26,14 @@ use actix::prelude::*;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use super::chronicle::Chronicle;
 use super::context::ShellContext;
 use super::drill::Act;
 use super::health::{Child, Downtime, ExitReason};
 use super::messages::Exited;
 use super::panics::{PanicReport, blaming, guard, uninterrupted};
 use super::supervisor::{Rules, SupervisorActor, verdict};
-use crate::domain::{Decision, Fault, FaultKind, History};
+use crate::domain::{Decision, Fault, FaultKind};
 use crate::telemetry::{Gauge, Metrics};
 
 /// How many messages one actor may handle before others on its arbiter get their turn.
@@ -81,13 +82,7 @@ pub(crate) struct Link {
     /// Where restarts and actors are counted.
     pub(super) metrics: Metrics,
     /// What changed in the fleet.
-    pub(super) history: Arc<Mutex<History>>,
-}
-
-impl Link {
-    pub(super) fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(super) chronicle: Arc<Chronicle>,
 }
 
 /// Starts an actor in a shell on the current arbiter.

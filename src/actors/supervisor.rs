@@ -99,13 +99,13 @@ impl Rules {
 
 /// Starts the supervisor on the current arbiter and gives what the shells of its children share.
 pub(super) fn start_supervisor(spec: &Arc<SupervisorSpec>, metrics: &Metrics) -> Arc<Link> {
-    let history = Arc::default();
+    let chronicle = Arc::default();
     let link = |supervisor| {
         Arc::new(Link {
             supervisor,
             rules: Arc::clone(&spec.rules),
             metrics: metrics.clone(),
-            history: Arc::clone(&history),
+            chronicle: Arc::clone(&chronicle),
         })
     };
     let supervisor = start::<SupervisorActor>(Arc::clone(spec), &link(None), MAILBOX);

@@ -12,7 +12,7 @@ use actix::prelude::*;
 
 use super::cluster::{ClusterActor, MAILBOX, deliver};
 use super::fleet::{Difference, Run};
-use super::gathering::Gathering;
+use super::gathering::{Gathering, Manifest};
 use super::messages::Collect;
 use super::plan::{ClusterSpec, plan};
 use super::shell::{Link, start_on};
@@ -20,7 +20,7 @@ use crate::domain::{
     Backoff, Behaviour, BreakerPolicy, Cluster, DriverSettings, Fault, FaultKind, FaultRates, Id,
     RetryPolicy, SimulatedSettings, Target, Topology,
 };
-use crate::telemetry::{Gauge, Metrics};
+use crate::telemetry::Metrics;
 
 /// How long its device takes: the shortest that needs the thread's timers.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -44,7 +44,7 @@ impl Trial {
             supervisor: link.supervisor.clone(),
             rules: Arc::clone(&link.rules),
             metrics: metrics.clone(),
-            history: Arc::default(),
+            chronicle: Arc::default(),
         });
         let id = cluster_id();
         let cluster = Cluster::new(id.clone(), vec![id.clone()], Vec::new());
@@ -58,13 +58,13 @@ impl Trial {
         let (plan, _) = plan(&spec, &cluster, &[run], &mut Difference::default(), true);
         spec.set_plan(Arc::clone(&plan));
         let actor = start_on(arbiter, spec, &link, MAILBOX);
-        let gathering = Gathering::new(0, Arc::new(Topology::new(vec![cluster])), false);
-        let collect = Collect {
-            share: gathering.share(0, None),
-            plan,
-            waiting: metrics.enter(Gauge::Mailboxes),
-        };
-        deliver(&actor, collect);
+        let topology = Arc::new(Topology::new(vec![cluster]));
+        let manifest = Arc::new(Manifest {
+            plans: Box::new([plan]),
+            metrics,
+        });
+        let gathering = Gathering::new(0, topology, manifest, false);
+        deliver(&actor, Collect(gathering.share(0, 0, None)));
         Self {
             gathering,
             _actor: actor,

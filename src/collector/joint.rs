@@ -3,14 +3,24 @@
 //! With `join`, a request that comes while a collect of the same kind is under way waits for that
 //! one's answer: what it hears of a device may have been learned before it asked, but never before
 //! that collect began. An answer that is complete is shared with nobody who comes later.
+//!
+//! Nobody who waits needs another one for that: each asks the devices if nobody did, keeps the
+//! deadline, and hears if collects are given up. Another one's thread may be stuck, and a server may
+//! keep the request of a connection that it closes without ever polling it again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use arc_swap::ArcSwapWeak;
 use tokio::time::Instant;
 
 use super::running::Running;
 use super::{Answer, CollectError, CollectRequest, Place, Shared};
+
+/// How often a collect gives way before it asks, so that the others of its thread have had their
+/// turn: actix-http polls a new request twice in its own. Those who ask too join this collect then,
+/// or their messages go out together with its own, and wake each arbiter once for all of them.
+const TURNS: usize = 2;
 
 /// A collect under way, or its answer. Withdrawn when nobody holds it any more.
 #[derive(Debug)]
@@ -19,6 +29,8 @@ pub(super) struct Joint {
     running: Running,
     /// Whether a request joined it.
     is_shared: AtomicBool,
+    /// Whether the devices are asked.
+    is_asked: AtomicBool,
     answer: OnceLock<Result<Arc<Answer>, CollectError>>,
 }
 
@@ -31,22 +43,41 @@ impl Joint {
         // Waiting for others who begin one counts, too.
         let start = Instant::now();
         // What is known of a device and young enough for one request may be too old for a later one.
-        if !shared.tree.routes().settings.join || request.max_age.is_some() {
+        if !shared.tree.peek().settings.join || request.max_age.is_some() {
             return Self::begin(shared, request, start);
         }
-        let mut latest = shared.joint.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(joint) = latest.upgrade()
-            && joint.request == *request
-            && joint.running.may_be_joined()
-        {
-            let place = Running::place(shared, joint.running.max_waiting())?;
-            shared.metrics.collect_joined();
-            joint.is_shared.store(true, Ordering::Relaxed);
-            return Ok((place, joint));
+        let Latest {
+            joint: latest,
+            turn,
+        } = &shared.latest;
+        if let Some(joint) = Self::join(shared, request) {
+            return joint;
+        }
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one may have begun it meanwhile.
+        if let Some(joint) = Self::join(shared, request) {
+            return joint;
         }
         let (place, joint) = Self::begin(shared, request, start)?;
-        *latest = Arc::downgrade(&joint);
+        latest.store(Arc::downgrade(&joint));
         Ok((place, joint))
+    }
+
+    /// Joins the collect under way, if there is one and it may be; an error if there is no place.
+    fn join(
+        shared: &Shared,
+        request: &CollectRequest,
+    ) -> Option<Result<(Place, Arc<Self>), CollectError>> {
+        let joint = shared.latest.joint.load().upgrade()?;
+        if joint.request != *request || !joint.running.may_be_joined() {
+            return None;
+        }
+        joint.is_shared.store(true, Ordering::Relaxed);
+        let place = Running::place(shared, joint.running.max_waiting());
+        Some(place.map(|place| {
+            shared.metrics.collect_joined();
+            (place, joint)
+        }))
     }
 
     fn begin(
@@ -59,6 +90,7 @@ impl Joint {
             request: request.clone(),
             running,
             is_shared: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
             answer: OnceLock::new(),
         };
         Ok((place, Arc::new(joint)))
@@ -66,6 +98,7 @@ impl Joint {
 
     /// Waits for the answer, which comes at the deadline at the latest.
     pub(super) async fn answer(&self) -> Result<Arc<Answer>, CollectError> {
+        self.ask().await;
         self.running.settle().await?;
         // Whoever wakes first closes it; that takes no longer than looking at every outcome once.
         let answer = self.answer.get_or_init(|| {
@@ -74,7 +107,25 @@ impl Joint {
         });
         answer.clone()
     }
+
+    /// Asks the devices, if nobody did.
+    async fn ask(&self) {
+        if self.is_asked.load(Ordering::Relaxed) {
+            return;
+        }
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        if !self.is_asked.swap(true, Ordering::Relaxed) {
+            self.running.ask(self.request.max_age);
+        }
+    }
 }
 
 /// The collect that requests may join, if it still runs.
-pub(super) type Latest = std::sync::Mutex<Weak<Joint>>;
+#[derive(Debug, Default)]
+pub(super) struct Latest {
+    joint: ArcSwapWeak<Joint>,
+    /// Whoever begins the next one has it.
+    turn: Mutex<()>,
+}

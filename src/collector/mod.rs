@@ -10,13 +10,15 @@ mod running;
 mod selection;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::actors::fleet::Tree;
+use crate::actors::gathering::heard_or;
 use crate::domain::{
     Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, Forgotten,
     Scope, SupervisionTree, TreeFilter,
@@ -33,16 +35,24 @@ pub use running::AnswerStream;
 #[derive(Debug, Clone)]
 pub struct CollectorHandle(Arc<Shared>);
 
+/// As many threads listen apart, or they would get in each other's way; beyond that, some share.
+const EARS: usize = 16;
+
+/// Where requests of some threads hear that they are given up; on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Ear(Notify);
+
 #[derive(Debug)]
 struct Shared {
     tree: Tree,
     closing: AtomicBool,
     /// Whether collects under way are given up, and how they hear of it.
     cut_off: AtomicBool,
-    heard: Notify,
+    heard: [Ear; EARS],
     next_id: AtomicU64,
     /// What the next request may join.
-    joint: Latest,
+    latest: Latest,
     metrics: Metrics,
 }
 
@@ -79,6 +89,19 @@ pub struct CollectRequest {
     pub max_age: Option<Duration>,
 }
 
+impl Shared {
+    /// Where this thread listens.
+    fn ear(&self) -> &Notify {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % EARS;
+        }
+        // A thread that is ending may have lost its place.
+        let Ear(ear) = &self.heard[PLACE.try_with(|&place| place).unwrap_or_default()];
+        ear
+    }
+}
+
 impl CollectorHandle {
     /// A handle on the fleet that `tree` leads to.
     pub(crate) fn new(tree: Tree, metrics: Metrics) -> Self {
@@ -86,9 +109,9 @@ impl CollectorHandle {
             tree,
             closing: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
-            heard: Notify::new(),
+            heard: Default::default(),
             next_id: AtomicU64::new(1),
-            joint: Latest::default(),
+            latest: Latest::default(),
             metrics,
         }))
     }
@@ -133,6 +156,7 @@ impl CollectorHandle {
     /// Outside of a `LocalSet`, such as an arbiter.
     pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
         let (running, place) = Running::begin(&self.0, request, true, Instant::now())?;
+        running.ask(request.max_age);
         Ok(AnswerStream::new(running, place))
     }
 
@@ -146,7 +170,9 @@ impl CollectorHandle {
     pub fn cut_off(&self) {
         self.close();
         self.0.cut_off.store(true, Ordering::Release);
-        self.0.heard.notify_waiters();
+        for Ear(ear) in &self.0.heard {
+            ear.notify_waiters();
+        }
     }
 
     /// The supervision tree at this moment; reads it beside the actors, so it waits for none.
@@ -181,7 +207,7 @@ impl CollectorHandle {
     /// What changed after the change with this number, or all that is known; and the number of the
     /// last change.
     pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Change>, Forgotten>, u64) {
-        let history = self.0.tree.history();
+        let history = self.0.tree.chronicle().history();
         let changes = match since {
             Some(since) => history.since(since),
             None => Ok(history.all()),
@@ -201,7 +227,7 @@ impl CollectorHandle {
         if self.0.closing.load(Ordering::Acquire) {
             return Some(CollectError::ShuttingDown);
         }
-        let waiting = self.0.tree.routes().settings.max_waiting;
+        let waiting = self.0.tree.peek().settings.max_waiting;
         (self.waiting() >= waiting).then_some(CollectError::Overloaded { waiting })
     }
 
@@ -219,11 +245,6 @@ impl CollectorHandle {
 }
 
 /// Resolves when the collects under way are given up.
-async fn given_up(heard: tokio::sync::futures::Notified<'_>, cut_off: &AtomicBool) {
-    tokio::pin!(heard);
-    // From here on it hears; before, the flag tells.
-    heard.as_mut().enable();
-    if !cut_off.load(Ordering::Acquire) {
-        heard.await;
-    }
+async fn given_up(heard: Notified<'_>, cut_off: &AtomicBool) {
+    heard_or(heard, || cut_off.load(Ordering::Acquire)).await;
 }

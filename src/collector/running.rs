@@ -57,8 +57,8 @@ impl Running {
         Ok(Place(place))
     }
 
-    /// Asks; `read` is for whoever wants to see outcomes as they come. The place is for as long as
-    /// the answer is on its way; the deadline counts from `start`.
+    /// What is asked by [`Running::ask`]; `read` is for whoever wants to see outcomes as they come.
+    /// The place is for as long as the answer is on its way; the deadline counts from `start`.
     pub(super) fn begin(
         shared: &Arc<Shared>,
         request: &CollectRequest,
@@ -77,7 +77,12 @@ impl Running {
         let deadline = request.deadline.unwrap_or(longest).min(longest);
         let devices = u32::try_from(devices).unwrap_or(u32::MAX);
         let closing = CLOSING_TIME + CLOSING_TIME_PER_DEVICE * devices;
-        let gathering = Gathering::new(id, Arc::clone(selection.topology()), read);
+        let gathering = Gathering::new(
+            id,
+            Arc::clone(selection.topology()),
+            Arc::clone(&selection.routes().manifest),
+            read,
+        );
         let running = Self {
             shared: Arc::clone(shared),
             id,
@@ -89,15 +94,14 @@ impl Running {
             end: start + (deadline - closing.min(deadline / 10)),
             is_over: AtomicBool::new(false),
         };
-        let Self {
-            gathering,
-            selection,
-            ..
-        } = &running;
-        selection.send(gathering, request.max_age, &shared.metrics);
-        // Only now it is true for whoever reads it.
-        log::debug!(target: LOG, collect = id; "collecting");
         Ok((running, place))
+    }
+
+    /// Asks the devices; once. What is known and no older than `max_age` is not asked.
+    pub(super) fn ask(&self, max_age: Option<Duration>) {
+        self.selection.send(&self.gathering, max_age);
+        // Only now it is true for whoever reads it.
+        log::debug!(target: LOG, collect = self.id; "collecting");
     }
 
     /// How many collects may wait at once, by the settings that it began with.
@@ -107,19 +111,21 @@ impl Running {
 
     /// Whether its answer is still open, and of the fleet as it is now.
     pub(super) fn may_be_joined(&self) -> bool {
-        !self.gathering.builder().is_complete()
+        !self.is_settled()
             && Instant::now() < self.end
             && !self.is_over.load(Ordering::Acquire)
-            && std::ptr::eq(
-                self.selection.routes(),
-                Arc::as_ptr(&self.shared.tree.routes()),
-            )
+            && std::ptr::eq(self.selection.routes(), &**self.shared.tree.peek())
+    }
+
+    /// Whether every device has an outcome.
+    pub(super) fn is_settled(&self) -> bool {
+        self.gathering.builder().is_complete()
     }
 
     /// Waits until every device has an outcome, or the deadline passes, which is part of the answer.
     pub(super) async fn settle(&self) -> Result<(), CollectError> {
         let shared = &self.shared;
-        let heard = shared.heard.notified();
+        let heard = shared.ear().notified();
         tokio::select! {
             biased;
             () = self.gathering.settled() => Ok(()),
@@ -137,12 +143,14 @@ impl Running {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return Err(CollectError::ShuttingDown);
         }
-        let text = humantime::format_duration(self.deadline);
-        let fault = Fault::new(
-            FaultKind::TimedOut,
-            format!("no answer before the collect's deadline of {text}"),
-        );
-        let collection = self.end(&Arc::new(fault));
+        let collection = self.gathering.complete().unwrap_or_else(|| {
+            let text = humantime::format_duration(self.deadline);
+            let fault = Fault::new(
+                FaultKind::TimedOut,
+                format!("no answer before the collect's deadline of {text}"),
+            );
+            self.end(&Arc::new(fault))
+        });
         let summary = collection.summary();
         self.shared.metrics.collected(&summary);
         let clusters = collection.topology().clusters().len();
@@ -167,7 +175,7 @@ impl Running {
             id: self.id,
             started: self.began,
             duration,
-            changes: self.shared.tree.history().last(),
+            changes: self.shared.tree.chronicle().last(),
         })
     }
 

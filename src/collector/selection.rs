@@ -10,15 +10,13 @@ use crate::actors::messages::{Collect, Withdraw};
 use crate::domain::{Cluster, DeviceKind, Scope, Topology};
 
 use super::answer::Observation;
-use crate::telemetry::{Gauge, Metrics};
 
 /// The clusters of an answer, and the way to each.
 #[derive(Debug)]
 pub(super) struct Selection {
     routes: Arc<Routes>,
-    topology: Arc<Topology>,
     /// `None`: the answer is for the whole fleet, and everybody's place is the same in both.
-    chosen: Option<Box<[Chosen]>>,
+    chosen: Option<(Arc<Topology>, Box<[Chosen]>)>,
 }
 
 /// A cluster of an answer that is not for the whole fleet.
@@ -33,10 +31,8 @@ struct Chosen {
 impl Selection {
     pub(super) fn new(routes: Arc<Routes>, scope: &Scope) -> Self {
         if scope.is_whole() {
-            let topology = Arc::clone(&routes.topology);
             return Self {
                 routes,
-                topology,
                 chosen: None,
             };
         }
@@ -68,58 +64,51 @@ impl Selection {
         }
         Self {
             routes,
-            topology: Arc::new(Topology::new(clusters)),
-            chosen: Some(chosen.into()),
+            chosen: Some((Arc::new(Topology::new(clusters)), chosen.into())),
         }
     }
 
     /// The devices that the answer is for.
     pub(super) fn topology(&self) -> &Arc<Topology> {
-        &self.topology
+        match &self.chosen {
+            None => &self.routes.topology,
+            Some((topology, _)) => topology,
+        }
     }
 
     pub(super) fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    fn route(&self, cluster: usize) -> &Route {
-        let place = match &self.chosen {
+    /// The place in the fleet of a cluster of the answer.
+    fn place(&self, cluster: usize) -> usize {
+        match &self.chosen {
             None => cluster,
-            Some(chosen) => chosen[cluster].cluster,
-        };
-        &self.routes.clusters[place]
+            Some((_, chosen)) => chosen[cluster].cluster,
+        }
+    }
+
+    fn route(&self, cluster: usize) -> &Route {
+        &self.routes.clusters[self.place(cluster)]
     }
 
     /// The place in its cluster's plan of a device of the answer.
     fn planned(&self, cluster: usize, device: usize) -> usize {
         match &self.chosen {
             None => device,
-            Some(chosen) => chosen[cluster].devices[device] as usize,
+            Some((_, chosen)) => chosen[cluster].devices[device] as usize,
         }
     }
 
     /// Asks every device, but for those of whom enough is known.
-    pub(super) fn send(
-        &self,
-        gathering: &Arc<Gathering>,
-        max_age: Option<Duration>,
-        metrics: &Metrics,
-    ) {
-        for cluster in 0..self.topology.clusters().len() {
+    pub(super) fn send(&self, gathering: &Arc<Gathering>, max_age: Option<Duration>) {
+        for cluster in 0..self.topology().clusters().len() {
             let picks = self.picks(gathering, cluster, max_age);
             if picks.as_ref().is_some_and(|picks| picks.is_empty()) {
                 continue;
             }
-            let route = self.route(cluster);
-            let share = gathering.share(cluster, picks);
-            let plan = Arc::clone(&route.plan);
-            let waiting = metrics.enter(Gauge::Mailboxes);
-            let collect = Collect {
-                share,
-                plan,
-                waiting,
-            };
-            deliver(&route.actor, collect);
+            let share = gathering.share(cluster, self.place(cluster), picks);
+            deliver(&self.route(cluster).actor, Collect(share));
         }
     }
 
@@ -135,7 +124,7 @@ impl Selection {
         }
         let route = self.route(cluster);
         let mut picks = Vec::new();
-        for slot in 0..self.topology.clusters()[cluster].len() {
+        for slot in 0..self.topology().clusters()[cluster].len() {
             let planned = self.planned(cluster, slot);
             let device = &route.plan.device(planned);
             match max_age.and_then(|age| device.known(age)) {

@@ -1,4 +1,4 @@
-//! What is counted of lookups, apart on each thread that counts.
+//! What is counted of lookups, and of what each request counts, apart on each thread that counts.
 //!
 //! A million devices count on every core at once; a counter that two cores write costs each of
 //! them more than the rest of a lookup. So every thread has a share of its own, and who reads adds
@@ -23,7 +23,10 @@ pub(super) struct Lookups([Share; SHARES]);
 struct Share {
     /// Begun less ended, modulo 2^64: a lookup may end on another thread than it began on.
     under_way: AtomicUsize,
+    /// Posted less taken up, in the same way.
+    posted: AtomicUsize,
     joined: AtomicU64,
+    collects_joined: AtomicU64,
     drivers: [Outcomes; DriverKind::ALL.len()],
 }
 
@@ -86,11 +89,28 @@ impl Lookups {
     }
 
     pub(super) fn under_way(&self) -> usize {
+        self.level(|share| &share.under_way)
+    }
+
+    pub(super) fn post(&self) {
+        self.own().posted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_up(&self) {
+        self.own().posted.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn posted(&self) -> usize {
+        self.level(|share| &share.posted)
+    }
+
+    /// How many there are of what is counted up on one thread and down on another.
+    fn level(&self, of: impl Fn(&Share) -> &AtomicUsize) -> usize {
         let shares = self.0.iter();
         let sum = shares.fold(0, |sum: usize, share| {
-            sum.wrapping_add(share.under_way.load(Ordering::Relaxed))
+            sum.wrapping_add(of(share).load(Ordering::Relaxed))
         });
-        // Of a lookup that ends while this is read, only the end may have been seen.
+        // Of one that ends while this is read, only the end may have been seen.
         if sum > usize::MAX / 2 { 0 } else { sum }
     }
 
@@ -104,6 +124,15 @@ impl Lookups {
 
     pub(super) fn count_joined(&self) -> u64 {
         let joined = |share: &Share| share.joined.load(Ordering::Relaxed);
+        self.0.iter().map(joined).sum()
+    }
+
+    pub(super) fn collect_joined(&self) {
+        self.own().collects_joined.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_collects_joined(&self) -> u64 {
+        let joined = |share: &Share| share.collects_joined.load(Ordering::Relaxed);
         self.0.iter().map(joined).sum()
     }
 

@@ -18,7 +18,6 @@ struct Counters {
     partial: AtomicU64,
     cancelled: AtomicU64,
     refused: AtomicU64,
-    collects_joined: AtomicU64,
     faults: [AtomicU64; FaultKind::ALL.len()],
     crashes: AtomicU64,
     restarts: AtomicU64,
@@ -33,7 +32,7 @@ struct Counters {
     reloads_refused: AtomicU64,
     discoveries: AtomicU64,
     discoveries_failed: AtomicU64,
-    gauges: [AtomicUsize; 4],
+    gauges: [AtomicUsize; 3],
 }
 
 /// What can be there or not at a moment.
@@ -45,8 +44,6 @@ pub(crate) enum Gauge {
     Actors,
     /// Collects under way.
     Collects,
-    /// Collects, or parts of them, that wait in the mailboxes of clusters' actors.
-    Mailboxes,
 }
 
 /// How many of everything there are at this moment.
@@ -76,15 +73,6 @@ impl Drop for Guard {
 }
 
 impl Metrics {
-    /// Counts one more in `gauge` until the guard is dropped.
-    pub(crate) fn enter(&self, gauge: Gauge) -> Guard {
-        self.rise(gauge);
-        Guard {
-            metrics: self.clone(),
-            gauge,
-        }
-    }
-
     /// Counts one more in `gauge`, for whoever is too small to hold a guard.
     pub(crate) fn rise(&self, gauge: Gauge) {
         self.0.gauges[gauge as usize].fetch_add(1, Ordering::Relaxed);
@@ -95,7 +83,7 @@ impl Metrics {
         self.0.gauges[gauge as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// As [`Metrics::enter`], unless there are `max` already.
+    /// Counts one more in `gauge` until the guard is dropped, unless there are `max` already.
     pub(crate) fn enter_below(&self, gauge: Gauge, max: usize) -> Option<Guard> {
         let more = |count: usize| (count < max).then_some(count + 1);
         let counter = &self.0.gauges[gauge as usize];
@@ -106,6 +94,16 @@ impl Metrics {
             metrics: self.clone(),
             gauge,
         })
+    }
+
+    /// A part of a collect goes into a mailbox.
+    pub(crate) fn posted(&self) {
+        self.0.lookups.post();
+    }
+
+    /// It is out of it.
+    pub(crate) fn taken_up(&self) {
+        self.0.lookups.take_up();
     }
 
     /// A collect was answered.
@@ -126,7 +124,7 @@ impl Metrics {
 
     /// A request joined a collect under way.
     pub(crate) fn collect_joined(&self) {
-        self.0.collects_joined.fetch_add(1, Ordering::Relaxed);
+        self.0.lookups.collect_joined();
     }
 
     /// A collect was refused.
@@ -220,7 +218,6 @@ impl Metrics {
             collects,
             cancelled,
             refused,
-            collects_joined,
             crashes,
             restarts,
             quarantines,
@@ -241,7 +238,7 @@ impl Metrics {
         vec![
             ("collects", read(collects)),
             ("collects_cancelled", read(cancelled)),
-            ("collects_joined", read(collects_joined)),
+            ("collects_joined", self.collects_joined()),
             ("collects_refused", read(refused)),
             ("lookups", self.lookups()),
             ("lookups_failed", self.lookups_failed()),
@@ -342,7 +339,7 @@ impl Metrics {
     /// Requests that joined a collect under way, since the start.
     #[must_use]
     pub fn collects_joined(&self) -> u64 {
-        self.0.collects_joined.load(Ordering::Relaxed)
+        self.0.lookups.count_collects_joined()
     }
 
     /// Collects refused, since the start.
@@ -378,7 +375,7 @@ impl Metrics {
     /// Collects, or parts of them, that wait in the mailboxes of clusters' actors at this moment.
     #[must_use]
     pub fn mailboxes(&self) -> usize {
-        self.0.gauges[Gauge::Mailboxes as usize].load(Ordering::Relaxed)
+        self.0.lookups.posted()
     }
 
     /// How many of everything there are at this moment.

@@ -183,3 +183,22 @@ async fn a_joined_answer_is_not_later_than_its_deadline() {
     assert_eq!(answer.summary().failed(), 1);
     assert!(Arc::ptr_eq(&answer, &first.await.unwrap().unwrap()));
 }
+
+/// A server keeps the request of a connection that it closes, and does not look at it any more.
+#[actix_web::test]
+async fn one_that_joined_needs_nobody_to_go_on_who_was_there_before() {
+    let fleet = Fleet::start_paused(JOINING);
+    let collector = fleet.engine.collector();
+    let request = whole();
+    let first = collector.request(&request);
+    tokio::pin!(first);
+    assert!(futures::poll!(first.as_mut()).is_pending());
+    let start = Instant::now();
+    let second = ask(&fleet, whole()).await.await.unwrap().unwrap();
+    assert_eq!(second.summary().failed(), 1);
+    assert!(start.elapsed() < Duration::from_millis(110));
+    let metrics = fleet.metrics();
+    assert_eq!((metrics.collects(), metrics.collects_joined()), (1, 1));
+    assert_eq!(metrics.lookups(), 4);
+    assert!(Arc::ptr_eq(&second, &first.await.unwrap().0));
+}
