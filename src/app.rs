@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_http::{Request, Response};
+use actix_web::body::BoxBody;
+use actix_web::dev::ServerHandle;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::access::{Access, Exposure, Watch};
@@ -157,7 +158,7 @@ impl Engine {
         self.fleet.tree().reload(unread(config))
     }
 
-    /// What a server on this machine answers requests with, without the server: for measuring.
+    /// What a thread of the server answers requests with, without the server: for measuring.
     /// Nothing watches the threads.
     ///
     /// # Errors
@@ -165,27 +166,16 @@ impl Engine {
     ///
     /// # Panics
     /// Outside of an actix `System`.
-    pub fn serverless(
+    pub async fn serverless(
         &self,
         config: &Config,
-    ) -> Result<
-        actix_web::App<
-            impl ServiceFactory<
-                ServiceRequest,
-                Config = (),
-                Response = ServiceResponse<impl MessageBody + use<>>,
-                Error = actix_web::Error,
-                InitError = (),
-            > + use<>,
-        >,
-        ConfigError,
-    > {
+    ) -> Result<impl AsyncFn(Request) -> Response<BoxBody> + use<>, ConfigError> {
         let Options { source, debug, .. } = Options::default();
         let exposure = Options::default().exposure();
         let access = Access::new(config, &source, exposure)?;
         let watchdog = Watchdog::start(&self.fleet.tree(), WatchdogSettings::default());
         let handles = (self.collector(), self.reload(), watchdog.handle());
-        Ok(Answering::new(handles, access, debug).app())
+        Ok(Answering::new(handles, access, debug).serverless().await)
     }
 
     /// What it counts.

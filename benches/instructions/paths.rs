@@ -8,8 +8,9 @@ use std::hint::black_box;
 use std::path::Path as File;
 use std::time::Duration;
 
+use actix_web::body::to_bytes;
 use actix_web::rt::System;
-use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::test::TestRequest;
 use fleetcall::app::Engine;
 use fleetcall::collector::CollectorHandle;
 use fleetcall::config::{Config, Source};
@@ -230,13 +231,14 @@ fn waiting(collects: usize, rounds: u64) {
 fn requests(config: &str, at_once: usize, rounds: u64) {
     alone(async {
         let engine = start(config);
-        let service = init_service(engine.serverless(&parse(config)).unwrap()).await;
+        let serverless = engine.serverless(&parse(config)).await.unwrap();
         for _ in 0..rounds {
             let ask = |_| async {
                 let request = TestRequest::get().uri("/test").to_request();
-                let answer = call_service(&service, request).await;
+                let answer = serverless(request).await;
                 assert_eq!(answer.status(), 200);
-                assert!(read_body(answer).await.starts_with(b"{\"error_code\":0,"));
+                let body = to_bytes(answer.into_body()).await.unwrap();
+                assert!(body.starts_with(b"{\"error_code\":0,"));
             };
             join_all((0..at_once).map(ask)).await;
         }

@@ -12,13 +12,14 @@
 //! | `/readyz` | `GET`, `HEAD` | whether a roll call would be taken now |
 //! | `/`, `/assets/…` | `GET`, `HEAD` | the status page |
 //!
-//! Every request passes `guard` first. It never names an actor or a driver.
+//! Every request passes `guard` first, then `front`. It never names an actor or a driver.
 
 mod body;
 mod devices;
 mod error;
 mod exposition;
 mod families;
+mod front;
 mod guard;
 mod indent;
 mod listing;
@@ -37,11 +38,12 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use actix_http::{Request, Response};
+use actix_service::Service as _;
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::ContentType;
-use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -52,6 +54,7 @@ use crate::access::Access;
 use crate::collector::CollectorHandle;
 use crate::reload::ReloadHandle;
 use crate::watchdog::WatchdogHandle;
+use front::FrontFactory;
 use guard::Gate;
 use guard::connections::Connections;
 
@@ -74,7 +77,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const SHUTDOWN_TIMEOUT_SECS: u64 = 25 * 60 * 60;
 
 /// What every handler has at hand.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct State {
     collector: CollectorHandle,
     reload: ReloadHandle,
@@ -83,8 +86,6 @@ struct State {
     watchdog: WatchdogHandle,
     /// Room for scrapes that are answered at once.
     scrapes: Arc<Semaphore>,
-    /// What requests of `/test` share that share a collect.
-    shared: routes::test::Shared,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -105,7 +106,9 @@ pub(crate) type Handles = (CollectorHandle, ReloadHandle, WatchdogHandle);
 #[derive(Clone)]
 pub(crate) struct Answering {
     state: web::Data<State>,
-    gate: web::Data<Gate>,
+    gate: Arc<Gate>,
+    /// Answers of `/test` that are written already.
+    memory: routes::test::Memory,
 }
 
 impl Answering {
@@ -116,15 +119,34 @@ impl Answering {
             trees: Arc::new(Semaphore::new(MAX_TREES)),
             watchdog,
             scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
-            shared: routes::test::Shared::default(),
             debug,
         });
-        let gate = web::Data::new(Gate::new(access));
-        Self { state, gate }
+        let gate = Arc::new(Gate::new(access));
+        Self {
+            state,
+            gate,
+            memory: routes::test::Memory::default(),
+        }
     }
 
-    /// All routes, and what requests pass before them.
-    pub(crate) fn app(
+    /// What answers requests on one thread: all routes, and what requests pass before them.
+    fn front(&self) -> impl FrontFactory + use<> {
+        front::factory(self.clone(), self.app())
+    }
+
+    /// What answers requests on this thread.
+    pub(crate) async fn serverless(self) -> impl AsyncFn(Request) -> Response<BoxBody> + use<> {
+        let front = self.front().new_service(AppConfig::default()).await;
+        #[expect(clippy::expect_used, reason = "it has no data that is made later")]
+        let front = front.expect("only data factories fail");
+        async move |request| match front.call(request).await {
+            Ok(response) => response.map_into_boxed_body(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// All routes but `/test`.
+    fn app(
         &self,
     ) -> App<
         impl ServiceFactory<
@@ -137,9 +159,6 @@ impl Answering {
     > {
         App::new()
             .app_data(self.state.clone())
-            .app_data(self.gate.clone())
-            .wrap(from_fn(guard::guard))
-            .configure(routes::test::configure)
             .configure(routes::supervision::configure)
             .configure(routes::reload::configure)
             .configure(v1::configure)
@@ -166,7 +185,7 @@ pub(crate) fn serve(
     let connections = Arc::new(Connections::new());
     let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
     let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-    let server = HttpServer::new(move || answering.app())
+    let server = HttpServer::new(move || answering.front())
         .workers(threads)
         // The server counts them for each thread.
         .max_connections(config.max_connections.get().div_ceil(threads))

@@ -154,6 +154,34 @@ fn an_etag_that_is_known_gives_304_without_a_body() {
     }
 }
 
+/// The service remembers what it wrote for answers that are alike.
+#[test]
+fn an_answer_is_of_its_own_collect_whatever_those_before_were() {
+    let config = |ids: &str| {
+        format!(
+            "[lookup]\nlatency = \"1ms\"\nscript = [\"ok\", \"ok\", \"fail\", \"ok\"]\n\
+             [[clusters]]\nid = 1\nnodes = {ids}\n"
+        )
+    };
+    let app = TestApp::start(&config("[1]"));
+    let answers: Vec<_> = (0..4).map(|_| app.get()).collect();
+    let statuses: Vec<_> = answers.iter().map(|it| it.status).collect();
+    assert_eq!(statuses, [200, 200, 202, 200]);
+    let said = |nth: usize| (&answers[nth].body, answers[nth].header("etag"));
+    assert_eq!((said(1), said(3)), (said(0), said(0)));
+    assert_ne!(said(2), said(0));
+    std::fs::write(&app.config, config("[1, 2]")).unwrap();
+    assert_eq!(app.request("POST", "/v1/reload", &[]).status, 200);
+    for (nth, status) in [(0, 200), (1, 200), (2, 202)] {
+        let answer = app.get();
+        assert_eq!((nth, answer.status), (nth, status));
+        let how = if status == 200 { "" } else { ":failed" };
+        let devices = ["1/n1", "1/n2"].map(|it| format!("{it}{how}"));
+        assert_eq!(answer.devices(), devices);
+        assert_eq!(answer.header("x-resource-count"), Some("2"));
+    }
+}
+
 #[test]
 fn failed_devices_make_a_202_that_names_them_and_holds_everyone() {
     let app = TestApp::start(

@@ -18,19 +18,22 @@ mod origins;
 mod refusal;
 mod roles;
 
+pub(super) use roles::is_test;
+
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_http::{Payload, Request, Response};
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::dev::RequestHead;
 use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method};
-use actix_web::middleware::Next;
-use actix_web::web::{Bytes, BytesMut, Data};
-use actix_web::{Error, HttpMessage as _, HttpResponse};
+use actix_web::web::{Bytes, BytesMut};
 use futures::StreamExt as _;
 
 use crate::access::{Access, Policy};
@@ -81,51 +84,55 @@ impl Gate {
 
 /// Lets a request pass to its handler, or answers it.
 pub(super) async fn guard(
-    gate: Data<Gate>,
-    mut request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<Occupied>, Error> {
-    let busy = request
-        .conn_data::<std::sync::Arc<Connection>>()
-        .map(Busy::new);
-    let policy = gate.access.policy();
+    gate: &Gate,
+    mut request: Request,
+    handle: impl AsyncFnOnce(Request) -> Response<BoxBody>,
+) -> Response<Occupied> {
+    let busy = request.conn_data::<Arc<Connection>>().map(Busy::new);
     let is_test = roles::is_test(request.path());
-    let origin = if is_test {
-        None
-    } else {
-        origins::allowed(&request, &policy)
+    // Let go before anybody waits.
+    let (secret, origin, passed) = {
+        let policy = gate.access.peek();
+        let origins = &policy.config.origins;
+        let origin =
+            (!is_test && !origins.is_empty()).then(|| origins::allowed(request.head(), &policy));
+        let passed = pass(gate, &policy, &request);
+        (!policy.tokens.is_empty(), origin, passed)
     };
-    let mut response = match pass(&gate, &policy, &mut request).await {
-        Ok(None) => next.call(request).await?.map_into_boxed_body(),
-        Ok(Some(answer)) => request.into_response(answer),
+    let passed = match passed {
+        Ok(None) => take_body(gate, &mut request).await.map(|()| None),
+        other => other,
+    };
+    let mut response = match passed {
+        Ok(None) => handle(request).await,
+        Ok(Some(answer)) => answer.into(),
         Err(refusal) => {
-            let client = client(&request);
+            let client = client(request.head());
             gate.denials.note(&refusal, client, request.path());
-            let answer = refusal.response(is_test);
-            request.into_response(answer)
+            refusal.response(is_test).into()
         }
     };
     if busy.is_none() {
-        let head = response.response_mut().head_mut();
+        let head = response.head_mut();
         head.set_connection_type(ConnectionType::Close);
     }
     let headers = response.headers_mut();
     if is_test {
-        if !policy.tokens.is_empty() {
+        if secret {
             set(headers, CACHE_CONTROL, "private, no-cache");
         }
     } else {
-        if !policy.config.origins.is_empty() {
+        if let Some(origin) = origin {
             origins::mark(headers, origin.as_deref());
         }
         for (name, value) in SECURITY {
             set(headers, name, value);
         }
-        if !policy.tokens.is_empty() {
+        if secret {
             set(headers, CACHE_CONTROL, "no-store");
         }
     }
-    Ok(response.map_body(|_, body| Occupied::new(body, busy)))
+    response.map_body(|_, body| Occupied::new(body, busy))
 }
 
 /// What a handler said stays.
@@ -135,48 +142,49 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     }
 }
 
-/// `None` if the handler is to answer.
-async fn pass(
-    gate: &Gate,
-    policy: &Policy,
-    request: &mut ServiceRequest,
-) -> Result<Option<HttpResponse>, Refusal> {
+/// `None` if the handler is to answer, once the body is there.
+fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpResponse>, Refusal> {
     let address = request.uri().path_and_query();
     if address.is_some_and(|it| it.as_str().len() > MAX_URI_LEN) {
         return Err(Refusal::LongAddress(MAX_URI_LEN));
     }
-    let headers = request.headers().iter();
+    let headers = request.head().headers().iter();
     let len: usize = headers
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
     if len > MAX_HEADERS_LEN {
         return Err(Refusal::LongHeaders(MAX_HEADERS_LEN));
     }
-    let admitted = gate.access.admit(policy, client(request));
+    let admitted = gate.access.admit(policy, client(request.head()));
     admitted.map_err(|wait| Refusal::TooManyRequests { wait })?;
-    if let Some(answer) = origins::preflight(request, policy) {
+    if let Some(answer) = origins::preflight(request.head(), policy) {
         return answer.map(Some);
     }
-    authorize(policy, request)?;
-    origins::check(request, policy)?;
-    let body = match request.take_payload() {
-        Payload::None => return Ok(None),
-        payload => read(payload, policy.config.request_timeout).await?,
-    };
-    request.set_payload(Payload::from(body));
+    authorize(policy, request.head())?;
+    origins::check(request.head(), policy)?;
     Ok(None)
 }
 
-fn client(request: &ServiceRequest) -> IpAddr {
-    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    request.peer_addr().map_or(unknown, |peer| peer.ip())
+async fn take_body(gate: &Gate, request: &mut Request) -> Result<(), Refusal> {
+    let payload = match request.take_payload() {
+        Payload::None => return Ok(()),
+        payload => payload,
+    };
+    let timeout = gate.access.peek().config.request_timeout;
+    *request.payload() = Payload::from(read(payload, timeout).await?);
+    Ok(())
 }
 
-fn authorize(policy: &Policy, request: &ServiceRequest) -> Result<(), Refusal> {
+fn client(request: &RequestHead) -> IpAddr {
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    request.peer_addr.map_or(unknown, |peer| peer.ip())
+}
+
+fn authorize(policy: &Policy, request: &RequestHead) -> Result<(), Refusal> {
     if policy.tokens.is_empty() {
         return Ok(());
     }
-    let needed = match roles::needs(request.method(), request.path()) {
+    let needed = match roles::needs(&request.method, request.uri.path()) {
         Needs::Nothing => return Ok(()),
         Needs::Role(role) => role,
     };
@@ -197,12 +205,12 @@ fn authorize(policy: &Policy, request: &ServiceRequest) -> Result<(), Refusal> {
 }
 
 /// The token that the client shows. Of several headers the first one counts.
-fn shown(request: &ServiceRequest) -> Option<&str> {
+fn shown(request: &RequestHead) -> Option<&str> {
     if let Some(value) = request.headers().get(AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
     }
-    let may_be_elsewhere = roles::is_test(request.path()) && request.method() == Method::GET;
+    let may_be_elsewhere = roles::is_test(request.uri.path()) && request.method == Method::GET;
     let value = request.headers().get(X_ACCESS_TOKEN)?;
     may_be_elsewhere.then(|| value.to_str().ok())?
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use actix_web::HttpResponse;
-use actix_web::dev::ServiceRequest;
+use actix_web::dev::RequestHead;
 use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -30,13 +30,13 @@ fn is_shared(path: &str) -> bool {
     path.starts_with("/v1/") || path == "/openapi.json"
 }
 
-fn origin(request: &ServiceRequest) -> Option<&str> {
+fn origin(request: &RequestHead) -> Option<&str> {
     request.headers().get(ORIGIN)?.to_str().ok()
 }
 
 /// The origin of the page that asks, if it may read the answer.
-pub(super) fn allowed(request: &ServiceRequest, policy: &Policy) -> Option<String> {
-    let origin = origin(request).filter(|_| is_shared(request.path()))?;
+pub(super) fn allowed(request: &RequestHead, policy: &Policy) -> Option<String> {
+    let origin = origin(request).filter(|_| is_shared(request.uri.path()))?;
     let is_listed = policy.config.origins.iter().any(|listed| listed == origin);
     is_listed.then(|| origin.to_owned())
 }
@@ -53,14 +53,14 @@ pub(super) fn mark(headers: &mut HeaderMap, allowed: Option<&str>) {
 
 /// The answer to a browser that asks whether a page may ask; it shows no token yet.
 pub(super) fn preflight(
-    request: &ServiceRequest,
+    request: &RequestHead,
     policy: &Policy,
 ) -> Option<Result<HttpResponse, Refusal>> {
     let asks = request
         .headers()
         .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let is_one = request.method() == Method::OPTIONS && asks && origin(request).is_some();
-    if !is_one || !is_shared(request.path()) {
+    let is_one = request.method == Method::OPTIONS && asks && origin(request).is_some();
+    if !is_one || !is_shared(request.uri.path()) {
         return None;
     }
     if allowed(request, policy).is_none() {
@@ -89,15 +89,12 @@ fn is_address(host: &[u8]) -> bool {
 
 /// A browser asks nobody before it sends a plain `POST` for a page of any origin. Where there are no
 /// tokens, that page could have the fleet asked or the service reloaded.
-pub(super) fn check(request: &ServiceRequest, policy: &Policy) -> Result<(), Refusal> {
-    let changes = !matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
+pub(super) fn check(request: &RequestHead, policy: &Policy) -> Result<(), Refusal> {
+    let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let Some(from) = request.headers().get(ORIGIN) else {
         return Ok(());
     };
-    if !changes || is_test(request.path()) || allowed(request, policy).is_some() {
+    if !changes || is_test(request.uri.path()) || allowed(request, policy).is_some() {
         return Ok(());
     }
     let host = request.headers().get(HOST).map(HeaderValue::as_bytes);

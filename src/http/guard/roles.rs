@@ -37,7 +37,7 @@ const COLLECT: [&str; 4] = [
 ];
 
 /// Whether this is the path of the contract, which has its own headers and errors.
-pub(super) fn is_test(path: &str) -> bool {
+pub(in crate::http) fn is_test(path: &str) -> bool {
     path == "/test"
 }
 

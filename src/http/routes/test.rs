@@ -1,7 +1,10 @@
 //! `GET /test`: the contract of the three Python servers that fleetcall replaces.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use actix_http::Request;
+use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -10,10 +13,10 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, web};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::collector::{Answer, CollectRequest};
+use crate::domain::{Summary, Topology};
 use crate::http::State;
 use crate::http::body::Held;
 use crate::http::error::ApiError;
@@ -42,94 +45,154 @@ static CORS: [(HeaderName, HeaderValue); 5] = [
     ),
 ];
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// How many devices an answer has.
 const RESOURCE_COUNT: HeaderName = HeaderName::from_static("x-resource-count");
 
-pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
-    config.service(
-        web::resource("/test")
-            .route(web::get().to(get))
-            .route(web::method(Method::OPTIONS).to(options))
-            .default_service(web::to(method_not_allowed)),
-    );
+/// Answers any request of this path.
+pub(in crate::http) async fn answer(
+    request: &Request,
+    state: &State,
+    memory: &Memory,
+) -> HttpResponse {
+    match *request.method() {
+        Method::GET => get(request, state, memory).await,
+        Method::OPTIONS => with_cors(HttpResponse::Ok().finish()),
+        _ => with_cors(method_not_allowed(request.method())),
+    }
 }
 
-/// What stands above a body.
-#[derive(Debug, Clone)]
-struct Head {
+/// What is known of an answer once it is written.
+#[derive(Debug)]
+struct Written {
     status: StatusCode,
     etag: EntityTag,
-    devices: usize,
+    /// The same, as it stands in the head.
+    etag_value: HeaderValue,
+    devices: HeaderValue,
+    /// How long its body is, in bytes.
+    len: u64,
+    /// The body, if it is in one piece.
+    body: Option<Bytes>,
 }
 
-/// The newest answer that several requests share, if it is in one piece, so that it is written
-/// once; by the collect that it is of.
-#[derive(Debug, Clone, Default)]
-pub(in crate::http) struct Shared(Arc<Mutex<Option<(u64, Head, Bytes)>>>);
-
-impl Shared {
-    fn slot(&self) -> MutexGuard<'_, Option<(u64, Head, Bytes)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Written {
+    async fn new(body: &Begun<Listing<Report>>, summary: &Summary) -> Self {
+        let (hash, len) = hash(body).await;
+        // Whatever is not one piece is written again when it is sent.
+        let whole = body.whole().map(Bytes::copy_from_slice);
+        let etag = EntityTag::new_strong(format!("{hash:032x}"));
+        let etag_value = HeaderValue::try_from(format!("\"{}\"", etag.tag()));
+        Self {
+            status: if summary.failed() == 0 {
+                StatusCode::OK
+            } else {
+                StatusCode::ACCEPTED
+            },
+            etag,
+            // Hexadecimal digits in quotes are always one.
+            etag_value: etag_value.unwrap_or(HeaderValue::from_static("")),
+            devices: HeaderValue::from(summary.devices()),
+            len,
+            body: whole,
+        }
     }
+}
 
-    fn of(&self, answer: &Answer) -> Option<(Head, Bytes)> {
+/// The newest answers that others may be sent as they are, so that they are written once.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Memory {
+    /// Of a collect that several requests share, by its number; for all threads.
+    shared: Arc<Mutex<OfCollect>>,
+    /// Of a collect in which every device answered and none told anything: which devices there are
+    /// is all that it says. It keeps none of them in memory.
+    plain: RefCell<Option<(Weak<Topology>, Arc<Written>)>>,
+}
+
+/// An answer by the number of its collect.
+type OfCollect = Option<(u64, Arc<Written>)>;
+
+impl Clone for Memory {
+    /// The memory of another thread.
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            plain: RefCell::default(),
+        }
+    }
+}
+
+impl Memory {
+    fn recall(&self, answer: &Answer) -> Option<Arc<Written>> {
+        if answer.summary().is_plain() {
+            let topology = Arc::as_ptr(answer.collection().topology());
+            let plain = self.plain.borrow();
+            let (_, written) = plain.as_ref().filter(|(of, _)| of.as_ptr() == topology)?;
+            return Some(Arc::clone(written));
+        }
         if !answer.is_shared {
             return None;
         }
-        let slot = self.slot();
-        let (_, head, body) = slot.as_ref().filter(|(id, ..)| *id == answer.id)?;
-        Some((head.clone(), body.clone()))
+        let shared = self.shared();
+        let (_, written) = shared.as_ref().filter(|(id, _)| *id == answer.id)?;
+        Some(Arc::clone(written))
+    }
+
+    fn learn(&self, answer: &Answer, written: &Arc<Written>) {
+        if answer.summary().is_plain() {
+            let topology = Arc::downgrade(answer.collection().topology());
+            *self.plain.borrow_mut() = Some((topology, Arc::clone(written)));
+        } else if answer.is_shared && written.body.is_some() {
+            *self.shared() = Some((answer.id, Arc::clone(written)));
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, OfCollect> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn get(request: &Request, state: &State, memory: &Memory) -> HttpResponse {
     let (answer, place) = match state.collector.request(&CollectRequest::default()).await {
         Ok(answer) => answer,
         Err(error) => return with_cors(ApiError(error).response(state.debug)),
     };
-    if let Some((head, body)) = state.shared.of(&answer) {
-        return respond(&request, &head, Held::new(body, place));
+    let known = memory.recall(&answer);
+    if let Some(written) = &known
+        && let Some(body) = &written.body
+    {
+        return respond(request, written, Held::new(body.clone(), place));
     }
     let summary = answer.summary();
     let body = Begun::new(report(answer.collection().clone(), summary), state.debug);
-    let (hash, len) = hash(&body).await;
-    let head = Head {
-        status: if summary.failed() == 0 {
-            StatusCode::OK
-        } else {
-            StatusCode::ACCEPTED
-        },
-        etag: EntityTag::new_strong(format!("{hash:032x}")),
-        devices: summary.devices(),
+    let written = match known {
+        Some(written) => written,
+        None => {
+            let written = Arc::new(Written::new(&body, summary).await);
+            memory.learn(&answer, &written);
+            written
+        }
     };
-    if answer.is_shared
-        && let Some(whole) = body.whole()
-    {
-        let body = Bytes::copy_from_slice(whole);
-        *state.shared.slot() = Some((answer.id, head.clone(), body));
-    }
     // It ends here: while it is sent nothing keeps clusters that a reload has removed.
     drop(answer);
-    respond(&request, &head, body.into_body(len, place))
+    respond(request, &written, body.into_body(written.len, place))
 }
 
-fn respond(request: &HttpRequest, head: &Head, body: impl MessageBody + 'static) -> HttpResponse {
-    let known = is_known(request, &head.etag);
-    let mut response = HttpResponse::build(if known {
-        StatusCode::NOT_MODIFIED
+fn respond(request: &Request, written: &Written, body: impl MessageBody + 'static) -> HttpResponse {
+    let known = is_known(request, &written.etag);
+    let mut response = if known {
+        HttpResponse::new(StatusCode::NOT_MODIFIED)
     } else {
-        head.status
-    });
-    // As `ETag` writes it, which takes a character at a time.
-    response.insert_header((header::ETAG, format!("\"{}\"", head.etag.tag())));
-    response.insert_header((RESOURCE_COUNT, head.devices));
-    with_cors(if known {
-        response.finish()
-    } else {
-        response
-            .insert_header((header::CONTENT_TYPE, "application/json"))
-            .body(body)
-    })
+        HttpResponse::with_body(written.status, body).map_into_boxed_body()
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, written.etag_value.clone());
+    headers.insert(RESOURCE_COUNT, written.devices.clone());
+    if !known {
+        headers.insert(header::CONTENT_TYPE, JSON);
+    }
+    with_cors(response)
 }
 
 /// The hash of a body, and its length; both are the same however it is sent.
@@ -142,21 +205,13 @@ async fn hash(body: &Begun<Listing<Report>>) -> (u128, u64) {
     (hash.digest128(), len)
 }
 
-async fn options() -> HttpResponse {
-    with_cors(HttpResponse::Ok().finish())
-}
-
-async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
-    let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((header::ALLOW, "GET, OPTIONS"));
-    with_cors(
-        response
-            .content_type(ContentType::plaintext())
-            .body(format!(
-                "{} is not defined on /test; GET and OPTIONS are\n",
-                request.method()
-            )),
-    )
+fn method_not_allowed(method: &Method) -> HttpResponse {
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, "GET, OPTIONS"))
+        .content_type(ContentType::plaintext())
+        .body(format!(
+            "{method} is not defined on /test; GET and OPTIONS are\n"
+        ))
 }
 
 pub(in crate::http) fn with_cors(mut response: HttpResponse) -> HttpResponse {

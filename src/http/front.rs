@@ -1,0 +1,155 @@
+//! What each thread of the server answers requests with: the guard, then `/test`, then actix-web's
+//! routes.
+//!
+//! `/test` is the path that has to be fast and will not change, so it stands before the router: a
+//! request of it costs neither a match against all routes nor the boxes of a middleware. It knows
+//! the guard and one route, and nothing of the others.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_http::{Request, Response};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, ServiceResponse};
+use futures::future::LocalBoxFuture;
+
+use super::Answering;
+use super::guard::connections::Occupied;
+use super::guard::{guard, is_test};
+use super::routes::test;
+
+/// What makes a front for each thread.
+pub(super) trait FrontFactory:
+    ServiceFactory<
+        Request,
+        Config = AppConfig,
+        Response = Response<Occupied>,
+        Error = Error,
+        InitError = (),
+    >
+{
+}
+
+impl<F> FrontFactory for F where
+    F: ServiceFactory<
+            Request,
+            Config = AppConfig,
+            Response = Response<Occupied>,
+            Error = Error,
+            InitError = (),
+        >
+{
+}
+
+/// What makes actix-web's routes, whose answers have bodies of type `B`.
+pub(super) trait RoutesFactory<B>:
+    ServiceFactory<
+        Request,
+        Config = AppConfig,
+        Response = ServiceResponse<B>,
+        Error = Error,
+        InitError = (),
+    >
+{
+}
+
+impl<F, B> RoutesFactory<B> for F where
+    F: ServiceFactory<
+            Request,
+            Config = AppConfig,
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        >
+{
+}
+
+/// What makes a front of `app`'s routes.
+pub(super) fn factory<F, B>(
+    answering: Answering,
+    app: impl IntoServiceFactory<F, Request>,
+) -> impl FrontFactory
+where
+    F: RoutesFactory<B, Service: 'static, Future: 'static> + 'static,
+    B: MessageBody + 'static,
+{
+    let routes = app.into_factory();
+    Factory {
+        answering,
+        routes,
+        body: PhantomData,
+    }
+}
+
+struct Factory<F, B> {
+    answering: Answering,
+    routes: F,
+    body: PhantomData<B>,
+}
+
+impl<F, B> ServiceFactory<Request> for Factory<F, B>
+where
+    F: RoutesFactory<B, Service: 'static, Future: 'static>,
+    B: MessageBody + 'static,
+{
+    type Response = Response<Occupied>;
+    type Error = Error;
+    type Config = AppConfig;
+    type Service = Front<F::Service>;
+    type InitError = ();
+    type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
+
+    fn new_service(&self, config: AppConfig) -> Self::Future {
+        let answering = self.answering.clone();
+        let routes = self.routes.new_service(config);
+        Box::pin(async move {
+            let routes = routes.await?;
+            Ok(Front(Rc::new(Parts { answering, routes })))
+        })
+    }
+}
+
+/// Answers the requests of a thread.
+pub(super) struct Front<S>(Rc<Parts<S>>);
+
+/// Shared with the requests under way.
+struct Parts<S> {
+    answering: Answering,
+    routes: S,
+}
+
+impl<S, B> Service<Request> for Front<S>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = Response<Occupied>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.routes.poll_ready(context)
+    }
+
+    fn call(&self, request: Request) -> Self::Future {
+        let parts = Rc::clone(&self.0);
+        Box::pin(async move {
+            let Parts { answering, routes } = &*parts;
+            let handle = async |request: Request| {
+                if is_test(request.path()) {
+                    return test::answer(&request, &answering.state, &answering.memory)
+                        .await
+                        .into();
+                }
+                match routes.call(request).await {
+                    Ok(response) => Response::from(response).map_into_boxed_body(),
+                    Err(error) => error.into(),
+                }
+            };
+            Ok(guard(&answering.gate, request, handle).await)
+        })
+    }
+}
