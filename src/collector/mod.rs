@@ -10,7 +10,7 @@ mod running;
 mod selection;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,7 +23,7 @@ use crate::domain::{
     Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, Forgotten,
     Scope, SupervisionTree, TreeFilter,
 };
-use crate::telemetry::{Guard, Metrics};
+use crate::telemetry::{Guard, Metrics, thread_place};
 use joint::{Joint, Latest};
 use running::Running;
 
@@ -92,12 +92,7 @@ pub struct CollectRequest {
 impl Shared {
     /// Where this thread listens.
     fn ear(&self) -> &Notify {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % EARS;
-        }
-        // A thread that is ending may have lost its place.
-        let Ear(ear) = &self.heard[PLACE.try_with(|&place| place).unwrap_or_default()];
+        let Ear(ear) = &self.heard[thread_place(EARS)];
         ear
     }
 }

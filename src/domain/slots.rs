@@ -1,6 +1,6 @@
 //! A place for the outcome of each device of a cluster; each takes one, from whatever thread.
 //!
-//! Nearly all that most rolls calls hear is that a device answered and had nothing to tell. That
+//! Nearly all that most roll calls hear is that a device answered and had nothing to tell. That
 //! takes one byte here; only where there is more to say is there room for it, for some devices at a
 //! time.
 

@@ -21,49 +21,14 @@ use super::guard::connections::Occupied;
 use super::guard::{guard, is_test};
 use super::routes::test;
 
-/// What makes a front for each thread.
-pub(super) trait FrontFactory:
-    ServiceFactory<
-        Request,
-        Config = AppConfig,
-        Response = Response<Occupied>,
-        Error = Error,
-        InitError = (),
-    >
+/// What makes, for each thread, something that answers requests by an `R`.
+pub(super) trait RawFactory<R>:
+    ServiceFactory<Request, Config = AppConfig, Response = R, Error = Error, InitError = ()>
 {
 }
 
-impl<F> FrontFactory for F where
-    F: ServiceFactory<
-            Request,
-            Config = AppConfig,
-            Response = Response<Occupied>,
-            Error = Error,
-            InitError = (),
-        >
-{
-}
-
-/// What makes actix-web's routes, whose answers have bodies of type `B`.
-pub(super) trait RoutesFactory<B>:
-    ServiceFactory<
-        Request,
-        Config = AppConfig,
-        Response = ServiceResponse<B>,
-        Error = Error,
-        InitError = (),
-    >
-{
-}
-
-impl<F, B> RoutesFactory<B> for F where
-    F: ServiceFactory<
-            Request,
-            Config = AppConfig,
-            Response = ServiceResponse<B>,
-            Error = Error,
-            InitError = (),
-        >
+impl<F, R> RawFactory<R> for F where
+    F: ServiceFactory<Request, Config = AppConfig, Response = R, Error = Error, InitError = ()>
 {
 }
 
@@ -71,9 +36,9 @@ impl<F, B> RoutesFactory<B> for F where
 pub(super) fn factory<F, B>(
     answering: Answering,
     app: impl IntoServiceFactory<F, Request>,
-) -> impl FrontFactory
+) -> impl RawFactory<Response<Occupied>>
 where
-    F: RoutesFactory<B, Service: 'static, Future: 'static> + 'static,
+    F: RawFactory<ServiceResponse<B>, Service: 'static, Future: 'static> + 'static,
     B: MessageBody + 'static,
 {
     let routes = app.into_factory();
@@ -92,7 +57,7 @@ struct Factory<F, B> {
 
 impl<F, B> ServiceFactory<Request> for Factory<F, B>
 where
-    F: RoutesFactory<B, Service: 'static, Future: 'static>,
+    F: RawFactory<ServiceResponse<B>, Service: 'static, Future: 'static>,
     B: MessageBody + 'static,
 {
     type Response = Response<Occupied>;

@@ -54,9 +54,9 @@ use crate::access::Access;
 use crate::collector::CollectorHandle;
 use crate::reload::ReloadHandle;
 use crate::watchdog::WatchdogHandle;
-use front::FrontFactory;
+use front::RawFactory;
 use guard::Gate;
-use guard::connections::Connections;
+use guard::connections::{Connections, Occupied};
 
 /// Connections that may wait to be accepted, as far as the system allows.
 const BACKLOG: i32 = 4096;
@@ -130,7 +130,7 @@ impl Answering {
     }
 
     /// What answers requests on one thread: all routes, and what requests pass before them.
-    fn front(&self) -> impl FrontFactory + use<> {
+    fn front(&self) -> impl RawFactory<Response<Occupied>> + use<> {
         front::factory(self.clone(), self.app())
     }
 

@@ -55,15 +55,20 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// This thread's place among so many, which threads take in turn.
+pub(crate) fn thread_place(among: usize) -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    // A thread that is ending may have lost its place.
+    PLACE.try_with(|&place| place).unwrap_or_default() % among
+}
+
 impl Lookups {
     /// This thread's share.
     fn own(&self) -> &Share {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARES;
-        }
-        // A thread that is ending may have lost its place.
-        &self.0[PLACE.try_with(|&place| place).unwrap_or_default()]
+        &self.0[thread_place(SHARES)]
     }
 
     pub(super) fn begin(&self) -> UnderWay<'_> {

@@ -11,5 +11,6 @@ mod metrics;
 pub use latency::Latency;
 pub use logging::{LogFormat, init};
 pub(crate) use logging::{event, init_on};
+pub(crate) use lookups::thread_place;
 pub use metrics::{Census, Metrics};
 pub(crate) use metrics::{Gauge, Guard};

@@ -73,15 +73,16 @@ struct Written {
     devices: HeaderValue,
     /// How long its body is, in bytes.
     len: u64,
-    /// The body, if it is in one piece.
+    /// The body, if it is in one piece and kept.
     body: Option<Bytes>,
 }
 
 impl Written {
-    async fn new(body: &Begun<Listing<Report>>, summary: &Summary) -> Self {
+    /// With the body, if others may be sent it.
+    async fn new(body: &Begun<Listing<Report>>, summary: &Summary, keep: bool) -> Self {
         let (hash, len) = hash(body).await;
         // Whatever is not one piece is written again when it is sent.
-        let whole = body.whole().map(Bytes::copy_from_slice);
+        let whole = body.whole().filter(|_| keep).map(Bytes::copy_from_slice);
         let etag = EntityTag::new_strong(format!("{hash:032x}"));
         let etag_value = HeaderValue::try_from(format!("\"{}\"", etag.tag()));
         Self {
@@ -169,7 +170,8 @@ async fn get(request: &Request, state: &State, memory: &Memory) -> HttpResponse 
     let written = match known {
         Some(written) => written,
         None => {
-            let written = Arc::new(Written::new(&body, summary).await);
+            let keep = answer.is_shared || summary.is_plain();
+            let written = Arc::new(Written::new(&body, summary, keep).await);
             memory.learn(&answer, &written);
             written
         }
