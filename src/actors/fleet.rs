@@ -51,6 +51,11 @@ const THREAD_BACKOFF: Backoff = Backoff {
     max: Duration::from_secs(5),
 };
 
+/// How many devices make one more thread worth its while. Waking up a thread for a collect costs as
+/// much as asking some dozens of devices, so small fleets are faster on fewer
+/// (`docs/performance.md`).
+const WORTH_A_THREAD: usize = 64;
+
 /// What a reload can change.
 #[derive(Debug)]
 pub(crate) struct FleetSpec {
@@ -74,6 +79,9 @@ pub(crate) struct Settings {
     pub(crate) max_waiting: usize,
     /// Whether requests share the collect under way.
     pub(crate) join: bool,
+    /// How many threads new clusters are spread over, if there are as many; `None` leaves it to
+    /// how many devices there are.
+    pub(crate) threads: Option<usize>,
     /// Whether metrics show devices one by one; `None` leaves it to how many there are.
     pub(crate) per_device: Option<bool>,
 }
@@ -304,6 +312,9 @@ impl Tree {
         };
         let is_start = before.clusters.is_empty();
         let mut load = placed.load(&spec.clusters);
+        let all: usize = spec.clusters.iter().map(|(it, _)| weight(it)).sum();
+        let threads = settings.threads.unwrap_or(all.div_ceil(WORTH_A_THREAD));
+        let threads = threads.clamp(1, load.len());
         let mut old: HashMap<ClusterId, Route> = before
             .topology
             .clusters()
@@ -339,9 +350,9 @@ impl Tree {
                 }
                 None => {
                     difference.clusters_added += 1;
-                    let lightest = (0..load.len()).min_by_key(|&thread| load[thread]);
+                    let lightest = (0..threads).min_by_key(|&thread| load[thread]);
                     let thread = lightest.unwrap_or_default();
-                    load[thread] += cluster.len();
+                    load[thread] += weight(cluster);
                     let entry = (Arc::clone(&cluster_spec), thread);
                     placed.clusters.insert(id.clone(), entry);
                     shared.start_cluster(&placed.threads[thread], &cluster_spec)
@@ -477,10 +488,19 @@ impl Placed {
         let mut load = vec![0; self.threads.len()];
         for (cluster, _) in clusters {
             if let Some(&(_, thread)) = self.clusters.get(cluster.id()) {
-                load[thread] += cluster.len();
+                load[thread] += weight(cluster);
             }
         }
         load
+    }
+}
+
+/// How many devices a cluster counts for where threads are given out.
+fn weight(cluster: &Cluster) -> usize {
+    match cluster.len() {
+        // Its list was not read yet, and may be as long as any.
+        0 => WORTH_A_THREAD,
+        devices => devices,
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
             [
                 "every ",
                 "max_concurrent ",
+                "threads ",
                 "servers ",
                 "timeout = \"5s\"",
                 "attempts ",

@@ -112,6 +112,9 @@ pub struct CollectConfig {
     pub max_concurrent: Option<NonZeroUsize>,
     /// Collects waiting at once at most; one more is refused.
     pub max_waiting: NonZeroUsize,
+    /// How many threads clusters are spread over, if there are as many; `None` leaves it to how
+    /// many devices there are.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// What `/metrics` shows.
@@ -129,6 +132,7 @@ impl Default for CollectConfig {
             join: false,
             max_concurrent: None,
             max_waiting: const { NonZeroUsize::new(1024).unwrap() },
+            threads: None,
         }
     }
 }

@@ -75,7 +75,14 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
 
 fn collect(root: &Table<'_, '_>) -> CollectConfig {
     let mut config = CollectConfig::default();
-    let known = ["deadline", "every", "join", "max_concurrent", "max_waiting"];
+    let known = [
+        "deadline",
+        "every",
+        "join",
+        "max_concurrent",
+        "max_waiting",
+        "threads",
+    ];
     let Some(table) = root.get("collect").and_then(|node| node.table(&known)) else {
         return config;
     };
@@ -96,6 +103,7 @@ fn collect(root: &Table<'_, '_>) -> CollectConfig {
     config.join = join.unwrap_or(config.join);
     config.max_concurrent = positive("max_concurrent");
     config.max_waiting = positive("max_waiting").unwrap_or(config.max_waiting);
+    config.threads = positive("threads");
     config
 }
 

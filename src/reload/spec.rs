@@ -55,6 +55,7 @@ pub(super) fn specify(
         join,
         max_concurrent,
         max_waiting,
+        threads,
     } = collect;
     let mut repeated = Vec::new();
     let clusters: Vec<_> = clusters
@@ -72,6 +73,7 @@ pub(super) fn specify(
         deadline,
         max_waiting: max_waiting.get(),
         join,
+        threads: threads.map(NonZeroUsize::get),
         per_device: metrics.per_device,
     };
     let fleet = FleetSpec {

@@ -25,6 +25,7 @@ intensity = 1000
 backoff = { min = "1ms", max = "2ms" }
 [collect]
 deadline = "10s"
+threads = 2
 [[clusters]]
 id = 1
 nodes = "1-2"

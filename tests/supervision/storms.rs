@@ -147,6 +147,35 @@ async fn a_thread_that_ends_is_replaced_with_its_clusters() {
     );
 }
 
+/// The clusters of two that a thread takes along.
+async fn lost_with_the_thread_of_cluster_1(config: &str) -> [bool; 2] {
+    let fleet = Fleet::start(config);
+    fleet.heal().await;
+    fleet
+        .drill
+        .arm(Point::Handler, Act::EndThread, "cluster=1", 1);
+    let devices = fleet.collect().await;
+    let lost = ["1/", "2/"].map(|cluster| {
+        let mut own = devices.iter().filter(|it| it.starts_with(cluster));
+        own.all(|device| device.ends_with(":crashed"))
+    });
+    fleet.heal().await;
+    lost
+}
+
+#[actix_web::test]
+async fn clusters_share_a_thread_until_there_are_devices_enough_for_two() {
+    let by_itself = FLEET.replace("threads = 2\n", "");
+    let of = |nodes: &str| by_itself.replace("nodes = \"1-2\"", &format!("nodes = \"1-{nodes}\""));
+    let small = lost_with_the_thread_of_cluster_1(&of("30")).await;
+    assert_eq!(small, [true, true], "64 devices, one thread");
+    let larger = lost_with_the_thread_of_cluster_1(&of("31")).await;
+    assert_eq!(larger, [true, false], "66 devices, two threads");
+    let told = FLEET.replace("threads = 2", "threads = 200");
+    let told = lost_with_the_thread_of_cluster_1(&told).await;
+    assert_eq!(told, [true, false], "as many as there are");
+}
+
 #[actix_web::test]
 async fn a_thread_that_is_stuck_delays_no_answer_and_nobody_on_another_thread() {
     let fleet = Fleet::start(&FLEET.replace("10s", "1s"));
