@@ -15,9 +15,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::access::{Access, Exposure, Watch};
 use crate::actors::drill::Drill;
+use crate::actors::elsewhere::Elsewhere;
 use crate::actors::fleet::Fleet;
 use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
+use crate::distributed::{Distributed, Link, Membership, NatsError};
 use crate::http::{self, Answering, Listening};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
@@ -51,6 +53,8 @@ pub struct Options {
     pub drill: Option<Arc<Drill>>,
     /// How the threads that run clusters are watched.
     pub watchdog: WatchdogSettings,
+    /// How clusters are shared with other processes; `None`: all are asked by this one.
+    pub distributed: Option<Distributed>,
 }
 
 impl Default for Options {
@@ -65,6 +69,7 @@ impl Default for Options {
             watch: None,
             drill: None,
             watchdog: WatchdogSettings::default(),
+            distributed: None,
         }
     }
 }
@@ -92,6 +97,9 @@ pub enum AppError {
     /// The configuration says who may ask, and that cannot be held.
     #[error("{0}")]
     Config(ConfigError),
+    /// Other processes cannot be reached.
+    #[error("{0}")]
+    Nats(#[from] NatsError),
 }
 
 /// How a service ended.
@@ -127,10 +135,21 @@ impl Engine {
         threads: usize,
         drill: Option<Arc<Drill>>,
     ) -> Self {
+        Self::begin(config, source, threads, drill, None)
+    }
+
+    /// As [`Engine::start`]; with somebody to ask clusters elsewhere, none is here until it is taken.
+    fn begin(
+        config: Config,
+        source: Source,
+        threads: usize,
+        drill: Option<Arc<Drill>>,
+        elsewhere: Option<Arc<dyn Elsewhere>>,
+    ) -> Self {
         let metrics = Metrics::default();
         // Only lists make it needed again.
         let kept = (!config.discoveries.is_empty()).then(|| config.clone());
-        let fleet = Fleet::start(unread(config), threads, &metrics, drill);
+        let fleet = Fleet::start(unread(config), threads, &metrics, drill, elsewhere);
         let collector = CollectorHandle::new(fleet.tree(), metrics.clone());
         let reload = ReloadHandle::new(kept, source, fleet.tree(), metrics);
         Self {
@@ -174,7 +193,7 @@ impl Engine {
         let exposure = Options::default().exposure();
         let access = Access::new(config, &source, exposure)?;
         let watchdog = Watchdog::start(&self.fleet.tree(), WatchdogSettings::default());
-        let handles = (self.collector(), self.reload(), watchdog.handle());
+        let handles = (self.collector(), self.reload(), watchdog.handle(), None);
         Ok(Answering::new(handles, access, debug).serverless().await)
     }
 
@@ -192,6 +211,7 @@ pub struct App {
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
     watching: Option<JoinHandle<()>>,
+    membership: Option<Membership>,
     /// Watches connections.
     connections: AbortHandle,
     /// Watches the files of tokens and certificates.
@@ -217,6 +237,7 @@ impl App {
     /// # Errors
     /// [`AppError::Config`] if a token or certificate cannot be used, or everybody could ask.
     /// [`AppError::Bind`] if the address is taken, not this machine's, or not allowed.
+    /// [`AppError::Nats`] if clusters are to be shared with other processes, and cannot be.
     ///
     /// # Panics
     /// Outside of an actix `System`.
@@ -224,18 +245,34 @@ impl App {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
         let exposure = options.exposure();
         let access = Access::new(&config, &options.source, exposure).map_err(AppError::Config)?;
-        let engine = Engine::start(config, options.source, threads, options.drill);
+        let link = match options.distributed {
+            Some(settings) => Some(Link::connect(settings).await?),
+            None => None,
+        };
+        let elsewhere = link.as_ref().map(Link::elsewhere);
+        let engine = Engine::begin(config, options.source, threads, options.drill, elsewhere);
         engine.reload.guard(access.clone());
         engine.reload.discover().await;
         let address = SocketAddr::new(options.bind, options.port);
         let watchdog = Watchdog::start(&engine.fleet.tree(), options.watchdog);
-        let handles = (engine.collector(), engine.reload(), watchdog.handle());
+        let workers = link.as_ref().map(Link::workers);
+        let handles = (
+            engine.collector(),
+            engine.reload(),
+            watchdog.handle(),
+            workers,
+        );
         let Listening {
             server,
             addr,
             watch: connections,
         } = http::serve(address, handles, access.clone(), options.debug)
             .map_err(|source| AppError::Bind { address, source })?;
+        // Only now, so that nobody waits for a worker that does not come up.
+        let membership = match link {
+            Some(link) => Some(link.join(engine.fleet.tree(), engine.collector()).await?),
+            None => None,
+        };
         let handle = server.handle();
         let serving = actix_web::rt::spawn(server);
         let watch = |seen| actix_web::rt::spawn(engine.reload().watch(seen));
@@ -246,6 +283,7 @@ impl App {
             server: handle,
             serving,
             watching,
+            membership,
             connections,
             _access: access.watch(),
             _watchdog: watchdog,
@@ -280,6 +318,14 @@ impl App {
             watching.abort();
         }
         self.engine.reload.stop();
+        let mut force = std::pin::pin!(force);
+        if let Some(mut membership) = self.membership.take() {
+            // A second signal is not lost: it is waited for again below, where it has come already.
+            tokio::select! {
+                () = membership.leave() => {}
+                () = tokio::time::sleep(self.grace) => {}
+            }
+        }
         let collector = self.engine.collector();
         collector.close();
         let waiting = collector.waiting();
@@ -289,7 +335,7 @@ impl App {
         let ended = tokio::select! {
             () = &mut drained => Ended::Drained,
             () = tokio::time::sleep(self.grace) => Ended::CutOff,
-            _ = force => {
+            _ = &mut force => {
                 forced = true;
                 Ended::CutOff
             }

@@ -15,6 +15,7 @@
 //! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`], `discovery` |
 //! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
 //! | [`watchdog`] | whether roll calls can finish, tried on every thread | [`actors`] |
+//! | [`distributed`] | clusters that other processes ask, through NATS | [`collector`], [`actors`], [`domain`] |
 //! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
 //! | `lookup` | the drivers: how one device is asked | [`domain`] |
 //! | `discovery` | lists of devices that others keep, read once | `lookup`, [`domain`] |
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 mod discovery;
+pub mod distributed;
 pub mod domain;
 #[cfg(fuzzing)]
 #[doc(hidden)]

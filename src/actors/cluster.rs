@@ -18,7 +18,7 @@ use super::device::Device;
 use super::drill::{Act, Point};
 use super::gathering::{InFlight, Share};
 use super::health::Child;
-use super::messages::{Collect, Probe, Reload, Tick, Withdraw};
+use super::messages::{Collect, Leave, Probe, Reload, Tick, Withdraw};
 use super::node::NodeActor;
 use super::panics::blaming;
 use super::plan::{ClusterSpec, Plan};
@@ -116,6 +116,9 @@ impl Actor for ClusterActor {
     type Context = ShellContext<Self>;
 
     fn started(&mut self, ctx: &mut ShellContext<Self>) {
+        if self.spec.left().is_some() {
+            return;
+        }
         let stops = Cell::new(false);
         self.roster = self.adopt(self.spec.plan(), || {
             stops.set(self.spec.pass(Point::Started) == Some(Act::Stop));
@@ -248,6 +251,10 @@ impl Handler<Collect> for ClusterActor {
 
     fn handle(&mut self, Collect(mut share): Collect, ctx: &mut ShellContext<Self>) {
         share.take_up();
+        if let Some(fault) = self.spec.left() {
+            blaming(Arc::clone(fault), || drop(share));
+            return;
+        }
         while self
             .in_flight
             .front()
@@ -313,12 +320,32 @@ impl Handler<Reload> for ClusterActor {
     type Result = ();
 
     fn handle(&mut self, _: Reload, ctx: &mut ShellContext<Self>) {
+        if self.spec.left().is_some() {
+            return;
+        }
         let plan = self.spec.plan();
         if Arc::ptr_eq(&plan, &self.roster.plan) {
             self.schedule(ctx);
         } else {
             self.reload(plan, ctx);
         }
+    }
+}
+
+impl Handler<Leave> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut ShellContext<Self>) {
+        let Some(fault) = self.spec.left().map(Arc::clone) else {
+            return;
+        };
+        if let Some(ticker) = self.ticker.take() {
+            ctx.cancel_future(ticker);
+        }
+        let roster = std::mem::take(&mut self.roster);
+        let in_flight = std::mem::take(&mut self.in_flight);
+        // Their actors end with this, and what they do with them.
+        blaming(fault, || drop((in_flight, roster)));
     }
 }
 
@@ -339,6 +366,10 @@ impl ActorFuture<ClusterActor> for AskRest {
     ) -> Poll<()> {
         actor.spec.pass(Point::Item);
         if self.share.is_settled() {
+            return Poll::Ready(());
+        }
+        if let Some(fault) = actor.spec.left() {
+            self.share.answer_rest(fault);
             return Poll::Ready(());
         }
         let Self { share, roster } = &mut *self;

@@ -239,38 +239,18 @@ impl Device {
         self.note(&Err(Arc::clone(fault)), self.cluster.link.rules.now(), None);
     }
 
+    /// Takes note of what another process learned of it, so long ago. That one counts and logs it, and
+    /// decides whether the device is asked.
+    pub(super) fn told(&self, outcome: &Outcome, age: Duration, took: Option<Duration>) {
+        let at = self.cluster.link.rules.now().saturating_sub(age);
+        drop(self.remember(outcome, at, took));
+    }
+
     /// `now` is counted from when the service started.
     fn note(&self, outcome: &Outcome, now: Duration, took: Option<Duration>) {
         let metrics = &self.cluster.metrics;
         let driver = self.driver();
-        let mut record = self.record();
-        let at_us = micros(now);
-        let took_us = took.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
-        record.has_crashed = false;
-        record.last = Some(LastResult {
-            outcome: outcome.clone(),
-            at_us,
-            took_us,
-        });
-        let event = match outcome {
-            Ok(facts) => {
-                let is_first = record.succeeded_at_us.replace(at_us).is_none();
-                let before = std::mem::replace(&mut record.facts, facts.clone());
-                if std::mem::take(&mut record.is_failing) {
-                    Some(Event::Recovered)
-                } else {
-                    let changed = !is_first && before.differ(facts);
-                    changed.then(|| Event::FactsChanged(lookup::changed_facts(&before, facts)))
-                }
-            }
-            Err(fault) => {
-                let is_new = !std::mem::replace(&mut record.is_failing, true);
-                is_new.then(|| Event::Failing(Arc::clone(fault)))
-            }
-        };
-        if let Some(event) = event {
-            self.cluster.note(self.kind, &self.id, event);
-        }
+        let mut record = self.remember(outcome, now, took);
         match outcome {
             Ok(_) => {
                 let closed = record.breaker.succeeded();
@@ -299,6 +279,45 @@ impl Device {
                 }
             }
         }
+    }
+
+    /// Keeps what came of a lookup, and notes in the fleet's history what that changes.
+    #[inline]
+    fn remember(
+        &self,
+        outcome: &Outcome,
+        now: Duration,
+        took: Option<Duration>,
+    ) -> MutexGuard<'_, Record> {
+        let mut record = self.record();
+        let at_us = micros(now);
+        let took_us = took.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        record.has_crashed = false;
+        record.last = Some(LastResult {
+            outcome: outcome.clone(),
+            at_us,
+            took_us,
+        });
+        let event = match outcome {
+            Ok(facts) => {
+                let is_first = record.succeeded_at_us.replace(at_us).is_none();
+                let before = std::mem::replace(&mut record.facts, facts.clone());
+                if std::mem::take(&mut record.is_failing) {
+                    Some(Event::Recovered)
+                } else {
+                    let changed = !is_first && before.differ(facts);
+                    changed.then(|| Event::FactsChanged(lookup::changed_facts(&before, facts)))
+                }
+            }
+            Err(fault) => {
+                let is_new = !std::mem::replace(&mut record.is_failing, true);
+                is_new.then(|| Event::Failing(Arc::clone(fault)))
+            }
+        };
+        if let Some(event) = event {
+            self.cluster.note(self.kind, &self.id, event);
+        }
+        record
     }
 
     /// A request joined its lookup under way.

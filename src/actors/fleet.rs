@@ -4,7 +4,7 @@
 //! with the same clusters. A reload changes the tree by difference: what is configured as before
 //! keeps its actor and all that is known of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,7 @@ use super::chronicle::Chronicle;
 use super::cluster::{ClusterActor, MAILBOX, deliver};
 use super::device::Device;
 use super::drill::Drill;
+use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
 use super::health::{Child, Health};
 use super::messages::Reload;
@@ -111,12 +112,19 @@ impl Routes {
 /// The way to one cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    pub(crate) actor: Addr<ClusterActor>,
+    pub(super) way: Way,
     pub(crate) plan: Arc<Plan>,
     pub(super) spec: Arc<ClusterSpec>,
 }
 
 impl Routes {
+    /// These clusters, with their places; those that are not of the fleet are passed over.
+    fn places(&self, clusters: &[ClusterId]) -> impl Iterator<Item = (usize, &Cluster)> {
+        let wanted: HashSet<&ClusterId> = clusters.iter().collect();
+        let all = self.topology.clusters().iter().enumerate();
+        all.filter(move |(_, cluster)| wanted.contains(cluster.id()))
+    }
+
     fn route(&self, cluster: &ClusterId) -> Option<&Route> {
         self.clusters
             .iter()
@@ -125,6 +133,10 @@ impl Routes {
 }
 
 impl Route {
+    pub(super) fn cluster(&self) -> &ClusterId {
+        &self.spec.base.id
+    }
+
     fn state(&self, filter: TreeFilter, now: Instant) -> ClusterState {
         let (nodes, switches) = self.plan.devices.split_at(self.plan.nodes());
         let shown = |devices: &[Arc<Device>]| {
@@ -183,18 +195,23 @@ struct Shared {
     supervisor: Arc<SupervisorSpec>,
     link: Arc<Link>,
     metrics: Metrics,
+    /// Who asks the clusters that are not here; `None` if all are.
+    elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 /// Who lives where.
 #[derive(Debug)]
 struct Placed {
+    /// The clusters that are here, if not all are.
+    taken: HashSet<ClusterId>,
     threads: Vec<ArbiterHandle>,
     clusters: HashMap<ClusterId, (Arc<ClusterSpec>, usize)>,
 }
 
 impl Fleet {
     /// Starts everything; the supervisor on the current arbiter, the clusters on `threads` others,
-    /// or on the current one too if that is 0.
+    /// or on the current one too if that is 0. With somebody to ask them elsewhere, no cluster is here
+    /// until it is [taken](Tree::take).
     ///
     /// # Panics
     /// Outside of an actix `System`, or if a thread cannot be started.
@@ -203,6 +220,7 @@ impl Fleet {
         threads: usize,
         metrics: &Metrics,
         drill: Option<Arc<Drill>>,
+        elsewhere: Option<Arc<dyn Elsewhere>>,
     ) -> Self {
         let supervisor = Arc::new(SupervisorSpec {
             rules: Arc::new(Rules::new(spec.settings.policy)),
@@ -223,6 +241,7 @@ impl Fleet {
         let routes = ArcSwap::from_pointee(Routes::nowhere(spec.settings));
         let tree = Tree(Arc::new(Shared {
             placed: Mutex::new(Placed {
+                taken: HashSet::new(),
                 threads: handles,
                 clusters: HashMap::new(),
             }),
@@ -230,6 +249,7 @@ impl Fleet {
             supervisor,
             link,
             metrics: metrics.clone(),
+            elsewhere,
         }));
         tree.reload(spec);
         let keep = |(thread, running)| {
@@ -311,8 +331,13 @@ impl Tree {
             ..Difference::default()
         };
         let is_start = before.clusters.is_empty();
-        let mut load = placed.load(&spec.clusters);
-        let all: usize = spec.clusters.iter().map(|(it, _)| weight(it)).sum();
+        let mut load = placed.load_of(spec.clusters.iter().map(|(cluster, _)| cluster));
+        let all: usize = spec
+            .clusters
+            .iter()
+            .filter(|(it, _)| shared.elsewhere(&placed, it.id()).is_none())
+            .map(|(it, _)| weight(it))
+            .sum();
         let threads = settings.threads.unwrap_or(all.div_ceil(WORTH_A_THREAD));
         let threads = threads.clamp(1, load.len());
         let mut old: HashMap<ClusterId, Route> = before
@@ -341,25 +366,27 @@ impl Tree {
                 .base
                 .set_max_concurrent(settings.max_concurrent);
             let rescheduled = cluster_spec.set_every(settings.every);
-            let actor = match known {
-                Some(route) => {
+            difference.clusters_added += usize::from(known.is_none());
+            let elsewhere = shared.elsewhere(&placed, id);
+            let way = match (known.map(|route| route.way), elsewhere) {
+                (_, Some(elsewhere)) => Way::Elsewhere(Arc::clone(elsewhere)),
+                (Some(Way::Here(actor)), None) => {
                     if changed || rescheduled {
-                        to_tell.push(route.actor.clone());
+                        to_tell.push(actor.clone());
                     }
-                    route.actor
+                    Way::Here(actor)
                 }
-                None => {
-                    difference.clusters_added += 1;
+                (Some(Way::Elsewhere(_)) | None, None) => {
                     let lightest = (0..threads).min_by_key(|&thread| load[thread]);
                     let thread = lightest.unwrap_or_default();
                     load[thread] += weight(cluster);
                     let entry = (Arc::clone(&cluster_spec), thread);
                     placed.clusters.insert(id.clone(), entry);
-                    shared.start_cluster(&placed.threads[thread], &cluster_spec)
+                    Way::Here(shared.start_cluster(&placed.threads[thread], &cluster_spec))
                 }
             };
             routes[place] = Some(Route {
-                actor,
+                way,
                 plan,
                 spec: cluster_spec,
             });
@@ -369,6 +396,7 @@ impl Tree {
             difference.devices_removed += route.plan.devices.len();
             route.spec.base.note_gone(route.plan.devices.iter());
             placed.clusters.remove(&id);
+            placed.taken.remove(&id);
         }
         let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
         let topology = Topology::new(clusters.collect());
@@ -391,6 +419,65 @@ impl Tree {
             deliver(actor, Reload);
         }
         difference
+    }
+
+    /// The clusters in configured order.
+    pub(crate) fn clusters(&self) -> Vec<ClusterId> {
+        let routes = self.routes();
+        let clusters = routes.topology.clusters().iter();
+        clusters.map(|cluster| cluster.id().clone()).collect()
+    }
+
+    /// Runs clusters on the threads here.
+    pub(super) fn move_here(&self, clusters: &[ClusterId]) {
+        let shared = &*self.0;
+        let mut placed = lock(&shared.placed);
+        let routes = self.routes();
+        let mut load = placed.load_of(routes.topology.clusters().iter());
+        let mut new = routes.clusters.clone();
+        for (place, cluster) in routes.places(clusters) {
+            if !placed.taken.insert(cluster.id().clone()) {
+                continue;
+            }
+            // More may come, one after the other, so all threads are used.
+            let lightest = (0..load.len()).min_by_key(|&thread| load[thread]);
+            let thread = lightest.unwrap_or_default();
+            load[thread] += weight(cluster);
+            let Route { way, spec, .. } = &mut new[place];
+            let entry = (Arc::clone(spec), thread);
+            placed.clusters.insert(cluster.id().clone(), entry);
+            *way = Way::Here(shared.start_cluster(&placed.threads[thread], spec));
+        }
+        shared.reroute(&routes, new);
+    }
+
+    /// Has clusters asked elsewhere, and returns their actors, of those that were here. They ask
+    /// nobody from now on, as `fault` says.
+    pub(super) fn move_elsewhere(
+        &self,
+        clusters: &[ClusterId],
+        fault: &Arc<Fault>,
+    ) -> Vec<Addr<ClusterActor>> {
+        let shared = &*self.0;
+        let mut placed = lock(&shared.placed);
+        let Some(elsewhere) = &shared.elsewhere else {
+            return Vec::new();
+        };
+        let routes = self.routes();
+        let mut new = routes.clusters.clone();
+        let mut actors = Vec::new();
+        for (place, cluster) in routes.places(clusters) {
+            placed.taken.remove(cluster.id());
+            placed.clusters.remove(cluster.id());
+            let Route { way, spec, .. } = &mut new[place];
+            if let Way::Here(actor) = way {
+                actors.push(actor.clone());
+                *spec = Arc::new(spec.leave(Arc::clone(fault)));
+                *way = Way::Elsewhere(Arc::clone(elsewhere));
+            }
+        }
+        shared.reroute(&routes, new);
+        actors
     }
 
     /// What is known of the supervisor.
@@ -460,6 +547,22 @@ impl Shared {
         start_on(thread, Arc::clone(spec), &self.link, MAILBOX)
     }
 
+    /// Who asks a cluster, if it is not here.
+    fn elsewhere(&self, placed: &Placed, cluster: &ClusterId) -> Option<&Arc<dyn Elsewhere>> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        (!placed.taken.contains(cluster)).then_some(elsewhere)
+    }
+
+    /// Changes the ways to clusters; only whoever has `placed` may.
+    fn reroute(&self, routes: &Routes, clusters: Vec<Route>) {
+        self.routes.store(Arc::new(Routes {
+            topology: Arc::clone(&routes.topology),
+            clusters,
+            manifest: Arc::clone(&routes.manifest),
+            settings: routes.settings,
+        }));
+    }
+
     /// Starts the clusters of an arbiter that ended on its successor.
     fn replace(&self, thread: usize, successor: ArbiterHandle) {
         let mut placed = lock(&self.placed);
@@ -469,24 +572,20 @@ impl Shared {
             let mut route = route.clone();
             let place = placed.clusters.get(&route.spec.base.id);
             if place.is_some_and(|&(_, at)| at == thread) {
-                route.actor = self.start_cluster(&placed.threads[thread], &route.spec);
+                let actor = self.start_cluster(&placed.threads[thread], &route.spec);
+                route.way = Way::Here(actor);
             }
             route
         };
-        self.routes.store(Arc::new(Routes {
-            topology: Arc::clone(&routes.topology),
-            clusters: routes.clusters.iter().map(restart).collect(),
-            manifest: Arc::clone(&routes.manifest),
-            settings: routes.settings,
-        }));
+        self.reroute(&routes, routes.clusters.iter().map(restart).collect());
     }
 }
 
 impl Placed {
     /// Devices on each thread, of the clusters that stay, as they will be.
-    fn load(&self, clusters: &[(Cluster, Vec<Run>)]) -> Vec<usize> {
+    fn load_of<'a>(&self, clusters: impl Iterator<Item = &'a Cluster>) -> Vec<usize> {
         let mut load = vec![0; self.threads.len()];
-        for (cluster, _) in clusters {
+        for cluster in clusters {
             if let Some(&(_, thread)) = self.clusters.get(cluster.id()) {
                 load[thread] += weight(cluster);
             }

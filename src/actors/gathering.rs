@@ -13,7 +13,7 @@ use futures::task::AtomicWaker;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
-use super::panics::blame;
+use super::panics::{blame, blaming};
 use super::plan::Plan;
 use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
 use crate::telemetry::Metrics;
@@ -215,6 +215,38 @@ impl Share {
         if std::mem::take(&mut self.waits) {
             self.part.gathering.manifest.metrics.taken_up();
         }
+    }
+
+    /// The collect that it belongs to.
+    pub(super) fn collect(&self) -> u64 {
+        self.part.gathering.id
+    }
+
+    /// The devices to ask, by their places in the plan; `None` is all of them.
+    pub(super) fn places(&self) -> Option<Vec<u32>> {
+        let picks = self.picks.as_ref()?;
+        Some(picks.iter().map(|&(_, planned)| planned).collect())
+    }
+
+    /// The place in the answer of a device that is asked, by its place in the plan.
+    pub(super) fn slot(&self, planned: usize) -> Option<usize> {
+        match &self.picks {
+            None => (planned < self.len()).then_some(planned),
+            Some(picks) => {
+                let found = picks.binary_search_by_key(&planned, |&(_, it)| it as usize);
+                found.ok().map(|at| picks[at].0 as usize)
+            }
+        }
+    }
+
+    /// Answers for the device with this place in the answer, unless that is done.
+    pub(super) fn answer(&self, slot: usize, outcome: Outcome) {
+        self.part.gathering.answer(self.part.cluster, slot, outcome);
+    }
+
+    /// Answers for every device of the cluster that has no outcome.
+    pub(super) fn answer_rest(&self, fault: &Arc<Fault>) {
+        blaming(Arc::clone(fault), || self.part.answer_rest());
     }
 
     /// The next device, by its place in the plan, and its port.

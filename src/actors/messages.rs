@@ -69,6 +69,12 @@ pub(crate) struct Withdraw {
     pub(crate) tells: bool,
 }
 
+/// From the fleet to a `ClusterActor`: its cluster is asked elsewhere from now on, as its spec says,
+/// so it drops its devices. Not answered; one that dies with it starts none.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Leave;
+
 /// From the fleet to a `ClusterActor`: its spec has another plan or schedule now. Not answered; a
 /// `ClusterActor` that dies with it is built from the new plan.
 #[derive(Debug, Message)]

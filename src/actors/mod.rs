@@ -12,6 +12,7 @@ pub(crate) mod cluster;
 mod context;
 mod device;
 pub mod drill;
+pub(crate) mod elsewhere;
 pub(crate) mod fleet;
 pub(crate) mod gathering;
 mod health;

@@ -4,18 +4,19 @@
 //! nothing; `fleet` makes plans, `cluster` follows them. Entry point: [`plan`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::device::{Aim, Device};
 use super::drill::{Act, Drill, Point};
 use super::fleet::{Difference, Run};
 use super::health::{Child, ChildPath, Health};
 use super::shell::Link;
-use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind, Event};
+use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind, Event, Fault};
 use crate::telemetry::Metrics;
 
 /// What a cluster's actor and its devices' actors share.
@@ -78,6 +79,8 @@ pub(crate) struct ClusterSpec {
     pub(super) base: Arc<ClusterBase>,
     health: Health,
     current: Mutex<Current>,
+    /// Why its actor asks nobody any more, if the cluster is asked elsewhere.
+    left: OnceLock<Arc<Fault>>,
 }
 
 /// What a reload may change.
@@ -95,9 +98,16 @@ struct Current {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(super) devices: Box<[Arc<Device>]>,
+    /// Counted when somebody asks.
+    id: OnceLock<u64>,
 }
 
 impl Plan {
+    /// The same for the same devices in the same order, in every process.
+    pub(crate) fn id(&self) -> u64 {
+        *self.id.get_or_init(|| identify(&self.devices))
+    }
+
     /// The device at a place.
     pub(crate) fn device(&self, place: usize) -> &Device {
         &self.devices[place]
@@ -143,7 +153,31 @@ impl ClusterSpec {
                 every: None,
                 ticked: None,
             }),
+            left: OnceLock::new(),
         }
+    }
+
+    /// Its actor asks nobody any more, as `fault` says; and what the next one is built from, with the
+    /// same devices.
+    pub(super) fn leave(&self, fault: Arc<Fault>) -> Self {
+        // The first reason stands.
+        self.left.set(fault).ok();
+        let current = self.current();
+        Self {
+            base: Arc::clone(&self.base),
+            health: Health::default(),
+            current: Mutex::new(Current {
+                plan: Arc::clone(&current.plan),
+                every: current.every,
+                ticked: None,
+            }),
+            left: OnceLock::new(),
+        }
+    }
+
+    /// Why its actor asks nobody any more, if so.
+    pub(super) fn left(&self) -> Option<&Arc<Fault>> {
+        self.left.get()
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -246,5 +280,17 @@ pub(super) fn plan(
         return (before, false);
     }
     let devices = devices.into_boxed_slice();
-    (Arc::new(Plan { devices }), true)
+    let id = OnceLock::new();
+    (Arc::new(Plan { devices, id }), true)
+}
+
+/// The devices of a cluster as a number.
+fn identify(devices: &[Arc<Device>]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for device in devices {
+        let (kind, id) = device.identity();
+        // No id has a space or a line break in it.
+        hasher.update(format!("{kind} {id}\n").as_bytes());
+    }
+    hasher.digest()
 }

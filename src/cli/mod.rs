@@ -14,9 +14,11 @@ mod collect;
 pub(crate) mod fuzz;
 mod init;
 mod manual;
+mod nats;
 mod server;
 mod terminal;
 mod tree;
+mod workers;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -63,12 +65,16 @@ struct Cli {
 enum Command {
     /// Serve HTTP (the default)
     Serve,
+    /// Serve HTTP, and ask the clusters that it takes from those of a fleet shared through NATS
+    Worker(nats::WorkerFlags),
     /// Say whether the configuration is valid, with all its faults
     Check,
     /// Make one roll call and print it; exit code 3 if some devices failed
     Collect(collect::Flags),
     /// Show the supervision tree of a running service, failures first
     Tree(tree::Flags),
+    /// Show who has which cluster of a fleet that several processes share
+    Workers(workers::Flags),
     /// Write a configuration with every setting and a comment on it
     Init(init::Flags),
     /// Print a script that completes commands and flags in a shell
@@ -131,6 +137,8 @@ struct Flags {
         default_value = "30s", value_parser = grace
     )]
     grace: Duration,
+    #[command(flatten)]
+    nats: nats::NatsFlags,
 }
 
 /// Why a command failed, as far as it can.
@@ -150,6 +158,8 @@ enum CliError {
     Server(collect::ServiceError),
     #[error("fleetcall: {0}")]
     Init(init::InitError),
+    #[error("fleetcall: {0}")]
+    Nats(nats::NatsFlagsError),
     #[error("fleetcall: there is no command {name:?}; there are {known}")]
     NoCommand { name: String, known: String },
     #[error("fleetcall: cannot write to standard output: {0}")]
@@ -160,14 +170,14 @@ impl CliError {
     fn of_start(error: AppError) -> Self {
         match error {
             AppError::Config(error) => Self::Config(error),
-            AppError::Bind { .. } => Self::App(error),
+            AppError::Bind { .. } | AppError::Nats(_) => Self::App(error),
         }
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(78),
-            Self::NoCommand { .. } => ExitCode::from(2),
+            Self::NoCommand { .. } | Self::Nats(_) => ExitCode::from(2),
             Self::App(_)
             | Self::Collect(_)
             | Self::Signals(_)
@@ -189,10 +199,11 @@ pub fn main() -> ExitCode {
     let command = command.unwrap_or(Command::Serve);
     let level = match &command {
         _ if options.debug => LevelFilter::Debug,
-        Command::Serve => LevelFilter::Info,
+        Command::Serve | Command::Worker(_) => LevelFilter::Info,
         Command::Collect(flags) => flags.level(),
         Command::Check
         | Command::Tree(_)
+        | Command::Workers(_)
         | Command::Init(_)
         | Command::Completions(_)
         | Command::Man(_) => LevelFilter::Warn,
@@ -211,10 +222,12 @@ pub fn main() -> ExitCode {
         telemetry::init(options.log_format, level);
     }
     let result = match command {
-        Command::Serve => serve(&options),
+        Command::Serve => serve(&options, None),
+        Command::Worker(flags) => serve(&options, Some(&flags)),
         Command::Check => check(&options),
         Command::Collect(flags) => collect::collect(&flags, &options, screen),
         Command::Tree(flags) => tree::show(&flags, &options),
+        Command::Workers(flags) => workers::show(&flags),
         Command::Init(flags) => init::write(&flags, &options),
         Command::Completions(flags) => manual::completions(&flags),
         Command::Man(flags) => manual::page(&flags),
@@ -256,7 +269,8 @@ fn raise_open_files() {
     }
 }
 
-fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
+fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, CliError> {
+    let distributed = flags.nats.settings(worker).map_err(CliError::Nats)?;
     raise_open_files();
     let source = flags.source();
     // Before it is read, so that no change is missed in between.
@@ -280,6 +294,7 @@ fn serve(flags: &Flags) -> Result<ExitCode, CliError> {
         grace,
         source,
         watch: flags.watch.then_some(stamp),
+        distributed,
         ..Options::default()
     };
     System::new().block_on(async {

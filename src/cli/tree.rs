@@ -44,11 +44,11 @@ pub(super) struct Flags {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people
     #[default]
     Text,
-    /// As `/v1/supervision` gives it
+    /// As the service gives it
     Json,
 }
 
@@ -119,11 +119,21 @@ fn print_screen(text: &str) -> Result<(), CliError> {
 
 fn draw(flags: &Flags) -> Result<String, TreeError> {
     let devices = if flags.all { "all" } else { "failures" };
-    flags.server.check()?;
-    let server = flags.server.base();
-    let url = format!("{server}/v1/supervision?devices={devices}");
-    let token = flags.server.token()?;
-    let agent = flags.server.agent(TIMEOUT)?;
+    let path = format!("/v1/supervision?devices={devices}");
+    let (url, json) = ask(&flags.server, &path)?;
+    if flags.format == Format::Json {
+        return Ok(json);
+    }
+    let tree = parse(&json).map_err(|what| TreeError::Answer { url, what })?;
+    Ok(text(&tree, flags.server.base(), flags.all))
+}
+
+/// What a service answers at this path, and where that is.
+pub(super) fn ask(server: &ServerFlags, path: &str) -> Result<(String, String), TreeError> {
+    server.check()?;
+    let url = format!("{}{path}", server.base());
+    let token = server.token()?;
+    let agent = server.agent(TIMEOUT)?;
     let asked = |error| {
         let url = url.clone();
         TreeError::Ask { url, error }
@@ -133,11 +143,7 @@ fn draw(flags: &Flags) -> Result<String, TreeError> {
         .map_err(asked)?;
     let body = response.body_mut().with_config().limit(MAX_BODY_LEN);
     let json = body.read_to_string().map_err(asked)?;
-    if flags.format == Format::Json {
-        return Ok(json);
-    }
-    let tree = parse(&json).map_err(|what| TreeError::Answer { url, what })?;
-    Ok(text(&tree, server, flags.all))
+    Ok((url, json))
 }
 
 pub(super) fn parse(json: &str) -> Result<TreeView, String> {

@@ -6,8 +6,10 @@
 
 mod answer;
 mod joint;
+mod part;
 mod running;
 mod selection;
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +31,9 @@ use running::Running;
 
 pub use crate::actors::snapshot::{Look, Snapshot};
 pub use answer::{Answer, Observation};
+pub(crate) use part::{PartError, PartRequest, PartStream};
 pub use running::AnswerStream;
+pub(crate) use workers::Workers;
 
 /// Asks the whole fleet; cheap to clone, and every clone asks the same fleet.
 #[derive(Debug, Clone)]
@@ -174,6 +178,12 @@ impl CollectorHandle {
     #[must_use]
     pub fn supervision(&self, filter: TreeFilter) -> SupervisionTree {
         self.0.tree.state(filter)
+    }
+
+    /// The clusters in configured order.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterId> {
+        self.0.tree.clusters()
     }
 
     /// Whether there is such a cluster.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, Observation};
 use super::selection::Selection;
 use super::{CollectError, CollectRequest, Place, Shared, given_up};
+use crate::actors::elsewhere::Time;
 use crate::actors::gathering::Gathering;
 use crate::actors::messages::Withdraw;
 use crate::domain::{Collection, Fault, FaultKind, Outcome, Topology};
@@ -68,14 +69,27 @@ impl Running {
         let routes = shared.tree.routes();
         let place = Self::place(shared, routes.settings.max_waiting)?;
         let selection = Selection::new(routes, &request.scope);
-        let devices = selection.topology().devices();
-        if devices == 0 && !request.scope.is_whole() {
+        if selection.topology().devices() == 0 && !request.scope.is_whole() {
             return Err(CollectError::Nobody);
         }
+        Ok((
+            Self::of(shared, selection, request.deadline, read, start),
+            place,
+        ))
+    }
+
+    /// What is asked by [`Running::ask`], of these devices.
+    pub(super) fn of(
+        shared: &Arc<Shared>,
+        selection: Selection,
+        deadline: Option<Duration>,
+        read: bool,
+        start: Instant,
+    ) -> Self {
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let longest = selection.routes().settings.deadline;
-        let deadline = request.deadline.unwrap_or(longest).min(longest);
-        let devices = u32::try_from(devices).unwrap_or(u32::MAX);
+        let deadline = deadline.unwrap_or(longest).min(longest);
+        let devices = u32::try_from(selection.topology().devices()).unwrap_or(u32::MAX);
         let closing = CLOSING_TIME + CLOSING_TIME_PER_DEVICE * devices;
         let gathering = Gathering::new(
             id,
@@ -83,7 +97,7 @@ impl Running {
             Arc::clone(&selection.routes().manifest),
             read,
         );
-        let running = Self {
+        Self {
             shared: Arc::clone(shared),
             id,
             gathering,
@@ -93,13 +107,16 @@ impl Running {
             deadline,
             end: start + (deadline - closing.min(deadline / 10)),
             is_over: AtomicBool::new(false),
-        };
-        Ok((running, place))
+        }
     }
 
     /// Asks the devices; once. What is known and no older than `max_age` is not asked.
     pub(super) fn ask(&self, max_age: Option<Duration>) {
-        self.selection.send(&self.gathering, max_age);
+        let time = Time {
+            start: self.start,
+            deadline: self.deadline,
+        };
+        self.selection.send(&self.gathering, max_age, time);
         // Only now it is true for whoever reads it.
         log::debug!(target: LOG, collect = self.id; "collecting");
     }

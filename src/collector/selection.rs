@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::cluster::deliver;
+use crate::actors::elsewhere::Time;
 use crate::actors::fleet::{Route, Routes};
 use crate::actors::gathering::{Gathering, Picks};
-use crate::actors::messages::{Collect, Withdraw};
+use crate::actors::messages::Withdraw;
 use crate::domain::{Cluster, DeviceKind, Scope, Topology};
 
 use super::answer::Observation;
@@ -28,6 +28,24 @@ struct Chosen {
     devices: Box<[u32]>,
 }
 
+/// The part of a cluster with these places.
+fn choose(cluster: &Cluster, place: usize, places: Vec<usize>) -> (Cluster, Chosen) {
+    let ids = |only: DeviceKind| {
+        let device = |&place: &usize| {
+            let (kind, id) = cluster.device(place);
+            (kind == only).then(|| id.clone())
+        };
+        places.iter().filter_map(device).collect()
+    };
+    let (nodes, switches) = (ids(DeviceKind::Node), ids(DeviceKind::Switch));
+    let part = Cluster::new(cluster.id().clone(), nodes, switches);
+    // There are at most 1,000,000 devices.
+    let place_of = |place| u32::try_from(place).unwrap_or(u32::MAX);
+    let devices = places.into_iter().map(place_of).collect();
+    let cluster = place;
+    (part, Chosen { cluster, devices })
+}
+
 impl Selection {
     pub(super) fn new(routes: Arc<Routes>, scope: &Scope) -> Self {
         if scope.is_whole() {
@@ -45,27 +63,23 @@ impl Selection {
             if places.is_empty() {
                 continue;
             }
-            let ids = |only: DeviceKind| {
-                let device = |&place: &usize| {
-                    let (kind, id) = cluster.device(place);
-                    (kind == only).then(|| id.clone())
-                };
-                places.iter().filter_map(device).collect()
-            };
-            let (nodes, switches) = (ids(DeviceKind::Node), ids(DeviceKind::Switch));
-            clusters.push(Cluster::new(cluster.id().clone(), nodes, switches));
-            // There are at most 1,000,000 devices.
-            let place_of = |place| u32::try_from(place).unwrap_or(u32::MAX);
-            let devices = places.into_iter().map(place_of).collect();
-            chosen.push(Chosen {
-                cluster: place,
-                devices,
-            });
+            let (part, places) = choose(cluster, place, places);
+            clusters.push(part);
+            chosen.push(places);
         }
         Self {
             routes,
             chosen: Some((Arc::new(Topology::new(clusters)), chosen.into())),
         }
+    }
+
+    /// Some devices of one cluster, by their rising places in its plan.
+    pub(super) fn part(routes: Arc<Routes>, cluster: usize, places: &[u32]) -> Self {
+        let whole = &routes.topology.clusters()[cluster];
+        let places = places.iter().map(|&place| place as usize);
+        let (part, chosen) = choose(whole, cluster, places.collect());
+        let chosen = Some((Arc::new(Topology::new(vec![part])), [chosen].into()));
+        Self { routes, chosen }
     }
 
     /// The devices that the answer is for.
@@ -101,14 +115,14 @@ impl Selection {
     }
 
     /// Asks every device, but for those of whom enough is known.
-    pub(super) fn send(&self, gathering: &Arc<Gathering>, max_age: Option<Duration>) {
+    pub(super) fn send(&self, gathering: &Arc<Gathering>, max_age: Option<Duration>, time: Time) {
         for cluster in 0..self.topology().clusters().len() {
             let picks = self.picks(gathering, cluster, max_age);
             if picks.as_ref().is_some_and(|picks| picks.is_empty()) {
                 continue;
             }
             let share = gathering.share(cluster, self.place(cluster), picks);
-            deliver(&self.route(cluster).actor, Collect(share));
+            self.route(cluster).collect(share, time);
         }
     }
 
@@ -142,7 +156,7 @@ impl Selection {
     /// Tells a cluster that nobody waits for this collect any more. One that does not take it drops
     /// its lookups by their own timeouts.
     pub(super) fn withdraw(&self, cluster: usize, withdraw: Withdraw) {
-        deliver(&self.route(cluster).actor, withdraw);
+        self.route(cluster).withdraw(withdraw);
     }
 
     /// How a device of the answer came by this outcome; `None` if no lookup gave it.

@@ -197,6 +197,12 @@ impl Facts {
         self.0.as_ref().map(|known| &*known.json)
     }
 
+    /// The fingerprint of those that do not change by themselves; none if there are none.
+    #[must_use]
+    pub fn steady(&self) -> Option<u64> {
+        self.0.as_ref().map(|known| known.steady)
+    }
+
     /// The facts by their names; none is empty.
     #[must_use]
     pub fn to_map(&self) -> Map<String, Value> {
@@ -217,8 +223,7 @@ impl Facts {
     /// Whether they differ in something that does not change by itself.
     #[must_use]
     pub fn differ(&self, other: &Self) -> bool {
-        let steady = |facts: &Self| facts.0.as_ref().map(|known| known.steady);
-        steady(self) != steady(other)
+        self.steady() != other.steady()
     }
 }
 

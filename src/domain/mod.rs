@@ -24,6 +24,7 @@ mod snmp;
 mod supervision;
 mod target;
 mod template;
+mod workers;
 
 pub use access::Role;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState};
@@ -51,3 +52,4 @@ pub use target::{
     Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
+pub use workers::{Holding, Moves, WorkerState};

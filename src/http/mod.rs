@@ -51,7 +51,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::access::Access;
-use crate::collector::CollectorHandle;
+use crate::collector::{CollectorHandle, Workers};
 use crate::reload::ReloadHandle;
 use crate::watchdog::WatchdogHandle;
 use front::RawFactory;
@@ -86,6 +86,8 @@ struct State {
     watchdog: WatchdogHandle,
     /// Room for scrapes that are answered at once.
     scrapes: Arc<Semaphore>,
+    /// Who else asks clusters; `None` if nobody does.
+    workers: Option<Arc<dyn Workers>>,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -100,7 +102,12 @@ pub(crate) struct Listening {
 }
 
 /// What the handlers ask.
-pub(crate) type Handles = (CollectorHandle, ReloadHandle, WatchdogHandle);
+pub(crate) type Handles = (
+    CollectorHandle,
+    ReloadHandle,
+    WatchdogHandle,
+    Option<Arc<dyn Workers>>,
+);
 
 /// What every thread of a server needs to answer requests.
 #[derive(Clone)]
@@ -112,13 +119,15 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
-    pub(crate) fn new((collector, reload, watchdog): Handles, access: Access, debug: bool) -> Self {
+    pub(crate) fn new(handles: Handles, access: Access, debug: bool) -> Self {
+        let (collector, reload, watchdog, workers) = handles;
         let state = web::Data::new(State {
             collector,
             reload,
             trees: Arc::new(Semaphore::new(MAX_TREES)),
             watchdog,
             scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
+            workers,
             debug,
         });
         let gate = Arc::new(Gate::new(access));

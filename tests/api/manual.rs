@@ -80,7 +80,7 @@ fn manual_pages_read_well_in_man() {
     let output = run(fleetcall().args(["man", "trees"]));
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("no command \"trees\"; there are serve, check, collect"),
+        stderr(&output).contains("no command \"trees\"; there are serve, worker, check"),
         "{}",
         stderr(&output)
     );

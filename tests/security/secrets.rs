@@ -176,6 +176,7 @@ fn no_secret_stands_in_any_output() {
             ("GET", "/v1/report"),
             ("GET", "/v1/clusters"),
             ("GET", "/v1/changes"),
+            ("GET", "/v1/workers"),
             ("GET", "/metrics"),
             ("GET", "/healthz"),
             ("GET", "/readyz"),

@@ -7,6 +7,7 @@ mod query;
 pub(crate) mod report;
 mod view;
 mod whole;
+pub(crate) mod workers;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,6 +24,7 @@ pub(in crate::http) use self::view::IdSchema;
 use self::view::{
     ChangeView, ChangesView, ClusterCountView, ClusterStateView, ClustersView, DeviceStateView,
 };
+use self::workers::WorkersView;
 use super::State;
 use super::body::Held;
 use super::error::{Problem, get_only, method_not_allowed, refuse_body};
@@ -54,6 +56,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     }
     get!("/v1/report", report);
     get!("/v1/changes", changes);
+    get!("/v1/workers", workers);
     get!("/v1/clusters", clusters);
     get!("/v1/clusters/{cluster}", cluster);
     get!("/v1/clusters/{cluster}/nodes/{device}", node);
@@ -325,6 +328,25 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
         next,
         changes: changes.iter().map(ChangeView::from).collect(),
     };
+    Ok(json(&request, &view))
+}
+
+/// Who has which cluster, where the fleet is shared by several processes.
+#[utoipa::path(
+    get,
+    path = "/v1/workers",
+    tag = "last known state",
+    responses(openapi::Workers)
+)]
+async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
+    let Some(workers) = &state.workers else {
+        let detail = "this process asks all clusters itself; --nats shares them with others";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    };
+    let known = workers.workers().await;
+    let known =
+        known.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).retry_after(1))?;
+    let view = WorkersView::new(&known, state.collector.clusters());
     Ok(json(&request, &view))
 }
 

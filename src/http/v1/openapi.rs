@@ -15,6 +15,7 @@ use super::view::{
     ChangesView, ClusterStateView, ClustersView, DeviceStateView, ErrorView, IdSchema, LineView,
     ReportView,
 };
+use super::workers::WorkersView;
 use crate::http::error::Problem;
 use crate::http::tree::TreeView;
 use crate::reload::Difference;
@@ -33,13 +34,13 @@ use crate::reload::Difference;
     paths(
         super::report, super::collect, super::collect_cluster, super::collect_node,
         super::collect_switch, super::clusters, super::cluster, super::node, super::switch,
-        super::changes,
+        super::changes, super::workers,
         crate::http::routes::supervision::get, crate::http::routes::reload::post,
     ),
     components(schemas(
         ReportView<'static>, LineView<'static>, ClustersView, ClusterStateView<'static>,
         DeviceStateView<'static>, ChangesView<'static>, ErrorView, IdSchema, Problem, TreeView,
-        Difference,
+        Difference, WorkersView,
     )),
 )]
 struct Document;
@@ -201,6 +202,31 @@ impl<T: ToSchema> IntoResponses for Known<T> {
                 response("what is known", of::<T>(&["application/json"])),
             ),
             ("404", problem("there is no such cluster or device")),
+        ])
+    }
+}
+
+/// The answers to a request for the workers.
+pub(super) struct Workers;
+
+impl IntoResponses for Workers {
+    fn responses() -> Responses {
+        with([
+            (
+                "304",
+                response(
+                    "it is as the request\'s `If-None-Match` says",
+                    BTreeMap::new(),
+                ),
+            ),
+            (
+                "200",
+                response(
+                    "the workers, and who has each cluster",
+                    of::<WorkersView>(&["application/json"]),
+                ),
+            ),
+            ("404", problem("the fleet is not shared")),
         ])
     }
 }

@@ -1,0 +1,184 @@
+//! Clusters whose actors run in another process.
+//!
+//! A tree knows every cluster of the fleet. One that is here has an actor; for one that is not,
+//! somebody else is given an [`Errand`] for each collect, and tells it what came of the devices. It
+//! does not know how that one is reached. Entry points: [`Elsewhere`], [`Tree::take`],
+//! [`Tree::give_up`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::cluster::{ClusterActor, deliver};
+use super::fleet::{Route, Tree};
+use super::gathering::Share;
+use super::messages::{Collect, Leave, Withdraw};
+use super::panics::blaming;
+use crate::domain::{ClusterId, Fault, FaultKind, Outcome};
+
+/// Asks clusters that are not here. Never blocks.
+pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
+    /// Has the devices of an errand asked. Dropping the errand answers for those that were not.
+    fn collect(&self, errand: Errand);
+
+    /// Nobody waits for this cluster's part of a collect any more, for this reason.
+    fn withdraw(&self, collect: u64, cluster: &ClusterId, fault: &Fault);
+}
+
+/// How a cluster is reached.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// By its actor. It runs as long as somebody holds this.
+    Here(Addr<ClusterActor>),
+    /// By whoever knows where it is.
+    Elsewhere(Arc<dyn Elsewhere>),
+}
+
+/// When a collect began, and the longest that it may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time {
+    pub(crate) start: Instant,
+    pub(crate) deadline: Duration,
+}
+
+/// What another process says of one device.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The device's place in its cluster's plan.
+    pub(crate) place: usize,
+    pub(crate) outcome: Outcome,
+    /// How long ago a lookup gave that, and how long it took if no deadline cut it off; `None` if no
+    /// lookup did.
+    pub(crate) observed: Option<(Duration, Option<Duration>)>,
+}
+
+/// One cluster's part of a collect, to be done elsewhere. Dropped, it answers for every device of
+/// which nothing was told.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    cluster: ClusterId,
+    share: Option<Share>,
+    time: Time,
+    /// What is said of the devices of which nothing was told.
+    fault: Arc<Fault>,
+}
+
+impl Errand {
+    fn new(cluster: ClusterId, mut share: Share, time: Time) -> Self {
+        share.take_up();
+        let fault = Fault::new(FaultKind::Unreachable, "nobody took its cluster's part");
+        Self {
+            cluster,
+            share: Some(share),
+            time,
+            fault: Arc::new(fault),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "only dropping takes it")]
+    fn share(&self) -> &Share {
+        self.share
+            .as_ref()
+            .expect("an errand has its share until it is dropped")
+    }
+
+    /// Which collect it is for.
+    pub(crate) fn collect(&self) -> u64 {
+        self.share().collect()
+    }
+
+    pub(crate) fn cluster(&self) -> &ClusterId {
+        &self.cluster
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        self.time
+    }
+
+    /// Tells apart plans with other devices, or in another order.
+    pub(crate) fn plan_id(&self) -> u64 {
+        self.share().plan().id()
+    }
+
+    /// The devices to ask, by their rising places in the plan; `None` is all of them.
+    pub(crate) fn places(&self) -> Option<Vec<u32>> {
+        self.share().places()
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.share().is_settled()
+    }
+
+    /// Takes note of what was told of a device, and answers for it. What is told of a device that
+    /// was not asked, or told again, changes no answer; false if there is no such device.
+    pub(crate) fn tell(&self, told: Told) -> bool {
+        let share = self.share();
+        let Some(slot) = share.slot(told.place) else {
+            return false;
+        };
+        let device = &share.plan().devices[told.place];
+        if let Some((age, took)) = told.observed {
+            device.told(&told.outcome, age, took);
+        }
+        share.answer(slot, told.outcome);
+        true
+    }
+
+    /// What is said of the devices of which nothing was told until now and until the end.
+    pub(crate) fn blame(&mut self, fault: Fault) {
+        self.fault = Arc::new(fault);
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        let share = self.share.take();
+        blaming(Arc::clone(&self.fault), || drop(share));
+    }
+}
+
+impl Route {
+    /// Whether the cluster's actor is in this process.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.way, Way::Here(_))
+    }
+
+    /// Has the cluster asked.
+    pub(crate) fn collect(&self, share: Share, time: Time) {
+        match &self.way {
+            Way::Here(actor) => deliver(actor, Collect(share)),
+            Way::Elsewhere(elsewhere) => {
+                elsewhere.collect(Errand::new(self.cluster().clone(), share, time));
+            }
+        }
+    }
+
+    /// Nobody waits for this collect any more.
+    pub(crate) fn withdraw(&self, withdraw: Withdraw) {
+        match &self.way {
+            Way::Here(actor) => deliver(actor, withdraw),
+            Way::Elsewhere(elsewhere) => {
+                elsewhere.withdraw(withdraw.collect, self.cluster(), &withdraw.fault);
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Runs clusters here from now on; those that are not of the fleet are passed over.
+    pub(crate) fn take(&self, clusters: &[ClusterId]) {
+        self.move_here(clusters);
+    }
+
+    /// Does not run clusters here any more: their lookups under way are dropped, and collects that
+    /// wait for them hear of `fault`.
+    pub(crate) fn give_up(&self, clusters: &[ClusterId], fault: Fault) {
+        for actor in self.move_elsewhere(clusters, &Arc::new(fault)) {
+            deliver(&actor, Leave);
+        }
+    }
+}

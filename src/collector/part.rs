@@ -1,0 +1,109 @@
+//! A collect of one cluster that runs here, for another process that gives the whole answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::running::{AnswerStream, Running};
+use super::selection::Selection;
+use super::{CollectError, CollectorHandle, Observation};
+use crate::domain::{ClusterId, Outcome};
+
+/// Which devices of a cluster to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartRequest {
+    pub(crate) cluster: ClusterId,
+    /// The devices that the places are of.
+    pub(crate) plan_id: u64,
+    /// Rising places in the cluster's plan; `None` is everybody.
+    pub(crate) places: Option<Vec<u32>>,
+    /// The longest the whole collect may take, if that is less than what is configured.
+    pub(crate) deadline: Duration,
+    /// How long ago that began.
+    pub(crate) elapsed: Duration,
+}
+
+/// Why a part is not collected here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PartError {
+    /// The cluster runs elsewhere, or nowhere.
+    #[error("the cluster does not run here")]
+    NotHere,
+    /// The cluster has other devices here.
+    #[error("the cluster has other devices here")]
+    OtherPlan,
+    /// Nothing is collected.
+    #[error("{0}")]
+    Refused(CollectError),
+}
+
+/// A part under way, outcome by outcome. Dropping it cancels the request.
+#[derive(Debug)]
+pub(crate) struct PartStream {
+    stream: AnswerStream,
+    places: Vec<u32>,
+}
+
+impl CollectorHandle {
+    /// Asks devices of a cluster that runs here.
+    ///
+    /// # Panics
+    /// Outside of a `LocalSet`, such as an arbiter.
+    pub(crate) fn part(&self, request: PartRequest) -> Result<PartStream, PartError> {
+        let now = Instant::now();
+        let start = now.checked_sub(request.elapsed).unwrap_or(now);
+        let shared = &self.0;
+        let routes = shared.tree.routes();
+        let clusters = routes.topology.clusters();
+        let is_it = |cluster: &crate::domain::Cluster| *cluster.id() == request.cluster;
+        let cluster = clusters.iter().position(is_it).ok_or(PartError::NotHere)?;
+        let route = &routes.clusters[cluster];
+        if !route.is_here() {
+            return Err(PartError::NotHere);
+        }
+        let all = u32::try_from(clusters[cluster].len()).unwrap_or(u32::MAX);
+        let places = request.places.unwrap_or_else(|| (0..all).collect());
+        let is_rising = places.is_sorted_by(|a, b| a < b);
+        if route.plan.id() != request.plan_id
+            || !is_rising
+            || places.last().is_some_and(|&it| it >= all)
+        {
+            return Err(PartError::OtherPlan);
+        }
+        let place =
+            Running::place(shared, routes.settings.max_waiting).map_err(PartError::Refused)?;
+        let selection = Selection::part(routes, cluster, &places);
+        let running = Running::of(shared, selection, Some(request.deadline), true, start);
+        running.ask(None);
+        let stream = AnswerStream::new(running, place);
+        Ok(PartStream { stream, places })
+    }
+}
+
+impl PartStream {
+    /// The next devices with an outcome, at least one and up to `most`, by their places among those
+    /// that were asked; empty when all were given. Cancel-safe.
+    pub(crate) async fn next(&mut self, most: usize) -> Vec<usize> {
+        let come = self.stream.next(most).await;
+        come.into_iter().map(|(_, device)| device).collect()
+    }
+
+    /// A device's place in the plan, its outcome, and how that came.
+    ///
+    /// # Panics
+    /// If its outcome has not come.
+    pub(crate) fn outcome(&self, device: usize) -> (u32, &Outcome, Option<Observation>) {
+        #[expect(clippy::expect_used, reason = "only what came is asked for")]
+        let (outcome, observation) = self
+            .stream
+            .outcome(0, device)
+            .expect("an outcome that came");
+        (self.places[device], outcome, observation)
+    }
+
+    /// Ends the collect, as it should be when all have come.
+    pub(crate) async fn finish(self) {
+        // It has been logged and counted; whether it was given up was seen by what came.
+        self.stream.finish().await.ok();
+    }
+}

@@ -1,0 +1,364 @@
+//! A front: has clusters that are not here asked by their owners.
+//!
+//! The deadline is not its: a collect that is closed takes no more outcomes, whatever happens here.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::{Client, Message, StatusCode};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::inbox::{self, Inbox};
+use super::lock;
+use super::nats::{Connection, NatsError};
+use super::serving::{ACK, HEARTBEAT};
+use super::wire::{End, Names, Order, Piece, Roster, VERSION};
+use crate::actors::elsewhere::{Elsewhere, Errand};
+use crate::collector::Workers;
+use crate::domain::{ClusterId, Fault, FaultKind, WorkerState};
+
+/// How long a cluster may have no owner, as between two of them, before its devices are unreachable.
+const NOBODY: Duration = Duration::from_millis(500);
+
+/// Between two looks whether there is an owner.
+const AGAIN: Duration = Duration::from_millis(25);
+
+/// How long an owner may be silent before its devices are unreachable. It says that it is there every
+/// [`HEARTBEAT`], at once for the first time.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long an owner may take longer than its front to end a collect whose deadline passes.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// How long workers have to say what they have.
+const ROSTER: Duration = Duration::from_millis(300);
+
+/// How many of their messages may wait to be read.
+const MOST_WORKERS: usize = 1024;
+
+const _: () = assert!(SILENCE.as_millis() > 3 * HEARTBEAT.as_millis());
+
+/// Has errands done by whoever owns their clusters.
+#[derive(Debug)]
+pub(super) struct Front {
+    shared: Arc<Shared>,
+    /// Where errands are run.
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    names: Names,
+    inbox: Inbox,
+    /// Errands under way, to be told that nobody waits for them any more.
+    errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
+    /// The latest lease of each cluster that answered.
+    fences: Mutex<HashMap<ClusterId, u64>>,
+}
+
+/// Why nobody waits for an errand any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    /// Its time is over, which the owner knows by itself.
+    Late,
+    /// Its caller went.
+    Cancelled,
+}
+
+impl Front {
+    /// Errands are run on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// If the server cannot be told where answers go.
+    pub(super) async fn new(connection: &Connection, names: Names) -> Result<Self, NatsError> {
+        let shared = Shared {
+            connection: connection.clone(),
+            names,
+            inbox: Inbox::open(connection).await?,
+            errands: Mutex::default(),
+            fences: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            runtime: Handle::current(),
+        })
+    }
+}
+
+impl Elsewhere for Front {
+    fn collect(&self, errand: Errand) {
+        let (gone, hears) = oneshot::channel();
+        let key = (errand.collect(), errand.cluster().clone());
+        lock(&self.shared.errands).insert(key.clone(), gone);
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn(async move {
+            shared.run(errand, hears).await;
+            lock(&shared.errands).remove(&key);
+        });
+    }
+
+    fn withdraw(&self, collect: u64, cluster: &ClusterId, fault: &Fault) {
+        let gone = match fault.kind() {
+            FaultKind::Cancelled => Gone::Cancelled,
+            _ => Gone::Late,
+        };
+        let errand = lock(&self.shared.errands).remove(&(collect, cluster.clone()));
+        if let Some(errand) = errand {
+            // It may have ended just now.
+            errand.send(gone).ok();
+        }
+    }
+}
+
+impl Workers for Front {
+    fn workers(&self) -> BoxFuture<'static, Result<Vec<WorkerState>, String>> {
+        let shared = Arc::clone(&self.shared);
+        // On the runtime of its timers, whoever asks.
+        let asked = self.runtime.spawn(async move { shared.workers().await });
+        async move { asked.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed()
+    }
+}
+
+/// What became of one try to have an errand done.
+enum Tried {
+    /// As much as can be was told.
+    Done,
+    /// Nobody was there, and nothing was told.
+    Nobody,
+    /// Something went wrong; the devices that are left cannot be reached.
+    Failed(String),
+}
+
+impl Shared {
+    async fn run(&self, mut errand: Errand, mut gone: oneshot::Receiver<Gone>) {
+        let cluster = errand.cluster().clone();
+        let began = Instant::now();
+        loop {
+            if !self.connection.is_up() {
+                errand.blame(unreachable("there is no connection to NATS".to_owned()));
+                return;
+            }
+            match self.attempt(&errand, &mut gone).await {
+                Tried::Done => return,
+                Tried::Nobody if began.elapsed() < NOBODY => {}
+                Tried::Nobody => {
+                    let why = format!("no worker has cluster {cluster}");
+                    log::warn!(cluster:%; "no worker has the cluster");
+                    errand.blame(unreachable(why));
+                    return;
+                }
+                Tried::Failed(why) => {
+                    log::warn!(cluster:%, why; "the cluster's worker cannot be asked");
+                    errand.blame(unreachable(why));
+                    return;
+                }
+            }
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                _ = &mut gone => return,
+            }
+        }
+    }
+
+    async fn attempt(&self, errand: &Errand, gone: &mut oneshot::Receiver<Gone>) -> Tried {
+        let mut answers = self.inbox.place();
+        let client = &self.connection.client;
+        if let Err(why) = self.order(errand, &answers, client).await {
+            return Tried::Failed(why);
+        }
+        let mut reading = Reading::new(errand, self.fence(errand.cluster()));
+        loop {
+            let message = tokio::select! {
+                message = timeout(SILENCE, answers.messages.recv()) => message,
+                why = &mut *gone => {
+                    if why == Ok(Gone::Late) {
+                        // The owner is about to end it, too, and learns of its devices by that.
+                        let rest = async { while answers.messages.recv().await.is_some() {} };
+                        timeout(LINGER, rest).await.ok();
+                    }
+                    // What else it sends is answered by the inbox.
+                    return Tried::Done;
+                }
+            };
+            let message = match message {
+                Ok(Some(message)) => message,
+                Ok(None) => return Tried::Failed("its worker sends too fast".to_owned()),
+                Err(_) => {
+                    if reading.skipped {
+                        // Numbers that begin anew: the bucket is another one. From now on they count.
+                        lock(&self.fences).remove(errand.cluster());
+                    }
+                    return Tried::Failed("its worker is silent".to_owned());
+                }
+            };
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Tried::Nobody;
+            }
+            match reading.read(&message) {
+                Ok(None) => {}
+                Ok(Some(End::Complete)) => {
+                    self.note_fence(errand.cluster(), reading.fence);
+                    return if errand.is_settled() {
+                        Tried::Done
+                    } else {
+                        Tried::Failed("its worker left devices out".to_owned())
+                    };
+                }
+                // Perhaps it is about to be where it is looked for.
+                Ok(Some(End::NotHere)) if !reading.has_told => return Tried::Nobody,
+                Ok(Some(end)) => return Tried::Failed(end.why().to_owned()),
+                Err(why) => return Tried::Failed(why),
+            }
+            if let Some(reply) = message.reply {
+                // If it is lost the connection is, and then the owner is silent.
+                client.publish(reply, ACK.into()).await.ok();
+            }
+        }
+    }
+
+    /// Asks all workers, and takes what comes within [`ROSTER`].
+    async fn workers(&self) -> Result<Vec<WorkerState>, String> {
+        if !self.connection.is_up() {
+            return Err("there is no connection to NATS".to_owned());
+        }
+        let mut answers = self.inbox.place_for(MOST_WORKERS);
+        let (to, reply) = (self.names.roster(), answers.subject.clone());
+        let client = &self.connection.client;
+        let published = client.publish_with_reply(to, reply, Vec::new().into());
+        match timeout(SILENCE, published).await {
+            Ok(published) => published.map_err(|error| error.to_string())?,
+            Err(_) => return Err("the connection to NATS is stuck".to_owned()),
+        }
+        let mut workers: BTreeMap<String, WorkerState> = BTreeMap::new();
+        let until = Instant::now() + ROSTER;
+        while let Ok(Some(message)) = timeout_at(until, answers.messages.recv()).await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                break;
+            }
+            let Ok(roster) = serde_json::from_slice::<Roster>(&message.payload) else {
+                log::warn!("a worker sends what cannot be read");
+                continue;
+            };
+            let state = roster.state();
+            match workers.entry(state.name.clone()) {
+                Entry::Vacant(place) => drop(place.insert(state)),
+                Entry::Occupied(mut place) => place.get_mut().holdings.extend(state.holdings),
+            }
+        }
+        Ok(workers.into_values().collect())
+    }
+
+    async fn order(
+        &self,
+        errand: &Errand,
+        answers: &inbox::Box,
+        client: &Client,
+    ) -> Result<(), String> {
+        let time = errand.time();
+        let mut order = Order {
+            version: VERSION,
+            cluster: errand.cluster().clone(),
+            plan: errand.plan_id(),
+            places: errand.places(),
+            deadline_us: 0,
+            elapsed_us: 0,
+        };
+        order.set_time(time.deadline, time.start.elapsed());
+        let json = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
+        let (to, reply) = (self.names.orders(errand.cluster()), answers.subject.clone());
+        let published = client.publish_with_reply(to, reply, json.into());
+        match timeout(SILENCE, published).await {
+            Ok(published) => published.map_err(|error| format!("it cannot be asked: {error}")),
+            Err(_) => Err("it cannot be asked: the connection to NATS is stuck".to_owned()),
+        }
+    }
+
+    fn fence(&self, cluster: &ClusterId) -> u64 {
+        lock(&self.fences).get(cluster).copied().unwrap_or_default()
+    }
+
+    fn note_fence(&self, cluster: &ClusterId, fence: u64) {
+        let mut fences = lock(&self.fences);
+        let known = fences.entry(cluster.clone()).or_default();
+        *known = fence.max(*known);
+    }
+}
+
+/// An answer that comes in pieces.
+struct Reading<'a> {
+    errand: &'a Errand,
+    /// The lease of whoever answers; pieces of older ones are not read.
+    fence: u64,
+    /// The number of the next piece.
+    next: u64,
+    has_told: bool,
+    /// Whether pieces of older leases came.
+    skipped: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(errand: &'a Errand, fence: u64) -> Self {
+        Self {
+            errand,
+            fence,
+            next: 0,
+            has_told: false,
+            skipped: false,
+        }
+    }
+
+    /// Reads a piece; how the answer ends, if it is the last one.
+    fn read(&mut self, message: &Message) -> Result<Option<End>, String> {
+        let piece: Piece<'_> = serde_json::from_slice(&message.payload)
+            .map_err(|error| format!("its worker sends what cannot be read: {error}"))?;
+        if piece.version != VERSION {
+            let other = piece.version;
+            return Err(format!(
+                "its worker speaks version {other}, this front {VERSION}"
+            ));
+        }
+        if piece.fence < self.fence {
+            // One that had the cluster before, and does not know yet that it lost it.
+            self.skipped = true;
+            return Ok(None);
+        }
+        if piece.fence > self.fence {
+            (self.fence, self.next) = (piece.fence, 0);
+        }
+        if piece.number != self.next {
+            return Err("a part of its worker's answer was lost".to_owned());
+        }
+        self.next += 1;
+        for said in &piece.outcomes {
+            self.has_told = true;
+            if !self.errand.tell(said.told()) {
+                return Err("its worker answers for devices that were not asked".to_owned());
+            }
+        }
+        Ok(piece.end)
+    }
+}
+
+fn unreachable(why: String) -> Fault {
+    Fault::new(FaultKind::Unreachable, why)
+}
+
+impl End {
+    /// As devices that were left out are told of.
+    fn why(self) -> &'static str {
+        match self {
+            Self::Complete => "its worker left devices out",
+            Self::NotHere => "its worker gave the cluster up",
+            Self::OtherPlan => "its worker has another configuration of the cluster",
+            Self::Overloaded => "too many collects are waiting at its worker",
+            Self::ShuttingDown => "its worker is shutting down",
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The connection to NATS: where, as whom, and which servers will do.
+
+use std::future::{Ready, ready};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::{self, kv};
+use async_nats::{Client, ConnectOptions, Event};
+
+use tokio::time::{Instant, sleep};
+
+use crate::domain::SecretSource;
+use crate::lookup::secret;
+
+/// The oldest server that leases work on, as its first two numbers.
+const OLDEST: (u32, u32) = (2, 11);
+
+/// How long it may take to connect at the start.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long servers may take until buckets can be used: three that start choose a leader first.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// Between two tries to use a bucket.
+const BUCKET_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long the server may take to say something of a bucket.
+const BUCKET_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often a silent server is asked whether it is there. After two pings without an answer it is
+/// taken for gone.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+/// The longest wait between two tries to connect again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How many messages may wait to be read; more are dropped, and their senders' requests fail.
+const WAITING: usize = 8192;
+
+/// Where the servers are, and who this is to them.
+#[derive(Debug, Clone, Default)]
+pub struct NatsSettings {
+    /// One or more of them, such as `nats://10.0.0.1:4222,nats://10.0.0.2:4222`; without user
+    /// information.
+    pub url: String,
+    /// Who this is.
+    pub credentials: Credentials,
+    /// A file of certificates of authorities to trust, PEM; the system's if there is none. With one,
+    /// there is no connection without TLS.
+    pub ca: Option<PathBuf>,
+    /// Files of this process' own certificate and its key, PEM.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Who a process is to a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nobody in particular.
+    #[default]
+    None,
+    /// What `nsc` writes: a file with a JWT and the seed of a key.
+    File(PathBuf),
+    /// A user, and the file of its password.
+    User {
+        /// Its name.
+        name: String,
+        /// The file; a line break at its end is not part of it.
+        password_file: PathBuf,
+    },
+}
+
+/// Why a process cannot take part.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    /// No server was reached, or none lets this process in.
+    #[error("cannot connect to NATS at {url}: {why}")]
+    Connect {
+        /// What was asked for; there is no secret in it.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// Credentials cannot be read.
+    #[error("cannot use the NATS credentials: {0}")]
+    Credentials(String),
+    /// The server is too old.
+    #[error("the NATS server at {url} is version {version}; 2.11 or later is needed")]
+    TooOld {
+        /// What was asked for.
+        url: String,
+        /// What answered.
+        version: String,
+    },
+    /// A bucket cannot be used.
+    #[error("cannot use the NATS bucket {bucket:?}: {why}")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// A bucket has leases of another length.
+    #[error(
+        "the entries of the NATS bucket {bucket:?} last for {theirs}, and this process says {ours}; \
+         all workers need the same --lease"
+    )]
+    OtherLease {
+        /// Its name.
+        bucket: String,
+        /// How long they last.
+        theirs: String,
+        /// How long they are to last.
+        ours: String,
+    },
+}
+
+/// A connection; cheap to clone, and every clone is the same.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+}
+
+impl Connection {
+    /// # Errors
+    /// As [`NatsError`] says, but for buckets.
+    pub(super) async fn open(settings: &NatsSettings) -> Result<Self, NatsError> {
+        let url = &settings.url;
+        let cannot = |why: String| NatsError::Connect {
+            url: url.clone(),
+            why,
+        };
+        let servers: Vec<async_nats::ServerAddr> = url
+            .split(',')
+            .map(|it| it.trim().parse())
+            .collect::<Result<_, std::io::Error>>()
+            .map_err(|error| cannot(error.to_string()))?;
+        let options = ConnectOptions::new()
+            .name("fleetcall")
+            .connection_timeout(CONNECT_TIMEOUT / 2)
+            .ping_interval(PING_EVERY)
+            .subscription_capacity(WAITING)
+            .reconnect_delay_callback(|attempts| {
+                let doubled = u32::try_from(attempts.min(8)).unwrap_or(8);
+                (Duration::from_millis(10) * 2_u32.pow(doubled)).min(LONGEST_WAIT)
+            })
+            .event_callback(log_events());
+        let options = tls(options, settings);
+        let options = authenticate(options, &settings.credentials).await?;
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, options.connect(servers));
+        let client = match connect.await {
+            Ok(connected) => connected.map_err(|error| cannot(chain(&error)))?,
+            Err(_) => return Err(cannot("no answer in 10 s".to_owned())),
+        };
+        let version = client.server_info().version;
+        if !is_new_enough(&version) {
+            let url = url.clone();
+            return Err(NatsError::TooOld { url, version });
+        }
+        log::info!(version, url; "connected to NATS");
+        Ok(Self { client })
+    }
+
+    /// Whether messages reach the server now.
+    pub(super) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// A bucket whose entries last for `max_age`; it is made if it is not there. Servers that are just
+    /// starting are given [`STARTING`].
+    ///
+    /// # Errors
+    /// [`NatsError::Bucket`], also if its entries last for another time.
+    pub(super) async fn bucket(
+        &self,
+        name: &str,
+        description: &str,
+        max_age: Duration,
+    ) -> Result<kv::Store, NatsError> {
+        let until = Instant::now() + STARTING;
+        loop {
+            let error = match self.try_bucket(name, description, max_age).await {
+                Ok(store) => return Ok(store),
+                Err(error) => error,
+            };
+            if matches!(error, NatsError::OtherLease { .. }) || Instant::now() >= until {
+                return Err(error);
+            }
+            log::info!(bucket = name, error:%; "a bucket is not there yet");
+            sleep(BUCKET_AGAIN).await;
+        }
+    }
+
+    async fn try_bucket(
+        &self,
+        name: &str,
+        description: &str,
+        max_age: Duration,
+    ) -> Result<kv::Store, NatsError> {
+        let mut jetstream = jetstream::new(self.client.clone());
+        jetstream.set_timeout(BUCKET_TIMEOUT);
+        let cannot = |why: String| NatsError::Bucket {
+            bucket: name.to_owned(),
+            why,
+        };
+        let made = jetstream.create_key_value(kv::Config {
+            bucket: name.to_owned(),
+            description: description.to_owned(),
+            max_age,
+            history: 1,
+            max_value_size: 4096,
+            num_replicas: self.replicas(),
+            ..kv::Config::default()
+        });
+        let error = match made.await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        // Made before, by somebody with other settings, or this one may not make it.
+        let store = jetstream.get_key_value(name).await;
+        let store = store.map_err(|_| cannot(chain(&error)))?;
+        let status = store.status().await.map_err(|it| cannot(chain(&it)))?;
+        let theirs = status.max_age();
+        if theirs != max_age {
+            let bucket = name.to_owned();
+            let [theirs, ours] =
+                [theirs, max_age].map(|it| humantime::format_duration(it).to_string());
+            return Err(NatsError::OtherLease {
+                bucket,
+                theirs,
+                ours,
+            });
+        }
+        Ok(store)
+    }
+
+    /// Leases are to survive a server, if there are three.
+    fn replicas(&self) -> usize {
+        let info = self.client.server_info();
+        if info.connect_urls.len() >= 3 { 3 } else { 1 }
+    }
+}
+
+fn tls(options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
+    let mut options = options;
+    if let Some(ca) = &settings.ca {
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &settings.certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    options
+}
+
+async fn authenticate(
+    options: ConnectOptions,
+    credentials: &Credentials,
+) -> Result<ConnectOptions, NatsError> {
+    match credentials {
+        Credentials::None => Ok(options),
+        Credentials::File(path) => {
+            let read = options.credentials_file(path).await;
+            let shown = path.display();
+            read.map_err(|error| NatsError::Credentials(format!("{shown}: {error}")))
+        }
+        Credentials::User {
+            name,
+            password_file,
+        } => {
+            let source = SecretSource::File(password_file.clone());
+            let password = secret::read_now(&source).map_err(NatsError::Credentials)?;
+            Ok(options.user_and_password(name.clone(), password.expose().to_owned()))
+        }
+    }
+}
+
+/// An error with what caused it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Logs what happens to a connection.
+fn log_events() -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
+    let was_lost = AtomicBool::new(false);
+    move |event| {
+        log_event(&event, &was_lost);
+        ready(())
+    }
+}
+
+fn log_event(event: &Event, was_lost: &AtomicBool) {
+    match event {
+        Event::Connected if !was_lost.swap(false, Ordering::Relaxed) => {}
+        Event::Connected => log::info!("connected to NATS again"),
+        Event::Disconnected => {
+            was_lost.store(true, Ordering::Relaxed);
+            log::warn!("the connection to NATS is lost");
+        }
+        Event::SlowConsumer(_) => {
+            log::error!("messages from NATS were dropped, too many are waiting");
+        }
+        Event::ServerError(error) => log::error!(error:%; "the NATS server refuses something"),
+        Event::ClientError(error) => log::warn!(error:%; "the NATS connection has an error"),
+        Event::LameDuckMode => log::info!("the NATS server is about to stop"),
+        Event::Draining | Event::Closed => log::debug!(event:%; "the NATS connection ends"),
+    }
+}
+
+/// `2.15.1`, or `2.15.1-beta.2`.
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= OLDEST,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_new_enough;
+
+    #[test]
+    fn servers_from_2_11_on_will_do() {
+        for good in ["2.11.0", "2.15.1", "2.12.0-beta.1", "3.0.0"] {
+            assert!(is_new_enough(good), "{good}");
+        }
+        for bad in ["2.9.10", "2.10.29", "1.4.1", "", "nonsense"] {
+            assert!(!is_new_enough(bad), "{bad}");
+        }
+    }
+}

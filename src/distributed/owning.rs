@@ -1,0 +1,520 @@
+//! A worker's leases: which clusters it takes, keeps, hands over and loses.
+//!
+//! A lease is a key in a bucket whose entries last for so long. Taking one is creating the key;
+//! renewing it is writing the key at the revision that one knows, so that whoever lost it learns
+//! that. The number of the first revision is the fence: a later owner has a larger one. A worker
+//! counts a lease from before it asked for it, by a clock that nobody sets, and stops asking before
+//! that time is over: so two never ask at once, however their connections do.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_nats::Subscriber;
+use async_nats::jetstream::kv::{Entry, Store};
+use futures::StreamExt as _;
+use futures::stream;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::inbox::Inbox;
+use super::nats::{Connection, NatsError, chain};
+use super::serving::Server;
+use super::tenure::{Answering, Tenure, Term, take_orders};
+use super::view::{SERVER_SLACK, View};
+use super::wire::{Lease, Names, Presence, Roster, VERSION, key};
+use super::{Worker, lock};
+use crate::actors::fleet::Tree;
+use crate::collector::CollectorHandle;
+use crate::domain::{ClusterId, Fault, FaultKind, Holding, Moves, WorkerState};
+
+/// How many leases are asked for at once.
+const AT_ONCE: usize = 64;
+
+/// How long collects under way may take to end before their cluster is handed over; at most a quarter
+/// of a lease.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// A lease that was got just now, and the orders that come by it.
+struct Leased {
+    cluster: ClusterId,
+    tenure: Arc<Tenure>,
+    orders: Subscriber,
+}
+
+/// Keeps the leases of one worker.
+#[derive(Debug)]
+pub(super) struct Owner {
+    connection: Connection,
+    names: Names,
+    worker: Worker,
+    tree: Tree,
+    server: Arc<Server>,
+    leases: Store,
+    workers: Store,
+    since_ms: u64,
+    held: Mutex<HashMap<ClusterId, Arc<Tenure>>>,
+    view: Mutex<View>,
+    moves: Mutex<Moves>,
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Owner {
+    /// # Errors
+    /// If the buckets cannot be used.
+    pub(super) async fn new(
+        connection: Connection,
+        names: Names,
+        worker: Worker,
+        tree: Tree,
+        collector: CollectorHandle,
+    ) -> Result<Self, NatsError> {
+        let (leases, workers) = buckets(&connection, &names, &worker).await?;
+        let server = Server {
+            client: connection.client.clone(),
+            inbox: Inbox::open(&connection).await?,
+            collector,
+        };
+        Ok(Self {
+            connection,
+            names,
+            worker,
+            tree,
+            server: Arc::new(server),
+            leases,
+            workers,
+            since_ms: now_ms(),
+            held: Mutex::default(),
+            view: Mutex::default(),
+            moves: Mutex::default(),
+        })
+    }
+
+    /// How long before the end of a lease its devices are not asked any more.
+    fn margin(&self) -> Duration {
+        self.worker.lease / 5
+    }
+
+    /// How long an answer of the server is waited for.
+    fn patience(&self) -> Duration {
+        self.worker.lease / 4
+    }
+
+    fn held(&self) -> Vec<(ClusterId, Arc<Tenure>)> {
+        let held = lock(&self.held);
+        held.iter()
+            .map(|(id, it)| (id.clone(), Arc::clone(it)))
+            .collect()
+    }
+
+    /// Renews what is held, for ever; whatever else waits for the server.
+    pub(super) async fn keep_renewing(self: Arc<Self>) {
+        let mut rounds = interval(self.worker.lease / 20);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            if self.connection.is_up() {
+                self.renew().await;
+            }
+        }
+    }
+
+    /// Takes and hands over, for ever.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let watching = [
+            actix::spawn(Arc::clone(&self).watch(self.leases.clone(), View::see_lease)),
+            actix::spawn(Arc::clone(&self).watch(self.workers.clone(), View::see_worker)),
+        ];
+        let _watching = watching.map(Aborts);
+        let mut rounds = interval(self.worker.lease / 10);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut announced: Option<Instant> = None;
+        // A first round only says that this worker is there, and the others see it.
+        let mut is_first = true;
+        loop {
+            rounds.tick().await;
+            if !self.connection.is_up() {
+                continue;
+            }
+            if announced.is_none_or(|at| at.elapsed() >= self.worker.lease / 3) {
+                let at = Instant::now();
+                if self.announce().await {
+                    announced = Some(at);
+                }
+            }
+            if !std::mem::take(&mut is_first) {
+                self.settle().await;
+            }
+        }
+    }
+
+    /// Gives up what is not renewed in time; for ever. It waits for nobody.
+    pub(super) async fn guard(self: Arc<Self>) {
+        let mut looks = interval((self.worker.lease / 50).max(Duration::from_millis(10)));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let now = Instant::now();
+            let mut over = self.held();
+            over.retain(|(_, tenure)| !tenure.is_valid(now));
+            self.lose(&over, "it was not renewed in time");
+        }
+    }
+
+    /// Says that this worker is there; whether the server heard it.
+    async fn announce(&self) -> bool {
+        let presence = Presence {
+            version: VERSION,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            since_ms: self.since_ms,
+        };
+        let json = serde_json::to_vec(&presence).unwrap_or_default();
+        let put = self.workers.put(&self.worker.name, json.into());
+        match timeout(self.patience(), put).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                log::warn!(error = chain(&error); "cannot say that this worker is there");
+                // A server that lost its files has no buckets.
+                if let Err(error) = buckets(&self.connection, &self.names, &self.worker).await {
+                    log::warn!(error:%; "the buckets are not there");
+                }
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn renew(&self) {
+        let due = |(_, tenure): &(ClusterId, Arc<Tenure>)| {
+            tenure.term().asked.elapsed() >= self.worker.lease / 3
+        };
+        let due: Vec<_> = self.held().into_iter().filter(due).collect();
+        let renewed = stream::iter(due).map(|(cluster, tenure)| async move {
+            self.renew_one(&cluster, &tenure).await;
+        });
+        renewed.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    async fn renew_one(&self, cluster: &ClusterId, tenure: &Arc<Tenure>) {
+        let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since_ms));
+        let asked = Instant::now();
+        let revision = tenure.term().revision;
+        let update = self.leases.update(&key, lease.clone(), revision);
+        let revision = match timeout(self.patience(), update).await {
+            Ok(Ok(revision)) => revision,
+            // It may have been written; the next try says so.
+            Err(_) => return,
+            Ok(Err(error)) => match timeout(self.patience(), self.leases.entry(&key)).await {
+                // The answer to an earlier try was lost. When the server wrote it is not known, so
+                // that lengthens nothing; the next round does.
+                Ok(Ok(Some(entry))) if entry.value == lease => {
+                    tenure.wrote(entry.revision);
+                    return;
+                }
+                Ok(Ok(_)) => {
+                    let lost = (cluster.clone(), Arc::clone(tenure));
+                    self.lose(&[lost], "another worker has it");
+                    return;
+                }
+                Ok(Err(_)) | Err(_) => {
+                    log::warn!(cluster:%, error = chain(&error); "cannot renew a lease");
+                    return;
+                }
+            },
+        };
+        tenure.renewed(self.term(revision, asked));
+    }
+
+    fn term(&self, revision: u64, asked: Instant) -> Term {
+        Term {
+            revision,
+            asked,
+            end: asked + self.worker.lease - self.margin(),
+        }
+    }
+
+    fn lease(&self, tenure: u64, since_ms: u64) -> bytes::Bytes {
+        let lease = Lease {
+            version: VERSION,
+            worker: self.worker.name.clone(),
+            tenure,
+            since_ms,
+        };
+        serde_json::to_vec(&lease).unwrap_or_default().into()
+    }
+
+    /// Takes what is to be this worker's and free, and hands over what is to be another's.
+    async fn settle(&self) {
+        let clusters = self.tree.clusters();
+        let (take, hand) = {
+            let (mut view, held) = (lock(&self.view), lock(&self.held));
+            view.forget(self.worker.lease + SERVER_SLACK);
+            // This one, whatever the bucket says.
+            view.saw_worker(&self.worker.name);
+            let is_mine = |key: &str| view.chosen(key) == Some(self.worker.name.as_str());
+            let mut take = Vec::new();
+            let mut keep = HashSet::new();
+            for cluster in clusters {
+                let key = key(&cluster);
+                match (is_mine(&key), held.contains_key(&cluster)) {
+                    (true, false) if !view.is_leased(&key) => take.push(cluster),
+                    (true, true) => drop(keep.insert(cluster)),
+                    (true | false, false) | (false, true) => {}
+                }
+            }
+            let hand: Vec<_> = held
+                .iter()
+                .filter(|(cluster, _)| !keep.contains(cluster))
+                .map(|(cluster, tenure)| (cluster.clone(), Arc::clone(tenure)))
+                .collect();
+            (take, hand)
+        };
+        if !hand.is_empty() {
+            self.hand_over(hand).await;
+        }
+        if !take.is_empty() {
+            self.take(take).await;
+        }
+    }
+
+    async fn take(&self, clusters: Vec<ClusterId>) {
+        let leased = stream::iter(clusters).map(|cluster| self.lease_one(cluster));
+        let leased: Vec<_> = leased
+            .buffer_unordered(AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        let clusters: Vec<_> = leased.iter().map(|it| it.cluster.clone()).collect();
+        {
+            let mut held = lock(&self.held);
+            held.extend(
+                leased
+                    .iter()
+                    .map(|it| (it.cluster.clone(), Arc::clone(&it.tenure))),
+            );
+        }
+        // One that a reload removed just now is handed over in the next round.
+        self.tree.take(&clusters);
+        for Leased {
+            cluster,
+            tenure,
+            orders,
+        } in leased
+        {
+            actix::spawn(take_orders(
+                orders,
+                Arc::clone(&self.server),
+                Answering::new(&tenure),
+            ));
+            let fence = tenure.fence;
+            lock(&self.moves).taken += 1;
+            log::info!(cluster:%, fence; "cluster taken");
+        }
+    }
+
+    /// Gets the lease of a cluster, if nobody has it.
+    async fn lease_one(&self, cluster: ClusterId) -> Option<Leased> {
+        let asked = Instant::now();
+        let (number, since_ms) = (rand::random(), now_ms());
+        let create = self
+            .leases
+            .create(key(&cluster), self.lease(number, since_ms));
+        // Refused, somebody was faster; without an answer, it runs out.
+        let Ok(Ok(fence)) = timeout(self.patience(), create).await else {
+            return None;
+        };
+        let tenure = Arc::new(Tenure::new(
+            fence,
+            number,
+            since_ms,
+            self.term(fence, asked),
+        ));
+        let subject = self.names.orders(&cluster);
+        let orders = match self.connection.client.subscribe(subject).await {
+            Ok(orders) => orders,
+            Err(error) => {
+                log::error!(cluster:%, error:%; "cannot take orders for a cluster");
+                return None;
+            }
+        };
+        Some(Leased {
+            cluster,
+            tenure,
+            orders,
+        })
+    }
+
+    /// Ends tenures that are over already.
+    fn lose(&self, over: &[(ClusterId, Arc<Tenure>)], why: &str) {
+        for (cluster, tenure) in self.give_up(over) {
+            let fence = tenure.fence;
+            lock(&self.moves).lost += 1;
+            log::warn!(cluster:%, fence, why; "cluster lost");
+        }
+    }
+
+    /// Asks no more devices of these clusters; those of them that were held until now.
+    fn give_up<'a>(
+        &self,
+        tenures: &'a [(ClusterId, Arc<Tenure>)],
+    ) -> Vec<&'a (ClusterId, Arc<Tenure>)> {
+        let mut held = lock(&self.held);
+        let mut ended = Vec::new();
+        for tenure in tenures {
+            let (cluster, own) = tenure;
+            own.take_no_more();
+            own.end();
+            if held.get(cluster).is_some_and(|it| Arc::ptr_eq(it, own)) {
+                held.remove(cluster);
+                ended.push(tenure);
+            }
+        }
+        drop(held);
+        if !ended.is_empty() {
+            let why = "its worker gave the cluster up";
+            let clusters: Vec<_> = ended.iter().map(|(cluster, _)| cluster.clone()).collect();
+            let fault = Fault::new(FaultKind::Unreachable, why);
+            self.tree.give_up(&clusters, fault);
+        }
+        ended
+    }
+
+    /// Ends tenures so that other workers can begin at once.
+    async fn hand_over(&self, tenures: Vec<(ClusterId, Arc<Tenure>)>) {
+        for (_, tenure) in &tenures {
+            tenure.take_no_more();
+        }
+        let until = Instant::now() + HAND_OVER.min(self.worker.lease / 4);
+        let is_busy = |(_, tenure): &(ClusterId, Arc<Tenure>)| tenure.is_answering();
+        while tenures.iter().any(is_busy) && Instant::now() < until {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let freed = stream::iter(self.give_up(&tenures)).map(|(cluster, tenure)| async move {
+            // If that is not heard, the lease runs out.
+            let free = timeout(self.patience(), self.free(cluster, tenure));
+            let (fence, freed) = (tenure.fence, free.await == Ok(true));
+            lock(&self.moves).handed_over += 1;
+            log::info!(cluster:%, fence, freed; "cluster handed over");
+        });
+        freed.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// Removes a lease, so that another worker can have it; whether it was there and this tenure's.
+    async fn free(&self, cluster: &ClusterId, tenure: &Tenure) -> bool {
+        let key = key(cluster);
+        let mut revision = tenure.term().revision;
+        loop {
+            let deleted = self.leases.delete_expect_revision(&key, Some(revision));
+            if deleted.await.is_ok() {
+                return true;
+            }
+            // It may have been renewed at the same moment.
+            let lease = self.lease(tenure.number, tenure.since_ms);
+            match self.leases.entry(&key).await {
+                Ok(Some(entry)) if entry.value == lease && entry.revision != revision => {
+                    revision = entry.revision;
+                }
+                Ok(_) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// Hands everything over, and is not there any more.
+    pub(super) async fn leave(&self) {
+        // First, so that nobody leaves anything to this one.
+        let gone = self.workers.delete(&self.worker.name);
+        timeout(self.patience(), gone).await.ok();
+        self.hand_over(self.held()).await;
+        let flush = self.connection.client.flush();
+        timeout(self.patience(), flush).await.ok();
+    }
+
+    /// What it has, in no order.
+    fn state(&self) -> WorkerState {
+        let now = Instant::now();
+        let holdings = self.held().into_iter().map(|(cluster, tenure)| Holding {
+            cluster,
+            fence: tenure.fence,
+            since: SystemTime::UNIX_EPOCH + Duration::from_millis(tenure.since_ms),
+            renewed: now.saturating_duration_since(tenure.term().asked),
+        });
+        WorkerState {
+            name: self.worker.name.clone(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            started: SystemTime::UNIX_EPOCH + Duration::from_millis(self.since_ms),
+            lease: self.worker.lease,
+            moves: *lock(&self.moves),
+            holdings: holdings.collect(),
+        }
+    }
+
+    /// Says what it has to whoever asks; for ever.
+    pub(super) async fn tell(self: Arc<Self>) {
+        let client = &self.connection.client;
+        loop {
+            match client.subscribe(self.names.roster()).await {
+                Ok(mut questions) => {
+                    while let Some(question) = questions.next().await {
+                        let Some(reply) = question.reply else {
+                            continue;
+                        };
+                        for message in Roster::of(&self.state()) {
+                            let json = serde_json::to_vec(&message).unwrap_or_default();
+                            // Whoever asked asks again.
+                            let said = client.publish(reply.clone(), json.into());
+                            timeout(self.patience(), said).await.ok();
+                        }
+                    }
+                }
+                Err(error) => log::warn!(error:%; "cannot be asked what this worker has"),
+            }
+            sleep(self.worker.lease / 10).await;
+        }
+    }
+
+    /// Sees what is written to a bucket; for ever.
+    async fn watch(self: Arc<Self>, bucket: Store, see: fn(&mut View, &Entry)) {
+        loop {
+            match bucket.watch_with_history(">").await {
+                Ok(mut entries) => {
+                    while let Some(Ok(entry)) = entries.next().await {
+                        see(&mut lock(&self.view), &entry);
+                    }
+                }
+                Err(error) => {
+                    let bucket = bucket.name.as_str();
+                    log::warn!(bucket, error = chain(&error); "cannot watch a bucket");
+                }
+            }
+            // The connection may be lost; what is not seen for long counts as gone.
+            sleep(self.worker.lease / 10).await;
+        }
+    }
+}
+
+/// The buckets of leases and of workers; they are made if they are not there.
+async fn buckets(
+    connection: &Connection,
+    names: &Names,
+    worker: &Worker,
+) -> Result<(Store, Store), NatsError> {
+    let (leases, workers) = (names.leases(), names.workers());
+    let about = "fleetcall: who asks which cluster";
+    let leases = connection.bucket(&leases, about, worker.lease);
+    let leases = leases.await?;
+    let about = "fleetcall: who is there to ask clusters";
+    let workers = connection.bucket(&workers, about, worker.lease);
+    Ok((leases, workers.await?))
+}
+
+/// Ends a task when dropped.
+struct Aborts(tokio::task::JoinHandle<()>);
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,186 @@
+//! A worker's side of an order: asks the devices, and sends what they say in pieces.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, Message, Subject};
+use tokio::time::{Instant, timeout};
+
+use super::inbox::{self, Inbox};
+use super::tenure::Tenure;
+use super::wire::{End, LONGEST, Order, PIECE, Piece, Said, VERSION, WINDOW};
+use crate::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
+
+/// What a front says for each piece that it has read.
+pub(super) const ACK: &str = "+";
+
+/// What a front says when nobody waits for the answer any more.
+pub(super) const CANCEL: &str = "-";
+
+/// How often an owner says that it is there while no outcome comes.
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// How long an owner waits for the first outcomes before it says that it is there.
+const FIRST: Duration = Duration::from_millis(20);
+
+/// How long a front may take to read the pieces that are on their way.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many outcomes are looked at before others get their turn.
+const OUTCOMES: usize = 512;
+
+/// What answering takes.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) client: Client,
+    pub(super) inbox: Inbox,
+    pub(super) collector: CollectorHandle,
+}
+
+/// An answer on its way to a front.
+struct Sending<'a> {
+    client: &'a Client,
+    front: Subject,
+    fence: u64,
+    acks: inbox::Box,
+    /// Pieces sent, and how many of them were read.
+    sent: usize,
+    read: usize,
+}
+
+/// The front is gone, or does not want the rest.
+struct Unwanted;
+
+impl Server {
+    /// Answers an order for a cluster that is held by `tenure`.
+    pub(super) async fn answer(&self, order: &Message, tenure: &Arc<Tenure>) {
+        let Some(front) = order.reply.clone() else {
+            return;
+        };
+        let mut sending = Sending {
+            client: &self.client,
+            front,
+            fence: tenure.fence,
+            acks: self.inbox.place(),
+            sent: 0,
+            read: 0,
+        };
+        let end = match self.begin(order, tenure) {
+            Err(end) => Ok(end),
+            Ok(mut part) => {
+                let sent = sending.outcomes(&mut part).await;
+                if sent.is_ok() {
+                    part.finish().await;
+                }
+                sent.map(|()| End::Complete)
+            }
+        };
+        if let Ok(end) = end {
+            // Whoever does not want it does not miss it.
+            sending.piece(Vec::new(), Some(end)).await.ok();
+        }
+    }
+
+    fn begin(&self, order: &Message, tenure: &Tenure) -> Result<PartStream, End> {
+        // A process that was stopped for a while wakes up with orders in its hands.
+        if !tenure.is_valid(Instant::now()) {
+            return Err(End::NotHere);
+        }
+        let order: Order = serde_json::from_slice(&order.payload).map_err(|error| {
+            log::warn!(error:%; "an order cannot be read");
+            End::OtherPlan
+        })?;
+        let request = PartRequest {
+            deadline: order.deadline(),
+            elapsed: order.elapsed(),
+            cluster: order.cluster,
+            plan_id: order.plan,
+            places: order.places,
+        };
+        self.collector.part(request).map_err(|error| match error {
+            PartError::NotHere => End::NotHere,
+            PartError::OtherPlan | PartError::Refused(CollectError::Nobody) => End::OtherPlan,
+            PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
+            PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
+        })
+    }
+}
+
+impl Sending<'_> {
+    /// Sends every outcome as it comes.
+    async fn outcomes(&mut self, part: &mut PartStream) -> Result<(), Unwanted> {
+        let mut wait = FIRST;
+        let mut waits = true;
+        while waits {
+            let come = tokio::select! {
+                come = timeout(wait, part.next(OUTCOMES)) => come,
+                ack = self.acks.messages.recv() => {
+                    self.note(ack)?;
+                    continue;
+                }
+            };
+            wait = HEARTBEAT;
+            let come = come.ok();
+            waits = come.as_ref().is_none_or(|it| !it.is_empty());
+            if !waits {
+                break;
+            }
+            let mut said = Vec::new();
+            let mut len = 0;
+            for device in come.into_iter().flatten() {
+                let (place, outcome, observation) = part.outcome(device);
+                let mut next = Said::new(place, outcome, observation);
+                if next.len() > LONGEST {
+                    next = Said::too_large(place);
+                }
+                if len + next.len() > PIECE && !said.is_empty() {
+                    self.piece(std::mem::take(&mut said), None).await?;
+                    len = 0;
+                }
+                len += next.len();
+                said.push(next);
+            }
+            self.piece(said, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a piece, when the front has read enough of those before.
+    async fn piece(&mut self, outcomes: Vec<Said<'_>>, end: Option<End>) -> Result<(), Unwanted> {
+        while self.sent - self.read >= WINDOW {
+            let ack = timeout(PATIENCE, self.acks.messages.recv()).await;
+            self.note(ack.unwrap_or_default())?;
+        }
+        let piece = Piece {
+            version: VERSION,
+            fence: self.fence,
+            number: u64::try_from(self.sent).unwrap_or(u64::MAX),
+            outcomes,
+            end,
+        };
+        let json = serde_json::to_vec(&piece).map_err(|_| Unwanted)?;
+        self.sent += 1;
+        let (front, acks) = (self.front.clone(), self.acks.subject.clone());
+        let sent = self.client.publish_with_reply(front, acks, json.into());
+        match timeout(PATIENCE, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                log::warn!(error:%; "an answer cannot be sent");
+                Err(Unwanted)
+            }
+            // Its connection is stuck, and so is everything that is said by it.
+            Err(_) => Err(Unwanted),
+        }
+    }
+
+    /// Takes note of what the front says; `None` is that it says nothing any more.
+    fn note(&mut self, message: Option<Message>) -> Result<(), Unwanted> {
+        match message {
+            Some(message) if *message.payload == *ACK.as_bytes() => {
+                self.read += 1;
+                Ok(())
+            }
+            _ => Err(Unwanted),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! One tenure of a cluster: from the lease that is got to the lease that is over.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures::StreamExt as _;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::lock;
+use super::serving::Server;
+
+/// How long orders may be on their way that are taken no more.
+const LAST_ORDERS: Duration = Duration::from_secs(1);
+
+/// A cluster that is held, for as long as it is.
+#[derive(Debug)]
+pub(super) struct Tenure {
+    pub(super) fence: u64,
+    /// Tells it from other tenures of this worker.
+    pub(super) number: u64,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub(super) since_ms: u64,
+    term: Mutex<Term>,
+    /// Orders that are being answered, and whether more are taken.
+    answering: AtomicUsize,
+    /// Tells what takes orders to take only those that are on their way.
+    last_orders: Notify,
+}
+
+/// How long a tenure lasts, if it is not renewed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Term {
+    /// What the lease is in the bucket.
+    pub(super) revision: u64,
+    /// When it was asked for last.
+    pub(super) asked: Instant,
+    /// When it is over, as far as this worker is concerned.
+    pub(super) end: Instant,
+}
+
+impl Tenure {
+    pub(super) fn new(fence: u64, number: u64, since_ms: u64, term: Term) -> Self {
+        Self {
+            fence,
+            number,
+            since_ms,
+            term: Mutex::new(term),
+            answering: AtomicUsize::new(0),
+            last_orders: Notify::new(),
+        }
+    }
+
+    pub(super) fn term(&self) -> Term {
+        *lock(&self.term)
+    }
+
+    /// It lasts for longer.
+    pub(super) fn renewed(&self, term: Term) {
+        *lock(&self.term) = term;
+    }
+
+    /// The lease is another revision in the bucket, and lasts as long as before.
+    pub(super) fn wrote(&self, revision: u64) {
+        lock(&self.term).revision = revision;
+    }
+
+    /// Whether orders are being answered, or taken.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether devices may be asked.
+    pub(super) fn is_valid(&self, now: Instant) -> bool {
+        now < self.term().end
+    }
+
+    /// Those on their way are answered: a front that hears nothing would wait.
+    pub(super) fn take_no_more(&self) {
+        self.last_orders.notify_one();
+    }
+
+    /// It is over at once.
+    pub(super) fn end(&self) {
+        lock(&self.term).end = Instant::now();
+    }
+}
+
+/// Counts an order while it is answered.
+#[derive(Debug)]
+pub(super) struct Answering(Arc<Tenure>);
+
+impl Answering {
+    pub(super) fn new(tenure: &Arc<Tenure>) -> Self {
+        tenure.answering.fetch_add(1, Ordering::Acquire);
+        Self(Arc::clone(tenure))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Takes orders until it is told to take no more, and then those that are on their way.
+pub(super) async fn take_orders(mut orders: Subscriber, server: Arc<Server>, taking: Answering) {
+    let Answering(tenure) = &taking;
+    let mut until: Option<Instant> = None;
+    loop {
+        let order = match until {
+            None => tokio::select! {
+                order = orders.next() => order,
+                () = tenure.last_orders.notified() => {
+                    // It ends when the server says that no more come.
+                    orders.drain().await.ok();
+                    until = Some(Instant::now() + LAST_ORDERS);
+                    continue;
+                }
+            },
+            Some(until) => timeout_at(until, orders.next()).await.unwrap_or_default(),
+        };
+        let Some(order) = order else {
+            return;
+        };
+        let (server, answering) = (Arc::clone(&server), Answering::new(tenure));
+        actix::spawn(async move { server.answer(&order, &answering.0).await });
+    }
+}

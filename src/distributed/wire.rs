@@ -1,0 +1,403 @@
+//! What travels between processes: subjects, keys and messages, each with its version.
+//!
+//! Pure: it knows no connection. `docs/distributed.md` is the protocol; what is changed here is
+//! changed there.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::actors::elsewhere::Told;
+use crate::collector::Observation;
+use crate::domain::{ClusterId, Facts, Fault, FaultKind, Holding, Moves, Outcome, WorkerState};
+
+/// The version of the messages. One that cannot be read by those who know only the one before gets a
+/// new number, and with it subjects of its own.
+pub(super) const VERSION: u32 = 1;
+
+/// About how large a piece of an answer may become, in bytes. Servers take 1 MiB unless they are told
+/// otherwise; small pieces share a connection more fairly.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// The most that may be said of one device, in bytes: with the rest of its piece it is to be less than
+/// what servers take.
+pub(super) const LONGEST: usize = 768 * 1024;
+
+/// How many pieces may be on their way that the front has not read.
+pub(super) const WINDOW: usize = 8;
+
+/// The names of one installation on a NATS server that others may use too.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// `prefix` is a token of a subject: letters, digits, `_` and `-`.
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// Where the owner of a cluster takes orders.
+    pub(super) fn orders(&self, cluster: &ClusterId) -> String {
+        format!("{}.v{VERSION}.collect.{}", self.prefix, key(cluster))
+    }
+
+    /// Where all workers say what they have.
+    pub(super) fn roster(&self) -> String {
+        format!("{}.v{VERSION}.workers", self.prefix)
+    }
+
+    /// The bucket of leases.
+    pub(super) fn leases(&self) -> String {
+        format!("{}_leases", self.prefix)
+    }
+
+    /// The bucket of live workers.
+    pub(super) fn workers(&self) -> String {
+        format!("{}_workers", self.prefix)
+    }
+}
+
+/// A cluster as a key of a bucket, and as one token of a subject.
+pub(super) fn key(cluster: &ClusterId) -> String {
+    // No id has '=' in it.
+    cluster.to_string().replace('.', "=")
+}
+
+/// From a front to a cluster's owner: ask these devices.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) version: u32,
+    pub(super) cluster: ClusterId,
+    /// Tells the places' devices.
+    pub(super) plan: u64,
+    /// Rising places in the cluster's plan; absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) places: Option<Vec<u32>>,
+    /// The longest that the collect may take, and how long ago it began.
+    pub(super) deadline_us: u64,
+    pub(super) elapsed_us: u64,
+}
+
+/// From an owner to a front: a piece of the answer. The first one comes at once.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Piece<'a> {
+    pub(super) version: u32,
+    /// Which lease the owner holds: later ones have larger numbers.
+    pub(super) fence: u64,
+    /// Counted from 0, so that a lost one is missed.
+    pub(super) number: u64,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) outcomes: Vec<Said<'a>>,
+    /// Whether it is the last one, and why no more come, if some are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) end: Option<End>,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum End {
+    /// Every device was told of.
+    Complete,
+    /// The cluster is not here, or not any more.
+    NotHere,
+    /// The cluster has other devices here.
+    OtherPlan,
+    /// Too many collects are under way here.
+    Overloaded,
+    /// The worker is going away.
+    ShuttingDown,
+}
+
+/// What came of one device.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Said<'a> {
+    #[serde(rename = "d")]
+    place: u32,
+    /// How long ago a lookup gave this, if one did.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    age_us: Option<u64>,
+    /// How long it took, if no deadline cut it off.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    took_us: Option<u64>,
+    #[serde(rename = "f", borrow, default, skip_serializing_if = "Option::is_none")]
+    facts: Option<&'a RawValue>,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    steady: Option<u64>,
+    #[serde(rename = "k", borrow, default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(rename = "m", borrow, default, skip_serializing_if = "Option::is_none")]
+    message: Option<Cow<'a, str>>,
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Order {
+    pub(super) fn deadline(&self) -> Duration {
+        Duration::from_micros(self.deadline_us)
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.elapsed_us)
+    }
+
+    pub(super) fn set_time(&mut self, deadline: Duration, elapsed: Duration) {
+        (self.deadline_us, self.elapsed_us) = (micros(deadline), micros(elapsed));
+    }
+}
+
+impl<'a> Said<'a> {
+    pub(super) fn new(place: u32, outcome: &'a Outcome, observation: Option<Observation>) -> Self {
+        let age = observation.map(|it| it.at.elapsed().unwrap_or_default());
+        let took = observation.and_then(|it| it.took);
+        let (facts, fault) = match outcome {
+            Ok(facts) => (Some(facts), None),
+            Err(fault) => (None, Some(fault)),
+        };
+        let json = facts.and_then(Facts::json);
+        Self {
+            place,
+            age_us: age.map(micros),
+            took_us: took.map(micros),
+            facts: json,
+            steady: json.and(facts).and_then(Facts::steady),
+            kind: fault.map(|it| Cow::Borrowed(it.kind().as_str())),
+            message: fault.map(|it| Cow::Borrowed(it.message())),
+        }
+    }
+
+    /// What is said of a device whose facts are too long to travel.
+    pub(super) fn too_large(place: u32) -> Self {
+        Self {
+            place,
+            age_us: None,
+            took_us: None,
+            facts: None,
+            steady: None,
+            kind: Some(Cow::Borrowed(FaultKind::TooLarge.as_str())),
+            message: Some(Cow::Borrowed(
+                "its facts are too long to travel between processes",
+            )),
+        }
+    }
+
+    /// About how long it is, in bytes.
+    pub(super) fn len(&self) -> usize {
+        let facts = self.facts.map_or(0, |it| it.get().len());
+        80 + facts + self.message.as_ref().map_or(0, |it| it.len())
+    }
+
+    /// As it is taken up by the front; a kind that is not known here is `protocol`.
+    pub(super) fn told(&self) -> Told {
+        let outcome = match &self.kind {
+            None => Ok(self.facts.map_or(Facts::none(), |facts| {
+                Facts::new(&facts, self.steady.unwrap_or_default())
+            })),
+            Some(kind) => {
+                let known = FaultKind::ALL.iter().find(|it| it.as_str() == kind);
+                let message = self.message.as_deref().unwrap_or_default().to_owned();
+                let kind = known.copied().unwrap_or(FaultKind::Protocol);
+                Err(Arc::new(Fault::new(kind, message)))
+            }
+        };
+        let took = self.took_us.map(Duration::from_micros);
+        let age = self.age_us.map(Duration::from_micros);
+        Told {
+            place: self.place as usize,
+            outcome,
+            observed: age.map(|age| (age, took)),
+        }
+    }
+}
+
+/// Who has a cluster, as the bucket of leases says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lease {
+    pub(super) version: u32,
+    /// The name of the worker.
+    pub(super) worker: String,
+    /// Tells this tenure of the cluster from others of the same worker.
+    pub(super) tenure: u64,
+    /// When it began, in milliseconds since the Unix epoch, by the worker's clock; for people.
+    pub(super) since_ms: u64,
+}
+
+/// A live worker, as the bucket of workers says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Presence {
+    pub(super) version: u32,
+    /// The release that it runs; for people.
+    pub(super) release: String,
+    /// When it started, in milliseconds since the Unix epoch, by its clock; for people.
+    pub(super) since_ms: u64,
+}
+
+/// From a worker to whoever asks for the roster: what it has. With very many clusters several come.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Roster {
+    pub(super) version: u32,
+    name: String,
+    release: String,
+    since_ms: u64,
+    lease_ms: u64,
+    taken: u64,
+    handed_over: u64,
+    lost: u64,
+    held: Vec<Held>,
+}
+
+/// A cluster of a worker's.
+#[derive(Debug, Serialize, Deserialize)]
+struct Held {
+    #[serde(rename = "c")]
+    cluster: ClusterId,
+    #[serde(rename = "f")]
+    fence: u64,
+    #[serde(rename = "s")]
+    since_ms: u64,
+    #[serde(rename = "r")]
+    renewed_ms: u64,
+}
+
+/// How many clusters stand in one message at most: with the longest ids less than servers take.
+const HELD: usize = 2000;
+
+fn to_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The Unix epoch for what no clock shows.
+fn from_ms(ms: u64) -> SystemTime {
+    let since = Duration::from_millis(ms);
+    let time = SystemTime::UNIX_EPOCH.checked_add(since);
+    // What is later cannot be written as a date (RFC 3339 has years of four digits).
+    time.filter(|_| ms < 253_402_300_800_000)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+impl Roster {
+    /// What a worker has, in messages.
+    pub(super) fn of(worker: &WorkerState) -> Vec<Self> {
+        let held: Vec<_> = worker.holdings.iter().collect();
+        let none: &[&Holding] = &[];
+        let chunks = held.chunks(HELD);
+        let chunks = chunks.chain((held.is_empty()).then_some(none));
+        let message = |chunk: &[&Holding]| Self {
+            version: VERSION,
+            name: worker.name.clone(),
+            release: worker.release.clone(),
+            since_ms: to_ms(worker.started),
+            lease_ms: millis(worker.lease),
+            taken: worker.moves.taken,
+            handed_over: worker.moves.handed_over,
+            lost: worker.moves.lost,
+            held: chunk
+                .iter()
+                .map(|it| Held {
+                    cluster: it.cluster.clone(),
+                    fence: it.fence,
+                    since_ms: to_ms(it.since),
+                    renewed_ms: millis(it.renewed),
+                })
+                .collect(),
+        };
+        chunks.map(message).collect()
+    }
+
+    /// What the worker says.
+    pub(super) fn state(self) -> WorkerState {
+        let holding = |held: Held| Holding {
+            cluster: held.cluster,
+            fence: held.fence,
+            since: from_ms(held.since_ms),
+            renewed: Duration::from_millis(held.renewed_ms),
+        };
+        WorkerState {
+            name: self.name,
+            release: self.release,
+            started: from_ms(self.since_ms),
+            lease: Duration::from_millis(self.lease_ms),
+            moves: Moves {
+                taken: self.taken,
+                handed_over: self.handed_over,
+                lost: self.lost,
+            },
+            holdings: self.held.into_iter().map(holding).collect(),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn through(outcome: &Outcome, observation: Option<Observation>) -> Told {
+        let json = serde_json::to_string(&Said::new(7, outcome, observation)).unwrap();
+        serde_json::from_str::<Said<'_>>(&json).unwrap().told()
+    }
+
+    #[test]
+    fn outcomes_come_out_as_they_went_in() {
+        let facts = Facts::new(&serde_json::json!({"model": "x\"1"}), 99);
+        for outcome in [
+            Ok(Facts::none()),
+            Ok(facts),
+            Err(Arc::new(Fault::new(FaultKind::Auth, "wrong \"key\"\n"))),
+        ] {
+            let took = Some(Duration::from_micros(1500));
+            let at = SystemTime::now();
+            let told = through(&outcome, Some(Observation { at, took }));
+            assert_eq!((told.place, &told.outcome), (7, &outcome));
+            assert_eq!(told.observed.unwrap().1, took);
+            let steady = |it: &Outcome| it.as_ref().ok().and_then(Facts::steady);
+            assert_eq!(steady(&told.outcome), steady(&outcome));
+            assert!(through(&outcome, None).observed.is_none());
+        }
+    }
+
+    #[test]
+    fn what_others_made_up_is_taken_for_no_more_than_it_is() {
+        let later = r#"{"d":1,"k":"melted","m":"a kind of later releases","new":[1]}"#;
+        let told = serde_json::from_str::<Said<'_>>(later).unwrap().told();
+        assert_eq!(told.outcome.unwrap_err().kind(), FaultKind::Protocol);
+        let no_object = r#"{"d":1,"f":[1,2],"a":18446744073709551615,"t":18446744073709551615}"#;
+        let told = serde_json::from_str::<Said<'_>>(no_object).unwrap().told();
+        assert_eq!(told.outcome, Ok(Facts::none()));
+        for ms in [253_402_300_800_000, u64::MAX] {
+            assert_eq!(from_ms(ms), SystemTime::UNIX_EPOCH);
+        }
+        let order = format!(
+            r#"{{"version":1,"cluster":1,"plan":0,"deadline_us":{0},"elapsed_us":{0}}}"#,
+            u64::MAX
+        );
+        let order: Order = serde_json::from_str(&order).unwrap();
+        assert_eq!(order.places, None);
+        assert_eq!(order.elapsed(), Duration::from_micros(u64::MAX));
+    }
+
+    #[test]
+    fn clusters_are_one_token_of_a_subject() {
+        let names = Names::new("lab");
+        for (id, subject) in [
+            (ClusterId::number(7), "lab.v1.collect.7"),
+            (ClusterId::name("rack.7").unwrap(), "lab.v1.collect.rack=7"),
+            (ClusterId::name(".x.").unwrap(), "lab.v1.collect.=x="),
+        ] {
+            assert_eq!(names.orders(&id), subject);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What goes wrong between processes, under continuous load: every answer is whole, in order and in
+//! time, and no device is asked twice at a time.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::devices::Devices;
+use crate::fleet::{LEASE, clusters, front, front_at, says, until_well, worker, worker_at};
+use crate::harness::{TestApp, config_file};
+use crate::nats::{Nats, Three};
+use crate::network::Elsewhere;
+
+const CLUSTERS: usize = 8;
+
+/// What the answers were while something happened.
+#[derive(Debug, Default)]
+struct Seen {
+    answers: usize,
+    degraded: usize,
+    longest: Duration,
+}
+
+/// Asks without a pause while `happen` does something, and until all is well again.
+fn under_load(front: &TestApp, happen: impl FnOnce()) -> Seen {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut seen = Seen::default();
+            while !over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                let answer = front.get();
+                let took = start.elapsed();
+                assert!(
+                    took < Duration::from_millis(5_500),
+                    "after its deadline: {took:?}"
+                );
+                assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+                let devices = answer.devices();
+                let expected = (1..=CLUSTERS)
+                    .flat_map(|cluster| (1..=4).map(move |node| format!("{cluster}/n{node}")));
+                let ids = devices.iter().map(|it| it.split(':').next().unwrap());
+                assert!(ids.eq(expected), "{devices:?}");
+                for device in &devices {
+                    let kind = device.split_once(':').map(|(_, kind)| kind);
+                    assert!(matches!(kind, None | Some("unreachable")), "{answer:?}");
+                }
+                seen.answers += 1;
+                seen.degraded += usize::from(answer.status == 202);
+                seen.longest = seen.longest.max(took);
+            }
+            seen
+        });
+        happen();
+        until_well(front);
+        over.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    })
+}
+
+struct Scene {
+    devices: Devices,
+    config: String,
+    nats: Nats,
+    front: TestApp,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let devices = Devices::start();
+        let config = devices.config(CLUSTERS);
+        let nats = Nats::start();
+        let front = front(&nats, &config);
+        Self {
+            devices,
+            config,
+            nats,
+            front,
+        }
+    }
+
+    fn worker(&self, name: &str) -> TestApp {
+        worker(&self.nats, &self.config, name)
+    }
+
+    /// Two workers that have clusters each, and all is well.
+    fn two_workers(&self) -> [TestApp; 2] {
+        let workers = ["a", "b"].map(|name| self.worker(name));
+        until_well(&self.front);
+        let took = workers
+            .each_ref()
+            .map(|it| clusters(it, "cluster taken").len());
+        assert!(took.iter().all(|&it| it > 0), "{took:?}");
+        workers
+    }
+
+    fn asked_nobody_twice_at_a_time(&self) {
+        assert_eq!(self.devices.overlaps(), Vec::<String>::new());
+        assert_eq!(self.devices.pages(), 4 * CLUSTERS);
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_is_replaced() {
+    let scene = Scene::new();
+    let [mut a, b] = scene.two_workers();
+    let lost = clusters(&a, "cluster taken");
+    let seen = under_load(&scene.front, || {
+        a.signal("KILL");
+        a.wait();
+        b.wait_for_logs(CLUSTERS, says("cluster taken"));
+    });
+    let mut taken = clusters(&b, "cluster taken");
+    assert_eq!(taken.split_off(CLUSTERS - lost.len()).len(), lost.len());
+    assert!(seen.degraded > 0, "until its leases are over: {seen:?}");
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn a_worker_that_is_stopped_hands_over_and_nobody_notices() {
+    let scene = Scene::new();
+    let [mut a, b] = scene.two_workers();
+    let seen = under_load(&scene.front, || {
+        a.signal("TERM");
+        assert!(a.wait().success());
+        b.wait_for_logs(CLUSTERS, says("cluster taken"));
+    });
+    assert_eq!(seen.degraded, 0, "{seen:?}");
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn a_worker_that_joins_moves_its_share_and_nobody_notices() {
+    let scene = Scene::new();
+    let [a, b] = scene.two_workers();
+    let mut c = None;
+    let seen = under_load(&scene.front, || {
+        let late = scene.worker("c");
+        late.wait_for_log(says("cluster taken"));
+        until_well(&scene.front);
+        c = Some(late);
+    });
+    assert_eq!(seen.degraded, 0, "{seen:?}");
+    let mut handed = clusters(&a, "cluster handed over");
+    handed.extend(clusters(&b, "cluster handed over"));
+    let mut taken = clusters(&c.unwrap(), "cluster taken");
+    handed.sort();
+    taken.sort();
+    assert_eq!(handed, taken, "nothing moved between those that were there");
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn a_worker_that_was_paused_finds_that_it_lost_its_clusters() {
+    let scene = Scene::new();
+    let [a, b] = scene.two_workers();
+    let lost = clusters(&a, "cluster taken").len();
+    under_load(&scene.front, || {
+        a.signal("STOP");
+        b.wait_for_logs(CLUSTERS, says("cluster taken"));
+        until_well(&scene.front);
+        a.signal("CONT");
+        a.wait_for_logs(lost, says("cluster lost"));
+        // It is a worker as any other then, and has its share again.
+        b.wait_for_logs(lost, says("cluster handed over"));
+        a.wait_for_logs(2 * lost, says("cluster taken"));
+    });
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn workers_that_nats_leaves_alone_stop_asking_and_go_on_when_it_is_back() {
+    let mut scene = Scene::new();
+    let [a, b] = scene.two_workers();
+    let held = [&a, &b].map(|it| clusters(it, "cluster taken").len());
+    scene.nats.kill();
+    let answer = scene.front.get();
+    let devices = answer.devices();
+    assert_eq!(devices.len(), 4 * CLUSTERS);
+    assert!(
+        devices.iter().all(|it| it.ends_with(":unreachable")),
+        "{devices:?}"
+    );
+    for (worker, held) in [&a, &b].into_iter().zip(held) {
+        worker.wait_for_logs(held, says("cluster lost"));
+    }
+    scene.nats.restart();
+    until_well(&scene.front);
+    scene.asked_nobody_twice_at_a_time();
+}
+
+/// It asks devices by itself, as a schedule does, and can go on with that when it is cut off.
+#[test]
+fn a_worker_that_is_cut_off_from_nats_stops_asking_before_others_begin() {
+    const NATS: u32 = 0;
+    const DEVICES: u32 = 1;
+    let place = Elsewhere::new();
+    let (nats, devices) = (Nats::start_everywhere(), Devices::start_everywhere());
+    // The same devices for both, by the line that stays.
+    let addr = SocketAddr::new(place.here(DEVICES), devices.addr.port());
+    let config = Devices::config_at(addr, CLUSTERS);
+    let config = config.replace("[collect]\n", "[collect]\nevery = \"100ms\"\n");
+    let by_line = format!("nats://{}:{}", place.here(NATS), nats.addr.port());
+    let by_here = format!("nats://127.0.0.1:{}", nats.addr.port());
+    let (dir, path) = config_file(&config);
+    let command = place.command(env!("CARGO_BIN_EXE_fleetcall"));
+    let arguments = [
+        "--nats", &by_line, "worker", "--name", "far", "--lease", LEASE,
+    ];
+    let far = TestApp::start_as(command, dir, path, &arguments);
+    let near = worker_at(&by_here, &config, "near", LEASE);
+    let front = front_at(&by_here, &config);
+    until_well(&front);
+    let fars = clusters(&far, "cluster taken").len();
+    assert!(fars > 0 && fars < CLUSTERS, "{fars}");
+    let there = place.there(DEVICES);
+    let cut = Instant::now();
+    let mut last = None;
+    under_load(&front, || {
+        place.cut(NATS);
+        near.wait_for_logs(CLUSTERS, says("cluster taken"));
+        last = devices.last_asked_by(there);
+        until_well(&front);
+    });
+    assert!(
+        last.unwrap() > cut,
+        "it went on with its schedule for a while"
+    );
+    assert_eq!(
+        devices.last_asked_by(there),
+        last,
+        "it asked after its clusters were taken"
+    );
+    assert_eq!(clusters(&far, "cluster lost").len(), fars);
+    assert_eq!(devices.overlaps(), Vec::<String>::new());
+    under_load(&front, || {
+        place.mend(NATS);
+        far.wait_for_logs(2 * fars, says("cluster taken"));
+    });
+    assert_eq!(devices.overlaps(), Vec::<String>::new());
+}
+
+#[test]
+fn nats_that_lost_all_it_knew_is_told_again() {
+    let mut scene = Scene::new();
+    let [a, b] = scene.two_workers();
+    let held = [&a, &b].map(|it| clusters(it, "cluster taken").len());
+    scene.nats.kill();
+    scene.nats.wipe();
+    scene.nats.restart();
+    for (worker, held) in [&a, &b].into_iter().zip(held) {
+        worker.wait_for_logs(held, says("cluster lost"));
+    }
+    until_well(&scene.front);
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn a_front_that_is_killed_loses_its_own_answers_only() {
+    let scene = Scene::new();
+    let workers = scene.two_workers();
+    let mut other = front(&scene.nats, &scene.config);
+    until_well(&other);
+    let seen = under_load(&scene.front, || {
+        let client = other.begin();
+        other.signal("KILL");
+        other.wait();
+        drop(client);
+    });
+    assert_eq!(seen.degraded, 0, "{seen:?}");
+    assert!(
+        workers
+            .iter()
+            .all(|it| clusters(it, "cluster lost").is_empty())
+    );
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn one_of_three_servers_that_is_killed_is_done_without() {
+    let devices = Devices::start();
+    let config = devices.config(CLUSTERS);
+    let mut three = Three::start();
+    let url = three.url();
+    let front = front_at(&url, &config);
+    // Those that are left choose a leader first, which takes them up to 9 s.
+    let workers = ["a", "b"].map(|name| worker_at(&url, &config, name, "15s"));
+    until_well(&front);
+    under_load(&front, || {
+        let start = Instant::now();
+        three.0[0].kill();
+        let is_renewed = || {
+            let since = u64::try_from(start.elapsed().as_millis()).unwrap();
+            let known = front.request("GET", "/v1/workers", &[]).json();
+            let clusters = known["clusters"].as_array().cloned().unwrap_or_default();
+            let is_renewed =
+                |it: &serde_json::Value| it["renewed_ms"].as_u64().is_some_and(|ms| ms < since);
+            clusters.len() == CLUSTERS && clusters.iter().all(is_renewed)
+        };
+        while !is_renewed() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "leases are not renewed"
+            );
+        }
+    });
+    for worker in &workers {
+        assert_eq!(clusters(worker, "cluster lost"), Vec::<String>::new());
+    }
+    assert_eq!(devices.overlaps(), Vec::<String>::new());
+}

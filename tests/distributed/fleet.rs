@@ -1,0 +1,60 @@
+//! Fronts and workers of one fleet.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Answer, TestApp};
+use crate::nats::Nats;
+
+/// Short, so that tests are; long enough for a busy machine.
+pub const LEASE: &str = "2s";
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn front(nats: &Nats, config: &str) -> TestApp {
+    front_at(&nats.url(), config)
+}
+
+pub fn front_at(url: &str, config: &str) -> TestApp {
+    TestApp::start_with(config, &["--nats", url, "serve"])
+}
+
+pub fn worker(nats: &Nats, config: &str, name: &str) -> TestApp {
+    worker_at(&nats.url(), config, name, LEASE)
+}
+
+pub fn worker_at(url: &str, config: &str, name: &str, lease: &str) -> TestApp {
+    let arguments = ["--nats", url, "worker", "--name", name, "--lease", lease];
+    TestApp::start_with(config, &arguments)
+}
+
+/// Asks until an answer fits.
+pub fn until(app: &TestApp, what: &str, fits: impl Fn(&Answer) -> bool) -> Answer {
+    let start = Instant::now();
+    loop {
+        let answer = app.get();
+        if fits(&answer) {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: {answer:?}");
+    }
+}
+
+/// Asks until every device answers.
+pub fn until_well(app: &TestApp) -> Answer {
+    until(app, "not all devices answer", |it| it.status == 200)
+}
+
+/// The ids of the clusters that an app's log says were taken or given up, by message.
+pub fn clusters(app: &TestApp, message: &str) -> Vec<String> {
+    let lines = app.log();
+    let said = lines.iter().filter(|line| line["message"] == message);
+    said.map(|line| line["cluster"].to_string().replace('"', ""))
+        .collect()
+}
+
+/// Whether a line says this.
+pub fn says(message: &str) -> impl Fn(&Value) -> bool {
+    move |line| line["message"] == message
+}

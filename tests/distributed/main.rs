@@ -1,0 +1,22 @@
+//! Several processes that share a fleet through real NATS servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(unreachable_pub, reason = "nobody uses a test from outside")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test of another process has real time only"
+)]
+
+mod access;
+mod answers;
+mod devices;
+mod faults;
+mod fleet;
+#[path = "../api/harness.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod harness;
+mod nats;
+mod network;
