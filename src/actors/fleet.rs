@@ -23,15 +23,15 @@ use super::drill::Drill;
 use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
 use super::health::{Child, Health};
+use super::keeper::{Keeper, Running};
 use super::messages::Reload;
-use super::panics::guard;
 use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
-    Backoff, ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState,
-    DnsSettings, Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
+    Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -45,12 +45,6 @@ pub(crate) struct Run {
     /// The ports that its devices were discovered with, each in its place; empty if they were not.
     pub(crate) ports: Vec<Option<NonZeroU16>>,
 }
-
-/// Between an arbiter's end and the start of the next one.
-const THREAD_BACKOFF: Backoff = Backoff {
-    min: Duration::from_millis(10),
-    max: Duration::from_secs(5),
-};
 
 /// How many devices make one more thread worth its while. Waking up a thread for a collect costs as
 /// much as asking some dozens of devices, so small fleets are faster on fewer
@@ -421,6 +415,11 @@ impl Tree {
         difference
     }
 
+    /// Starts the clusters of an arbiter that ended on its successor.
+    pub(super) fn replace(&self, thread: usize, successor: ArbiterHandle) {
+        self.0.replace(thread, successor);
+    }
+
     /// The clusters in configured order.
     pub(crate) fn clusters(&self) -> Vec<ClusterId> {
         let routes = self.routes();
@@ -603,79 +602,6 @@ fn weight(cluster: &Cluster) -> usize {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps one arbiter's clusters running, on another arbiter if need be.
-struct Keeper {
-    thread: usize,
-    tree: Tree,
-    ended: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
-}
-
-/// An arbiter that runs, and how one learns that it does not any more.
-struct Running {
-    arbiter: Arbiter,
-    since: Instant,
-    /// Resolves when the arbiter's thread drops its tasks.
-    ended: oneshot::Receiver<()>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        self.arbiter.stop();
-    }
-}
-
-impl Running {
-    fn start(all_ended: &Mutex<Vec<oneshot::Receiver<()>>>) -> Self {
-        let arbiter = Arbiter::new();
-        let (sender, ended) = oneshot::channel::<()>();
-        let (for_all, one_of_all) = oneshot::channel::<()>();
-        let mut all_ended = lock(all_ended);
-        // Those of arbiters that were replaced are of no use any more.
-        all_ended.retain_mut(|ended| ended.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-        all_ended.push(one_of_all);
-        arbiter.spawn(async move {
-            // Held by a task that never ends, and so dropped with the thread's tasks.
-            let _held = (sender, for_all);
-            std::future::pending::<()>().await;
-        });
-        Self {
-            arbiter,
-            since: Instant::now(),
-            ended,
-        }
-    }
-}
-
-impl Keeper {
-    /// Waits for the arbiter to end, and starts its clusters on another one; for ever.
-    async fn keep(self, mut running: Running) {
-        let mut failures = 0;
-        loop {
-            if !running.ended.is_terminated() {
-                // An error is the news: the sender was dropped.
-                (&mut running.ended).await.ok();
-            }
-            failures = if running.since.elapsed() > THREAD_BACKOFF.max {
-                1
-            } else {
-                failures + 1
-            };
-            let wait = THREAD_BACKOFF.delay(failures, rand::random());
-            let backoff_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let thread = self.thread;
-            log::warn!(thread, reason = "thread ended", backoff_ms; "arbiter failed, replacing it");
-            tokio::time::sleep(wait).await;
-            // The system may have no thread left to give; then there is another try later.
-            let Ok(next) = guard("fleet", || Running::start(&self.ended)) else {
-                continue;
-            };
-            self.tree.0.replace(thread, next.arbiter.handle());
-            running = next;
-        }
-    }
 }
