@@ -18,7 +18,7 @@ use super::inbox::{self, Inbox};
 use super::lock;
 use super::nats::{Connection, NatsError};
 use super::serving::{ACK, HEARTBEAT};
-use super::wire::{End, Names, Order, Piece, Roster, VERSION};
+use super::wire::{End, Names, Order, Piece, Places, Roster, VERSION};
 use crate::actors::elsewhere::{Elsewhere, Errand};
 use crate::collector::Workers;
 use crate::domain::{ClusterId, Fault, FaultKind, WorkerState};
@@ -266,7 +266,7 @@ impl Shared {
             version: VERSION,
             cluster: errand.cluster().clone(),
             plan: errand.plan_id(),
-            places: errand.places(),
+            places: errand.places().map(|it| Places::new(&it)),
             deadline_us: 0,
             elapsed_us: 0,
         };

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::inbox::{self, Inbox};
 use super::tenure::Tenure;
-use super::wire::{End, LONGEST, Order, PIECE, Piece, Said, VERSION, WINDOW};
+use super::wire::{End, LONGEST, Order, PIECE, Piece, Places, Said, VERSION, WINDOW};
 use crate::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
 
 /// What a front says for each piece that it has read.
@@ -90,12 +90,17 @@ impl Server {
             log::warn!(error:%; "an order cannot be read");
             End::OtherPlan
         })?;
+        let places = match order.places.as_ref().map(Places::read) {
+            None => None,
+            Some(Some(places)) => Some(places),
+            Some(None) => return Err(End::OtherPlan),
+        };
         let request = PartRequest {
             deadline: order.deadline(),
             elapsed: order.elapsed(),
             cluster: order.cluster,
             plan_id: order.plan,
-            places: order.places,
+            places,
         };
         self.collector.part(request).map_err(|error| match error {
             PartError::NotHere => End::NotHere,

@@ -87,6 +87,18 @@ fn an_answer_of_many_pieces_arrives_whole() {
     let ours = until_well(&front);
     assert_eq!(ours.body.len(), alone.get().body.len());
     assert_eq!(ours.body, alone.get().body);
+    // Every other device, which is no run of places.
+    let part = "/v1/report?cluster=1&device=n%5B00001-19999/2%5D";
+    let count = |app: &TestApp| {
+        let answer = app.request("GET", part, &[]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["summary"].clone()
+    };
+    let (ours, theirs) = (count(&front), count(&alone));
+    assert_eq!(
+        (&ours["asked"], &ours["ok"]),
+        (&theirs["asked"], &theirs["ok"])
+    );
 }
 
 #[test]
