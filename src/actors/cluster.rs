@@ -335,7 +335,7 @@ impl Handler<Reload> for ClusterActor {
 impl Handler<Leave> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, _: Leave, ctx: &mut ShellContext<Self>) {
+    fn handle(&mut self, Leave(gone): Leave, ctx: &mut ShellContext<Self>) {
         let Some(fault) = self.spec.left().map(Arc::clone) else {
             return;
         };
@@ -344,8 +344,16 @@ impl Handler<Leave> for ClusterActor {
         }
         let roster = std::mem::take(&mut self.roster);
         let in_flight = std::mem::take(&mut self.in_flight);
-        // Their actors end with this, and what they do with them.
+        // Their actors end with this, and what they do with them: they are woken by it, and have had
+        // their turn when a task that is begun now has had two.
         blaming(fault, || drop((in_flight, roster)));
+        actix::spawn(async move {
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            // Nobody may wait for it.
+            gone.send(()).ok();
+        });
     }
 }
 

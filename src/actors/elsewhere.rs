@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::cluster::{ClusterActor, deliver};
@@ -175,10 +176,19 @@ impl Tree {
     }
 
     /// Does not run clusters here any more: their lookups under way are dropped, and collects that
-    /// wait for them hear of `fault`.
-    pub(crate) fn give_up(&self, clusters: &[ClusterId], fault: Fault) {
-        for actor in self.move_elsewhere(clusters, &Arc::new(fault)) {
-            deliver(&actor, Leave);
-        }
+    /// wait for them hear of `fault`. Each of those returned resolves when nothing of one runs,
+    /// with an error if its actor ended by itself, as it does when nobody holds its address.
+    pub(crate) fn give_up(
+        &self,
+        clusters: &[ClusterId],
+        fault: Fault,
+    ) -> Vec<(ClusterId, oneshot::Receiver<()>)> {
+        let moved = self.move_elsewhere(clusters, &Arc::new(fault));
+        let left = moved.into_iter().map(|(cluster, actor)| {
+            let (gone, left) = oneshot::channel();
+            deliver(&actor, Leave(gone));
+            (cluster, left)
+        });
+        left.collect()
     }
 }

@@ -431,6 +431,12 @@ impl Tree {
     pub(super) fn move_here(&self, clusters: &[ClusterId]) {
         let shared = &*self.0;
         let mut placed = lock(&shared.placed);
+        if clusters
+            .iter()
+            .all(|cluster| placed.taken.contains(cluster))
+        {
+            return;
+        }
         let routes = self.routes();
         let mut load = placed.load_of(routes.topology.clusters().iter());
         let mut new = routes.clusters.clone();
@@ -456,7 +462,7 @@ impl Tree {
         &self,
         clusters: &[ClusterId],
         fault: &Arc<Fault>,
-    ) -> Vec<Addr<ClusterActor>> {
+    ) -> Vec<(ClusterId, Addr<ClusterActor>)> {
         let shared = &*self.0;
         let mut placed = lock(&shared.placed);
         let Some(elsewhere) = &shared.elsewhere else {
@@ -470,7 +476,7 @@ impl Tree {
             placed.clusters.remove(cluster.id());
             let Route { way, spec, .. } = &mut new[place];
             if let Way::Here(actor) = way {
-                actors.push(actor.clone());
+                actors.push((cluster.id().clone(), actor.clone()));
                 *spec = Arc::new(spec.leave(Arc::clone(fault)));
                 *way = Way::Elsewhere(Arc::clone(elsewhere));
             }

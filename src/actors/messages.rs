@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 use super::gathering::{Reply, Share};
 use super::health::Child;
@@ -70,10 +71,11 @@ pub(crate) struct Withdraw {
 }
 
 /// From the fleet to a `ClusterActor`: its cluster is asked elsewhere from now on, as its spec says,
-/// so it drops its devices. Not answered; one that dies with it starts none.
+/// so it drops its devices. Answered through the channel when they are gone; one that dies with it
+/// starts none, and drops the channel.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Leave;
+pub(crate) struct Leave(pub(crate) oneshot::Sender<()>);
 
 /// From the fleet to a `ClusterActor`: its spec has another plan or schedule now. Not answered; a
 /// `ClusterActor` that dies with it is built from the new plan.

@@ -156,7 +156,7 @@ impl CollectorHandle {
     pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
         let (running, place) = Running::begin(&self.0, request, true, Instant::now())?;
         running.ask(request.max_age);
-        Ok(AnswerStream::new(running, place))
+        Ok(AnswerStream::new(running, Some(place)))
     }
 
     /// Refuses all further collects; those under way go on.

@@ -1,5 +1,6 @@
 //! A collect of one cluster that runs here, for another process that gives the whole answer.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,7 +50,12 @@ impl CollectorHandle {
     ///
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
-    pub(crate) fn part(&self, request: PartRequest) -> Result<PartStream, PartError> {
+    /// `others` are under way for the same cluster: as many may be as collects may wait.
+    pub(crate) fn part(
+        &self,
+        request: PartRequest,
+        others: usize,
+    ) -> Result<PartStream, PartError> {
         let now = Instant::now();
         let start = now.checked_sub(request.elapsed).unwrap_or(now);
         let shared = &self.0;
@@ -70,12 +76,17 @@ impl CollectorHandle {
         {
             return Err(PartError::OtherPlan);
         }
-        let place =
-            Running::place(shared, routes.settings.max_waiting).map_err(PartError::Refused)?;
+        if shared.closing.load(Ordering::Acquire) {
+            return Err(PartError::Refused(CollectError::ShuttingDown));
+        }
+        let waiting = routes.settings.max_waiting;
+        if others >= waiting {
+            return Err(PartError::Refused(CollectError::Overloaded { waiting }));
+        }
         let selection = Selection::part(routes, cluster, &places);
         let running = Running::of(shared, selection, Some(request.deadline), true, start);
         running.ask(None);
-        let stream = AnswerStream::new(running, place);
+        let stream = AnswerStream::new(running, None);
         Ok(PartStream { stream, places })
     }
 }

@@ -248,11 +248,11 @@ pub struct AnswerStream {
     driver: JoinHandle<()>,
     answer: oneshot::Receiver<Result<Answer, CollectError>>,
     /// Kept by the reader, so that answers which nobody reads are bounded.
-    _place: Place,
+    _place: Option<Place>,
 }
 
 impl AnswerStream {
-    pub(super) fn new(running: Running, place: Place) -> Self {
+    pub(super) fn new(running: Running, place: Option<Place>) -> Self {
         let gathering = Arc::clone(&running.gathering);
         let selection = Arc::clone(&running.selection);
         let (sender, answer) = oneshot::channel();

@@ -132,6 +132,8 @@ enum Tried {
     Done,
     /// Nobody was there, and nothing was told.
     Nobody,
+    /// The cluster is about to have another owner, and nothing was told.
+    Moving,
     /// Something went wrong; the devices that are left cannot be reached.
     Failed(String),
 }
@@ -139,7 +141,7 @@ enum Tried {
 impl Shared {
     async fn run(&self, mut errand: Errand, mut gone: oneshot::Receiver<Gone>) {
         let cluster = errand.cluster().clone();
-        let began = Instant::now();
+        let mut nobody: Option<Instant> = None;
         loop {
             if !self.connection.is_up() {
                 errand.blame(unreachable("there is no connection to NATS".to_owned()));
@@ -147,7 +149,9 @@ impl Shared {
             }
             match self.attempt(&errand, &mut gone).await {
                 Tried::Done => return,
-                Tried::Nobody if began.elapsed() < NOBODY => {}
+                // Up to the collect's deadline, at which nobody waits for this any more.
+                Tried::Moving => nobody = None,
+                Tried::Nobody if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::Nobody => {
                     let why = format!("no worker has cluster {cluster}");
                     log::warn!(cluster:%; "no worker has the cluster");
@@ -183,6 +187,9 @@ impl Shared {
                         let rest = async { while answers.messages.recv().await.is_some() {} };
                         timeout(LINGER, rest).await.ok();
                     }
+                    if reading.skipped && !reading.has_told {
+                        self.forget_fence(errand.cluster());
+                    }
                     // What else it sends is answered by the inbox.
                     return Tried::Done;
                 }
@@ -191,9 +198,8 @@ impl Shared {
                 Ok(Some(message)) => message,
                 Ok(None) => return Tried::Failed("its worker sends too fast".to_owned()),
                 Err(_) => {
-                    if reading.skipped {
-                        // Numbers that begin anew: the bucket is another one. From now on they count.
-                        lock(&self.fences).remove(errand.cluster());
+                    if reading.skipped && !reading.has_told {
+                        self.forget_fence(errand.cluster());
                     }
                     return Tried::Failed("its worker is silent".to_owned());
                 }
@@ -213,12 +219,15 @@ impl Shared {
                 }
                 // Perhaps it is about to be where it is looked for.
                 Ok(Some(End::NotHere)) if !reading.has_told => return Tried::Nobody,
+                Ok(Some(End::Moving)) if !reading.has_told => return Tried::Moving,
                 Ok(Some(end)) => return Tried::Failed(end.why().to_owned()),
                 Err(why) => return Tried::Failed(why),
             }
             if let Some(reply) = message.reply {
                 // If it is lost the connection is, and then the owner is silent.
-                client.publish(reply, ACK.into()).await.ok();
+                timeout(SILENCE, client.publish(reply, ACK.into()))
+                    .await
+                    .ok();
             }
         }
     }
@@ -282,6 +291,11 @@ impl Shared {
 
     fn fence(&self, cluster: &ClusterId) -> u64 {
         lock(&self.fences).get(cluster).copied().unwrap_or_default()
+    }
+
+    /// Only pieces of older leases came: the bucket is another one, whose numbers begin anew.
+    fn forget_fence(&self, cluster: &ClusterId) {
+        lock(&self.fences).remove(cluster);
     }
 
     fn note_fence(&self, cluster: &ClusterId, fence: u64) {
@@ -355,7 +369,7 @@ impl End {
     fn why(self) -> &'static str {
         match self {
             Self::Complete => "its worker left devices out",
-            Self::NotHere => "its worker gave the cluster up",
+            Self::NotHere | Self::Moving => "its worker gave the cluster up",
             Self::OtherPlan => "its worker has another configuration of the cluster",
             Self::Overloaded => "too many collects are waiting at its worker",
             Self::ShuttingDown => "its worker is shutting down",

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_nats::Message;
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::lock;
 use super::nats::{Connection, NatsError, chain};
@@ -16,6 +18,9 @@ use super::wire::WINDOW;
 
 /// How many messages may wait for one request; nobody who keeps to the protocol sends as many.
 const WAITING: usize = 2 * WINDOW;
+
+/// How long a connection may be stuck before somebody is not told something.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 type Routes = HashMap<u64, mpsc::Sender<Message>>;
 
@@ -77,7 +82,8 @@ impl Inbox {
                     && let Some(sender) = sender
                 {
                     // If it is lost, that one ends by the deadline.
-                    client.publish(sender, CANCEL.into()).await.ok();
+                    let told = client.publish(sender, CANCEL.into());
+                    timeout(PATIENCE, told).await.ok();
                 }
             }
         });

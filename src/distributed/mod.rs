@@ -63,7 +63,7 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct Membership {
     owner: Option<Arc<Owner>>,
-    /// The first one takes clusters.
+    /// The first one takes clusters, the second one says that this worker is there.
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -120,6 +120,7 @@ impl Link {
         let owner = Arc::new(owner);
         let tasks = vec![
             actix::spawn(Arc::clone(&owner).keep()),
+            actix::spawn(Arc::clone(&owner).keep_announcing()),
             actix::spawn(Arc::clone(&owner).keep_renewing()),
             actix::spawn(Arc::clone(&owner).guard()),
             actix::spawn(Arc::clone(&owner).tell()),
@@ -135,8 +136,8 @@ impl Membership {
     /// Hands its clusters over to others, as far as that goes in a few seconds.
     pub(crate) async fn leave(&mut self) {
         // The others go on: leases are renewed until they are handed over, or given up in time.
-        if let Some(taking) = self.tasks.first() {
-            taking.abort();
+        for task in self.tasks.iter().take(2) {
+            task.abort();
         }
         if let Some(owner) = self.owner.take() {
             owner.leave().await;

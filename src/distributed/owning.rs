@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_nats::Subscriber;
-use async_nats::jetstream::kv::{Entry, Store};
+use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt as _;
+use futures::future::join_all;
 use futures::stream;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::inbox::Inbox;
@@ -30,9 +32,11 @@ use crate::domain::{ClusterId, Fault, FaultKind, Holding, Moves, WorkerState};
 /// How many leases are asked for at once.
 const AT_ONCE: usize = 64;
 
-/// How long collects under way may take to end before their cluster is handed over; at most a quarter
-/// of a lease.
-const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long collects under way may take to end before their cluster is handed over.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
+/// A cluster that is held, and its tenure.
+type Own = (ClusterId, Arc<Tenure>);
 
 /// A lease that was got just now, and the orders that come by it.
 struct Leased {
@@ -55,6 +59,8 @@ pub(super) struct Owner {
     held: Mutex<HashMap<ClusterId, Arc<Tenure>>>,
     view: Mutex<View>,
     moves: Mutex<Moves>,
+    /// A cluster was handed over by somebody.
+    freed: Notify,
 }
 
 fn now_ms() -> u64 {
@@ -76,6 +82,7 @@ impl Owner {
         let server = Server {
             client: connection.client.clone(),
             inbox: Inbox::open(&connection).await?,
+            names: names.clone(),
             collector,
         };
         Ok(Self {
@@ -90,6 +97,7 @@ impl Owner {
             held: Mutex::default(),
             view: Mutex::default(),
             moves: Mutex::default(),
+            freed: Notify::new(),
         })
     }
 
@@ -103,7 +111,7 @@ impl Owner {
         self.worker.lease / 4
     }
 
-    fn held(&self) -> Vec<(ClusterId, Arc<Tenure>)> {
+    fn held(&self) -> Vec<Own> {
         let held = lock(&self.held);
         held.iter()
             .map(|(id, it)| (id.clone(), Arc::clone(it)))
@@ -131,22 +139,32 @@ impl Owner {
         let _watching = watching.map(Aborts);
         let mut rounds = interval(self.worker.lease / 10);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // In the first round the others see this worker, and it sees them.
+        rounds.tick().await;
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => {}
+                () = self.freed.notified() => {}
+            }
+            if self.connection.is_up() {
+                self.settle().await;
+            }
+        }
+    }
+
+    /// Says that this worker is there, again and again; for ever.
+    pub(super) async fn keep_announcing(self: Arc<Self>) {
+        let mut rounds = interval(self.worker.lease / 10);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut announced: Option<Instant> = None;
-        // A first round only says that this worker is there, and the others see it.
-        let mut is_first = true;
         loop {
             rounds.tick().await;
-            if !self.connection.is_up() {
-                continue;
-            }
-            if announced.is_none_or(|at| at.elapsed() >= self.worker.lease / 3) {
+            let is_due = announced.is_none_or(|at| at.elapsed() >= self.worker.lease / 3);
+            if is_due && self.connection.is_up() {
                 let at = Instant::now();
                 if self.announce().await {
                     announced = Some(at);
                 }
-            }
-            if !std::mem::take(&mut is_first) {
-                self.settle().await;
             }
         }
     }
@@ -188,9 +206,7 @@ impl Owner {
     }
 
     async fn renew(&self) {
-        let due = |(_, tenure): &(ClusterId, Arc<Tenure>)| {
-            tenure.term().asked.elapsed() >= self.worker.lease / 3
-        };
+        let due = |(_, tenure): &Own| tenure.term().asked.elapsed() >= self.worker.lease / 3;
         let due: Vec<_> = self.held().into_iter().filter(due).collect();
         let renewed = stream::iter(due).map(|(cluster, tenure)| async move {
             self.renew_one(&cluster, &tenure).await;
@@ -249,7 +265,7 @@ impl Owner {
     /// Takes what is to be this worker's and free, and hands over what is to be another's.
     async fn settle(&self) {
         let clusters = self.tree.clusters();
-        let (take, hand) = {
+        let (take, keep, hand) = {
             let (mut view, held) = (lock(&self.view), lock(&self.held));
             view.forget(self.worker.lease + SERVER_SLACK);
             // This one, whatever the bucket says.
@@ -270,8 +286,10 @@ impl Owner {
                 .filter(|(cluster, _)| !keep.contains(cluster))
                 .map(|(cluster, tenure)| (cluster.clone(), Arc::clone(tenure)))
                 .collect();
-            (take, hand)
+            (take, keep, hand)
         };
+        // A reload may have removed one and brought it back.
+        self.tree.take(&keep.into_iter().collect::<Vec<_>>());
         if !hand.is_empty() {
             self.hand_over(hand).await;
         }
@@ -281,22 +299,24 @@ impl Owner {
     }
 
     async fn take(&self, clusters: Vec<ClusterId>) {
-        let leased = stream::iter(clusters).map(|cluster| self.lease_one(cluster));
-        let leased: Vec<_> = leased
-            .buffer_unordered(AT_ONCE)
-            .filter_map(std::future::ready)
-            .collect()
-            .await;
-        let clusters: Vec<_> = leased.iter().map(|it| it.cluster.clone()).collect();
+        // Some at a time, so that those that are leased are renewed while others are asked for.
+        for some in clusters.chunks(AT_ONCE) {
+            let leased = some.iter().map(|cluster| self.lease_one(cluster.clone()));
+            let leased: Vec<_> = join_all(leased).await.into_iter().flatten().collect();
+            self.begin(leased);
+        }
+    }
+
+    /// Runs clusters from now on, as far as their leases last.
+    fn begin(&self, mut leased: Vec<Leased>) {
+        let now = Instant::now();
+        leased.retain(|it| it.tenure.is_valid(now));
         {
-            let mut held = lock(&self.held);
-            held.extend(
-                leased
-                    .iter()
-                    .map(|it| (it.cluster.clone(), Arc::clone(&it.tenure))),
-            );
+            let own = |it: &Leased| (it.cluster.clone(), Arc::clone(&it.tenure));
+            lock(&self.held).extend(leased.iter().map(own));
         }
         // One that a reload removed just now is handed over in the next round.
+        let clusters: Vec<_> = leased.iter().map(|it| it.cluster.clone()).collect();
         self.tree.take(&clusters);
         for Leased {
             cluster,
@@ -304,11 +324,8 @@ impl Owner {
             orders,
         } in leased
         {
-            actix::spawn(take_orders(
-                orders,
-                Arc::clone(&self.server),
-                Answering::new(&tenure),
-            ));
+            let (server, taking) = (Arc::clone(&self.server), Answering::new(&tenure));
+            actix::spawn(take_orders(orders, server, taking));
             let fence = tenure.fence;
             lock(&self.moves).taken += 1;
             log::info!(cluster:%, fence; "cluster taken");
@@ -333,9 +350,12 @@ impl Owner {
             self.term(fence, asked),
         ));
         let subject = self.names.orders(&cluster);
-        let orders = match self.connection.client.subscribe(subject).await {
-            Ok(orders) => orders,
-            Err(error) => {
+        let subscribed = timeout(self.patience(), self.connection.client.subscribe(subject));
+        let orders = match subscribed.await {
+            Ok(Ok(orders)) => orders,
+            // The connection is stuck, and the lease runs out.
+            Err(_) => return None,
+            Ok(Err(error)) => {
                 log::error!(cluster:%, error:%; "cannot take orders for a cluster");
                 return None;
             }
@@ -348,58 +368,74 @@ impl Owner {
     }
 
     /// Ends tenures that are over already.
-    fn lose(&self, over: &[(ClusterId, Arc<Tenure>)], why: &str) {
-        for (cluster, tenure) in self.give_up(over) {
+    fn lose(&self, over: &[Own], why: &str) {
+        for ((cluster, tenure), _) in self.give_up(over) {
             let fence = tenure.fence;
             lock(&self.moves).lost += 1;
             log::warn!(cluster:%, fence, why; "cluster lost");
         }
     }
 
-    /// Asks no more devices of these clusters; those of them that were held until now.
-    fn give_up<'a>(
-        &self,
-        tenures: &'a [(ClusterId, Arc<Tenure>)],
-    ) -> Vec<&'a (ClusterId, Arc<Tenure>)> {
+    /// Asks no more devices of these clusters; those of them that were held until now, and when
+    /// nothing of each runs any more.
+    fn give_up<'a>(&self, tenures: &'a [Own]) -> Vec<(&'a Own, Option<oneshot::Receiver<()>>)> {
         let mut held = lock(&self.held);
         let mut ended = Vec::new();
         for tenure in tenures {
             let (cluster, own) = tenure;
-            own.take_no_more();
             own.end();
+            own.take_no_more();
             if held.get(cluster).is_some_and(|it| Arc::ptr_eq(it, own)) {
                 held.remove(cluster);
                 ended.push(tenure);
             }
         }
         drop(held);
-        if !ended.is_empty() {
-            let why = "its worker gave the cluster up";
-            let clusters: Vec<_> = ended.iter().map(|(cluster, _)| cluster.clone()).collect();
-            let fault = Fault::new(FaultKind::Unreachable, why);
-            self.tree.give_up(&clusters, fault);
+        if ended.is_empty() {
+            return Vec::new();
         }
-        ended
+        let why = "its worker gave the cluster up";
+        let clusters: Vec<_> = ended.iter().map(|(cluster, _)| cluster.clone()).collect();
+        let left = self
+            .tree
+            .give_up(&clusters, Fault::new(FaultKind::Unreachable, why));
+        let mut left: HashMap<_, _> = left.into_iter().collect();
+        let ended = ended.into_iter();
+        ended.map(|it| (it, left.remove(&it.0))).collect()
     }
 
     /// Ends tenures so that other workers can begin at once.
-    async fn hand_over(&self, tenures: Vec<(ClusterId, Arc<Tenure>)>) {
+    async fn hand_over(&self, tenures: Vec<Own>) {
+        // Orders that come are told to ask the next owner, and those under way are answered.
         for (_, tenure) in &tenures {
-            tenure.take_no_more();
+            tenure.move_on();
         }
-        let until = Instant::now() + HAND_OVER.min(self.worker.lease / 4);
-        let is_busy = |(_, tenure): &(ClusterId, Arc<Tenure>)| tenure.is_answering();
-        while tenures.iter().any(is_busy) && Instant::now() < until {
+        let until = Instant::now() + HAND_OVER;
+        join_all(
+            tenures
+                .iter()
+                .map(|tenure| self.hand_over_one(tenure, until)),
+        )
+        .await;
+    }
+
+    async fn hand_over_one(&self, own: &Own, until: Instant) {
+        let (cluster, tenure) = own;
+        while tenure.answering() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(5)).await;
         }
-        let freed = stream::iter(self.give_up(&tenures)).map(|(cluster, tenure)| async move {
-            // If that is not heard, the lease runs out.
+        for (_, left) in self.give_up(std::slice::from_ref(own)) {
+            // If nothing is heard of it, the lease runs out, as long after the last lookup as it may.
+            let is_left = match left {
+                // An actor that ended before it read that is gone as well.
+                Some(left) => timeout(self.patience(), left).await.is_ok(),
+                None => true,
+            };
             let free = timeout(self.patience(), self.free(cluster, tenure));
-            let (fence, freed) = (tenure.fence, free.await == Ok(true));
+            let (fence, freed) = (tenure.fence, is_left && free.await == Ok(true));
             lock(&self.moves).handed_over += 1;
             log::info!(cluster:%, fence, freed; "cluster handed over");
-        });
-        freed.buffer_unordered(AT_ONCE).collect::<()>().await;
+        }
     }
 
     /// Removes a lease, so that another worker can have it; whether it was there and this tenure's.
@@ -482,6 +518,9 @@ impl Owner {
                 Ok(mut entries) => {
                     while let Some(Ok(entry)) = entries.next().await {
                         see(&mut lock(&self.view), &entry);
+                        if entry.operation != Operation::Put {
+                            self.freed.notify_one();
+                        }
                     }
                 }
                 Err(error) => {

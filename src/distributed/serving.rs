@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::inbox::{self, Inbox};
 use super::tenure::Tenure;
-use super::wire::{End, LONGEST, Order, PIECE, Piece, Places, Said, VERSION, WINDOW};
+use super::wire::{End, LONGEST, Names, Order, PIECE, Piece, Places, Said, VERSION, WINDOW};
 use crate::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
 
 /// What a front says for each piece that it has read.
@@ -34,6 +34,7 @@ const OUTCOMES: usize = 512;
 pub(super) struct Server {
     pub(super) client: Client,
     pub(super) inbox: Inbox,
+    pub(super) names: Names,
     pub(super) collector: CollectorHandle,
 }
 
@@ -86,10 +87,17 @@ impl Server {
         if !tenure.is_valid(Instant::now()) {
             return Err(End::NotHere);
         }
+        if tenure.is_moving() {
+            return Err(End::Moving);
+        }
+        let subject = order.subject.as_str();
         let order: Order = serde_json::from_slice(&order.payload).map_err(|error| {
             log::warn!(error:%; "an order cannot be read");
             End::OtherPlan
         })?;
+        if order.version != VERSION || self.names.orders(&order.cluster) != *subject {
+            return Err(End::OtherPlan);
+        }
         let places = match order.places.as_ref().map(Places::read) {
             None => None,
             Some(Some(places)) => Some(places),
@@ -102,12 +110,16 @@ impl Server {
             plan_id: order.plan,
             places,
         };
-        self.collector.part(request).map_err(|error| match error {
-            PartError::NotHere => End::NotHere,
-            PartError::OtherPlan | PartError::Refused(CollectError::Nobody) => End::OtherPlan,
-            PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
-            PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
-        })
+        // This order is one of them.
+        let others = tenure.answering().saturating_sub(1);
+        self.collector
+            .part(request, others)
+            .map_err(|error| match error {
+                PartError::NotHere => End::NotHere,
+                PartError::OtherPlan | PartError::Refused(CollectError::Nobody) => End::OtherPlan,
+                PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
+                PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
+            })
     }
 }
 
@@ -181,7 +193,7 @@ impl Sending<'_> {
     /// Takes note of what the front says; `None` is that it says nothing any more.
     fn note(&mut self, message: Option<Message>) -> Result<(), Unwanted> {
         match message {
-            Some(message) if *message.payload == *ACK.as_bytes() => {
+            Some(message) if *message.payload == *ACK.as_bytes() && self.read < self.sent => {
                 self.read += 1;
                 Ok(())
             }

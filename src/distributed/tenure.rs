@@ -1,6 +1,6 @@
 //! One tenure of a cluster: from the lease that is got to the lease that is over.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub(super) struct Tenure {
     term: Mutex<Term>,
     /// Orders that are being answered, and whether more are taken.
     answering: AtomicUsize,
+    moves: AtomicBool,
     /// Tells what takes orders to take only those that are on their way.
     last_orders: Notify,
 }
@@ -49,6 +50,7 @@ impl Tenure {
             since_ms,
             term: Mutex::new(term),
             answering: AtomicUsize::new(0),
+            moves: AtomicBool::new(false),
             last_orders: Notify::new(),
         }
     }
@@ -57,9 +59,12 @@ impl Tenure {
         *lock(&self.term)
     }
 
-    /// It lasts for longer.
+    /// It lasts for longer, unless it is over.
     pub(super) fn renewed(&self, term: Term) {
-        *lock(&self.term) = term;
+        let mut own = lock(&self.term);
+        if Instant::now() < own.end {
+            *own = term;
+        }
     }
 
     /// The lease is another revision in the bucket, and lasts as long as before.
@@ -67,9 +72,19 @@ impl Tenure {
         lock(&self.term).revision = revision;
     }
 
-    /// Whether orders are being answered, or taken.
-    pub(super) fn is_answering(&self) -> bool {
-        self.answering.load(Ordering::Acquire) > 0
+    /// How many orders are being answered.
+    pub(super) fn answering(&self) -> usize {
+        // What takes them counts, too.
+        self.answering.load(Ordering::Acquire).saturating_sub(1)
+    }
+
+    /// It is about to be over: new orders are to be given to the next owner.
+    pub(super) fn move_on(&self) {
+        self.moves.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        self.moves.load(Ordering::Acquire)
     }
 
     /// Whether devices may be asked.
@@ -115,7 +130,7 @@ pub(super) async fn take_orders(mut orders: Subscriber, server: Arc<Server>, tak
                 order = orders.next() => order,
                 () = tenure.last_orders.notified() => {
                     // It ends when the server says that no more come.
-                    orders.drain().await.ok();
+                    timeout_at(Instant::now() + LAST_ORDERS, orders.drain()).await.ok();
                     until = Some(Instant::now() + LAST_ORDERS);
                     continue;
                 }

@@ -187,6 +187,8 @@ pub(super) enum End {
     Complete,
     /// The cluster is not here, or not any more.
     NotHere,
+    /// The cluster is being handed over: another worker is about to have it.
+    Moving,
     /// The cluster has other devices here.
     OtherPlan,
     /// Too many collects are under way here.

@@ -150,6 +150,47 @@ fn a_worker_that_joins_moves_its_share_and_nobody_notices() {
     scene.asked_nobody_twice_at_a_time();
 }
 
+/// Longer than a front waits for an owner, and than a lease lasts.
+#[test]
+fn slow_lookups_are_waited_for_when_a_cluster_moves() {
+    let mut config = "[lookup]\nlatency = \"2500ms\"\n[collect]\ndeadline = \"12s\"\n".to_owned();
+    for cluster in 1..=CLUSTERS {
+        config += &format!("[[clusters]]\nid = {cluster}\nnodes = \"1-4\"\n");
+    }
+    let nats = Nats::start();
+    let front = front(&nats, &config);
+    let [a, _b] = ["a", "b"].map(|name| worker(&nats, &config, name));
+    until_well(&front);
+    std::thread::scope(|scope| {
+        // One that is under way when the clusters move, and one that comes while they do.
+        let first = scope.spawn(|| front.get());
+        a.wait_for_logs(2, says("collecting"));
+        let _late = worker(&nats, &config, "c");
+        let moving = scope.spawn(|| front.get());
+        let answers = [first, moving].map(|it| it.join().unwrap());
+        assert_eq!(
+            answers.each_ref().map(|it| it.status),
+            [200, 200],
+            "{answers:?}"
+        );
+    });
+}
+
+#[test]
+fn a_cluster_that_a_reload_takes_away_and_brings_back_is_asked_again() {
+    let scene = Scene::new();
+    let worker = scene.worker("a");
+    until_well(&scene.front);
+    let fewer = scene.devices.config(CLUSTERS - 1);
+    for (count, config) in [(1, &fewer), (2, &scene.config)] {
+        std::fs::write(&worker.config, config).unwrap();
+        worker.signal("HUP");
+        worker.wait_for_logs(count, says("reloaded"));
+    }
+    until_well(&scene.front);
+    scene.asked_nobody_twice_at_a_time();
+}
+
 #[test]
 fn a_worker_that_was_paused_finds_that_it_lost_its_clusters() {
     let scene = Scene::new();
