@@ -318,9 +318,8 @@ impl App {
             watching.abort();
         }
         self.engine.reload.stop();
-        let mut force = std::pin::pin!(force);
         if let Some(mut membership) = self.membership.take() {
-            // A second signal is not lost: it is waited for again below, where it has come already.
+            // A second signal that comes meanwhile is heard below.
             tokio::select! {
                 () = membership.leave() => {}
                 () = tokio::time::sleep(self.grace) => {}
@@ -335,7 +334,7 @@ impl App {
         let ended = tokio::select! {
             () = &mut drained => Ended::Drained,
             () = tokio::time::sleep(self.grace) => Ended::CutOff,
-            _ = &mut force => {
+            _ = force => {
                 forced = true;
                 Ended::CutOff
             }

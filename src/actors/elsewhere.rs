@@ -170,11 +170,6 @@ impl Route {
 }
 
 impl Tree {
-    /// Runs clusters here from now on; those that are not of the fleet are passed over.
-    pub(crate) fn take(&self, clusters: &[ClusterId]) {
-        self.move_here(clusters);
-    }
-
     /// Does not run clusters here any more: their lookups under way are dropped, and collects that
     /// wait for them hear of `fault`. Each of those returned resolves when nothing of one runs,
     /// with an error if its actor ended by itself, as it does when nobody holds its address.

@@ -427,8 +427,8 @@ impl Tree {
         clusters.map(|cluster| cluster.id().clone()).collect()
     }
 
-    /// Runs clusters on the threads here.
-    pub(super) fn move_here(&self, clusters: &[ClusterId]) {
+    /// Runs clusters here from now on; those that are not of the fleet are passed over.
+    pub(crate) fn take(&self, clusters: &[ClusterId]) {
         let shared = &*self.0;
         let mut placed = lock(&shared.placed);
         if clusters

@@ -4,7 +4,8 @@
 //! renewing it is writing the key at the revision that one knows, so that whoever lost it learns
 //! that. The number of the first revision is the fence: a later owner has a larger one. A worker
 //! counts a lease from before it asked for it, by a clock that nobody sets, and stops asking before
-//! that time is over: so two never ask at once, however their connections do.
+//! that time is over: so two do not ask at once, however their connections do. What that takes of
+//! clocks is in `docs/distributed.md`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -23,7 +24,7 @@ use super::nats::{Connection, NatsError, chain};
 use super::serving::Server;
 use super::tenure::{Answering, Tenure, Term, take_orders};
 use super::view::{SERVER_SLACK, View};
-use super::wire::{Lease, Names, Presence, Roster, VERSION, key};
+use super::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
 use super::{Worker, lock};
 use crate::actors::fleet::Tree;
 use crate::collector::CollectorHandle;
@@ -55,17 +56,12 @@ pub(super) struct Owner {
     server: Arc<Server>,
     leases: Store,
     workers: Store,
-    since_ms: u64,
+    since: SystemTime,
     held: Mutex<HashMap<ClusterId, Arc<Tenure>>>,
     view: Mutex<View>,
     moves: Mutex<Moves>,
     /// A cluster was handed over by somebody.
     freed: Notify,
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Owner {
@@ -93,7 +89,7 @@ impl Owner {
             server: Arc::new(server),
             leases,
             workers,
-            since_ms: now_ms(),
+            since: SystemTime::now(),
             held: Mutex::default(),
             view: Mutex::default(),
             moves: Mutex::default(),
@@ -187,7 +183,7 @@ impl Owner {
         let presence = Presence {
             version: VERSION,
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            since_ms: self.since_ms,
+            since_ms: to_ms(self.since),
         };
         let json = serde_json::to_vec(&presence).unwrap_or_default();
         let put = self.workers.put(&self.worker.name, json.into());
@@ -215,7 +211,7 @@ impl Owner {
     }
 
     async fn renew_one(&self, cluster: &ClusterId, tenure: &Arc<Tenure>) {
-        let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since_ms));
+        let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since));
         let asked = Instant::now();
         let revision = tenure.term().revision;
         let update = self.leases.update(&key, lease.clone(), revision);
@@ -252,12 +248,12 @@ impl Owner {
         }
     }
 
-    fn lease(&self, tenure: u64, since_ms: u64) -> bytes::Bytes {
+    fn lease(&self, tenure: u64, since: SystemTime) -> bytes::Bytes {
         let lease = Lease {
             version: VERSION,
             worker: self.worker.name.clone(),
             tenure,
-            since_ms,
+            since_ms: to_ms(since),
         };
         serde_json::to_vec(&lease).unwrap_or_default().into()
     }
@@ -335,20 +331,13 @@ impl Owner {
     /// Gets the lease of a cluster, if nobody has it.
     async fn lease_one(&self, cluster: ClusterId) -> Option<Leased> {
         let asked = Instant::now();
-        let (number, since_ms) = (rand::random(), now_ms());
-        let create = self
-            .leases
-            .create(key(&cluster), self.lease(number, since_ms));
+        let (number, since) = (rand::random(), SystemTime::now());
+        let create = self.leases.create(key(&cluster), self.lease(number, since));
         // Refused, somebody was faster; without an answer, it runs out.
         let Ok(Ok(fence)) = timeout(self.patience(), create).await else {
             return None;
         };
-        let tenure = Arc::new(Tenure::new(
-            fence,
-            number,
-            since_ms,
-            self.term(fence, asked),
-        ));
+        let tenure = Arc::new(Tenure::new(fence, number, since, self.term(fence, asked)));
         let subject = self.names.orders(&cluster);
         let subscribed = timeout(self.patience(), self.connection.client.subscribe(subject));
         let orders = match subscribed.await {
@@ -448,7 +437,7 @@ impl Owner {
                 return true;
             }
             // It may have been renewed at the same moment.
-            let lease = self.lease(tenure.number, tenure.since_ms);
+            let lease = self.lease(tenure.number, tenure.since);
             match self.leases.entry(&key).await {
                 Ok(Some(entry)) if entry.value == lease && entry.revision != revision => {
                     revision = entry.revision;
@@ -474,13 +463,13 @@ impl Owner {
         let holdings = self.held().into_iter().map(|(cluster, tenure)| Holding {
             cluster,
             fence: tenure.fence,
-            since: SystemTime::UNIX_EPOCH + Duration::from_millis(tenure.since_ms),
+            since: tenure.since,
             renewed: now.saturating_duration_since(tenure.term().asked),
         });
         WorkerState {
             name: self.worker.name.clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            started: SystemTime::UNIX_EPOCH + Duration::from_millis(self.since_ms),
+            started: self.since,
             lease: self.worker.lease,
             moves: *lock(&self.moves),
             holdings: holdings.collect(),

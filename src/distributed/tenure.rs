@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::Subscriber;
 use futures::StreamExt as _;
@@ -21,8 +21,8 @@ pub(super) struct Tenure {
     pub(super) fence: u64,
     /// Tells it from other tenures of this worker.
     pub(super) number: u64,
-    /// When it began, in milliseconds since the Unix epoch.
-    pub(super) since_ms: u64,
+    /// When it began.
+    pub(super) since: SystemTime,
     term: Mutex<Term>,
     /// Orders that are being answered, and whether more are taken.
     answering: AtomicUsize,
@@ -43,11 +43,11 @@ pub(super) struct Term {
 }
 
 impl Tenure {
-    pub(super) fn new(fence: u64, number: u64, since_ms: u64, term: Term) -> Self {
+    pub(super) fn new(fence: u64, number: u64, since: SystemTime, term: Term) -> Self {
         Self {
             fence,
             number,
-            since_ms,
+            since,
             term: Mutex::new(term),
             answering: AtomicUsize::new(0),
             moves: AtomicBool::new(false),

@@ -352,7 +352,8 @@ struct Held {
 /// How many clusters stand in one message at most: with the longest ids less than servers take.
 const HELD: usize = 2000;
 
-fn to_ms(time: SystemTime) -> u64 {
+/// Since the Unix epoch.
+pub(super) fn to_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

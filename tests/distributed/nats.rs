@@ -33,27 +33,18 @@ impl Nats {
 
     /// On all addresses of this machine.
     pub fn start_everywhere() -> Self {
-        let dir = TempDir::new().unwrap();
-        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        drop(listener);
-        let child = spawn(&dir, addr, "");
-        let config = String::new();
-        let mut nats = Self {
-            child,
-            addr,
-            config,
-            dir,
-        };
-        nats.wait();
-        nats
+        let addr = SocketAddr::from(([0, 0, 0, 0], nobody().port()));
+        Self::start_on(addr, |_| String::new())
     }
 
     /// With more lines of configuration, of files that may be put into a folder.
     pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
+        Self::start_on(nobody(), more)
+    }
+
+    fn start_on(addr: SocketAddr, more: impl FnOnce(&Path) -> String) -> Self {
         let dir = TempDir::new().unwrap();
         let config = more(dir.path());
-        let addr = nobody();
         let child = spawn(&dir, addr, &config);
         let mut nats = Self {
             child,

@@ -164,13 +164,7 @@ impl IntoResponses for RollCall {
                 "200",
                 response("a roll call, complete also if devices failed", content),
             ),
-            (
-                "304",
-                response(
-                    "it is as the request's `If-None-Match` says",
-                    BTreeMap::new(),
-                ),
-            ),
+            unchanged(),
             ("404", problem("no device is meant")),
             ("406", problem("none of the forms that the request accepts")),
             (
@@ -190,13 +184,7 @@ pub(super) struct Known<T>(PhantomData<T>);
 impl<T: ToSchema> IntoResponses for Known<T> {
     fn responses() -> Responses {
         with([
-            (
-                "304",
-                response(
-                    "it is as the request\'s `If-None-Match` says",
-                    BTreeMap::new(),
-                ),
-            ),
+            unchanged(),
             (
                 "200",
                 response("what is known", of::<T>(&["application/json"])),
@@ -206,19 +194,19 @@ impl<T: ToSchema> IntoResponses for Known<T> {
     }
 }
 
+/// The answer to a request that names what it has, and has it still.
+fn unchanged() -> (&'static str, RefOr<Response>) {
+    let text = "it is as the request's `If-None-Match` says";
+    ("304", response(text, BTreeMap::new()))
+}
+
 /// The answers to a request for the workers.
 pub(super) struct Workers;
 
 impl IntoResponses for Workers {
     fn responses() -> Responses {
         with([
-            (
-                "304",
-                response(
-                    "it is as the request\'s `If-None-Match` says",
-                    BTreeMap::new(),
-                ),
-            ),
+            unchanged(),
             (
                 "200",
                 response(
@@ -237,13 +225,7 @@ pub(super) struct Changes;
 impl IntoResponses for Changes {
     fn responses() -> Responses {
         with([
-            (
-                "304",
-                response(
-                    "it is as the request\'s `If-None-Match` says",
-                    BTreeMap::new(),
-                ),
-            ),
+            unchanged(),
             (
                 "200",
                 response(
