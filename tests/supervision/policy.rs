@@ -529,10 +529,12 @@ async fn what_comes_due_while_the_clusters_actor_is_down_is_skipped_and_counted(
     fleet.ask().await;
     sleep(Duration::from_secs(40)).await;
     let metrics = fleet.metrics();
-    assert_eq!(
-        (metrics.ticks(), metrics.ticks_skipped()),
-        (80, 0),
-        "it cannot know yet"
+    let (ticks, skipped) = (metrics.ticks(), metrics.ticks_skipped());
+    // Offsets are of the wall clock, so one device may be due in the moment of the crash.
+    assert!(skipped <= 1, "it cannot know yet: {skipped}");
+    assert!(
+        (80..=81).contains(&(ticks + skipped)),
+        "10 seconds of 8 devices: {ticks}"
     );
     sleep(Duration::from_secs(20)).await;
     let (ticks, skipped) = (metrics.ticks(), metrics.ticks_skipped());
@@ -557,7 +559,7 @@ async fn a_device_that_is_down_when_its_time_comes_is_skipped() {
     let metrics = fleet.metrics();
     assert_eq!((metrics.ticks(), metrics.crashes()), (1, 1));
     assert!(
-        (3..=4).contains(&metrics.ticks_skipped()),
+        (3..=5).contains(&metrics.ticks_skipped()),
         "{}",
         metrics.ticks_skipped()
     );
