@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
+
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Event, History};
 
 /// A history, and the number of its last change beside it: whoever only wants that waits for nobody.
@@ -11,6 +13,8 @@ use crate::domain::{ClusterId, DeviceId, DeviceKind, Event, History};
 pub(crate) struct Chronicle {
     history: Mutex<History>,
     last: AtomicU64,
+    /// For the one who follows it.
+    noted: Notify,
 }
 
 impl Chronicle {
@@ -19,6 +23,15 @@ impl Chronicle {
         let mut history = self.history();
         history.note(SystemTime::now(), device, event);
         self.last.store(history.last(), Ordering::Release);
+        drop(history);
+        self.noted.notify_one();
+    }
+
+    /// Waits until there is a change after that with this number; for one who waits at a time.
+    pub(crate) async fn noted(&self, last: u64) {
+        while self.last() == last {
+            self.noted.notified().await;
+        }
     }
 
     /// What is known.

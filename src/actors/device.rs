@@ -15,6 +15,7 @@ use log::kv::Value;
 use tokio::time::Instant;
 
 use super::drill::{Act, Point};
+use super::elsewhere::Happened;
 use super::health::{Child, ChildPath, Health};
 use super::plan::ClusterBase;
 use super::shell::again_in;
@@ -244,6 +245,45 @@ impl Device {
     pub(super) fn told(&self, outcome: &Outcome, age: Duration, took: Option<Duration>) {
         let at = self.cluster.link.rules.now().saturating_sub(age);
         drop(self.remember(outcome, at, took));
+    }
+
+    /// Takes note of what another process says that it became, so long ago, unless that is known.
+    pub(super) fn heard(&self, happened: Happened) {
+        let at = self.cluster.link.rules.now().saturating_sub(happened.age);
+        let outcome = &happened.outcome;
+        if let Err(fault) = outcome
+            && fault.kind() == FaultKind::Crashed
+        {
+            // No lookup gave that.
+            self.crashed(fault);
+            return;
+        }
+        let (is_news, is_first) = {
+            let record = self.record();
+            let is_older = record.last.as_ref().is_some_and(|it| micros(at) < it.at_us);
+            let is_news = match outcome {
+                Ok(facts) => record.is_failing || (!is_older && record.facts.differ(facts)),
+                Err(_) => !record.is_failing,
+            };
+            (is_news, record.succeeded_at_us.is_none())
+        };
+        if is_news {
+            drop(self.remember(outcome, at, None));
+            // What they were before is not known here.
+            if is_first && !happened.facts.is_empty() {
+                let event = Event::FactsChanged(happened.facts);
+                self.cluster.note(self.kind, &self.id, event);
+            }
+        }
+    }
+
+    /// What it is after this change; `None` if it says nothing of that.
+    pub(super) fn after(&self, event: &Event) -> Option<Outcome> {
+        match event {
+            Event::Appeared | Event::Gone => None,
+            Event::Failing(fault) => Some(Err(Arc::clone(fault))),
+            Event::Recovered | Event::FactsChanged(_) => Some(Ok(self.record().facts.clone())),
+        }
     }
 
     /// `now` is counted from when the service started.

@@ -5,11 +5,13 @@
 //! does not know how that one is reached. Entry points: [`Elsewhere`], [`Tree::take`],
 //! [`Tree::give_up`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -18,7 +20,8 @@ use super::fleet::{Route, Tree};
 use super::gathering::Share;
 use super::messages::{Collect, Leave, Withdraw};
 use super::panics::blaming;
-use crate::domain::{ClusterId, Fault, FaultKind, Outcome};
+use super::sight::{Inquiry, Seen};
+use crate::domain::{Change, ClusterId, Event, Fault, FaultKind, Outcome};
 
 /// Asks clusters that are not here. Never blocks.
 pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
@@ -27,6 +30,10 @@ pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
 
     /// Nobody waits for this cluster's part of a collect any more, for this reason.
     fn withdraw(&self, collect: u64, cluster: &ClusterId, fault: &Fault);
+
+    /// What is known of a cluster where it is; `None` if that is not to be known. The future may be
+    /// dropped at any time.
+    fn look(&self, inquiry: Inquiry) -> BoxFuture<'static, Option<Seen>>;
 }
 
 /// How a cluster is reached.
@@ -38,11 +45,13 @@ pub(crate) enum Way {
     Elsewhere(Arc<dyn Elsewhere>),
 }
 
-/// When a collect began, and the longest that it may take.
+/// When a collect began, the longest that it may take, and what need not be asked again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Time {
     pub(crate) start: Instant,
     pub(crate) deadline: Duration,
+    /// How old what is known of a device may be for it not to be asked; `None` asks all.
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// What another process says of one device.
@@ -54,6 +63,18 @@ pub(crate) struct Told {
     /// How long ago a lookup gave that, and how long it took if no deadline cut it off; `None` if no
     /// lookup did.
     pub(crate) observed: Option<(Duration, Option<Duration>)>,
+}
+
+/// What became of one device that changed.
+#[derive(Debug)]
+pub(crate) struct Happened {
+    /// The device's place in its cluster's plan.
+    pub(crate) place: u32,
+    pub(crate) outcome: Outcome,
+    /// How long ago.
+    pub(crate) age: Duration,
+    /// Which facts changed, if some did.
+    pub(crate) facts: Vec<String>,
 }
 
 /// One cluster's part of a collect, to be done elsewhere. Dropped, it answers for every device of
@@ -170,6 +191,57 @@ impl Route {
 }
 
 impl Tree {
+    /// What became of devices of a cluster that runs here, and which plan their places are of. `None` if it does not run here.
+    pub(crate) fn happened(
+        &self,
+        cluster: &ClusterId,
+        changes: &[Change],
+    ) -> Option<(u64, Vec<Happened>)> {
+        let routes = self.routes();
+        let route = routes.route(cluster).filter(|route| route.is_here())?;
+        let devices = (0..).zip(&route.plan.devices);
+        let places: HashMap<_, u32> = devices.map(|(at, it)| (it.identity(), at)).collect();
+        let happened = changes.iter().filter_map(|change| {
+            let place = *places.get(&(change.kind, &change.device))?;
+            let outcome = route.plan.device(place as usize).after(&change.event)?;
+            let facts = match &change.event {
+                Event::FactsChanged(facts) => facts.clone(),
+                _ => Vec::new(),
+            };
+            Some(Happened {
+                place,
+                outcome,
+                age: change.time.elapsed().unwrap_or_default(),
+                facts,
+            })
+        });
+        Some((route.plan.id(), happened.collect()))
+    }
+
+    /// Takes note of what became of devices of a cluster that is not here; whether that has this plan.
+    pub(crate) fn hear(
+        &self,
+        cluster: &ClusterId,
+        plan_id: u64,
+        happened: impl Iterator<Item = Happened>,
+    ) -> bool {
+        let routes = self.peek();
+        let Some(route) = routes.route(cluster) else {
+            return false;
+        };
+        if route.plan.id() != plan_id {
+            return false;
+        }
+        for happened in happened {
+            if let Some(device) = route.plan.devices.get(happened.place as usize)
+                && !route.is_here()
+            {
+                device.heard(happened);
+            }
+        }
+        true
+    }
+
     /// Does not run clusters here any more: their lookups under way are dropped, and collects that
     /// wait for them hear of `fault`. Each of those returned resolves when nothing of one runs,
     /// with an error if its actor ended by itself, as it does when nobody holds its address.

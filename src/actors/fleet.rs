@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use tokio::time::Instant;
 
 use super::chronicle::Chronicle;
 use super::cluster::{ClusterActor, MAILBOX, deliver};
-use super::device::Device;
 use super::drill::Drill;
 use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
@@ -27,6 +26,7 @@ use super::keeper::{Keeper, Running};
 use super::messages::Reload;
 use super::plan::{ClusterSpec, Plan, plan};
 use super::shell::{Link, start_on};
+use super::sight::Sight;
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
@@ -119,7 +119,7 @@ impl Routes {
         all.filter(move |(_, cluster)| wanted.contains(cluster.id()))
     }
 
-    fn route(&self, cluster: &ClusterId) -> Option<&Route> {
+    pub(super) fn route(&self, cluster: &ClusterId) -> Option<&Route> {
         self.clusters
             .iter()
             .find(|route| route.spec.base.id == *cluster)
@@ -131,19 +131,23 @@ impl Route {
         &self.spec.base.id
     }
 
-    fn state(&self, filter: TreeFilter, now: Instant) -> ClusterState {
-        let (nodes, switches) = self.plan.devices.split_at(self.plan.nodes());
-        let shown = |devices: &[Arc<Device>]| {
-            let states = devices.iter().map(|device| device.state(now));
+    fn state(&self, filter: TreeFilter, sight: &Sight, now: Instant) -> ClusterState {
+        let seen = sight.of(self);
+        let shown = |places: Range<usize>| {
+            let states = places.map(|place| match seen {
+                Some(seen) => seen.device(place, &self.plan.devices[place], now),
+                None => self.plan.devices[place].state(now),
+            });
             let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
             states.filter(is_shown).collect()
         };
+        let nodes = self.plan.nodes();
         ClusterState {
             id: self.spec.base.id.clone(),
-            child: self.spec.health().state(now),
+            child: seen.map_or_else(|| self.spec.health().state(now), |seen| seen.child(now)),
             devices: self.plan.devices.len(),
-            nodes: shown(nodes),
-            switches: shown(switches),
+            nodes: shown(0..nodes),
+            switches: shown(nodes..self.plan.devices.len()),
         }
     }
 }
@@ -506,21 +510,23 @@ impl Tree {
     }
 
     /// The supervision tree at this moment. Read beside the actors, so it needs none of them.
-    pub(crate) fn state(&self, filter: TreeFilter) -> SupervisionTree {
+    pub(crate) fn state(&self, filter: TreeFilter, sight: &Sight) -> SupervisionTree {
         let now = Instant::now();
         let routes = self.routes();
         let clusters = routes.clusters.iter();
         SupervisionTree {
             supervisor: self.0.supervisor.health.state(now),
-            clusters: clusters.map(|route| route.state(filter, now)).collect(),
+            clusters: clusters
+                .map(|route| route.state(filter, sight, now))
+                .collect(),
         }
     }
 
     /// What is known of one cluster.
-    pub(crate) fn cluster(&self, id: &ClusterId) -> Option<ClusterState> {
+    pub(crate) fn cluster(&self, id: &ClusterId, sight: &Sight) -> Option<ClusterState> {
         let routes = self.routes();
         let route = routes.route(id)?;
-        Some(route.state(TreeFilter::All, Instant::now()))
+        Some(route.state(TreeFilter::All, sight, Instant::now()))
     }
 
     /// Whether there is such a cluster.
@@ -534,11 +540,23 @@ impl Tree {
         cluster: &ClusterId,
         kind: DeviceKind,
         id: &DeviceId,
+        sight: &Sight,
     ) -> Option<DeviceState> {
         let routes = self.routes();
-        let devices = &routes.route(cluster)?.plan.devices;
-        let device = devices.iter().find(|it| it.identity() == (kind, id))?;
-        Some(device.state(Instant::now()))
+        let route = routes.route(cluster)?;
+        let place = route.plan.place(kind, id)?;
+        let (device, now) = (&route.plan.devices[place], Instant::now());
+        Some(match sight.of(route) {
+            Some(seen) => seen.device(place, device, now),
+            None => device.state(now),
+        })
+    }
+
+    /// Whether there is such a device.
+    pub(crate) fn has_device(&self, cluster: &ClusterId, kind: DeviceKind, id: &DeviceId) -> bool {
+        let routes = self.peek();
+        let route = routes.route(cluster);
+        route.is_some_and(|route| route.plan.place(kind, id).is_some())
     }
 }
 

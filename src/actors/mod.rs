@@ -24,6 +24,7 @@ mod plan;
 mod probe;
 mod schedule;
 mod shell;
+pub(crate) mod sight;
 pub(crate) mod snapshot;
 mod supervisor;
 mod switch;

@@ -108,6 +108,12 @@ impl Plan {
         *self.id.get_or_init(|| identify(&self.devices))
     }
 
+    /// Where a device is.
+    pub(super) fn place(&self, kind: DeviceKind, id: &DeviceId) -> Option<usize> {
+        let mut devices = self.devices.iter();
+        devices.position(|it| it.identity() == (kind, id))
+    }
+
     /// The device at a place.
     pub(crate) fn device(&self, place: usize) -> &Device {
         &self.devices[place]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::fleet::Tree;
 use super::health::Child;
 use super::plan::{ClusterSpec, Plan};
+use super::sight::Sight;
 use crate::domain::{ChildState, ClusterId, DeviceKind, DeviceState, DriverKind};
 
 /// Who was in the fleet when it was taken; what is known of each is as of when it is looked at.
@@ -17,6 +18,7 @@ pub struct Snapshot {
     supervisor: ChildState,
     clusters: Vec<(Arc<ClusterSpec>, Arc<Plan>)>,
     per_device: Option<bool>,
+    sight: Arc<Sight>,
 }
 
 /// A device of a snapshot.
@@ -35,8 +37,8 @@ pub struct Look<'a> {
 }
 
 impl Tree {
-    /// Everybody, to be looked at.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// Everybody, to be looked at; with what is known elsewhere of those that are not here.
+    pub(crate) fn snapshot(&self, sight: Arc<Sight>) -> Snapshot {
         let routes = self.routes();
         let cluster =
             |route: &super::fleet::Route| (Arc::clone(&route.spec), Arc::clone(&route.plan));
@@ -44,6 +46,7 @@ impl Tree {
             supervisor: self.supervisor(),
             clusters: routes.clusters.iter().map(cluster).collect(),
             per_device: routes.settings.per_device,
+            sight,
         }
     }
 }
@@ -74,7 +77,11 @@ impl Snapshot {
     pub fn clusters(&self) -> impl ExactSizeIterator<Item = (&ClusterId, ChildState)> {
         let now = Instant::now();
         let clusters = self.clusters.iter();
-        clusters.map(move |(spec, _)| (&spec.base.id, spec.health().state(now)))
+        clusters.map(move |(spec, plan)| {
+            let seen = self.sight.of_plan(&spec.base.id, plan);
+            let here = || spec.health().state(now);
+            (&spec.base.id, seen.map_or_else(here, |it| it.child(now)))
+        })
     }
 
     /// Every device in topology order. None of them is held for longer than it is looked at.
@@ -82,12 +89,17 @@ impl Snapshot {
         let now = Instant::now();
         let clusters = self.clusters.iter().enumerate();
         clusters.flat_map(move |(place, (spec, plan))| {
-            plan.devices.iter().map(move |device| Look {
+            let seen = self.sight.of_plan(&spec.base.id, plan);
+            let devices = plan.devices.iter().enumerate();
+            devices.map(move |(at, device)| Look {
                 place,
                 cluster: &spec.base.id,
                 kind: device.identity().0,
                 driver: device.driver(),
-                state: device.state(now),
+                state: match seen {
+                    Some(seen) => seen.device(at, device, now),
+                    None => device.state(now),
+                },
             })
         })
     }

@@ -29,6 +29,7 @@ use crate::telemetry::{Guard, Metrics, thread_place};
 use joint::{Joint, Latest};
 use running::Running;
 
+pub(crate) use crate::actors::sight::{Sight, Whose};
 pub use crate::actors::snapshot::{Look, Snapshot};
 pub use answer::{Answer, Observation};
 pub(crate) use part::{PartError, PartRequest, PartStream};
@@ -174,10 +175,22 @@ impl CollectorHandle {
         }
     }
 
-    /// The supervision tree at this moment; reads it beside the actors, so it waits for none.
+    /// The supervision tree of this process at this moment; reads it beside the actors, so it waits
+    /// for none.
     #[must_use]
     pub fn supervision(&self, filter: TreeFilter) -> SupervisionTree {
-        self.0.tree.state(filter)
+        self.0.tree.state(filter, &Sight::default())
+    }
+
+    /// Asks other processes what they know of clusters that are not here, for 2 s at most; what they
+    /// do not say in time is not in it. In a process alone it does nothing.
+    pub(crate) async fn look(&self, whose: Whose<'_>) -> Sight {
+        self.0.tree.look(whose).await
+    }
+
+    /// As [`CollectorHandle::supervision`], with what is known elsewhere.
+    pub(crate) fn tree(&self, filter: TreeFilter, sight: &Sight) -> SupervisionTree {
+        self.0.tree.state(filter, sight)
     }
 
     /// The clusters in configured order.
@@ -193,20 +206,29 @@ impl CollectorHandle {
     }
 
     /// What is known of a cluster's devices; asks none of them.
-    #[must_use]
-    pub fn cluster(&self, cluster: &ClusterId) -> Option<ClusterState> {
-        self.0.tree.cluster(cluster)
+    pub(crate) fn cluster(&self, cluster: &ClusterId, sight: &Sight) -> Option<ClusterState> {
+        self.0.tree.cluster(cluster, sight)
     }
 
     /// What is known of a device; does not ask it.
-    #[must_use]
-    pub fn device(
+    pub(crate) fn device(
         &self,
         cluster: &ClusterId,
         kind: DeviceKind,
         device: &DeviceId,
+        sight: &Sight,
     ) -> Option<DeviceState> {
-        self.0.tree.device(cluster, kind, device)
+        self.0.tree.device(cluster, kind, device, sight)
+    }
+
+    /// Whether there is such a device.
+    pub(crate) fn has_device(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        device: &DeviceId,
+    ) -> bool {
+        self.0.tree.has_device(cluster, kind, device)
     }
 
     /// What changed after the change with this number, or all that is known; and the number of the
@@ -221,9 +243,8 @@ impl CollectorHandle {
     }
 
     /// Every device, to be looked at more than once; it waits for no actor.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        self.0.tree.snapshot()
+    pub(crate) fn snapshot(&self, sight: Arc<Sight>) -> Snapshot {
+        self.0.tree.snapshot(sight)
     }
 
     /// Why the next collect would have no answer, if so.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::running::{AnswerStream, Running};
 use super::selection::Selection;
 use super::{CollectError, CollectorHandle, Observation};
+use crate::actors::sight::Known;
 use crate::domain::{ClusterId, Outcome};
 
 /// Which devices of a cluster to ask.
@@ -22,6 +23,8 @@ pub(crate) struct PartRequest {
     pub(crate) deadline: Duration,
     /// How long ago that began.
     pub(crate) elapsed: Duration,
+    /// How old what is known of a device may be for it not to be asked; `None` asks all.
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// Why a part is not collected here.
@@ -46,11 +49,11 @@ pub(crate) struct PartStream {
 }
 
 impl CollectorHandle {
-    /// Asks devices of a cluster that runs here.
+    /// Asks devices of a cluster that runs here. `others` are under way for it: as many may be as
+    /// collects may wait.
     ///
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
-    /// `others` are under way for the same cluster: as many may be as collects may wait.
     pub(crate) fn part(
         &self,
         request: PartRequest,
@@ -85,9 +88,16 @@ impl CollectorHandle {
         }
         let selection = Selection::part(routes, cluster, &places);
         let running = Running::of(shared, selection, Some(request.deadline), true, start);
-        running.ask(None);
+        running.ask(request.max_age);
         let stream = AnswerStream::new(running, None);
         Ok(PartStream { stream, places })
+    }
+}
+
+impl CollectorHandle {
+    /// What is known of a cluster that runs here.
+    pub(crate) fn known(&self, cluster: &ClusterId, plan_id: u64) -> Option<Known> {
+        self.0.tree.known(cluster, plan_id)
     }
 }
 

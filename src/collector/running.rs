@@ -115,8 +115,9 @@ impl Running {
         let time = Time {
             start: self.start,
             deadline: self.deadline,
+            max_age,
         };
-        self.selection.send(&self.gathering, max_age, time);
+        self.selection.send(&self.gathering, time);
         // Only now it is true for whoever reads it.
         log::debug!(target: LOG, collect = self.id; "collecting");
     }

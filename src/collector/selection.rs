@@ -115,9 +115,9 @@ impl Selection {
     }
 
     /// Asks every device, but for those of whom enough is known.
-    pub(super) fn send(&self, gathering: &Arc<Gathering>, max_age: Option<Duration>, time: Time) {
+    pub(super) fn send(&self, gathering: &Arc<Gathering>, time: Time) {
         for cluster in 0..self.topology().clusters().len() {
-            let picks = self.picks(gathering, cluster, max_age);
+            let picks = self.picks(gathering, cluster, time.max_age);
             if picks.as_ref().is_some_and(|picks| picks.is_empty()) {
                 continue;
             }

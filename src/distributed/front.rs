@@ -20,18 +20,19 @@ use super::nats::{Connection, NatsError};
 use super::serving::{ACK, HEARTBEAT};
 use super::wire::{End, Names, Order, Piece, Places, Roster, VERSION};
 use crate::actors::elsewhere::{Elsewhere, Errand};
+use crate::actors::sight::{Inquiry, Seen};
 use crate::collector::Workers;
 use crate::domain::{ClusterId, Fault, FaultKind, WorkerState};
 
 /// How long a cluster may have no owner, as between two of them, before its devices are unreachable.
-const NOBODY: Duration = Duration::from_millis(500);
+pub(super) const NOBODY: Duration = Duration::from_millis(500);
 
 /// Between two looks whether there is an owner.
-const AGAIN: Duration = Duration::from_millis(25);
+pub(super) const AGAIN: Duration = Duration::from_millis(25);
 
 /// How long an owner may be silent before its devices are unreachable. It says that it is there every
 /// [`HEARTBEAT`], at once for the first time.
-const SILENCE: Duration = Duration::from_secs(2);
+pub(super) const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long an owner may take longer than its front to end a collect whose deadline passes.
 const LINGER: Duration = Duration::from_millis(200);
@@ -53,10 +54,10 @@ pub(super) struct Front {
 }
 
 #[derive(Debug)]
-struct Shared {
-    connection: Connection,
+pub(super) struct Shared {
+    pub(super) connection: Connection,
     names: Names,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// Errands under way, to be told that nobody waits for them any more.
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
@@ -92,6 +93,13 @@ impl Front {
     }
 }
 
+impl Front {
+    /// Whether there was a later lease of the cluster.
+    pub(super) fn is_older(&self, cluster: &ClusterId, fence: u64) -> bool {
+        fence < self.shared.fence(cluster)
+    }
+}
+
 impl Elsewhere for Front {
     fn collect(&self, errand: Errand) {
         let (gone, hears) = oneshot::channel();
@@ -114,6 +122,11 @@ impl Elsewhere for Front {
             // It may have ended just now.
             errand.send(gone).ok();
         }
+    }
+
+    fn look(&self, inquiry: Inquiry) -> BoxFuture<'static, Option<Seen>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.look(inquiry).await }.boxed()
     }
 }
 
@@ -177,7 +190,8 @@ impl Shared {
         if let Err(why) = self.order(errand, &answers, client).await {
             return Tried::Failed(why);
         }
-        let mut reading = Reading::new(errand, self.fence(errand.cluster()));
+        let mut reading = Reading::new(self.fence(errand.cluster()));
+        let mut has_told = false;
         loop {
             let message = tokio::select! {
                 message = timeout(SILENCE, answers.messages.recv()) => message,
@@ -187,7 +201,7 @@ impl Shared {
                         let rest = async { while answers.messages.recv().await.is_some() {} };
                         timeout(LINGER, rest).await.ok();
                     }
-                    if reading.skipped && !reading.has_told {
+                    if reading.skipped && !has_told {
                         self.forget_fence(errand.cluster());
                     }
                     // What else it sends is answered by the inbox.
@@ -198,7 +212,7 @@ impl Shared {
                 Ok(Some(message)) => message,
                 Ok(None) => return Tried::Failed("its worker sends too fast".to_owned()),
                 Err(_) => {
-                    if reading.skipped && !reading.has_told {
+                    if reading.skipped && !has_told {
                         self.forget_fence(errand.cluster());
                     }
                     return Tried::Failed("its worker is silent".to_owned());
@@ -207,7 +221,19 @@ impl Shared {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Tried::Nobody;
             }
-            match reading.read(&message) {
+            let end = reading.read(&message).and_then(|piece| {
+                let Some(piece) = piece else {
+                    return Ok(None);
+                };
+                for said in &piece.outcomes {
+                    has_told = true;
+                    if !errand.tell(said.told()) {
+                        return Err("its worker answers for devices that were not asked".to_owned());
+                    }
+                }
+                Ok(piece.end)
+            });
+            match end {
                 Ok(None) => {}
                 Ok(Some(End::Complete)) => {
                     self.note_fence(errand.cluster(), reading.fence);
@@ -218,8 +244,8 @@ impl Shared {
                     };
                 }
                 // Perhaps it is about to be where it is looked for.
-                Ok(Some(End::NotHere)) if !reading.has_told => return Tried::Nobody,
-                Ok(Some(End::Moving)) if !reading.has_told => return Tried::Moving,
+                Ok(Some(End::NotHere)) if !has_told => return Tried::Nobody,
+                Ok(Some(End::Moving)) if !has_told => return Tried::Moving,
                 Ok(Some(end)) => return Tried::Failed(end.why().to_owned()),
                 Err(why) => return Tried::Failed(why),
             }
@@ -270,18 +296,21 @@ impl Shared {
         answers: &inbox::Box,
         client: &Client,
     ) -> Result<(), String> {
-        let time = errand.time();
-        let mut order = Order {
-            version: VERSION,
-            cluster: errand.cluster().clone(),
-            plan: errand.plan_id(),
-            places: errand.places().map(|it| Places::new(&it)),
-            deadline_us: 0,
-            elapsed_us: 0,
-        };
-        order.set_time(time.deadline, time.start.elapsed());
-        let json = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
-        let (to, reply) = (self.names.orders(errand.cluster()), answers.subject.clone());
+        let places = errand.places().map(|it| Places::new(&it));
+        let mut order = Order::new(errand.cluster().clone(), errand.plan_id(), places);
+        order.set_time(errand.time());
+        self.send(&order, answers, client).await
+    }
+
+    /// Sends an order to whoever has its cluster.
+    pub(super) async fn send(
+        &self,
+        order: &Order,
+        answers: &inbox::Box,
+        client: &Client,
+    ) -> Result<(), String> {
+        let json = serde_json::to_vec(order).map_err(|error| error.to_string())?;
+        let (to, reply) = (self.names.orders(&order.cluster), answers.subject.clone());
         let published = client.publish_with_reply(to, reply, json.into());
         match timeout(SILENCE, published).await {
             Ok(published) => published.map_err(|error| format!("it cannot be asked: {error}")),
@@ -289,7 +318,7 @@ impl Shared {
         }
     }
 
-    fn fence(&self, cluster: &ClusterId) -> u64 {
+    pub(super) fn fence(&self, cluster: &ClusterId) -> u64 {
         lock(&self.fences).get(cluster).copied().unwrap_or_default()
     }
 
@@ -306,30 +335,26 @@ impl Shared {
 }
 
 /// An answer that comes in pieces.
-struct Reading<'a> {
-    errand: &'a Errand,
+pub(super) struct Reading {
     /// The lease of whoever answers; pieces of older ones are not read.
     fence: u64,
     /// The number of the next piece.
     next: u64,
-    has_told: bool,
     /// Whether pieces of older leases came.
     skipped: bool,
 }
 
-impl<'a> Reading<'a> {
-    fn new(errand: &'a Errand, fence: u64) -> Self {
+impl Reading {
+    pub(super) fn new(fence: u64) -> Self {
         Self {
-            errand,
             fence,
             next: 0,
-            has_told: false,
             skipped: false,
         }
     }
 
-    /// Reads a piece; how the answer ends, if it is the last one.
-    fn read(&mut self, message: &Message) -> Result<Option<End>, String> {
+    /// Reads a piece, unless it is of an older lease.
+    pub(super) fn read<'m>(&mut self, message: &'m Message) -> Result<Option<Piece<'m>>, String> {
         let piece: Piece<'_> = serde_json::from_slice(&message.payload)
             .map_err(|error| format!("its worker sends what cannot be read: {error}"))?;
         if piece.version != VERSION {
@@ -350,13 +375,7 @@ impl<'a> Reading<'a> {
             return Err("a part of its worker's answer was lost".to_owned());
         }
         self.next += 1;
-        for said in &piece.outcomes {
-            self.has_told = true;
-            if !self.errand.tell(said.told()) {
-                return Err("its worker answers for devices that were not asked".to_owned());
-            }
-        }
-        Ok(piece.end)
+        Ok(Some(piece))
     }
 }
 

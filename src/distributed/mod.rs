@@ -5,8 +5,11 @@
 //! process that is connected is a front, and a worker is one that takes leases, too.
 //! `docs/distributed.md` is the protocol and what it guarantees. Entry point: `Link`.
 
+mod changes;
 mod front;
 mod inbox;
+mod known;
+mod looking;
 mod nats;
 mod owning;
 mod rank;
@@ -110,20 +113,30 @@ impl Link {
         tree: Tree,
         collector: CollectorHandle,
     ) -> Result<Membership, NatsError> {
+        let hears = changes::hear(
+            self.connection.clone(),
+            self.names.clone(),
+            Arc::clone(&self.front),
+            tree.clone(),
+        );
+        let hears = actix::spawn(hears);
         let Some(worker) = self.worker else {
             return Ok(Membership {
                 owner: None,
-                tasks: Vec::new(),
+                tasks: vec![hears],
             });
         };
-        let owner = Owner::new(self.connection, self.names, worker, tree, collector).await?;
-        let owner = Arc::new(owner);
+        let (client, names) = (self.connection.client.clone(), self.names.clone());
+        let owner = Owner::new(self.connection, self.names, worker, tree.clone(), collector).await;
+        let owner = Arc::new(owner.inspect_err(|_| hears.abort())?);
         let tasks = vec![
             actix::spawn(Arc::clone(&owner).keep()),
             actix::spawn(Arc::clone(&owner).keep_announcing()),
             actix::spawn(Arc::clone(&owner).keep_renewing()),
             actix::spawn(Arc::clone(&owner).guard()),
             actix::spawn(Arc::clone(&owner).tell()),
+            actix::spawn(changes::tell(Arc::clone(&owner), client, names, tree)),
+            hears,
         ];
         Ok(Membership {
             owner: Some(owner),

@@ -97,6 +97,12 @@ impl Owner {
         })
     }
 
+    /// The number of the lease of a cluster that is held.
+    pub(super) fn fence(&self, cluster: &ClusterId) -> Option<u64> {
+        let held = lock(&self.held);
+        held.get(cluster).map(|tenure| tenure.fence)
+    }
+
     /// How long before the end of a lease its devices are not asked any more.
     fn margin(&self) -> Duration {
         self.worker.lease / 5

@@ -39,7 +39,7 @@ pub(super) struct Server {
 }
 
 /// An answer on its way to a front.
-struct Sending<'a> {
+pub(super) struct Sending<'a> {
     client: &'a Client,
     front: Subject,
     fence: u64,
@@ -50,7 +50,7 @@ struct Sending<'a> {
 }
 
 /// The front is gone, or does not want the rest.
-struct Unwanted;
+pub(super) struct Unwanted;
 
 impl Server {
     /// Answers an order for a cluster that is held by `tenure`.
@@ -66,23 +66,44 @@ impl Server {
             sent: 0,
             read: 0,
         };
-        let end = match self.begin(order, tenure) {
-            Err(end) => Ok(end),
-            Ok(mut part) => {
-                let sent = sending.outcomes(&mut part).await;
-                if sent.is_ok() {
-                    part.finish().await;
-                }
-                sent.map(|()| End::Complete)
-            }
-        };
-        if let Ok(end) = end {
+        if let Ok(end) = self.follow(order, tenure, &mut sending).await {
+            let last = Piece {
+                end: Some(end),
+                ..Piece::default()
+            };
             // Whoever does not want it does not miss it.
-            sending.piece(Vec::new(), Some(end)).await.ok();
+            sending.piece(last).await.ok();
         }
     }
 
-    fn begin(&self, order: &Message, tenure: &Tenure) -> Result<PartStream, End> {
+    async fn follow(
+        &self,
+        order: &Message,
+        tenure: &Tenure,
+        sending: &mut Sending<'_>,
+    ) -> Result<End, Unwanted> {
+        let (mut order, places) = match self.read(order, tenure) {
+            Ok(read) => read,
+            Err(end) => return Ok(end),
+        };
+        if let Some(look) = order.look.take() {
+            let Some(known) = self.collector.known(&order.cluster, order.plan) else {
+                return Ok(End::OtherPlan);
+            };
+            sending.states(&known, places, look).await?;
+            return Ok(End::Complete);
+        }
+        let mut part = match self.begin(order, places, tenure) {
+            Ok(part) => part,
+            Err(end) => return Ok(end),
+        };
+        sending.outcomes(&mut part).await?;
+        part.finish().await;
+        Ok(End::Complete)
+    }
+
+    /// An order, and the places that it names.
+    fn read(&self, order: &Message, tenure: &Tenure) -> Result<(Order, Option<Vec<u32>>), End> {
         // A process that was stopped for a while wakes up with orders in its hands.
         if !tenure.is_valid(Instant::now()) {
             return Err(End::NotHere);
@@ -98,14 +119,23 @@ impl Server {
         if order.version != VERSION || self.names.orders(&order.cluster) != *subject {
             return Err(End::OtherPlan);
         }
-        let places = match order.places.as_ref().map(Places::read) {
-            None => None,
-            Some(Some(places)) => Some(places),
-            Some(None) => return Err(End::OtherPlan),
-        };
+        match order.places.as_ref().map(Places::read) {
+            None => Ok((order, None)),
+            Some(Some(places)) => Ok((order, Some(places))),
+            Some(None) => Err(End::OtherPlan),
+        }
+    }
+
+    fn begin(
+        &self,
+        order: Order,
+        places: Option<Vec<u32>>,
+        tenure: &Tenure,
+    ) -> Result<PartStream, End> {
         let request = PartRequest {
             deadline: order.deadline(),
             elapsed: order.elapsed(),
+            max_age: order.max_age(),
             cluster: order.cluster,
             plan_id: order.plan,
             places,
@@ -151,19 +181,27 @@ impl Sending<'_> {
                     next = Said::too_large(place);
                 }
                 if len + next.len() > PIECE && !said.is_empty() {
-                    self.piece(std::mem::take(&mut said), None).await?;
+                    self.told(std::mem::take(&mut said)).await?;
                     len = 0;
                 }
                 len += next.len();
                 said.push(next);
             }
-            self.piece(said, None).await?;
+            self.told(said).await?;
         }
         Ok(())
     }
 
+    async fn told(&mut self, outcomes: Vec<Said<'_>>) -> Result<(), Unwanted> {
+        self.piece(Piece {
+            outcomes,
+            ..Piece::default()
+        })
+        .await
+    }
+
     /// Sends a piece, when the front has read enough of those before.
-    async fn piece(&mut self, outcomes: Vec<Said<'_>>, end: Option<End>) -> Result<(), Unwanted> {
+    pub(super) async fn piece(&mut self, piece: Piece<'_>) -> Result<(), Unwanted> {
         while self.sent - self.read >= WINDOW {
             let ack = timeout(PATIENCE, self.acks.messages.recv()).await;
             self.note(ack.unwrap_or_default())?;
@@ -172,8 +210,7 @@ impl Sending<'_> {
             version: VERSION,
             fence: self.fence,
             number: u64::try_from(self.sent).unwrap_or(u64::MAX),
-            outcomes,
-            end,
+            ..piece
         };
         let json = serde_json::to_vec(&piece).map_err(|_| Unwanted)?;
         self.sent += 1;

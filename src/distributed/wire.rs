@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::actors::elsewhere::Told;
+use super::known::{ChildSaid, StateSaid};
+use crate::actors::elsewhere::{Time, Told};
 use crate::collector::Observation;
 use crate::domain::{ClusterId, Facts, Fault, FaultKind, Holding, Moves, Outcome, WorkerState};
 
@@ -53,6 +54,11 @@ impl Names {
         format!("{}.v{VERSION}.workers", self.prefix)
     }
 
+    /// Where workers tell what changed in their clusters.
+    pub(super) fn changes(&self) -> String {
+        format!("{}.v{VERSION}.changes", self.prefix)
+    }
+
     /// The bucket of leases.
     pub(super) fn leases(&self) -> String {
         format!("{}_leases", self.prefix)
@@ -83,6 +89,19 @@ pub(super) struct Order {
     /// The longest that the collect may take, and how long ago it began.
     pub(super) deadline_us: u64,
     pub(super) elapsed_us: u64,
+    /// How old what is known of a device may be for it not to be asked; absent asks all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) max_age_us: Option<u64>,
+    /// Nobody is to be asked; what is known of the devices is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) look: Option<Look>,
+}
+
+/// What is wanted of what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Look {
+    /// Whether the facts of last lookups are, too.
+    pub(super) facts: bool,
 }
 
 /// Places in a plan, in a form that is never longer than servers take: with a million devices the
@@ -165,7 +184,7 @@ impl Places {
 }
 
 /// From an owner to a front: a piece of the answer. The first one comes at once.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Piece<'a> {
     pub(super) version: u32,
     /// Which lease the owner holds: later ones have larger numbers.
@@ -174,6 +193,12 @@ pub(super) struct Piece<'a> {
     pub(super) number: u64,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub(super) outcomes: Vec<Said<'a>>,
+    /// What is known, if that is what was wanted: of the cluster's actor, in the first piece, and of
+    /// devices that were ever asked or ever failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) child: Option<ChildSaid>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) states: Vec<StateSaid<'a>>,
     /// Whether it is the last one, and why no more come, if some are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) end: Option<End>,
@@ -218,11 +243,25 @@ pub(super) struct Said<'a> {
     message: Option<Cow<'a, str>>,
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Order {
+    /// For all who have these places in the plan, without a time.
+    pub(super) fn new(cluster: ClusterId, plan: u64, places: Option<Places>) -> Self {
+        Self {
+            version: VERSION,
+            cluster,
+            plan,
+            places,
+            deadline_us: 0,
+            elapsed_us: 0,
+            max_age_us: None,
+            look: None,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Duration {
         Duration::from_micros(self.deadline_us)
     }
@@ -231,8 +270,14 @@ impl Order {
         Duration::from_micros(self.elapsed_us)
     }
 
-    pub(super) fn set_time(&mut self, deadline: Duration, elapsed: Duration) {
-        (self.deadline_us, self.elapsed_us) = (micros(deadline), micros(elapsed));
+    pub(super) fn set_time(&mut self, time: Time) {
+        self.deadline_us = micros(time.deadline);
+        self.elapsed_us = micros(time.start.elapsed());
+        self.max_age_us = time.max_age.map(micros);
+    }
+
+    pub(super) fn max_age(&self) -> Option<Duration> {
+        self.max_age_us.map(Duration::from_micros)
     }
 }
 
@@ -240,6 +285,16 @@ impl<'a> Said<'a> {
     pub(super) fn new(place: u32, outcome: &'a Outcome, observation: Option<Observation>) -> Self {
         let age = observation.map(|it| it.at.elapsed().unwrap_or_default());
         let took = observation.and_then(|it| it.took);
+        Self::aged(place, outcome, age, took)
+    }
+
+    /// As [`Said::new`], by how long ago it was.
+    pub(super) fn aged(
+        place: u32,
+        outcome: &'a Outcome,
+        age: Option<Duration>,
+        took: Option<Duration>,
+    ) -> Self {
         let (facts, fault) = match outcome {
             Ok(facts) => (Some(facts), None),
             Err(fault) => (None, Some(fault)),
@@ -268,6 +323,15 @@ impl<'a> Said<'a> {
             message: Some(Cow::Borrowed(
                 "its facts are too long to travel between processes",
             )),
+        }
+    }
+
+    /// The same without facts.
+    pub(super) fn without_facts(self) -> Self {
+        Self {
+            facts: None,
+            steady: None,
+            ..self
         }
     }
 

@@ -63,6 +63,23 @@ pub struct LastLookup {
 }
 
 impl DeviceState {
+    /// The same, so much later, if nothing else happened.
+    #[must_use]
+    pub fn later(mut self, by: Duration) -> Self {
+        self.child = self.child.later(by);
+        if let BreakerState::Open(wait) = self.breaker {
+            self.breaker = match wait.saturating_sub(by) {
+                Duration::ZERO => BreakerState::HalfOpen,
+                rest => BreakerState::Open(rest),
+            };
+        }
+        if let Some(last) = &mut self.last {
+            last.age += by;
+        }
+        self.last_success = self.last_success.map(|it| it + by);
+        self
+    }
+
     /// How long ago its last lookup ended, however it did; `None` if none has.
     #[must_use]
     pub fn last_lookup(&self) -> Option<Duration> {
@@ -110,6 +127,19 @@ pub struct ChildState {
 }
 
 impl ChildState {
+    /// The same, so much later, if nothing else happened.
+    #[must_use]
+    pub fn later(mut self, by: Duration) -> Self {
+        self.liveness = match self.liveness {
+            Liveness::Running => Liveness::Running,
+            Liveness::Restarting(wait) => {
+                Liveness::Restarting(wait.map(|it| it.saturating_sub(by)))
+            }
+            Liveness::Quarantined(wait) => Liveness::Quarantined(wait.saturating_sub(by)),
+        };
+        self
+    }
+
     /// Whether it runs and has never failed.
     #[must_use]
     pub fn is_plain(&self) -> bool {

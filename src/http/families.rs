@@ -4,6 +4,7 @@
 //! or an error says. `docs/metrics.md` has the table, and a test holds it against this.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
@@ -13,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::devices::{self, Summary};
 use super::process;
-use crate::collector::CollectorHandle;
+use crate::collector::{CollectorHandle, Sight};
 use crate::domain::{DriverKind, FaultKind};
 use crate::reload::{DiscoveryState, ReloadHandle};
 use crate::telemetry::Metrics;
@@ -36,12 +37,14 @@ pub(super) fn registry(
     collector: &CollectorHandle,
     reload: &ReloadHandle,
     watchdog: &WatchdogHandle,
+    sight: Sight,
 ) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Service {
         collector: collector.clone(),
         reload: reload.clone(),
         watchdog: watchdog.clone(),
+        sight: Arc::new(sight),
     }));
     registry
 }
@@ -51,13 +54,14 @@ struct Service {
     collector: CollectorHandle,
     reload: ReloadHandle,
     watchdog: WatchdogHandle,
+    sight: Arc<Sight>,
 }
 
 impl Collector for Service {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         let metrics = self.collector.metrics();
-        let snapshot = self.collector.snapshot();
+        let snapshot = self.collector.snapshot(Arc::clone(&self.sight));
         let summary = Summary::of(&snapshot);
         families.build()?;
         families.collects(metrics)?;

@@ -29,11 +29,21 @@ pub fn worker_at(url: &str, config: &str, name: &str, lease: &str) -> TestApp {
     TestApp::start_with(config, &arguments)
 }
 
-/// Asks until an answer fits.
+/// Asks for a roll call until an answer fits.
 pub fn until(app: &TestApp, what: &str, fits: impl Fn(&Answer) -> bool) -> Answer {
+    until_answer(app, "/test", what, fits)
+}
+
+/// Asks until an answer fits.
+pub fn until_answer(
+    app: &TestApp,
+    path: &str,
+    what: &str,
+    fits: impl Fn(&Answer) -> bool,
+) -> Answer {
     let start = Instant::now();
     loop {
-        let answer = app.get();
+        let answer = app.request("GET", path, &[]);
         if fits(&answer) {
             return answer;
         }

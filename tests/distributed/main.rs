@@ -18,5 +18,6 @@ mod fleet;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
+mod known;
 mod nats;
 mod network;

@@ -10,6 +10,7 @@ use actix_web::http::header::{Accept, CONTENT_TYPE, Header, HeaderValue, RETRY_A
 use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use crate::collector::Whose;
 use crate::http::State;
 use crate::http::error::{Problem, get_only};
 use crate::http::exposition::{Format, stream};
@@ -33,7 +34,8 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         return response;
     };
     let format = format(&request);
-    let registry = registry(&state.collector, &state.reload, &state.watchdog);
+    let sight = state.collector.look(Whose::Fleet).await;
+    let registry = registry(&state.collector, &state.reload, &state.watchdog, sight);
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, format.content_type()))
         .body(stream(registry, format, place))

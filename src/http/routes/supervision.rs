@@ -8,6 +8,7 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
+use crate::collector::Whose;
 use crate::domain::TreeFilter;
 use crate::http::State;
 use crate::http::body::Held;
@@ -73,9 +74,10 @@ pub(in crate::http) async fn get(request: HttpRequest, state: web::Data<State>) 
     };
     let (collector, reload) = (state.collector.clone(), state.reload.clone());
     let debug = state.debug;
+    let sight = collector.look(Whose::Fleet).await;
     // A million devices take their time.
     let json = web::block(move || {
-        let tree = collector.supervision(filter);
+        let tree = collector.tree(filter, &sight);
         TreeView::new(&tree, reload.discoveries(), collector.metrics()).to_json(debug)
     });
     match json.await {

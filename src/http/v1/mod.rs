@@ -28,6 +28,7 @@ use self::workers::WorkersView;
 use super::State;
 use super::body::Held;
 use super::error::{Problem, get_only, method_not_allowed, refuse_body};
+use crate::collector::Whose;
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, NodeSet, Scope};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -197,8 +198,9 @@ async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
         return Err(busy());
     };
     let collector = state.collector.clone();
+    let sight = collector.look(Whose::Fleet).await;
     let view = web::block(move || {
-        let tree = collector.supervision(crate::domain::TreeFilter::All);
+        let tree = collector.tree(crate::domain::TreeFilter::All, &sight);
         let clusters = tree.clusters.iter().map(ClusterCountView::from).collect();
         serde_json::to_vec(&ClustersView { clusters }).unwrap_or_default()
     });
@@ -224,8 +226,9 @@ async fn cluster(
     };
     let id = id(&path)?;
     let collector = state.collector.clone();
+    let sight = collector.look(Whose::Cluster(&id)).await;
     let known = web::block(move || {
-        let known = collector.cluster(&id)?;
+        let known = collector.cluster(&id, &sight)?;
         let view = ClusterStateView::new(&known, SystemTime::now());
         serde_json::to_vec(&view).ok()
     });
@@ -250,7 +253,7 @@ async fn node(
     path: web::Path<(String, String)>,
     state: web::Data<State>,
 ) -> Answered {
-    device(&request, &path, &state, DeviceKind::Node)
+    device(&request, &path, &state, DeviceKind::Node).await
 }
 
 /// A switch, as it is known without asking it.
@@ -267,16 +270,21 @@ async fn switch(
     path: web::Path<(String, String)>,
     state: web::Data<State>,
 ) -> Answered {
-    device(&request, &path, &state, DeviceKind::Switch)
+    device(&request, &path, &state, DeviceKind::Switch).await
 }
 
-fn device(
+async fn device(
     request: &HttpRequest,
     (cluster, device): &(String, String),
     state: &State,
     kind: DeviceKind,
 ) -> Answered {
-    let known = state.collector.device(&id(cluster)?, kind, &id(device)?);
+    let (cluster_id, device_id) = (id(cluster)?, id(device)?);
+    let whose = Whose::Device(&cluster_id, kind, &device_id);
+    let sight = state.collector.look(whose).await;
+    let known = state
+        .collector
+        .device(&cluster_id, kind, &device_id, &sight);
     let known = known.ok_or_else(|| no_device(cluster, kind, device))?;
     let view = DeviceStateView::new(kind, &known, SystemTime::now());
     Ok(json(request, &view))
@@ -377,11 +385,7 @@ fn device_scope(
 ) -> Result<Scope, Problem> {
     let scope = cluster_scope(state, cluster)?;
     let device_id: DeviceId = id(device)?;
-    if state
-        .collector
-        .device(&id(cluster)?, kind, &device_id)
-        .is_none()
-    {
+    if !state.collector.has_device(&id(cluster)?, kind, &device_id) {
         return Err(no_device(cluster, kind, device));
     }
     Ok(Scope {

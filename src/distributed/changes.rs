@@ -1,0 +1,165 @@
+//! What changed in a worker's clusters, told to all other processes.
+//!
+//! Told once: a process that has no connection at that moment learns of it when a device is asked
+//! the next time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use super::front::Front;
+use super::nats::Connection;
+use super::owning::Owner;
+use super::wire::{LONGEST, Names, PIECE, Said, VERSION};
+use crate::actors::elsewhere::{Happened, Told};
+use crate::actors::fleet::Tree;
+use crate::domain::{Change, ClusterId};
+
+/// How long a connection may be stuck before something is not told.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many names of facts that changed are told of a device.
+const MOST_FACTS: usize = 256;
+
+/// Before a subscription is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// From an owner to everybody: what became of devices.
+#[derive(Debug, Serialize, Deserialize)]
+struct Changed<'a> {
+    version: u32,
+    cluster: ClusterId,
+    /// The lease of the owner.
+    fence: u64,
+    /// Tells the places' devices.
+    plan: u64,
+    /// In the order in which it happened.
+    #[serde(borrow)]
+    changes: Vec<ChangeSaid<'a>>,
+}
+
+/// What became of a device.
+#[derive(Debug, Serialize, Deserialize)]
+struct ChangeSaid<'a> {
+    #[serde(rename = "o", borrow)]
+    outcome: Said<'a>,
+    /// Which facts changed, if some did.
+    #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
+    facts: Vec<String>,
+}
+
+/// Tells what changes in the clusters that are held; for ever.
+pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: Tree) {
+    let chronicle = tree.chronicle();
+    let mut last = chronicle.last();
+    loop {
+        chronicle.noted(last).await;
+        let (changes, next) = {
+            let history = chronicle.history();
+            // Without those that are forgotten, if there were as many.
+            let changes = history.since(last).unwrap_or_else(|_| history.all());
+            (changes, history.last())
+        };
+        last = next;
+        for changes in changes.chunk_by(|a, b| a.cluster == b.cluster) {
+            let cluster = &changes[0].cluster;
+            if let Some(fence) = owner.fence(cluster) {
+                tell_of(cluster, fence, changes, &client, &names, &tree).await;
+            }
+        }
+    }
+}
+
+async fn tell_of(
+    cluster: &ClusterId,
+    fence: u64,
+    changes: &[Change],
+    client: &Client,
+    names: &Names,
+    tree: &Tree,
+) {
+    let Some((plan, happened)) = tree.happened(cluster, changes) else {
+        return;
+    };
+    let mut rest = happened.iter().peekable();
+    while rest.peek().is_some() {
+        let mut changes = Vec::new();
+        let mut len = 0;
+        while let Some(happened) = rest.peek() {
+            let mut outcome =
+                Said::aged(happened.place, &happened.outcome, Some(happened.age), None);
+            if outcome.len() > LONGEST {
+                outcome = outcome.without_facts();
+            }
+            let facts = happened.facts.iter().take(MOST_FACTS).cloned().collect();
+            if len + outcome.len() > PIECE && !changes.is_empty() {
+                break;
+            }
+            len += outcome.len();
+            changes.push(ChangeSaid { outcome, facts });
+            rest.next();
+        }
+        let changed = Changed {
+            version: VERSION,
+            cluster: cluster.clone(),
+            fence,
+            plan,
+            changes,
+        };
+        let Ok(json) = serde_json::to_vec(&changed) else {
+            continue;
+        };
+        let told = client.publish(names.changes(), json.into());
+        if !matches!(timeout(PATIENCE, told).await, Ok(Ok(()))) {
+            log::warn!(cluster:%; "what changed cannot be told");
+        }
+    }
+}
+
+/// Hears what changes in clusters that are not here; for ever.
+pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>, tree: Tree) {
+    // A message that cannot be read is one of many.
+    let mut warned: HashMap<ClusterId, u64> = HashMap::new();
+    loop {
+        match connection.client.subscribe(names.changes()).await {
+            Ok(mut told) => {
+                while let Some(message) = told.next().await {
+                    let Ok(changed) = serde_json::from_slice::<Changed<'_>>(&message.payload)
+                    else {
+                        log::warn!("a worker tells of changes what cannot be read");
+                        continue;
+                    };
+                    if changed.version != VERSION || front.is_older(&changed.cluster, changed.fence)
+                    {
+                        continue;
+                    }
+                    let all = changed.changes.into_iter().map(|said| {
+                        let Told {
+                            place,
+                            outcome,
+                            observed,
+                        } = said.outcome.told();
+                        Happened {
+                            place: u32::try_from(place).unwrap_or(u32::MAX),
+                            outcome,
+                            age: observed.map(|(age, _)| age).unwrap_or_default(),
+                            facts: said.facts,
+                        }
+                    });
+                    let is_known = tree.hear(&changed.cluster, changed.plan, all);
+                    let fence = changed.fence;
+                    if !is_known && warned.insert(changed.cluster.clone(), fence) != Some(fence) {
+                        log::warn!(cluster:% = changed.cluster; "the cluster's worker has another configuration of it");
+                    }
+                }
+            }
+            Err(error) => log::warn!(error:%; "cannot hear what changes"),
+        }
+        sleep(AGAIN).await;
+    }
+}

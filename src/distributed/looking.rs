@@ -1,0 +1,130 @@
+//! What is known of a cluster where it is: a front's question, and a worker's answer.
+
+use std::collections::HashMap;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::front::{AGAIN, NOBODY, Reading, SILENCE, Shared};
+use super::known::{ChildSaid, StateSaid};
+use super::serving::{ACK, Sending, Unwanted};
+use super::wire::{End, Look, Order, PIECE, Piece, Places};
+use crate::actors::sight::{Inquiry, Known, Seen};
+
+/// How many devices are looked at before others get their turn.
+const DEVICES: usize = 512;
+
+impl Shared {
+    /// Asks the owner of a cluster what it knows; `None` if it does not say.
+    pub(super) async fn look(&self, inquiry: Inquiry) -> Option<Seen> {
+        let began = Instant::now();
+        while self.connection.is_up() {
+            match self.try_to_look(&inquiry).await {
+                Ok(seen) => return seen,
+                // Perhaps it moves.
+                Err(()) if began.elapsed() < NOBODY => sleep(AGAIN).await,
+                Err(()) => break,
+            }
+        }
+        None
+    }
+
+    /// An error if nobody has the cluster now.
+    async fn try_to_look(&self, inquiry: &Inquiry) -> Result<Option<Seen>, ()> {
+        let client = &self.connection.client;
+        let mut answers = self.inbox.place();
+        let places = inquiry.places.as_deref().map(Places::new);
+        let mut order = Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places);
+        order.look = Some(Look {
+            facts: inquiry.facts,
+        });
+        if self.send(&order, &answers, client).await.is_err() {
+            return Ok(None);
+        }
+        let mut reading = Reading::new(self.fence(inquiry.cluster()));
+        let mut child = ChildSaid::default();
+        let mut devices = HashMap::new();
+        while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
+            if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+                return Err(());
+            }
+            let piece = match reading.read(&message) {
+                Ok(Some(piece)) => piece,
+                // Of an older lease.
+                Ok(None) => continue,
+                Err(why) => {
+                    let cluster = inquiry.cluster();
+                    log::warn!(cluster:%, why; "what the cluster's worker knows cannot be read");
+                    return Ok(None);
+                }
+            };
+            if let Some(said) = piece.child {
+                child = said;
+            }
+            for said in piece.states {
+                let place = said.place;
+                if let Some(id) = inquiry.device(place as usize) {
+                    devices.insert(place, said.state(id.clone()));
+                }
+            }
+            match piece.end {
+                None => {}
+                Some(End::Complete) => return Ok(Some(inquiry.seen(child.state(), devices))),
+                Some(End::NotHere | End::Moving) => return Err(()),
+                Some(End::OtherPlan | End::Overloaded | End::ShuttingDown) => return Ok(None),
+            }
+            if let Some(reply) = message.reply {
+                // If it is lost the connection is, and then the owner is silent.
+                let read = client.publish(reply, ACK.into());
+                timeout(SILENCE, read).await.ok();
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Sending<'_> {
+    /// Sends what is known of devices.
+    pub(super) async fn states(
+        &mut self,
+        known: &Known,
+        places: Option<Vec<u32>>,
+        look: Look,
+    ) -> Result<(), Unwanted> {
+        let all = u32::try_from(known.devices()).unwrap_or(u32::MAX);
+        let places = places.unwrap_or_else(|| (0..all).collect());
+        let mut child = Some(ChildSaid::new(&known.child));
+        for places in places.chunks(DEVICES) {
+            let states: Vec<_> = places
+                .iter()
+                .filter_map(|&place| Some((place, known.state(place as usize)?)))
+                .collect();
+            let mut said = Vec::new();
+            let mut len = 0;
+            for (place, state) in &states {
+                let Some(next) = StateSaid::new(*place, state, look.facts) else {
+                    continue;
+                };
+                if len + next.len() > PIECE && !said.is_empty() {
+                    let states = std::mem::take(&mut said);
+                    self.piece(Piece {
+                        child: child.take(),
+                        states,
+                        ..Piece::default()
+                    })
+                    .await?;
+                    len = 0;
+                }
+                len += next.len();
+                said.push(next);
+            }
+            self.piece(Piece {
+                child: child.take(),
+                states: said,
+                ..Piece::default()
+            })
+            .await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
