@@ -241,14 +241,47 @@ impl App {
     ///
     /// # Panics
     /// Outside of an actix `System`.
-    pub async fn start(config: Config, options: Options) -> Result<Self, AppError> {
-        let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-        let exposure = options.exposure();
-        let access = Access::new(&config, &options.source, exposure).map_err(AppError::Config)?;
-        let link = match options.distributed {
+    pub async fn start(config: Config, mut options: Options) -> Result<Self, AppError> {
+        let access = Self::access(&config, &options)?;
+        let link = match options.distributed.take() {
             Some(settings) => Some(Link::connect(settings).await?),
             None => None,
         };
+        Self::begin(config, access, options, link).await
+    }
+
+    /// As [`App::start`], with the configuration that was published for the processes that it is to
+    /// share a fleet with.
+    ///
+    /// # Errors
+    /// As [`App::start`]; [`AppError::Config`] also if it is a bad one, and [`AppError::Nats`] if there
+    /// is none.
+    ///
+    /// # Panics
+    /// Outside of an actix `System`.
+    pub async fn start_published(
+        settings: Distributed,
+        mut options: Options,
+    ) -> Result<Self, AppError> {
+        let (link, publication) = Link::connect_published(settings).await?;
+        options.source = Source::published(publication);
+        let (config, name) = options.source.load().map_err(AppError::Config)?;
+        log_configured(&config, &name);
+        let access = Self::access(&config, &options)?;
+        Self::begin(config, access, options, Some(link)).await
+    }
+
+    fn access(config: &Config, options: &Options) -> Result<Access, AppError> {
+        Access::new(config, &options.source, options.exposure()).map_err(AppError::Config)
+    }
+
+    async fn begin(
+        config: Config,
+        access: Access,
+        options: Options,
+        link: Option<Link>,
+    ) -> Result<Self, AppError> {
+        let threads = available_parallelism().map_or(1, NonZeroUsize::get);
         let elsewhere = link.as_ref().map(Link::elsewhere);
         let engine = Engine::begin(config, options.source, threads, options.drill, elsewhere);
         engine.reload.guard(access.clone());
@@ -270,7 +303,10 @@ impl App {
             .map_err(|source| AppError::Bind { address, source })?;
         // Only now, so that nobody waits for a worker that does not come up.
         let membership = match link {
-            Some(link) => Some(link.join(engine.fleet.tree(), engine.collector()).await?),
+            Some(link) => {
+                let joins = link.join(engine.fleet.tree(), engine.collector(), engine.reload());
+                Some(joins.await?)
+            }
             None => None,
         };
         let handle = server.handle();
@@ -354,6 +390,12 @@ impl App {
         log::info!(drained, waiting, collects, restarts; "stopped");
         ended
     }
+}
+
+/// Says in the log what will be served.
+pub(crate) fn log_configured(config: &Config, name: &str) {
+    let (clusters, devices) = (config.clusters.len(), config.devices());
+    log::info!(config = name, clusters, devices; "configured");
 }
 
 /// Whether a service with this configuration would start on such an address, as far as tokens and

@@ -24,7 +24,7 @@ use super::gathering::Manifest;
 use super::health::{Child, Health};
 use super::keeper::{Keeper, Running};
 use super::messages::Reload;
-use super::plan::{ClusterSpec, Plan, plan};
+use super::plan::{ClusterSpec, Plan, identify_all, plan};
 use super::shell::{Link, start_on};
 use super::sight::Sight;
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
@@ -85,6 +85,11 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) topology: Arc<Topology>,
+    /// Tells topologies apart: the same in every process that has the same clusters and devices in
+    /// the same order.
+    pub(crate) version: u64,
+    /// The clusters' places.
+    index: Arc<HashMap<ClusterId, usize>>,
     /// The clusters' actors, in the topology's order. They run as long as somebody holds this.
     pub(crate) clusters: Vec<Route>,
     /// Their devices, in the same order.
@@ -96,6 +101,8 @@ impl Routes {
     fn nowhere(settings: Settings) -> Self {
         Self {
             topology: Arc::new(Topology::new(Vec::new())),
+            version: 0,
+            index: Arc::default(),
             clusters: Vec::new(),
             manifest: Arc::default(),
             settings,
@@ -119,10 +126,28 @@ impl Routes {
         all.filter(move |(_, cluster)| wanted.contains(cluster.id()))
     }
 
+    /// What was before, without keeping running what these are without.
+    fn kept_of(&self, before: &Self, elsewhere: &Arc<dyn Elsewhere>) -> Self {
+        let kept = |route: &Route| Route {
+            way: match self.route(route.cluster()) {
+                Some(now) => now.way.clone(),
+                None => Way::Elsewhere(Arc::clone(elsewhere)),
+            },
+            plan: Arc::clone(&route.plan),
+            spec: Arc::clone(&route.spec),
+        };
+        Self {
+            topology: Arc::clone(&before.topology),
+            version: before.version,
+            index: Arc::clone(&before.index),
+            clusters: before.clusters.iter().map(kept).collect(),
+            manifest: Arc::clone(&before.manifest),
+            settings: before.settings,
+        }
+    }
+
     pub(super) fn route(&self, cluster: &ClusterId) -> Option<&Route> {
-        self.clusters
-            .iter()
-            .find(|route| route.spec.base.id == *cluster)
+        self.index.get(cluster).map(|&place| &self.clusters[place])
     }
 }
 
@@ -171,6 +196,15 @@ pub struct Difference {
     pub settings_changed: bool,
 }
 
+/// Why there is no way to a cluster with some plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoWay {
+    /// It runs elsewhere, or nowhere.
+    NotHere,
+    /// It has other devices here.
+    OtherPlan,
+}
+
 /// The running tree. Dropping it ends all of it.
 #[derive(Debug)]
 pub(crate) struct Fleet {
@@ -195,6 +229,9 @@ struct Shared {
     metrics: Metrics,
     /// Who asks the clusters that are not here; `None` if all are.
     elsewhere: Option<Arc<dyn Elsewhere>>,
+    /// What the last reload replaced, if there is somebody elsewhere: other processes reload a little
+    /// later, and ask for what they know.
+    before: Mutex<Option<(Instant, Arc<Routes>)>>,
 }
 
 /// Who lives where.
@@ -248,6 +285,7 @@ impl Fleet {
             link,
             metrics: metrics.clone(),
             elsewhere,
+            before: Mutex::new(None),
         }));
         tree.reload(spec);
         let keep = |(thread, running)| {
@@ -399,12 +437,18 @@ impl Tree {
         let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
         let topology = Topology::new(clusters.collect());
         let clusters: Vec<Route> = routes.into_iter().flatten().collect();
+        let (topology, index) = if topology == *before.topology {
+            (Arc::clone(&before.topology), Arc::clone(&before.index))
+        } else {
+            let places = topology.clusters().iter().zip(0..);
+            let places = places.map(|(it, place)| (it.id().clone(), place));
+            let index = Arc::new(places.collect());
+            (Arc::new(topology), index)
+        };
         shared.routes.store(Arc::new(Routes {
-            topology: if topology == *before.topology {
-                Arc::clone(&before.topology)
-            } else {
-                Arc::new(topology)
-            },
+            topology,
+            index,
+            version: identify_all(clusters.iter().map(|it| (it.cluster(), &it.plan))),
             manifest: Arc::new(Manifest {
                 plans: clusters.iter().map(|it| Arc::clone(&it.plan)).collect(),
                 metrics: shared.metrics.clone(),
@@ -412,6 +456,12 @@ impl Tree {
             clusters,
             settings,
         }));
+        if let Some(elsewhere) = &shared.elsewhere
+            && !is_start
+        {
+            let kept = self.peek().kept_of(&before, elsewhere);
+            *lock(&shared.before) = Some((Instant::now(), Arc::new(kept)));
+        }
         // Only now, so that what they let go of is asked by collects that have begun, and no others.
         for actor in &to_tell {
             deliver(actor, Reload);
@@ -472,6 +522,7 @@ impl Tree {
         let Some(elsewhere) = &shared.elsewhere else {
             return Vec::new();
         };
+        *lock(&shared.before) = None;
         let routes = self.routes();
         let mut new = routes.clusters.clone();
         let mut actors = Vec::new();
@@ -489,9 +540,48 @@ impl Tree {
         actors
     }
 
+    /// The ways of when a cluster that runs here had this plan, which is now or just before the last
+    /// reload, and its place in them.
+    ///
+    /// # Errors
+    /// [`NoWay`].
+    pub(crate) fn planned(
+        &self,
+        cluster: &ClusterId,
+        plan_id: u64,
+    ) -> Result<(Arc<Routes>, usize), NoWay> {
+        let place = |routes: &Routes| routes.index.get(cluster).copied();
+        let routes = self.routes();
+        let now = place(&routes).filter(|&it| routes.clusters[it].is_here());
+        let now = now.ok_or(NoWay::NotHere)?;
+        if routes.clusters[now].plan.id() == plan_id {
+            return Ok((routes, now));
+        }
+        let before = lock(&self.0.before).as_ref().map(|(_, it)| Arc::clone(it));
+        let before = before.ok_or(NoWay::OtherPlan)?;
+        let then = place(&before).filter(|&it| {
+            let route = &before.clusters[it];
+            route.is_here() && route.plan.id() == plan_id
+        });
+        Ok((before.clone(), then.ok_or(NoWay::OtherPlan)?))
+    }
+
+    /// Forgets what the last reload replaced, if that was so long ago.
+    pub(crate) fn forget_before(&self, age: Duration) {
+        let mut before = lock(&self.0.before);
+        if before.as_ref().is_some_and(|(at, _)| at.elapsed() >= age) {
+            *before = None;
+        }
+    }
+
     /// What is known of the supervisor.
     pub(super) fn supervisor(&self) -> ChildState {
         self.0.supervisor.health.state(Instant::now())
+    }
+
+    /// Tells topologies apart: the same in every process that has the same.
+    pub(crate) fn version(&self) -> u64 {
+        self.peek().version
     }
 
     /// How many threads the clusters are spread over.
@@ -580,6 +670,8 @@ impl Shared {
     fn reroute(&self, routes: &Routes, clusters: Vec<Route>) {
         self.routes.store(Arc::new(Routes {
             topology: Arc::clone(&routes.topology),
+            version: routes.version,
+            index: Arc::clone(&routes.index),
             clusters,
             manifest: Arc::clone(&routes.manifest),
             settings: routes.settings,

@@ -4,6 +4,7 @@
 //! nothing; `fleet` makes plans, `cluster` follows them. Entry point: [`plan`].
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -293,10 +294,25 @@ pub(super) fn plan(
 /// The devices of a cluster as a number.
 fn identify(devices: &[Arc<Device>]) -> u64 {
     let mut hasher = Xxh3::new();
+    let mut line = String::new();
     for device in devices {
         let (kind, id) = device.identity();
-        // No id has a space or a line break in it.
-        hasher.update(format!("{kind} {id}\n").as_bytes());
+        line.clear();
+        // No id has a space or a line break in it. Nothing fails to be written to a string.
+        writeln!(line, "{kind} {id}").ok();
+        hasher.update(line.as_bytes());
+    }
+    hasher.digest()
+}
+
+/// Clusters with their devices, in their order, as a number: the same in every process that has the
+/// same.
+pub(super) fn identify_all<'a>(
+    clusters: impl Iterator<Item = (&'a ClusterId, &'a Arc<Plan>)>,
+) -> u64 {
+    let mut hasher = Xxh3::new();
+    for (cluster, plan) in clusters {
+        hasher.update(format!("{cluster} {:016x}\n", plan.id()).as_bytes());
     }
     hasher.digest()
 }

@@ -36,7 +36,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
-use crate::config::{ConfigError, Source};
+use crate::config::{Config, ConfigError, Source};
+use crate::distributed::{self, Distributed};
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat};
 use terminal::{Screen, Terminal};
@@ -73,6 +74,8 @@ enum Command {
     Collect(collect::Flags),
     /// Show the supervision tree of a running service, failures first
     Tree(tree::Flags),
+    /// Put the configuration into NATS, for all processes that run with --published
+    Publish,
     /// Show who has which cluster of a fleet that several processes share
     Workers(workers::Flags),
     /// Write a configuration with every setting and a comment on it
@@ -139,6 +142,8 @@ struct Flags {
     grace: Duration,
     #[command(flatten)]
     nats: nats::NatsFlags,
+    #[command(flatten)]
+    published: nats::PublishedFlag,
 }
 
 /// Why a command failed, as far as it can.
@@ -202,6 +207,7 @@ pub fn main() -> ExitCode {
         Command::Serve | Command::Worker(_) => LevelFilter::Info,
         Command::Collect(flags) => flags.level(),
         Command::Check
+        | Command::Publish
         | Command::Tree(_)
         | Command::Workers(_)
         | Command::Init(_)
@@ -225,6 +231,7 @@ pub fn main() -> ExitCode {
         Command::Serve => serve(&options, None),
         Command::Worker(flags) => serve(&options, Some(&flags)),
         Command::Check => check(&options),
+        Command::Publish => publish(&options),
         Command::Collect(flags) => collect::collect(&flags, &options, screen),
         Command::Tree(flags) => tree::show(&flags, &options),
         Command::Workers(flags) => workers::show(&flags),
@@ -275,9 +282,15 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
     let source = flags.source();
     // Before it is read, so that no change is missed in between.
     let stamp = source.stamp();
-    let (config, name) = source.load().map_err(CliError::Config)?;
-    let (clusters, devices) = (config.clusters.len(), config.devices());
-    log::info!(config = name, clusters, devices; "configured");
+    let start = match (distributed, flags.published.published) {
+        (None, true) => return Err(CliError::Nats(nats::NatsFlagsError::PublishedNowhere)),
+        (Some(distributed), true) => Start::Published(distributed),
+        (distributed, false) => {
+            let (config, name) = source.load().map_err(CliError::Config)?;
+            app::log_configured(&config, &name);
+            Start::Configured(Box::new(config), distributed)
+        }
+    };
     let Flags {
         bind,
         insecure,
@@ -294,7 +307,6 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
         grace,
         source,
         watch: flags.watch.then_some(stamp),
-        distributed,
         ..Options::default()
     };
     System::new().block_on(async {
@@ -302,7 +314,7 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Signals)?;
         let app = tokio::select! {
-            app = App::start(config, options) => app.map_err(CliError::of_start)?,
+            app = start.start(options) => app.map_err(CliError::of_start)?,
             // Lists of devices may take their time to be read.
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
@@ -331,6 +343,44 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
             Ended::CutOff | Ended::Failed => ExitCode::FAILURE,
         })
     })
+}
+
+/// What a service starts with.
+enum Start {
+    Configured(Box<Config>, Option<Distributed>),
+    Published(Distributed),
+}
+
+impl Start {
+    async fn start(self, options: Options) -> Result<App, AppError> {
+        match self {
+            Self::Published(distributed) => App::start_published(distributed, options).await,
+            Self::Configured(config, distributed) => {
+                let options = Options {
+                    distributed,
+                    ..options
+                };
+                App::start(*config, options).await
+            }
+        }
+    }
+}
+
+/// Puts the configuration where the processes are that share a fleet.
+fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
+    let distributed = flags.nats.settings(None).map_err(CliError::Nats)?;
+    let Some(distributed) = distributed else {
+        return Err(CliError::Nats(nats::NatsFlagsError::PublishedNowhere));
+    };
+    let source = flags.source();
+    let text = source.text().map_err(CliError::Config)?;
+    let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
+    let (clusters, devices) = (config.clusters.len(), config.devices());
+    let published = System::new().block_on(distributed::publish(&distributed, text));
+    let version = published.map_err(|error| CliError::App(AppError::Nats(error)))?;
+    let line = format!("version {version}: {clusters} clusters, {devices} devices");
+    print(line.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(flags: &Flags) -> Result<ExitCode, CliError> {

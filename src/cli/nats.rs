@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::server::{ServerError, refuse_user_info};
 use crate::distributed::{Credentials, Distributed, NatsSettings, Worker};
@@ -70,6 +71,17 @@ pub(super) struct NatsFlags {
     nats_prefix: String,
 }
 
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PublishedFlag {
+    /// Take the configuration from NATS, as `fleetcall publish` puts it there, and each later one
+    #[arg(
+        long, global = true, env = "FLEETCALL_PUBLISHED",
+        value_parser = BoolishValueParser::new(), conflicts_with_all = ["config", "watch"]
+    )]
+    pub(super) published: bool,
+}
+
 /// How a worker takes part.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorkerFlags {
@@ -89,6 +101,8 @@ pub(super) struct WorkerFlags {
 pub(super) enum NatsFlagsError {
     #[error("a worker needs to know where NATS is: --nats URL")]
     Nowhere,
+    #[error("a configuration is published in NATS, so it is to be said where that is: --nats URL")]
+    PublishedNowhere,
     #[error(
         "user information in the address of NATS; use --nats-creds, or --nats-user and \
          --nats-password-file"

@@ -40,6 +40,7 @@ fn text(view: &WorkersView) -> String {
             it.name.clone(),
             it.release.clone(),
             it.started_at.clone(),
+            it.topology.clone(),
             it.clusters.to_string(),
             it.taken.to_string(),
             it.handed_over.to_string(),
@@ -50,6 +51,7 @@ fn text(view: &WorkersView) -> String {
         "worker",
         "release",
         "started",
+        "topology",
         "clusters",
         "taken",
         "handed over",
@@ -108,7 +110,7 @@ mod tests {
             "time": "2026-11-25T00:00:00.000Z",
             "workers": [{
                 "name": "a\u{1b}[2J", "release": "0.1.0", "started_at": "2026-11-24T00:00:00.000Z",
-                "lease_ms": 5000, "clusters": 1, "taken": 2, "handed_over": 1, "lost": 0,
+                "lease_ms": 5000, "topology": "0123456789abcdef", "clusters": 1, "taken": 2, "handed_over": 1, "lost": 0,
             }],
             "clusters": [
                 {"cluster_id": 1, "worker": "a", "fence": 17, "since": "2026-11-24T00:00:01.000Z",
@@ -118,8 +120,8 @@ mod tests {
         });
         let shown = text(&serde_json::from_value(view).unwrap());
         let expected = "\
-worker  release  started                   clusters  taken  handed over  lost
-a\u{fffd}[2J   0.1.0    2026-11-24T00:00:00.000Z  1         2      1            0
+worker  release  started                   topology          clusters  taken  handed over  lost
+a\u{fffd}[2J   0.1.0    2026-11-24T00:00:00.000Z  0123456789abcdef  1         2      1            0
 
 cluster  worker  fence  since                     renewed
 edge     nobody  -      -                         -

@@ -20,6 +20,9 @@ pub struct Answer {
     pub started: SystemTime,
     /// How long it took.
     pub duration: Duration,
+    /// Which topology it is of: the same in every process that has the same clusters and devices in
+    /// the same order.
+    pub topology: u64,
     /// The number of changes that were known at its end: later ones have come since.
     pub changes: u64,
 }

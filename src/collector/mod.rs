@@ -193,6 +193,13 @@ impl CollectorHandle {
         self.0.tree.state(filter, sight)
     }
 
+    /// Tells topologies apart: the same in every process that has the same clusters and devices in
+    /// the same order.
+    #[must_use]
+    pub fn topology(&self) -> u64 {
+        self.0.tree.version()
+    }
+
     /// The clusters in configured order.
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterId> {

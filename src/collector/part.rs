@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::running::{AnswerStream, Running};
 use super::selection::Selection;
 use super::{CollectError, CollectorHandle, Observation};
+use crate::actors::fleet::NoWay;
 use crate::actors::sight::Known;
 use crate::domain::{ClusterId, Outcome};
 
@@ -62,21 +63,16 @@ impl CollectorHandle {
         let now = Instant::now();
         let start = now.checked_sub(request.elapsed).unwrap_or(now);
         let shared = &self.0;
-        let routes = shared.tree.routes();
-        let clusters = routes.topology.clusters();
-        let is_it = |cluster: &crate::domain::Cluster| *cluster.id() == request.cluster;
-        let cluster = clusters.iter().position(is_it).ok_or(PartError::NotHere)?;
-        let route = &routes.clusters[cluster];
-        if !route.is_here() {
-            return Err(PartError::NotHere);
-        }
-        let all = u32::try_from(clusters[cluster].len()).unwrap_or(u32::MAX);
+        let way = shared.tree.planned(&request.cluster, request.plan_id);
+        let (routes, cluster) = way.map_err(|error| match error {
+            NoWay::NotHere => PartError::NotHere,
+            NoWay::OtherPlan => PartError::OtherPlan,
+        })?;
+        let all = routes.topology.clusters()[cluster].len();
+        let all = u32::try_from(all).unwrap_or(u32::MAX);
         let places = request.places.unwrap_or_else(|| (0..all).collect());
         let is_rising = places.is_sorted_by(|a, b| a < b);
-        if route.plan.id() != request.plan_id
-            || !is_rising
-            || places.last().is_some_and(|&it| it >= all)
-        {
+        if !is_rising || places.last().is_some_and(|&it| it >= all) {
             return Err(PartError::OtherPlan);
         }
         if shared.closing.load(Ordering::Acquire) {

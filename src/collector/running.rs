@@ -193,6 +193,7 @@ impl Running {
             id: self.id,
             started: self.began,
             duration,
+            topology: self.selection.routes().version,
             changes: self.shared.tree.chronicle().last(),
         })
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use http::{HttpConfig, Rate, TlsConfig, TokenConfig, Written};
 pub(crate) use source::DEFAULT_PATH;
-pub use source::{Source, Stamp};
+pub use source::{Edition, Publication, Source, Stamp};
 
 use crate::domain::{
     ClusterId, DeviceId, DeviceKind, Discovery, DnsSettings, SecretSource, SupervisionPolicy,
@@ -179,34 +179,33 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The text of the file at `path`.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let whole_file = |message: String| ConfigError {
+        path: path.to_owned(),
+        faults: vec![ConfigFault {
+            place: None,
+            key: String::new(),
+            message,
+        }],
+    };
+    let bytes = read_file(path, MAX_FILE_LEN).map_err(whole_file)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|&&b| b == b'\n').count() + 1;
+        whole_file(format!(
+            "line {line} is not UTF-8 text; a configuration is a TOML file"
+        ))
+    })
+}
+
 impl Config {
     /// Reads and validates the file at `path`.
     ///
     /// # Errors
     /// If it cannot be read, is not UTF-8, is no TOML, or breaks a rule; all faults at once.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let whole_file = |message: String| ConfigError {
-            path: path.to_owned(),
-            faults: vec![ConfigFault {
-                place: None,
-                key: String::new(),
-                message,
-            }],
-        };
-        let bytes = read_file(path, MAX_FILE_LEN).map_err(whole_file)?;
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(path, text),
-            Err(error) => {
-                let line = bytes[..error.valid_up_to()]
-                    .iter()
-                    .filter(|&&b| b == b'\n')
-                    .count()
-                    + 1;
-                Err(whole_file(format!(
-                    "line {line} is not UTF-8 text; a configuration is a TOML file"
-                )))
-            }
-        }
+        Self::parse(path, &read(path)?)
     }
 
     /// The configuration that is compiled in: the Python servers' topology, simulated.

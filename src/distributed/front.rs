@@ -147,6 +147,8 @@ enum Tried {
     Nobody,
     /// The cluster is about to have another owner, and nothing was told.
     Moving,
+    /// The owner has other devices, and nothing was told.
+    OtherPlan,
     /// Something went wrong; the devices that are left cannot be reached.
     Failed(String),
 }
@@ -164,7 +166,14 @@ impl Shared {
                 Tried::Done => return,
                 // Up to the collect's deadline, at which nobody waits for this any more.
                 Tried::Moving => nobody = None,
-                Tried::Nobody if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
+                Tried::Nobody | Tried::OtherPlan
+                    if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
+                Tried::OtherPlan => {
+                    let why = End::OtherPlan.why();
+                    log::warn!(cluster:%, why; "the cluster's worker cannot be asked");
+                    errand.blame(unreachable(why.to_owned()));
+                    return;
+                }
                 Tried::Nobody => {
                     let why = format!("no worker has cluster {cluster}");
                     log::warn!(cluster:%; "no worker has the cluster");
@@ -246,6 +255,8 @@ impl Shared {
                 // Perhaps it is about to be where it is looked for.
                 Ok(Some(End::NotHere)) if !has_told => return Tried::Nobody,
                 Ok(Some(End::Moving)) if !has_told => return Tried::Moving,
+                // Perhaps one of both is about to have the other's.
+                Ok(Some(End::OtherPlan)) if !has_told => return Tried::OtherPlan,
                 Ok(Some(end)) => return Tried::Failed(end.why().to_owned()),
                 Err(why) => return Tried::Failed(why),
             }

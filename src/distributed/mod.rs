@@ -12,6 +12,7 @@ mod known;
 mod looking;
 mod nats;
 mod owning;
+mod publishing;
 mod rank;
 mod serving;
 mod tenure;
@@ -26,12 +27,16 @@ use tokio::task::JoinHandle;
 use crate::actors::elsewhere::Elsewhere;
 use crate::actors::fleet::Tree;
 use crate::collector::{CollectorHandle, Workers};
+use crate::config::Publication;
+use crate::reload::ReloadHandle;
 use front::Front;
 use nats::Connection;
 use owning::Owner;
+use publishing::Published;
 use wire::Names;
 
 pub use nats::{Credentials, NatsError, NatsSettings};
+pub use publishing::publish;
 
 /// How a process takes part.
 #[derive(Debug, Clone)]
@@ -60,14 +65,26 @@ pub(crate) struct Link {
     names: Names,
     front: Arc<Front>,
     worker: Option<Worker>,
+    published: Option<Published>,
 }
 
 /// A process that takes part. Dropped, it lets its leases run out.
 #[derive(Debug)]
 pub(crate) struct Membership {
     owner: Option<Arc<Owner>>,
-    /// The first one takes clusters, the second one says that this worker is there.
-    tasks: Vec<JoinHandle<()>>,
+    /// What takes clusters, and says that this worker is there.
+    taking: Vec<Aborts>,
+    _others: Vec<Aborts>,
+}
+
+/// Ends a task when dropped.
+#[derive(Debug)]
+struct Aborts(JoinHandle<()>);
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +105,22 @@ impl Link {
             names,
             front: Arc::new(front),
             worker: settings.worker,
+            published: None,
         })
+    }
+
+    /// Connects, and takes the configuration that was published.
+    ///
+    /// # Errors
+    /// As [`Link::connect`], and if there is none.
+    pub(crate) async fn connect_published(
+        settings: Distributed,
+    ) -> Result<(Self, Publication), NatsError> {
+        let mut link = Self::connect(settings).await?;
+        let published = Published::open(&link.connection, &link.names).await?;
+        let publication = published.publication();
+        link.published = Some(published);
+        Ok((link, publication))
     }
 
     /// Who asks the clusters that are not here.
@@ -101,7 +133,8 @@ impl Link {
         Arc::clone(&self.front) as Arc<dyn Workers>
     }
 
-    /// Takes clusters from now on, if this is a worker.
+    /// Takes clusters from now on, if this is a worker, and reloads when another configuration is
+    /// published, if it takes that.
     ///
     /// # Errors
     /// If the buckets cannot be used.
@@ -112,6 +145,7 @@ impl Link {
         self,
         tree: Tree,
         collector: CollectorHandle,
+        reload: ReloadHandle,
     ) -> Result<Membership, NatsError> {
         let hears = changes::hear(
             self.connection.clone(),
@@ -119,28 +153,42 @@ impl Link {
             Arc::clone(&self.front),
             tree.clone(),
         );
-        let hears = actix::spawn(hears);
+        let hears = Aborts(actix::spawn(hears));
+        let follows = self
+            .published
+            .map(|it| Aborts(actix::spawn(it.follow(reload))));
         let Some(worker) = self.worker else {
             return Ok(Membership {
                 owner: None,
-                tasks: vec![hears],
+                taking: Vec::new(),
+                _others: [Some(hears), follows].into_iter().flatten().collect(),
             });
         };
         let (client, names) = (self.connection.client.clone(), self.names.clone());
-        let owner = Owner::new(self.connection, self.names, worker, tree.clone(), collector).await;
-        let owner = Arc::new(owner.inspect_err(|_| hears.abort())?);
-        let tasks = vec![
-            actix::spawn(Arc::clone(&owner).keep()),
-            actix::spawn(Arc::clone(&owner).keep_announcing()),
-            actix::spawn(Arc::clone(&owner).keep_renewing()),
-            actix::spawn(Arc::clone(&owner).guard()),
-            actix::spawn(Arc::clone(&owner).tell()),
-            actix::spawn(changes::tell(Arc::clone(&owner), client, names, tree)),
-            hears,
+        let owner =
+            Owner::new(self.connection, self.names, worker, tree.clone(), collector).await?;
+        let owner = Arc::new(owner);
+        let taking = vec![
+            Aborts(actix::spawn(Arc::clone(&owner).keep())),
+            Aborts(actix::spawn(Arc::clone(&owner).keep_announcing())),
+        ];
+        let others = [
+            Some(Aborts(actix::spawn(Arc::clone(&owner).keep_renewing()))),
+            Some(Aborts(actix::spawn(Arc::clone(&owner).guard()))),
+            Some(Aborts(actix::spawn(Arc::clone(&owner).tell()))),
+            Some(Aborts(actix::spawn(changes::tell(
+                Arc::clone(&owner),
+                client,
+                names,
+                tree,
+            )))),
+            Some(hears),
+            follows,
         ];
         Ok(Membership {
             owner: Some(owner),
-            tasks,
+            taking,
+            _others: others.into_iter().flatten().collect(),
         })
     }
 }
@@ -149,19 +197,9 @@ impl Membership {
     /// Hands its clusters over to others, as far as that goes in a few seconds.
     pub(crate) async fn leave(&mut self) {
         // The others go on: leases are renewed until they are handed over, or given up in time.
-        for task in self.tasks.iter().take(2) {
-            task.abort();
-        }
+        self.taking.clear();
         if let Some(owner) = self.owner.take() {
             owner.leave().await;
-        }
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        for task in self.tasks.drain(..) {
-            task.abort();
         }
     }
 }

@@ -101,6 +101,19 @@ pub enum NatsError {
         /// What went wrong.
         why: String,
     },
+    /// A configuration is longer than what the server takes.
+    #[error(
+        "the configuration has {len} bytes, and the NATS server at {url} takes {most}; write ids as \
+         node sets, or take devices from lists"
+    )]
+    TooLong {
+        /// What was asked for.
+        url: String,
+        /// How long it is.
+        len: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// A bucket has leases of another length.
     #[error(
         "the entries of the NATS bucket {bucket:?} last for {theirs}, and this process says {ours}; \
@@ -114,6 +127,20 @@ pub enum NatsError {
         /// How long they are to last.
         ours: String,
     },
+}
+
+/// What a bucket is to be like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket<'a> {
+    pub(super) name: &'a str,
+    /// For people.
+    pub(super) description: &'a str,
+    /// How long its entries last; 0 is for ever.
+    pub(super) max_age: Duration,
+    /// How many of the last values of a key it keeps.
+    pub(super) history: i64,
+    /// The longest value, in bytes; `None` is what servers take.
+    pub(super) max_value_size: Option<i32>,
 }
 
 /// A connection; cheap to clone, and every clone is the same.
@@ -167,49 +194,51 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
-    /// A bucket whose entries last for `max_age`; it is made if it is not there. Servers that are just
-    /// starting are given [`STARTING`].
+    /// A bucket; it is made if it is not there. Servers that are just starting are given [`STARTING`].
     ///
     /// # Errors
     /// [`NatsError::Bucket`], also if its entries last for another time.
-    pub(super) async fn bucket(
-        &self,
-        name: &str,
-        description: &str,
-        max_age: Duration,
-    ) -> Result<kv::Store, NatsError> {
+    pub(super) async fn bucket(&self, bucket: &Bucket<'_>) -> Result<kv::Store, NatsError> {
         let until = Instant::now() + STARTING;
         loop {
-            let error = match self.try_bucket(name, description, max_age).await {
+            let error = match self.try_bucket(bucket).await {
                 Ok(store) => return Ok(store),
                 Err(error) => error,
             };
             if matches!(error, NatsError::OtherLease { .. }) || Instant::now() >= until {
                 return Err(error);
             }
-            log::info!(bucket = name, error:%; "a bucket is not there yet");
+            log::info!(bucket = bucket.name, error:%; "a bucket is not there yet");
             sleep(BUCKET_AGAIN).await;
         }
     }
 
-    async fn try_bucket(
-        &self,
-        name: &str,
-        description: &str,
-        max_age: Duration,
-    ) -> Result<kv::Store, NatsError> {
+    fn jetstream(&self) -> jetstream::Context {
         let mut jetstream = jetstream::new(self.client.clone());
         jetstream.set_timeout(BUCKET_TIMEOUT);
+        jetstream
+    }
+
+    /// A bucket that somebody made; an error says why there is none.
+    pub(super) async fn existing(&self, name: &str) -> Result<kv::Store, String> {
+        let store = self.jetstream().get_key_value(name).await;
+        store.map_err(|error| chain(&error))
+    }
+
+    /// As [`Connection::bucket`], without patience.
+    pub(super) async fn try_bucket(&self, bucket: &Bucket<'_>) -> Result<kv::Store, NatsError> {
+        let Bucket { name, max_age, .. } = *bucket;
+        let jetstream = self.jetstream();
         let cannot = |why: String| NatsError::Bucket {
             bucket: name.to_owned(),
             why,
         };
         let made = jetstream.create_key_value(kv::Config {
             bucket: name.to_owned(),
-            description: description.to_owned(),
+            description: bucket.description.to_owned(),
             max_age,
-            history: 1,
-            max_value_size: 4096,
+            history: bucket.history,
+            max_value_size: bucket.max_value_size.unwrap_or(-1),
             num_replicas: self.replicas(),
             ..kv::Config::default()
         });

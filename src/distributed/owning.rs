@@ -20,12 +20,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::inbox::Inbox;
-use super::nats::{Connection, NatsError, chain};
+use super::nats::{Bucket, Connection, NatsError, chain};
 use super::serving::Server;
 use super::tenure::{Answering, Tenure, Term, take_orders};
 use super::view::{SERVER_SLACK, View};
 use super::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
-use super::{Worker, lock};
+use super::{Aborts, Worker, lock};
 use crate::actors::fleet::Tree;
 use crate::collector::CollectorHandle;
 use crate::domain::{ClusterId, Fault, FaultKind, Holding, Moves, WorkerState};
@@ -35,6 +35,9 @@ const AT_ONCE: usize = 64;
 
 /// How long collects under way may take to end before their cluster is handed over.
 const HAND_OVER: Duration = Duration::from_secs(10);
+
+/// How long orders are taken for what a reload replaced: fronts reload a little later.
+const BEFORE: Duration = Duration::from_secs(10);
 
 /// A cluster that is held, and its tenure.
 type Own = (ClusterId, Arc<Tenure>);
@@ -148,6 +151,7 @@ impl Owner {
                 _ = rounds.tick() => {}
                 () = self.freed.notified() => {}
             }
+            self.tree.forget_before(BEFORE);
             if self.connection.is_up() {
                 self.settle().await;
             }
@@ -477,6 +481,7 @@ impl Owner {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.since,
             lease: self.worker.lease,
+            topology: self.tree.version(),
             moves: *lock(&self.moves),
             holdings: holdings.collect(),
         }
@@ -536,19 +541,20 @@ async fn buckets(
     worker: &Worker,
 ) -> Result<(Store, Store), NatsError> {
     let (leases, workers) = (names.leases(), names.workers());
-    let about = "fleetcall: who asks which cluster";
-    let leases = connection.bucket(&leases, about, worker.lease);
-    let leases = leases.await?;
-    let about = "fleetcall: who is there to ask clusters";
-    let workers = connection.bucket(&workers, about, worker.lease);
-    Ok((leases, workers.await?))
-}
-
-/// Ends a task when dropped.
-struct Aborts(tokio::task::JoinHandle<()>);
-
-impl Drop for Aborts {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    let leases = Bucket {
+        name: &leases,
+        description: "fleetcall: who asks which cluster",
+        max_age: worker.lease,
+        history: 1,
+        max_value_size: Some(4096),
+    };
+    let workers = Bucket {
+        name: &workers,
+        description: "fleetcall: who is there to ask clusters",
+        ..leases
+    };
+    Ok((
+        connection.bucket(&leases).await?,
+        connection.bucket(&workers).await?,
+    ))
 }

@@ -59,6 +59,11 @@ impl Names {
         format!("{}.v{VERSION}.changes", self.prefix)
     }
 
+    /// The bucket of the configuration.
+    pub(super) fn configurations(&self) -> String {
+        format!("{}_config", self.prefix)
+    }
+
     /// The bucket of leases.
     pub(super) fn leases(&self) -> String {
         format!("{}_leases", self.prefix)
@@ -394,6 +399,8 @@ pub(super) struct Roster {
     release: String,
     since_ms: u64,
     lease_ms: u64,
+    #[serde(default)]
+    topology: u64,
     taken: u64,
     handed_over: u64,
     lost: u64,
@@ -444,6 +451,7 @@ impl Roster {
             release: worker.release.clone(),
             since_ms: to_ms(worker.started),
             lease_ms: millis(worker.lease),
+            topology: worker.topology,
             taken: worker.moves.taken,
             handed_over: worker.moves.handed_over,
             lost: worker.moves.lost,
@@ -473,6 +481,7 @@ impl Roster {
             release: self.release,
             started: from_ms(self.since_ms),
             lease: Duration::from_millis(self.lease_ms),
+            topology: self.topology,
             moves: Moves {
                 taken: self.taken,
                 handed_over: self.handed_over,

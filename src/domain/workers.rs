@@ -15,6 +15,8 @@ pub struct WorkerState {
     pub started: SystemTime,
     /// How long its leases last if they are not renewed.
     pub lease: Duration,
+    /// Which topology it has: the same number is the same clusters and devices in the same order.
+    pub topology: u64,
     /// How often clusters came and went, since its start.
     pub moves: Moves,
     /// What it has, by cluster.

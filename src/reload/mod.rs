@@ -91,6 +91,8 @@ pub enum Trigger {
     Request,
     /// The file changed.
     Watch,
+    /// Another configuration was published.
+    Publication,
     /// A list that devices are taken from was read, and is another one.
     Discovery,
 }
@@ -101,6 +103,7 @@ impl Trigger {
             Self::Signal => "signal",
             Self::Request => "request",
             Self::Watch => "watch",
+            Self::Publication => "publication",
             Self::Discovery => "discovery",
         }
     }
@@ -175,6 +178,7 @@ impl ReloadHandle {
                     &difference,
                     "the lists of devices",
                     Trigger::Discovery.as_str(),
+                    self.0.tree.version(),
                 );
             }
             Some(Err(error)) => log::error!(error:%; "the lists of devices are not used"),
@@ -276,7 +280,7 @@ impl Shared {
         match reloaded {
             Ok((difference, from)) => {
                 self.metrics.reloaded(true);
-                log_difference(&difference, &from, trigger);
+                log_difference(&difference, &from, trigger, self.tree.version());
                 Ok(difference)
             }
             Err(error) => {
@@ -469,7 +473,12 @@ impl Shared {
             match self.put_in_force(&mut applied, config, &feeds) {
                 Ok(difference) => {
                     let from = discovery.to_string();
-                    log_difference(&difference, &from, Trigger::Discovery.as_str());
+                    log_difference(
+                        &difference,
+                        &from,
+                        Trigger::Discovery.as_str(),
+                        self.tree.version(),
+                    );
                 }
                 Err(too_many) => {
                     error = Some(too_many.to_string());
@@ -547,7 +556,8 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     receiver.await.ok()
 }
 
-fn log_difference(difference: &Difference, config: &str, trigger: &str) {
+fn log_difference(difference: &Difference, config: &str, trigger: &str, topology: u64) {
+    let topology = format!("{topology:016x}");
     let Difference {
         clusters_added,
         clusters_removed,
@@ -559,7 +569,7 @@ fn log_difference(difference: &Difference, config: &str, trigger: &str) {
     } = *difference;
     log::info!(
         trigger, config, clusters_added, clusters_removed, devices_added, devices_removed,
-        devices_changed, devices_kept, settings_changed;
+        devices_changed, devices_kept, settings_changed, topology;
         "reloaded"
     );
 }

@@ -132,10 +132,13 @@ impl TestApp {
 
     /// As [`Self::start_on`], with an environment of its own.
     pub fn start_as(mut command: Command, dir: TempDir, path: PathBuf, arguments: &[&str]) -> Self {
+        command.args(["--port", "0", "--log-format", "json"]);
+        // One that takes the configuration from elsewhere has no file.
+        if !arguments.contains(&"--published") {
+            command.arg("--config").arg(&path);
+        }
         let mut child = command
             .env("RUST_LOG", "fleetcall=debug")
-            .args(["--port", "0", "--log-format", "json", "--config"])
-            .arg(&path)
             .args(arguments)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

@@ -79,12 +79,14 @@ fn what_cannot_be_reached_or_means_nothing_is_said_so() {
 fn users(dir: &Path) -> String {
     std::fs::write(dir.join("front"), "front-hush\n").unwrap();
     std::fs::write(dir.join("worker"), "worker-hush\n").unwrap();
+    std::fs::write(dir.join("publisher"), "publisher-hush\n").unwrap();
     let page = include_str!("../../docs/distributed.md");
     let (_, rest) = page.split_once("```hocon\n").unwrap();
     let (config, _) = rest.split_once("```").unwrap();
     config
         .replace("FRONT_PASSWORD", "front-hush")
         .replace("WORKER_PASSWORD", "worker-hush")
+        .replace("PUBLISHER_PASSWORD", "publisher-hush")
 }
 
 #[test]
@@ -93,6 +95,7 @@ fn each_role_may_do_what_it_has_to_and_no_more() {
     let url = nats.url();
     let path = |name: &str| nats.dir().join(name).display().to_string();
     let (front_file, worker_file) = (path("front"), path("worker"));
+    let publisher_file = path("publisher");
     let connect = ["--nats", url.as_str()];
     let as_front = ["--nats-user", "front", "--nats-password-file", &front_file];
     let as_worker = [
@@ -101,13 +104,29 @@ fn each_role_may_do_what_it_has_to_and_no_more() {
         "--nats-password-file",
         &worker_file,
     ];
-    let work = ["worker", "--lease", "2s"];
-    let worker = TestApp::start_with(FLEET, &[&connect[..], &as_worker, &work].concat());
-    let front = TestApp::start_with(FLEET, &[&connect[..], &as_front, &["serve"]].concat());
+    let as_publisher = [
+        "--nats-user",
+        "publisher",
+        "--nats-password-file",
+        &publisher_file,
+    ];
+    let (code, said) = refused(&[&connect[..], &as_front, &["publish"]].concat());
+    assert_eq!(code, 1, "a front publishes nothing: {said}");
+    let (code, said) = refused(&[&connect[..], &as_publisher, &["publish"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let work = ["--published", "worker", "--lease", "2s"];
+    let worker = TestApp::start_with("", &[&connect[..], &as_worker, &work].concat());
+    let serve = ["--published", "serve"];
+    let front = TestApp::start_with("", &[&connect[..], &as_front, &serve].concat());
     let answer = until_well(&front);
     assert_eq!(answer.devices(), ["1/n1", "1/n2", "1/n3"]);
+    let (_, said) = refused(&[&connect[..], &as_publisher, &["publish"]].concat());
+    for app in [&worker, &front] {
+        app.wait_for_log(|it| it["message"] == "reloaded" && it["trigger"] == "publication");
+    }
+    assert!(!said.contains("hush"), "{said}");
     // A front's credentials take no lease.
-    let (code, said) = refused(&[&connect[..], &as_front, &work].concat());
+    let (code, said) = refused(&[&connect[..], &as_front, &["worker", "--lease", "2s"]].concat());
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("bucket \"fleetcall_leases\""), "{said}");
     let (code, said) = refused(&["--nats", &url, "serve"]);

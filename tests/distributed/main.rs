@@ -21,3 +21,4 @@ mod harness;
 mod known;
 mod nats;
 mod network;
+mod topology;

@@ -1,5 +1,6 @@
 //! Real NATS servers, on free ports of the loopback.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -62,6 +63,17 @@ impl Nats {
 
     pub fn url(&self) -> String {
         format!("nats://{}", self.addr)
+    }
+
+    /// Puts something into a bucket.
+    pub fn put(&self, bucket: &str, key: &str, value: &str) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let len = value.len();
+        let said = format!("CONNECT {{}}\r\nPUB $KV.{bucket}.{key} {len}\r\n{value}\r\nPING\r\n");
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        assert!(lines.any(|line| line.unwrap() == "PONG"));
     }
 
     /// At once, as a power failure does it.

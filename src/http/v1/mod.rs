@@ -354,7 +354,11 @@ async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
     let known = workers.workers().await;
     let known =
         known.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).retry_after(1))?;
-    let view = WorkersView::new(&known, state.collector.clusters());
+    let view = WorkersView::new(
+        &known,
+        state.collector.clusters(),
+        state.collector.topology(),
+    );
     Ok(json(&request, &view))
 }
 

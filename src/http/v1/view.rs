@@ -185,6 +185,14 @@ pub(super) struct HeadView {
     pub(super) started_at: String,
     /// How long it took, in milliseconds.
     pub(super) duration_ms: f64,
+    /// Which topology it is of, in 16 hexadecimal digits: the same in every process that has the
+    /// same clusters and devices in the same order.
+    pub(super) topology: String,
+}
+
+/// A number that tells things apart.
+pub(super) fn hex(number: u64) -> String {
+    format!("{number:016x}")
 }
 
 impl HeadView {
@@ -194,6 +202,7 @@ impl HeadView {
             changes: answer.changes,
             started_at: rfc3339(answer.started),
             duration_ms: fraction_ms(answer.duration),
+            topology: hex(answer.topology),
         }
     }
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::domain::{ClusterId, WorkerState};
 use crate::http::tree::{millis, rfc3339};
 use crate::http::v1::IdSchema;
+use crate::http::v1::view::hex;
 
 /// The workers that share a fleet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -16,6 +17,9 @@ pub(crate) struct WorkersView {
     /// When they said so, RFC 3339.
     #[schema(format = DateTime)]
     pub(crate) time: String,
+    /// Which topology this process has; see a worker's.
+    #[serde(default)]
+    pub(crate) topology: String,
     /// Those that answered within 0.3 s, by name.
     pub(crate) workers: Vec<WorkerView>,
     /// Who has each cluster, in configured order.
@@ -34,6 +38,10 @@ pub(crate) struct WorkerView {
     pub(crate) started_at: String,
     /// How long its leases last if they are not renewed, in milliseconds.
     pub(crate) lease_ms: u64,
+    /// Which topology it has, in 16 hexadecimal digits: who has the same has the same clusters and
+    /// devices in the same order.
+    #[serde(default)]
+    pub(crate) topology: String,
     /// How many clusters it has.
     pub(crate) clusters: usize,
     /// Clusters that it took since its start.
@@ -67,7 +75,7 @@ pub(crate) struct OwnedView {
 
 impl WorkersView {
     /// `clusters` in configured order.
-    pub(super) fn new(workers: &[WorkerState], clusters: Vec<ClusterId>) -> Self {
+    pub(super) fn new(workers: &[WorkerState], clusters: Vec<ClusterId>, topology: u64) -> Self {
         let mut owners = HashMap::new();
         for worker in workers {
             for holding in &worker.holdings {
@@ -93,6 +101,7 @@ impl WorkersView {
             release: worker.release.clone(),
             started_at: rfc3339(worker.started),
             lease_ms: millis(worker.lease),
+            topology: hex(worker.topology),
             clusters: worker.holdings.len(),
             taken: worker.moves.taken,
             handed_over: worker.moves.handed_over,
@@ -100,6 +109,7 @@ impl WorkersView {
         };
         Self {
             time: rfc3339(SystemTime::now()),
+            topology: hex(topology),
             workers: workers.iter().map(worker).collect(),
             clusters: clusters.into_iter().map(owned).collect(),
         }

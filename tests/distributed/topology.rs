@@ -1,0 +1,181 @@
+//! The topology travels by version: published once, taken by all, never mixed.
+
+use std::collections::HashMap;
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::devices::Devices;
+use crate::fleet::{LEASE, front, says, until_well};
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr, stdout};
+use crate::nats::Nats;
+
+const CLUSTERS: usize = 8;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn publish(nats: &Nats, config: &str) -> Output {
+    let (_dir, path) = config_file(config);
+    let mut command = fleetcall();
+    command.args(["publish", "--nats", &nats.url(), "--config"]);
+    run(command.arg(path))
+}
+
+fn started(nats: &Nats, arguments: &[&str]) -> TestApp {
+    let url = nats.url();
+    let all: Vec<&str> = ["--published", "--nats", &url]
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .collect();
+    TestApp::start_with("", &all)
+}
+
+fn worker(nats: &Nats, name: &str) -> TestApp {
+    started(nats, &["worker", "--name", name, "--lease", LEASE])
+}
+
+/// How many nodes each cluster of a report has; all are to be well.
+fn nodes(report: &Value) -> usize {
+    assert_eq!(report["summary"]["failed"], 0, "{report}");
+    let clusters = report["clusters"].as_array().unwrap();
+    assert_eq!(clusters.len(), CLUSTERS);
+    let count = |it: &Value| it["nodes"].as_array().unwrap().len();
+    let first = count(&clusters[0]);
+    assert!(
+        clusters.iter().all(|it| count(it) == first),
+        "mixed: {report}"
+    );
+    first
+}
+
+#[test]
+fn a_configuration_that_is_published_is_taken_by_all_and_never_mixed() {
+    let devices = Devices::start();
+    let small = devices.config(CLUSTERS);
+    let large = small.replace("\"1-4\"", "\"1-6\"");
+    assert_ne!(small, large);
+    let nats = Nats::start();
+    let published = publish(&nats, &small);
+    assert_eq!(
+        stdout(&published),
+        "version 1: 8 clusters, 32 devices\n",
+        "{published:?}"
+    );
+    let workers = ["a", "b"].map(|name| worker(&nats, name));
+    let front = started(&nats, &["serve"]);
+    until_well(&front);
+    let over = AtomicBool::new(false);
+    let (answered, answers) = mpsc::channel();
+    let seen = std::thread::scope(|scope| {
+        let over = &over;
+        let front = &front;
+        let asking = scope.spawn(move || {
+            let mut seen: HashMap<(usize, String), usize> = HashMap::new();
+            while !over.load(Ordering::Relaxed) {
+                let report = front.request("GET", "/v1/report", &[]).json();
+                let topology = report["topology"].as_str().unwrap().to_owned();
+                *seen.entry((nodes(&report), topology)).or_default() += 1;
+                answered.send(()).unwrap();
+            }
+            seen
+        });
+        for (version, config) in [(2, &large), (3, &small), (4, &large)] {
+            let published = stdout(&publish(&nats, config));
+            assert!(
+                published.starts_with(&format!("version {version}:")),
+                "{published}"
+            );
+            for app in workers.iter().chain([front]) {
+                let is_it = |line: &Value| {
+                    line["message"] == "reloaded"
+                        && line["trigger"] == "publication"
+                        && line["config"] == format!("fleetcall_config version {version}")
+                };
+                app.wait_for_log(is_it);
+            }
+            // Answers with it, and not only at its very edge.
+            answers.try_iter().for_each(drop);
+            for _ in 0..5 {
+                answers.recv_timeout(PATIENCE).unwrap();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    let mut sizes: Vec<usize> = seen.keys().map(|(nodes, _)| *nodes).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [4, 6], "a version for each of them: {seen:?}");
+    assert_eq!(devices.overlaps(), Vec::<String>::new());
+    let known = front.request("GET", "/v1/workers", &[]).json();
+    let large = seen.keys().find(|(nodes, _)| *nodes == 6).unwrap();
+    assert_eq!(known["topology"], large.1);
+    for worker in known["workers"].as_array().unwrap() {
+        assert_eq!(worker["topology"], large.1, "{known}");
+    }
+}
+
+#[test]
+fn a_worker_answers_for_what_fronts_know_until_they_reload() {
+    let fleet = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
+    let nats = Nats::start();
+    let front = front(&nats, fleet);
+    let worker = crate::fleet::worker(&nats, fleet, "a");
+    until_well(&front);
+    let devices = |app: &TestApp| {
+        let answer = app.get();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.devices().len()
+    };
+    let reload = |app: &TestApp| {
+        std::fs::write(&app.config, fleet.replace("1-3", "2-5")).unwrap();
+        app.signal("HUP");
+        app.wait_for_log(says("reloaded"));
+    };
+    reload(&worker);
+    assert_eq!((devices(&worker), devices(&front)), (4, 3));
+    reload(&front);
+    assert_eq!((devices(&worker), devices(&front)), (4, 4));
+}
+
+#[test]
+fn a_bad_configuration_is_not_published_and_not_taken() {
+    let fleet = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
+    let nats = Nats::start();
+    let url = nats.url();
+    let without = run(fleetcall().args(["--published", "--nats", &url, "--port", "0"]));
+    assert_eq!(without.status.code(), Some(1));
+    let said = stderr(&without);
+    assert!(said.contains("fleetcall publish"), "{said}");
+    publish(&nats, fleet);
+    let bad = publish(&nats, "[[clusters]]\nid = 1\nnodes = \"4-1\"\ncolour = 1\n");
+    assert_eq!(bad.status.code(), Some(78));
+    assert_eq!(stderr(&bad).lines().count(), 2, "all its faults: {bad:?}");
+    let _worker = worker(&nats, "a");
+    let front = started(&nats, &["serve"]);
+    until_well(&front);
+    // As a later release might, whose configuration has more keys.
+    nats.put(
+        "fleetcall_config",
+        "clusters",
+        "[[clusters]]\nid = 1\nlater = true\n",
+    );
+    front.wait_for_log(says("reload refused, the configuration stays as it was"));
+    assert_eq!(until_well(&front).devices().len(), 3);
+    let new = publish(&nats, &fleet.replace("1-3", "1-4"));
+    assert!(new.status.success(), "{new:?}");
+    front.wait_for_log(says("reloaded"));
+    assert_eq!(until_well(&front).devices().len(), 4);
+}
+
+#[test]
+fn what_is_published_is_where_it_is_said_to_be() {
+    let none = run(fleetcall().arg("publish"));
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("--nats URL"), "{none:?}");
+    let none = run(fleetcall().args(["--published", "serve"]));
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("--nats URL"), "{none:?}");
+}
