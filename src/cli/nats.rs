@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::server::{ServerError, refuse_user_info};
-use crate::distributed::{Credentials, Distributed, NatsSettings, Worker};
+use crate::distributed::{Credentials, Distributed, NEWEST_SCHEMA, NatsSettings, Worker};
 
 /// Where NATS is, and who this is to it.
 #[derive(Debug, Clone, Args)]
@@ -69,6 +69,13 @@ pub(super) struct NatsFlags {
         default_value = "fleetcall", value_parser = prefix
     )]
     nats_prefix: String,
+    /// Answer other processes as releases before did: the newest form of answers to read and write
+    #[arg(
+        long, global = true, value_name = "N", env = "FLEETCALL_NATS_SCHEMA",
+        default_value_t = NEWEST_SCHEMA,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(NEWEST_SCHEMA))
+    )]
+    nats_schema: u32,
 }
 
 /// Where the configuration is.
@@ -166,6 +173,7 @@ impl NatsFlags {
                 certificate: self.nats_cert.clone().zip(self.nats_key.clone()),
             },
             prefix: self.nats_prefix.clone(),
+            schema: self.nats_schema,
             worker: worker.map(|flags| Worker {
                 name: flags.name.clone().unwrap_or_else(made_up),
                 lease: flags.lease,

@@ -18,7 +18,7 @@ use super::inbox::{self, Inbox};
 use super::lock;
 use super::nats::{Connection, NatsError};
 use super::serving::{ACK, HEARTBEAT};
-use super::wire::{End, Names, Order, Piece, Places, Roster, VERSION};
+use super::wire::{End, Names, OLDEST_SCHEMA, Order, Piece, Places, Roster};
 use crate::actors::elsewhere::{Elsewhere, Errand};
 use crate::actors::sight::{Inquiry, Seen};
 use crate::collector::Workers;
@@ -57,6 +57,8 @@ pub(super) struct Front {
 pub(super) struct Shared {
     pub(super) connection: Connection,
     names: Names,
+    /// The newest form of answers that it reads.
+    schema: u32,
     pub(super) inbox: Inbox,
     /// Errands under way, to be told that nobody waits for them any more.
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
@@ -78,10 +80,15 @@ impl Front {
     ///
     /// # Errors
     /// If the server cannot be told where answers go.
-    pub(super) async fn new(connection: &Connection, names: Names) -> Result<Self, NatsError> {
+    pub(super) async fn new(
+        connection: &Connection,
+        names: Names,
+        schema: u32,
+    ) -> Result<Self, NatsError> {
         let shared = Shared {
             connection: connection.clone(),
             names,
+            schema,
             inbox: Inbox::open(connection).await?,
             errands: Mutex::default(),
             fences: Mutex::default(),
@@ -199,7 +206,7 @@ impl Shared {
         if let Err(why) = self.order(errand, &answers, client).await {
             return Tried::Failed(why);
         }
-        let mut reading = Reading::new(self.fence(errand.cluster()));
+        let mut reading = self.reading(errand.cluster());
         let mut has_told = false;
         loop {
             let message = tokio::select! {
@@ -234,9 +241,11 @@ impl Shared {
                 let Some(piece) = piece else {
                     return Ok(None);
                 };
-                for said in &piece.outcomes {
+                let told = piece.told();
+                let told = told.ok_or("its worker sends what cannot be read")?;
+                for told in told {
                     has_told = true;
-                    if !errand.tell(said.told()) {
+                    if !errand.tell(told) {
                         return Err("its worker answers for devices that were not asked".to_owned());
                     }
                 }
@@ -309,8 +318,14 @@ impl Shared {
     ) -> Result<(), String> {
         let places = errand.places().map(|it| Places::new(&it));
         let mut order = Order::new(errand.cluster().clone(), errand.plan_id(), places);
+        order.speaks = (self.schema > OLDEST_SCHEMA).then_some(self.schema);
         order.set_time(errand.time());
         self.send(&order, answers, client).await
+    }
+
+    /// What reads an answer for a cluster.
+    pub(super) fn reading(&self, cluster: &ClusterId) -> Reading {
+        Reading::new(self.schema, self.fence(cluster))
     }
 
     /// Sends an order to whoever has its cluster.
@@ -329,7 +344,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn fence(&self, cluster: &ClusterId) -> u64 {
+    fn fence(&self, cluster: &ClusterId) -> u64 {
         lock(&self.fences).get(cluster).copied().unwrap_or_default()
     }
 
@@ -347,6 +362,8 @@ impl Shared {
 
 /// An answer that comes in pieces.
 pub(super) struct Reading {
+    /// The newest form that is read.
+    schema: u32,
     /// The lease of whoever answers; pieces of older ones are not read.
     fence: u64,
     /// The number of the next piece.
@@ -356,8 +373,9 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(fence: u64) -> Self {
+    fn new(schema: u32, fence: u64) -> Self {
         Self {
+            schema,
             fence,
             next: 0,
             skipped: false,
@@ -368,10 +386,10 @@ impl Reading {
     pub(super) fn read<'m>(&mut self, message: &'m Message) -> Result<Option<Piece<'m>>, String> {
         let piece: Piece<'_> = serde_json::from_slice(&message.payload)
             .map_err(|error| format!("its worker sends what cannot be read: {error}"))?;
-        if piece.version != VERSION {
-            let other = piece.version;
+        if !(OLDEST_SCHEMA..=self.schema).contains(&piece.version) {
+            let (theirs, ours) = (piece.version, self.schema);
             return Err(format!(
-                "its worker speaks version {other}, this front {VERSION}"
+                "its worker writes form {theirs} of answers, and this front reads up to {ours}"
             ));
         }
         if piece.fence < self.fence {

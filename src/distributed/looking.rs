@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::front::{AGAIN, NOBODY, Reading, SILENCE, Shared};
+use super::front::{AGAIN, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
 use super::serving::{ACK, Sending, Unwanted};
 use super::wire::{End, Look, Order, PIECE, Piece, Places};
@@ -40,7 +40,7 @@ impl Shared {
         if self.send(&order, &answers, client).await.is_err() {
             return Ok(None);
         }
-        let mut reading = Reading::new(self.fence(inquiry.cluster()));
+        let mut reading = self.reading(inquiry.cluster());
         let mut child = ChildSaid::default();
         let mut devices = HashMap::new();
         while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {

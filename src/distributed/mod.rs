@@ -12,6 +12,7 @@ mod known;
 mod looking;
 mod nats;
 mod owning;
+mod plain;
 mod publishing;
 mod rank;
 mod serving;
@@ -30,13 +31,16 @@ use crate::collector::{CollectorHandle, Workers};
 use crate::config::Publication;
 use crate::reload::ReloadHandle;
 use front::Front;
+use inbox::Inbox;
 use nats::Connection;
 use owning::Owner;
 use publishing::Published;
+use serving::Server;
 use wire::Names;
 
 pub use nats::{Credentials, NatsError, NatsSettings};
 pub use publishing::publish;
+pub use wire::NEWEST_SCHEMA;
 
 /// How a process takes part.
 #[derive(Debug, Clone)]
@@ -45,6 +49,8 @@ pub struct Distributed {
     pub nats: NatsSettings,
     /// What its subjects and buckets begin with: letters, digits, `_` and `-`.
     pub prefix: String,
+    /// The newest form of answers that it reads and writes, from 1 to [`NEWEST_SCHEMA`].
+    pub schema: u32,
     /// How it takes clusters, if it is a worker.
     pub worker: Option<Worker>,
 }
@@ -63,6 +69,7 @@ pub struct Worker {
 pub(crate) struct Link {
     connection: Connection,
     names: Names,
+    schema: u32,
     front: Arc<Front>,
     worker: Option<Worker>,
     published: Option<Published>,
@@ -99,10 +106,11 @@ impl Link {
     pub(crate) async fn connect(settings: Distributed) -> Result<Self, NatsError> {
         let names = Names::new(&settings.prefix);
         let connection = Connection::open(&settings.nats).await?;
-        let front = Front::new(&connection, names.clone()).await?;
+        let front = Front::new(&connection, names.clone(), settings.schema).await?;
         Ok(Self {
             connection,
             names,
+            schema: settings.schema,
             front: Arc::new(front),
             worker: settings.worker,
             published: None,
@@ -165,8 +173,14 @@ impl Link {
             });
         };
         let (client, names) = (self.connection.client.clone(), self.names.clone());
-        let owner =
-            Owner::new(self.connection, self.names, worker, tree.clone(), collector).await?;
+        let server = Server {
+            client: client.clone(),
+            inbox: Inbox::open(&self.connection).await?,
+            names: names.clone(),
+            collector,
+            schema: self.schema,
+        };
+        let owner = Owner::new(self.connection, self.names, worker, tree.clone(), server).await?;
         let owner = Arc::new(owner);
         let taking = vec![
             Aborts(actix::spawn(Arc::clone(&owner).keep())),

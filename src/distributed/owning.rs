@@ -19,7 +19,6 @@ use futures::stream;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::inbox::Inbox;
 use super::nats::{Bucket, Connection, NatsError, chain};
 use super::serving::Server;
 use super::tenure::{Answering, Tenure, Term, take_orders};
@@ -27,7 +26,6 @@ use super::view::{SERVER_SLACK, View};
 use super::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
 use super::{Aborts, Worker, lock};
 use crate::actors::fleet::Tree;
-use crate::collector::CollectorHandle;
 use crate::domain::{ClusterId, Fault, FaultKind, Holding, Moves, WorkerState};
 
 /// How many leases are asked for at once.
@@ -75,15 +73,9 @@ impl Owner {
         names: Names,
         worker: Worker,
         tree: Tree,
-        collector: CollectorHandle,
+        server: Server,
     ) -> Result<Self, NatsError> {
         let (leases, workers) = buckets(&connection, &names, &worker).await?;
-        let server = Server {
-            client: connection.client.clone(),
-            inbox: Inbox::open(&connection).await?,
-            names: names.clone(),
-            collector,
-        };
         Ok(Self {
             connection,
             names,

@@ -7,8 +7,11 @@ use async_nats::{Client, Message, Subject};
 use tokio::time::{Instant, timeout};
 
 use super::inbox::{self, Inbox};
+use super::plain::Rows;
 use super::tenure::Tenure;
-use super::wire::{End, LONGEST, Names, Order, PIECE, Piece, Places, Said, VERSION, WINDOW};
+use super::wire::{
+    End, LONGEST, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Places, Said, VERSION, WINDOW,
+};
 use crate::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
 
 /// What a front says for each piece that it has read.
@@ -36,6 +39,8 @@ pub(super) struct Server {
     pub(super) inbox: Inbox,
     pub(super) names: Names,
     pub(super) collector: CollectorHandle,
+    /// The newest form of pieces that it writes.
+    pub(super) schema: u32,
 }
 
 /// An answer on its way to a front.
@@ -43,6 +48,8 @@ pub(super) struct Sending<'a> {
     client: &'a Client,
     front: Subject,
     fence: u64,
+    /// The form of the pieces.
+    schema: u32,
     acks: inbox::Box,
     /// Pieces sent, and how many of them were read.
     sent: usize,
@@ -62,6 +69,7 @@ impl Server {
             client: &self.client,
             front,
             fence: tenure.fence,
+            schema: OLDEST_SCHEMA,
             acks: self.inbox.place(),
             sent: 0,
             read: 0,
@@ -86,6 +94,8 @@ impl Server {
             Ok(read) => read,
             Err(end) => return Ok(end),
         };
+        sending.schema = order.speaks.unwrap_or(OLDEST_SCHEMA);
+        sending.schema = sending.schema.clamp(OLDEST_SCHEMA, self.schema);
         if let Some(look) = order.look.take() {
             let Some(known) = self.collector.known(&order.cluster, order.plan) else {
                 return Ok(End::OtherPlan);
@@ -174,30 +184,36 @@ impl Sending<'_> {
             }
             let mut said = Vec::new();
             let mut len = 0;
+            let mut plain = Rows::default();
             for device in come.into_iter().flatten() {
                 let (place, outcome, observation) = part.outcome(device);
+                if self.schema > OLDEST_SCHEMA && plain.take(place, outcome, observation) {
+                    continue;
+                }
                 let mut next = Said::new(place, outcome, observation);
                 if next.len() > LONGEST {
                     next = Said::too_large(place);
                 }
                 if len + next.len() > PIECE && !said.is_empty() {
-                    self.told(std::mem::take(&mut said)).await?;
+                    let outcomes = std::mem::take(&mut said);
+                    self.piece(Piece {
+                        outcomes,
+                        ..Piece::default()
+                    })
+                    .await?;
                     len = 0;
                 }
                 len += next.len();
                 said.push(next);
             }
-            self.told(said).await?;
+            self.piece(Piece {
+                outcomes: said,
+                plain: plain.columns(),
+                ..Piece::default()
+            })
+            .await?;
         }
         Ok(())
-    }
-
-    async fn told(&mut self, outcomes: Vec<Said<'_>>) -> Result<(), Unwanted> {
-        self.piece(Piece {
-            outcomes,
-            ..Piece::default()
-        })
-        .await
     }
 
     /// Sends a piece, when the front has read enough of those before.
@@ -207,7 +223,7 @@ impl Sending<'_> {
             self.note(ack.unwrap_or_default())?;
         }
         let piece = Piece {
-            version: VERSION,
+            version: self.schema,
             fence: self.fence,
             number: u64::try_from(self.sent).unwrap_or(u64::MAX),
             ..piece

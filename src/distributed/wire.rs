@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::known::{ChildSaid, StateSaid};
+use super::plain::Plain;
 use crate::actors::elsewhere::{Time, Told};
 use crate::collector::Observation;
 use crate::domain::{ClusterId, Facts, Fault, FaultKind, Holding, Moves, Outcome, WorkerState};
@@ -18,6 +19,14 @@ use crate::domain::{ClusterId, Facts, Fault, FaultKind, Holding, Moves, Outcome,
 /// The version of the messages. One that cannot be read by those who know only the one before gets a
 /// new number, and with it subjects of its own.
 pub(super) const VERSION: u32 = 1;
+
+/// The newest form of an answer's pieces. A front says which one it can read, and an owner writes the
+/// newest that both know, so releases with another newest one work together.
+pub const NEWEST_SCHEMA: u32 = 2;
+
+/// The form of pieces that everybody reads: each outcome by itself. From 2 on, those without anything
+/// to say are in columns.
+pub(super) const OLDEST_SCHEMA: u32 = 1;
 
 /// About how large a piece of an answer may become, in bytes. Servers take 1 MiB unless they are told
 /// otherwise; small pieces share a connection more fairly.
@@ -97,6 +106,9 @@ pub(super) struct Order {
     /// How old what is known of a device may be for it not to be asked; absent asks all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) max_age_us: Option<u64>,
+    /// The newest form of pieces that the front reads; absent is the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) speaks: Option<u32>,
     /// Nobody is to be asked; what is known of the devices is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) look: Option<Look>,
@@ -191,6 +203,7 @@ impl Places {
 /// From an owner to a front: a piece of the answer. The first one comes at once.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Piece<'a> {
+    /// Its form.
     pub(super) version: u32,
     /// Which lease the owner holds: later ones have larger numbers.
     pub(super) fence: u64,
@@ -198,6 +211,9 @@ pub(super) struct Piece<'a> {
     pub(super) number: u64,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub(super) outcomes: Vec<Said<'a>>,
+    /// More of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plain: Option<Plain>,
     /// What is known, if that is what was wanted: of the cluster's actor, in the first piece, and of
     /// devices that were ever asked or ever failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,6 +268,18 @@ pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+impl Piece<'_> {
+    /// What is said of devices; `None` if it cannot be read.
+    pub(super) fn told(&self) -> Option<impl Iterator<Item = Told>> {
+        let plain = match &self.plain {
+            None => Vec::new(),
+            Some(plain) => plain.told()?,
+        };
+        let outcomes = self.outcomes.iter().map(Said::told);
+        Some(outcomes.chain(plain))
+    }
+}
+
 impl Order {
     /// For all who have these places in the plan, without a time.
     pub(super) fn new(cluster: ClusterId, plan: u64, places: Option<Places>) -> Self {
@@ -263,6 +291,7 @@ impl Order {
             deadline_us: 0,
             elapsed_us: 0,
             max_age_us: None,
+            speaks: None,
             look: None,
         }
     }
@@ -542,6 +571,29 @@ mod tests {
         let order: Order = serde_json::from_str(&order).unwrap();
         assert_eq!(order.places, None);
         assert_eq!(order.elapsed(), Duration::from_micros(u64::MAX));
+    }
+
+    /// These lines do not change: releases wrote them.
+    #[test]
+    fn what_the_first_releases_wrote_is_read() {
+        let order = r#"{"version":1,"cluster":"rack.7","plan":12297829382473034410,"places":{"runs":[[0,2],[7,1]]},"deadline_us":30000000,"elapsed_us":125}"#;
+        let order: Order = serde_json::from_str(order).unwrap();
+        assert_eq!(order.cluster, ClusterId::name("rack.7").unwrap());
+        assert_eq!(order.places.unwrap().read(), Some(vec![0, 1, 7]));
+        assert_eq!((order.speaks, order.max_age_us), (None, None));
+        assert_eq!(order.look, None);
+        let piece = r#"{"version":1,"fence":17,"number":3,"outcomes":[{"d":7,"a":12,"t":3000123},{"d":9,"k":"refused","m":"no"}],"end":"complete"}"#;
+        let piece: Piece<'_> = serde_json::from_str(piece).unwrap();
+        let told: Vec<_> = piece.told().unwrap().collect();
+        assert_eq!((told[0].place, told[0].outcome.is_ok()), (7, true));
+        let fault = told[1].outcome.as_ref().unwrap_err();
+        assert_eq!((fault.kind(), fault.message()), (FaultKind::Refused, "no"));
+        assert_eq!(piece.end, Some(End::Complete));
+        let lease = r#"{"version":1,"worker":"a","tenure":7,"since_ms":1795633260000}"#;
+        assert_eq!(serde_json::from_str::<Lease>(lease).unwrap().worker, "a");
+        let roster = r#"{"version":1,"name":"a","release":"0.1.0","since_ms":1,"lease_ms":5000,"taken":1,"handed_over":0,"lost":0,"held":[{"c":1,"f":133,"s":2,"r":310}]}"#;
+        let state = serde_json::from_str::<Roster>(roster).unwrap().state();
+        assert_eq!(state.holdings[0].fence, 133);
     }
 
     #[test]
