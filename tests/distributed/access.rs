@@ -3,15 +3,16 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::fleet::until_well;
 use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
 use crate::nats::{Nats, nobody};
 
-const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
+pub const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
 
 /// What a process that cannot take part says, and its exit code.
-fn refused(arguments: &[&str]) -> (i32, String) {
+pub fn refused(arguments: &[&str]) -> (i32, String) {
     let (_dir, path) = config_file(FLEET);
     let mut command = fleetcall();
     command.args(["--port", "0", "--config"]).arg(path);
@@ -75,15 +76,24 @@ fn what_cannot_be_reached_or_means_nothing_is_said_so() {
     );
 }
 
-/// The permissions of `docs/distributed.md`.
+/// What `docs/distributed.md` lets each role do, as the server's configuration has it.
+pub static PERMISSIONS: LazyLock<&str> = LazyLock::new(|| {
+    let page = include_str!("../../docs/distributed.md");
+    let (_, rest) = page.split_once("```hocon\n").unwrap();
+    rest.split_once("```").unwrap().0
+});
+
+/// It was never told of a violation, so it had all that it needs.
+pub fn was_refused_nothing(app: &TestApp) {
+    let refused = app.log().into_iter().filter(|it| it["level"] == "error");
+    assert_eq!(refused.collect::<Vec<_>>(), Vec::<serde_json::Value>::new());
+}
+
 fn users(dir: &Path) -> String {
     std::fs::write(dir.join("front"), "front-hush\n").unwrap();
     std::fs::write(dir.join("worker"), "worker-hush\n").unwrap();
     std::fs::write(dir.join("publisher"), "publisher-hush\n").unwrap();
-    let page = include_str!("../../docs/distributed.md");
-    let (_, rest) = page.split_once("```hocon\n").unwrap();
-    let (config, _) = rest.split_once("```").unwrap();
-    config
+    PERMISSIONS
         .replace("FRONT_PASSWORD", "front-hush")
         .replace("WORKER_PASSWORD", "worker-hush")
         .replace("PUBLISHER_PASSWORD", "publisher-hush")
@@ -132,11 +142,9 @@ fn each_role_may_do_what_it_has_to_and_no_more() {
     let (code, said) = refused(&["--nats", &url, "serve"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.to_lowercase().contains("auth"), "{said}");
-    // A worker is never told of a violation, so it had all that it needs.
     for app in [&worker, &front] {
+        was_refused_nothing(app);
         let said = serde_json::to_string(&app.log()).unwrap();
-        let refused = app.log().into_iter().filter(|it| it["level"] == "error");
-        assert_eq!(refused.collect::<Vec<_>>(), Vec::<serde_json::Value>::new());
         assert!(!said.contains("hush"), "{said}");
     }
 }

@@ -12,6 +12,7 @@
 
 mod access;
 mod answers;
+mod credentials;
 mod devices;
 mod faults;
 mod fleet;
@@ -21,4 +22,5 @@ mod harness;
 mod known;
 mod nats;
 mod network;
+mod operator;
 mod topology;
