@@ -12,6 +12,7 @@
 
 mod access;
 mod answers;
+mod certificates;
 mod credentials;
 mod devices;
 mod faults;

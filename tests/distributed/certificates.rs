@@ -1,0 +1,84 @@
+//! Processes that a server knows by their certificates.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::access::{FLEET, refused};
+use crate::fleet::{LEASE, until_well};
+use crate::harness::TestApp;
+use crate::nats::Nats;
+
+/// Who makes certificates, and has one itself.
+struct Authority {
+    params: CertificateParams,
+    key: KeyPair,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { params, key, pem }
+    }
+
+    /// Files of a certificate and its key.
+    fn issue(&self, dir: &Path, name: &str) -> [PathBuf; 2] {
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let files = ["crt", "key"].map(|kind| dir.join(name).with_extension(kind));
+        std::fs::write(&files[0], certificate.pem()).unwrap();
+        std::fs::write(&files[1], key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+#[test]
+fn processes_are_known_by_their_certificates() {
+    let (ours, others) = (Authority::new("ours"), Authority::new("others"));
+    let nats = Nats::start_with(|dir| {
+        let [certificate, key] = ours.issue(dir, "server");
+        let ca = dir.join("ca.pem");
+        std::fs::write(&ca, &ours.pem).unwrap();
+        format!(
+            "tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }}"
+        )
+    });
+    let (url, text) = (nats.url(), |path: &Path| path.display().to_string());
+    let ca = text(&nats.dir().join("ca.pem"));
+    let connect = ["--nats", &url, "--nats-ca", &ca];
+    let [certificate, key] = ours.issue(nats.dir(), "client").map(|it| text(&it));
+    let [other, other_key] = others.issue(nats.dir(), "other").map(|it| text(&it));
+    let with = |certificate, key| {
+        [
+            &connect[..],
+            &["--nats-cert", certificate, "--nats-key", key],
+        ]
+        .concat()
+    };
+    let connect_as = with(&certificate, &key);
+    let work = [&connect_as[..], &["worker", "--lease", LEASE]].concat();
+    let _worker = TestApp::start_with(FLEET, &work);
+    let front = TestApp::start_with(FLEET, &[&connect_as[..], &["serve"]].concat());
+    until_well(&front);
+    for (arguments, why) in [
+        (connect.to_vec(), "CertificateRequired"),
+        (with(&other, &other_key), "UnknownCA"),
+        (with(&certificate, &other_key), "certificate or key"),
+    ] {
+        let (code, said) = refused(&[&arguments[..], &["serve"]].concat());
+        assert_eq!(code, 1, "{said}");
+        let expected = format!("cannot connect to NATS at {url}");
+        assert!(said.contains(&expected) && said.contains(why), "{said}");
+    }
+    // One without its key means nothing.
+    let (code, said) = refused(&[&connect[..], &["--nats-cert", &certificate, "serve"]].concat());
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--nats-key"), "{said}");
+}
