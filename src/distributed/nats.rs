@@ -54,6 +54,14 @@ pub struct NatsSettings {
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
+impl NatsSettings {
+    /// Those that TLS needs.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.certificate.iter().flat_map(|(own, key)| [own, key]);
+        self.ca.iter().chain(own)
+    }
+}
+
 /// Who a process is to a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
@@ -173,6 +181,11 @@ impl Connection {
                 (Duration::from_millis(10) * 2_u32.pow(doubled)).min(LONGEST_WAIT)
             })
             .event_callback(log_events());
+        // What connects says why a file cannot be read, and not which.
+        for path in settings.files() {
+            let opened = tokio::fs::File::open(path).await;
+            opened.map_err(|error| cannot(format!("{}: {error}", path.display())))?;
+        }
         let options = tls(options, settings);
         let options = authenticate(options, &settings.credentials).await?;
         let connect = tokio::time::timeout(CONNECT_TIMEOUT, options.connect(servers));

@@ -67,10 +67,17 @@ fn processes_are_known_by_their_certificates() {
     let _worker = TestApp::start_with(FLEET, &work);
     let front = TestApp::start_with(FLEET, &[&connect_as[..], &["serve"]].concat());
     until_well(&front);
+    let missing = text(&nats.dir().join("nobody.pem"));
     for (arguments, why) in [
         (connect.to_vec(), "CertificateRequired"),
         (with(&other, &other_key), "UnknownCA"),
         (with(&certificate, &other_key), "certificate or key"),
+        (with(&certificate, &missing), "nobody.pem: No such file"),
+        (with(&missing, &key), "nobody.pem: No such file"),
+        (
+            vec!["--nats", &url, "--nats-ca", &missing],
+            "nobody.pem: No such file",
+        ),
     ] {
         let (code, said) = refused(&[&arguments[..], &["serve"]].concat());
         assert_eq!(code, 1, "{said}");
