@@ -1,104 +1,12 @@
 //! What goes wrong between processes, under continuous load: every answer is whole, in order and in
 //! time, and no device is asked twice at a time.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::devices::Devices;
-use crate::fleet::{LEASE, clusters, front, front_at, says, until_well, worker, worker_at};
-use crate::harness::{TestApp, config_file};
+use crate::fleet::{clusters, front, front_at, says, until_well, worker, worker_at};
+use crate::load::{Apart, CLUSTERS, Scene, under_load};
 use crate::nats::{Nats, Three};
-use crate::network::Elsewhere;
-
-const CLUSTERS: usize = 8;
-
-/// What the answers were while something happened.
-#[derive(Debug, Default)]
-struct Seen {
-    answers: usize,
-    degraded: usize,
-    longest: Duration,
-}
-
-/// Asks without a pause while `happen` does something, and until all is well again.
-fn under_load(front: &TestApp, happen: impl FnOnce()) -> Seen {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let mut seen = Seen::default();
-            while !over.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                let answer = front.get();
-                let took = start.elapsed();
-                assert!(
-                    took < Duration::from_millis(5_500),
-                    "after its deadline: {took:?}"
-                );
-                assert!(matches!(answer.status, 200 | 202), "{answer:?}");
-                let devices = answer.devices();
-                let expected = (1..=CLUSTERS)
-                    .flat_map(|cluster| (1..=4).map(move |node| format!("{cluster}/n{node}")));
-                let ids = devices.iter().map(|it| it.split(':').next().unwrap());
-                assert!(ids.eq(expected), "{devices:?}");
-                for device in &devices {
-                    let kind = device.split_once(':').map(|(_, kind)| kind);
-                    assert!(matches!(kind, None | Some("unreachable")), "{answer:?}");
-                }
-                seen.answers += 1;
-                seen.degraded += usize::from(answer.status == 202);
-                seen.longest = seen.longest.max(took);
-            }
-            seen
-        });
-        happen();
-        until_well(front);
-        over.store(true, Ordering::Relaxed);
-        asking.join().unwrap()
-    })
-}
-
-struct Scene {
-    devices: Devices,
-    config: String,
-    nats: Nats,
-    front: TestApp,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let devices = Devices::start();
-        let config = devices.config(CLUSTERS);
-        let nats = Nats::start();
-        let front = front(&nats, &config);
-        Self {
-            devices,
-            config,
-            nats,
-            front,
-        }
-    }
-
-    fn worker(&self, name: &str) -> TestApp {
-        worker(&self.nats, &self.config, name)
-    }
-
-    /// Two workers that have clusters each, and all is well.
-    fn two_workers(&self) -> [TestApp; 2] {
-        let workers = ["a", "b"].map(|name| self.worker(name));
-        until_well(&self.front);
-        let took = workers
-            .each_ref()
-            .map(|it| clusters(it, "cluster taken").len());
-        assert!(took.iter().all(|&it| it > 0), "{took:?}");
-        workers
-    }
-
-    fn asked_nobody_twice_at_a_time(&self) {
-        assert_eq!(self.devices.overlaps(), Vec::<String>::new());
-        assert_eq!(self.devices.pages(), 4 * CLUSTERS);
-    }
-}
 
 #[test]
 fn a_worker_that_is_killed_is_replaced() {
@@ -233,35 +141,26 @@ fn workers_that_nats_leaves_alone_stop_asking_and_go_on_when_it_is_back() {
 /// It asks devices by itself, as a schedule does, and can go on with that when it is cut off.
 #[test]
 fn a_worker_that_is_cut_off_from_nats_stops_asking_before_others_begin() {
-    const NATS: u32 = 0;
-    const DEVICES: u32 = 1;
-    let place = Elsewhere::new();
-    let (nats, devices) = (Nats::start_everywhere(), Devices::start_everywhere());
-    // The same devices for both, by the line that stays.
-    let addr = SocketAddr::new(place.here(DEVICES), devices.addr.port());
-    let config = Devices::config_at(addr, CLUSTERS);
-    let config = config.replace("[collect]\n", "[collect]\nevery = \"100ms\"\n");
-    let by_line = format!("nats://{}:{}", place.here(NATS), nats.addr.port());
-    let by_here = format!("nats://127.0.0.1:{}", nats.addr.port());
-    let (dir, path) = config_file(&config);
-    let command = place.command(env!("CARGO_BIN_EXE_fleetcall"));
-    let arguments = [
-        "--nats", &by_line, "worker", "--name", "far", "--lease", LEASE,
-    ];
-    let far = TestApp::start_as(command, dir, path, &arguments);
-    let near = worker_at(&by_here, &config, "near", LEASE);
-    let front = front_at(&by_here, &config);
-    until_well(&front);
-    let fars = clusters(&far, "cluster taken").len();
+    let schedule = "[collect]\nevery = \"100ms\"\n";
+    let scene = Apart::with(|config| config.replace("[collect]\n", schedule));
+    let Apart {
+        place,
+        devices,
+        far,
+        near,
+        front,
+        ..
+    } = &scene;
+    let fars = clusters(far, "cluster taken").len();
     assert!(fars > 0 && fars < CLUSTERS, "{fars}");
-    let there = place.there(DEVICES);
+    let there = place.there(Apart::DEVICES);
     let cut = Instant::now();
     let mut last = None;
-    under_load(&front, || {
-        place.cut(NATS);
+    under_load(front, || {
+        place.cut(Apart::NATS);
         near.wait_for_logs(CLUSTERS, says("cluster taken"));
         last = devices.last_asked_by(there);
-        until_well(&front);
+        until_well(front);
     });
     assert!(
         last.unwrap() > cut,
@@ -272,10 +171,10 @@ fn a_worker_that_is_cut_off_from_nats_stops_asking_before_others_begin() {
         last,
         "it asked after its clusters were taken"
     );
-    assert_eq!(clusters(&far, "cluster lost").len(), fars);
+    assert_eq!(clusters(far, "cluster lost").len(), fars);
     assert_eq!(devices.overlaps(), Vec::<String>::new());
-    under_load(&front, || {
-        place.mend(NATS);
+    under_load(front, || {
+        place.mend(Apart::NATS);
         far.wait_for_logs(2 * fars, says("cluster taken"));
     });
     assert_eq!(devices.overlaps(), Vec::<String>::new());

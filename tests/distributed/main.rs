@@ -21,6 +21,8 @@ mod fleet;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod known;
+mod lines;
+mod load;
 mod nats;
 mod network;
 mod operator;

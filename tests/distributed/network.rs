@@ -1,8 +1,10 @@
-//! A network namespace with two lines to this one, each of which can be cut.
+//! A network namespace with two lines to this one, each of which can be cut, or lose packets.
 
 use std::net::IpAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+const NFT: &str = "/usr/sbin/nft";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -12,10 +14,15 @@ pub struct Elsewhere {
     number: u32,
 }
 
-fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().unwrap();
+fn output(mut command: Command, arguments: &[&str]) -> String {
+    let output = command.args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments:?}: {said}");
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn ip(arguments: &[&str]) {
+    output(Command::new("ip"), arguments);
 }
 
 impl Elsewhere {
@@ -97,6 +104,44 @@ impl Elsewhere {
     pub fn mend(&self, line: u32) {
         ip(&["link", "set", &self.near(line), "up"]);
     }
+
+    /// `nft` on this side and on the other one, each with the name of its end of the line.
+    fn both_ends(&self, line: u32) -> [(Command, String); 2] {
+        let there = self.command(NFT);
+        [
+            (Command::new(NFT), self.near(line)),
+            (there, self.far(line)),
+        ]
+    }
+
+    /// So many of a hundred packets that arrive at either end are lost from now on.
+    pub fn lose(&self, line: u32, percent: u32) {
+        for (nft, end) in self.both_ends(line) {
+            let rules = format!(
+                "table netdev {end} {{ chain arriving {{
+                 type filter hook ingress device {end} priority 0
+                 numgen random mod 100 < {percent} counter drop
+                 }}
+                 }}"
+            );
+            output(nft, &[&rules]);
+        }
+    }
+
+    /// How many packets each end has lost so.
+    pub fn lost(&self, line: u32) -> [u64; 2] {
+        self.both_ends(line).map(|(nft, end)| {
+            let said = output(nft, &["list", "table", "netdev", &end]);
+            let (_, rest) = said.split_once("counter packets ").unwrap();
+            rest.split(' ').next().unwrap().parse().unwrap()
+        })
+    }
+
+    pub fn lose_no_more(&self, line: u32) {
+        for (nft, end) in self.both_ends(line) {
+            output(nft, &["delete", "table", "netdev", &end]);
+        }
+    }
 }
 
 impl Drop for Elsewhere {
@@ -107,8 +152,13 @@ impl Drop for Elsewhere {
             .output()
             .ok();
         for line in 0..2 {
+            let near = self.near(line);
             Command::new("ip")
-                .args(["link", "del", &self.near(line)])
+                .args(["link", "del", &near])
+                .output()
+                .ok();
+            Command::new(NFT)
+                .args(["delete", "table", "netdev", &near])
                 .output()
                 .ok();
         }
