@@ -323,7 +323,8 @@ impl Owner {
         } in leased
         {
             let (server, taking) = (Arc::clone(&self.server), Answering::new(&tenure));
-            actix::spawn(take_orders(orders, server, taking));
+            let subject = self.names.orders(&cluster);
+            actix::spawn(take_orders(orders, subject, server, taking));
             let fence = tenure.fence;
             lock(&self.moves).taken += 1;
             log::info!(cluster:%, fence; "cluster taken");

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use async_nats::Subscriber;
+use async_nats::{Client, Subscriber};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +15,9 @@ use super::serving::Server;
 
 /// How long orders may be on their way that are taken no more.
 const LAST_ORDERS: Duration = Duration::from_secs(1);
+
+/// How many of them may be.
+const ON_THEIR_WAY: u64 = 16;
 
 /// A cluster that is held, for as long as it is.
 #[derive(Debug)]
@@ -121,17 +125,24 @@ impl Drop for Answering {
 }
 
 /// Takes orders until it is told to take no more, and then those that are on their way.
-pub(super) async fn take_orders(mut orders: Subscriber, server: Arc<Server>, taking: Answering) {
+pub(super) async fn take_orders(
+    mut orders: Subscriber,
+    subject: String,
+    server: Arc<Server>,
+    taking: Answering,
+) {
     let Answering(tenure) = &taking;
+    let mut taken = 0;
     let mut until: Option<Instant> = None;
     loop {
         let order = match until {
             None => tokio::select! {
                 order = orders.next() => order,
                 () = tenure.last_orders.notified() => {
-                    // It ends when the server says that no more come.
-                    timeout_at(Instant::now() + LAST_ORDERS, orders.drain()).await.ok();
-                    until = Some(Instant::now() + LAST_ORDERS);
+                    let last = Instant::now() + LAST_ORDERS;
+                    let left_off = leave_off(&mut orders, taken, &subject, &server.client);
+                    timeout_at(last, left_off).await.ok();
+                    until = Some(last);
                     continue;
                 }
             },
@@ -140,7 +151,29 @@ pub(super) async fn take_orders(mut orders: Subscriber, server: Arc<Server>, tak
         let Some(order) = order else {
             return;
         };
+        taken += 1;
         let (server, answering) = (Arc::clone(&server), Answering::new(tenure));
         actix::spawn(async move { server.answer(&order, &answering.0).await });
+    }
+}
+
+/// Has the server send no more orders, and the subscription end after those that are on their way.
+///
+/// The client ends one that is left off, or drained, when it has told the server, so that those had
+/// nobody. It ends one that is to end after some more messages when they have come, and the last of
+/// them are sent right here: whatever was on its way came before. They ask for no answer.
+async fn leave_off(orders: &mut Subscriber, taken: u64, subject: &str, client: &Client) {
+    if orders
+        .unsubscribe_after(taken + ON_THEIR_WAY)
+        .await
+        .is_err()
+    {
+        return;
+    }
+    for _ in 0..ON_THEIR_WAY {
+        let last = client.publish(subject.to_owned(), Bytes::new());
+        if last.await.is_err() {
+            return;
+        }
     }
 }

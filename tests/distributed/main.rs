@@ -27,3 +27,4 @@ mod nats;
 mod network;
 mod operator;
 mod topology;
+mod slow;
