@@ -26,5 +26,5 @@ mod load;
 mod nats;
 mod network;
 mod operator;
-mod topology;
 mod slow;
+mod topology;
