@@ -4,7 +4,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use async_nats::{Client, Message, StatusCode};
@@ -14,15 +14,18 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::counts::Counts;
+use super::failure::Failure;
 use super::inbox::{self, Inbox};
 use super::lock;
 use super::nats::{Connection, NatsError};
+use super::owning::Owner;
 use super::serving::{ACK, HEARTBEAT};
 use super::wire::{End, Names, OLDEST_SCHEMA, Order, Piece, Places, Roster};
 use crate::actors::elsewhere::{Elsewhere, Errand};
 use crate::actors::sight::{Inquiry, Seen};
 use crate::collector::Workers;
-use crate::domain::{ClusterId, Fault, FaultKind, WorkerState};
+use crate::domain::{ClusterId, Fault, FaultKind, Sharing, WorkerState};
 
 /// How long a cluster may have no owner, as between two of them, before its devices are unreachable.
 pub(super) const NOBODY: Duration = Duration::from_millis(500);
@@ -51,6 +54,8 @@ pub(super) struct Front {
     shared: Arc<Shared>,
     /// Where errands are run.
     runtime: Handle,
+    /// This process as a worker, while it is one.
+    owner: OnceLock<Weak<Owner>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +65,7 @@ pub(super) struct Shared {
     /// The newest form of answers that it reads.
     schema: u32,
     pub(super) inbox: Inbox,
+    counts: Arc<Counts>,
     /// Errands under way, to be told that nobody waits for them any more.
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
@@ -84,19 +90,27 @@ impl Front {
         connection: &Connection,
         names: Names,
         schema: u32,
+        counts: Arc<Counts>,
     ) -> Result<Self, NatsError> {
         let shared = Shared {
             connection: connection.clone(),
             names,
             schema,
             inbox: Inbox::open(connection).await?,
+            counts,
             errands: Mutex::default(),
             fences: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
             runtime: Handle::current(),
+            owner: OnceLock::new(),
         })
+    }
+
+    /// This process takes clusters, too; once.
+    pub(super) fn work_as(&self, owner: &Arc<Owner>) {
+        self.owner.get_or_init(|| Arc::downgrade(owner));
     }
 }
 
@@ -144,6 +158,14 @@ impl Workers for Front {
         let asked = self.runtime.spawn(async move { shared.workers().await });
         async move { asked.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed()
     }
+
+    fn sharing(&self) -> Sharing {
+        Sharing {
+            connection: self.shared.connection.connectedness(),
+            sent: self.shared.counts.as_front(),
+            worker: self.owner.get().and_then(Weak::upgrade).map(|it| it.work()),
+        }
+    }
 }
 
 /// What became of one try to have an errand done.
@@ -157,16 +179,16 @@ enum Tried {
     /// The owner has other devices, and nothing was told.
     OtherPlan,
     /// Something went wrong; the devices that are left cannot be reached.
-    Failed(String),
+    Failed(Failure),
 }
 
 impl Shared {
-    async fn run(&self, mut errand: Errand, mut gone: oneshot::Receiver<Gone>) {
+    async fn run(&self, errand: Errand, mut gone: oneshot::Receiver<Gone>) {
         let cluster = errand.cluster().clone();
         let mut nobody: Option<Instant> = None;
         loop {
             if !self.connection.is_up() {
-                errand.blame(unreachable("there is no connection to NATS".to_owned()));
+                self.fail(errand, &Failure::Disconnected);
                 return;
             }
             match self.attempt(&errand, &mut gone).await {
@@ -176,20 +198,19 @@ impl Shared {
                 Tried::Nobody | Tried::OtherPlan
                     if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::OtherPlan => {
-                    let why = End::OtherPlan.why();
-                    log::warn!(cluster:%, why; "the cluster's worker cannot be asked");
-                    errand.blame(unreachable(why.to_owned()));
+                    let why = Failure::OtherPlan;
+                    log::warn!(cluster:%, why:%; "the cluster's worker cannot be asked");
+                    self.fail(errand, &why);
                     return;
                 }
                 Tried::Nobody => {
-                    let why = format!("no worker has cluster {cluster}");
                     log::warn!(cluster:%; "no worker has the cluster");
-                    errand.blame(unreachable(why));
+                    self.fail(errand, &Failure::Nobody(cluster));
                     return;
                 }
                 Tried::Failed(why) => {
-                    log::warn!(cluster:%, why; "the cluster's worker cannot be asked");
-                    errand.blame(unreachable(why));
+                    log::warn!(cluster:%, why:%; "the cluster's worker cannot be asked");
+                    self.fail(errand, &why);
                     return;
                 }
             }
@@ -200,12 +221,18 @@ impl Shared {
         }
     }
 
+    fn fail(&self, mut errand: Errand, failure: &Failure) {
+        self.counts.failed(failure);
+        errand.blame(Fault::new(FaultKind::Unreachable, failure.to_string()));
+    }
+
     async fn attempt(&self, errand: &Errand, gone: &mut oneshot::Receiver<Gone>) -> Tried {
         let mut answers = self.inbox.place();
         let client = &self.connection.client;
         if let Err(why) = self.order(errand, &answers, client).await {
-            return Tried::Failed(why);
+            return Tried::Failed(Failure::NotSent(why));
         }
+        self.counts.order_sent();
         let mut reading = self.reading(errand.cluster());
         let mut has_told = false;
         loop {
@@ -226,27 +253,26 @@ impl Shared {
             };
             let message = match message {
                 Ok(Some(message)) => message,
-                Ok(None) => return Tried::Failed("its worker sends too fast".to_owned()),
+                Ok(None) => return Tried::Failed(Failure::TooFast),
                 Err(_) => {
                     if reading.skipped && !has_told {
                         self.forget_fence(errand.cluster());
                     }
-                    return Tried::Failed("its worker is silent".to_owned());
+                    return Tried::Failed(Failure::Silent);
                 }
             };
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Tried::Nobody;
             }
+            self.counts.piece_received();
             let end = reading.read(&message).and_then(|piece| {
                 let Some(piece) = piece else {
                     return Ok(None);
                 };
-                let told = piece.told();
-                let told = told.ok_or("its worker sends what cannot be read")?;
-                for told in told {
+                for told in piece.told().ok_or(Failure::NoColumns)? {
                     has_told = true;
                     if !errand.tell(told) {
-                        return Err("its worker answers for devices that were not asked".to_owned());
+                        return Err(Failure::NotAsked);
                     }
                 }
                 Ok(piece.end)
@@ -258,7 +284,7 @@ impl Shared {
                     return if errand.is_settled() {
                         Tried::Done
                     } else {
-                        Tried::Failed("its worker left devices out".to_owned())
+                        Tried::Failed(Failure::LeftOut)
                     };
                 }
                 // Perhaps it is about to be where it is looked for.
@@ -266,7 +292,7 @@ impl Shared {
                 Ok(Some(End::Moving)) if !has_told => return Tried::Moving,
                 // Perhaps one of both is about to have the other's.
                 Ok(Some(End::OtherPlan)) if !has_told => return Tried::OtherPlan,
-                Ok(Some(end)) => return Tried::Failed(end.why().to_owned()),
+                Ok(Some(end)) => return Tried::Failed(Failure::of(end)),
                 Err(why) => return Tried::Failed(why),
             }
             if let Some(reply) = message.reply {
@@ -339,8 +365,8 @@ impl Shared {
         let (to, reply) = (self.names.orders(&order.cluster), answers.subject.clone());
         let published = client.publish_with_reply(to, reply, json.into());
         match timeout(SILENCE, published).await {
-            Ok(published) => published.map_err(|error| format!("it cannot be asked: {error}")),
-            Err(_) => Err("it cannot be asked: the connection to NATS is stuck".to_owned()),
+            Ok(published) => published.map_err(|error| error.to_string()),
+            Err(_) => Err("the connection to NATS is stuck".to_owned()),
         }
     }
 
@@ -383,14 +409,14 @@ impl Reading {
     }
 
     /// Reads a piece, unless it is of an older lease.
-    pub(super) fn read<'m>(&mut self, message: &'m Message) -> Result<Option<Piece<'m>>, String> {
-        let piece: Piece<'_> = serde_json::from_slice(&message.payload)
-            .map_err(|error| format!("its worker sends what cannot be read: {error}"))?;
+    pub(super) fn read<'m>(&mut self, message: &'m Message) -> Result<Option<Piece<'m>>, Failure> {
+        let piece: Piece<'_> =
+            serde_json::from_slice(&message.payload).map_err(Failure::Unreadable)?;
         if !(OLDEST_SCHEMA..=self.schema).contains(&piece.version) {
-            let (theirs, ours) = (piece.version, self.schema);
-            return Err(format!(
-                "its worker writes form {theirs} of answers, and this front reads up to {ours}"
-            ));
+            return Err(Failure::OtherForm {
+                theirs: piece.version,
+                ours: self.schema,
+            });
         }
         if piece.fence < self.fence {
             // One that had the cluster before, and does not know yet that it lost it.
@@ -401,26 +427,9 @@ impl Reading {
             (self.fence, self.next) = (piece.fence, 0);
         }
         if piece.number != self.next {
-            return Err("a part of its worker's answer was lost".to_owned());
+            return Err(Failure::PieceLost);
         }
         self.next += 1;
         Ok(Some(piece))
-    }
-}
-
-fn unreachable(why: String) -> Fault {
-    Fault::new(FaultKind::Unreachable, why)
-}
-
-impl End {
-    /// As devices that were left out are told of.
-    fn why(self) -> &'static str {
-        match self {
-            Self::Complete => "its worker left devices out",
-            Self::NotHere | Self::Moving => "its worker gave the cluster up",
-            Self::OtherPlan => "its worker has another configuration of the cluster",
-            Self::Overloaded => "too many collects are waiting at its worker",
-            Self::ShuttingDown => "its worker is shutting down",
-        }
     }
 }

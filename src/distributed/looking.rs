@@ -53,7 +53,7 @@ impl Shared {
                 Ok(None) => continue,
                 Err(why) => {
                     let cluster = inquiry.cluster();
-                    log::warn!(cluster:%, why; "what the cluster's worker knows cannot be read");
+                    log::warn!(cluster:%, why:%; "what the cluster's worker knows cannot be read");
                     return Ok(None);
                 }
             };

@@ -6,6 +6,8 @@
 //! `docs/distributed.md` is the protocol and what it guarantees. Entry point: `Link`.
 
 mod changes;
+mod counts;
+mod failure;
 mod front;
 mod inbox;
 mod known;
@@ -30,6 +32,7 @@ use crate::actors::fleet::Tree;
 use crate::collector::{CollectorHandle, Workers};
 use crate::config::Publication;
 use crate::reload::ReloadHandle;
+use counts::Counts;
 use front::Front;
 use inbox::Inbox;
 use nats::Connection;
@@ -71,6 +74,7 @@ pub(crate) struct Link {
     names: Names,
     schema: u32,
     front: Arc<Front>,
+    counts: Arc<Counts>,
     worker: Option<Worker>,
     published: Option<Published>,
 }
@@ -106,12 +110,20 @@ impl Link {
     pub(crate) async fn connect(settings: Distributed) -> Result<Self, NatsError> {
         let names = Names::new(&settings.prefix);
         let connection = Connection::open(&settings.nats).await?;
-        let front = Front::new(&connection, names.clone(), settings.schema).await?;
+        let counts = Arc::new(Counts::default());
+        let front = Front::new(
+            &connection,
+            names.clone(),
+            settings.schema,
+            Arc::clone(&counts),
+        )
+        .await?;
         Ok(Self {
             connection,
             names,
             schema: settings.schema,
             front: Arc::new(front),
+            counts,
             worker: settings.worker,
             published: None,
         })
@@ -179,9 +191,11 @@ impl Link {
             names: names.clone(),
             collector,
             schema: self.schema,
+            counts: self.counts,
         };
         let owner = Owner::new(self.connection, self.names, worker, tree.clone(), server).await?;
         let owner = Arc::new(owner);
+        self.front.work_as(&owner);
         let taking = vec![
             Aborts(actix::spawn(Arc::clone(&owner).keep())),
             Aborts(actix::spawn(Arc::clone(&owner).keep_announcing())),

@@ -11,7 +11,7 @@ use async_nats::{Client, ConnectOptions, Event};
 
 use tokio::time::{Instant, sleep};
 
-use crate::domain::SecretSource;
+use crate::domain::{Connectedness, SecretSource};
 use crate::lookup::secret;
 
 /// The oldest server that leases work on, as its first two numbers.
@@ -205,6 +205,17 @@ impl Connection {
     /// Whether messages reach the server now.
     pub(super) fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// How it does, and what went through it.
+    pub(super) fn connectedness(&self) -> Connectedness {
+        let counted = self.client.statistics();
+        Connectedness {
+            is_up: self.is_up(),
+            reconnects: counted.connects.load(Ordering::Relaxed).saturating_sub(1),
+            received: counted.in_bytes.load(Ordering::Relaxed),
+            sent: counted.out_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// A bucket; it is made if it is not there. Servers that are just starting are given [`STARTING`].

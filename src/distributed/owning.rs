@@ -19,6 +19,7 @@ use futures::stream;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::counts::Counts;
 use super::nats::{Bucket, Connection, NatsError, chain};
 use super::serving::Server;
 use super::tenure::{Answering, Tenure, Term, take_orders};
@@ -26,7 +27,7 @@ use super::view::{SERVER_SLACK, View};
 use super::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
 use super::{Aborts, Worker, lock};
 use crate::actors::fleet::Tree;
-use crate::domain::{ClusterId, Fault, FaultKind, Holding, Moves, WorkerState};
+use crate::domain::{ClusterId, Fault, FaultKind, Holding, Work, WorkerState};
 
 /// How many leases are asked for at once.
 const AT_ONCE: usize = 64;
@@ -60,7 +61,7 @@ pub(super) struct Owner {
     since: SystemTime,
     held: Mutex<HashMap<ClusterId, Arc<Tenure>>>,
     view: Mutex<View>,
-    moves: Mutex<Moves>,
+    counts: Arc<Counts>,
     /// A cluster was handed over by somebody.
     freed: Notify,
 }
@@ -76,6 +77,7 @@ impl Owner {
         server: Server,
     ) -> Result<Self, NatsError> {
         let (leases, workers) = buckets(&connection, &names, &worker).await?;
+        let counts = Arc::clone(&server.counts);
         Ok(Self {
             connection,
             names,
@@ -87,7 +89,7 @@ impl Owner {
             since: SystemTime::now(),
             held: Mutex::default(),
             view: Mutex::default(),
-            moves: Mutex::default(),
+            counts,
             freed: Notify::new(),
         })
     }
@@ -207,12 +209,14 @@ impl Owner {
         let due = |(_, tenure): &Own| tenure.term().asked.elapsed() >= self.worker.lease / 3;
         let due: Vec<_> = self.held().into_iter().filter(due).collect();
         let renewed = stream::iter(due).map(|(cluster, tenure)| async move {
-            self.renew_one(&cluster, &tenure).await;
+            let is_renewed = self.renew_one(&cluster, &tenure).await;
+            self.counts.renewed(is_renewed);
         });
         renewed.buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
-    async fn renew_one(&self, cluster: &ClusterId, tenure: &Arc<Tenure>) {
+    /// Whether it lasts for longer.
+    async fn renew_one(&self, cluster: &ClusterId, tenure: &Arc<Tenure>) -> bool {
         let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since));
         let asked = Instant::now();
         let revision = tenure.term().revision;
@@ -220,26 +224,27 @@ impl Owner {
         let revision = match timeout(self.patience(), update).await {
             Ok(Ok(revision)) => revision,
             // It may have been written; the next try says so.
-            Err(_) => return,
+            Err(_) => return false,
             Ok(Err(error)) => match timeout(self.patience(), self.leases.entry(&key)).await {
                 // The answer to an earlier try was lost. When the server wrote it is not known, so
                 // that lengthens nothing; the next round does.
                 Ok(Ok(Some(entry))) if entry.value == lease => {
                     tenure.wrote(entry.revision);
-                    return;
+                    return false;
                 }
                 Ok(Ok(_)) => {
                     let lost = (cluster.clone(), Arc::clone(tenure));
                     self.lose(&[lost], "another worker has it");
-                    return;
+                    return false;
                 }
                 Ok(Err(_)) | Err(_) => {
                     log::warn!(cluster:%, error = chain(&error); "cannot renew a lease");
-                    return;
+                    return false;
                 }
             },
         };
         tenure.renewed(self.term(revision, asked));
+        true
     }
 
     fn term(&self, revision: u64, asked: Instant) -> Term {
@@ -326,7 +331,7 @@ impl Owner {
             let subject = self.names.orders(&cluster);
             actix::spawn(take_orders(orders, subject, server, taking));
             let fence = tenure.fence;
-            lock(&self.moves).taken += 1;
+            self.counts.taken();
             log::info!(cluster:%, fence; "cluster taken");
         }
     }
@@ -363,7 +368,7 @@ impl Owner {
     fn lose(&self, over: &[Own], why: &str) {
         for ((cluster, tenure), _) in self.give_up(over) {
             let fence = tenure.fence;
-            lock(&self.moves).lost += 1;
+            self.counts.lost();
             log::warn!(cluster:%, fence, why; "cluster lost");
         }
     }
@@ -425,7 +430,7 @@ impl Owner {
             };
             let free = timeout(self.patience(), self.free(cluster, tenure));
             let (fence, freed) = (tenure.fence, is_left && free.await == Ok(true));
-            lock(&self.moves).handed_over += 1;
+            self.counts.handed_over();
             log::info!(cluster:%, fence, freed; "cluster handed over");
         }
     }
@@ -475,8 +480,17 @@ impl Owner {
             started: self.since,
             lease: self.worker.lease,
             topology: self.tree.version(),
-            moves: *lock(&self.moves),
+            moves: self.counts.moves(),
             holdings: holdings.collect(),
+        }
+    }
+
+    /// What it has, and what it counted.
+    pub(super) fn work(&self) -> Work {
+        Work {
+            state: self.state(),
+            renewals: self.counts.renewals(),
+            answered: self.counts.as_worker(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::{Client, Message, Subject};
 use tokio::time::{Instant, timeout};
 
+use super::counts::Counts;
 use super::inbox::{self, Inbox};
 use super::plain::Rows;
 use super::tenure::Tenure;
@@ -41,11 +42,13 @@ pub(super) struct Server {
     pub(super) collector: CollectorHandle,
     /// The newest form of pieces that it writes.
     pub(super) schema: u32,
+    pub(super) counts: Arc<Counts>,
 }
 
 /// An answer on its way to a front.
 pub(super) struct Sending<'a> {
     client: &'a Client,
+    counts: &'a Counts,
     front: Subject,
     fence: u64,
     /// The form of the pieces.
@@ -67,6 +70,7 @@ impl Server {
         };
         let mut sending = Sending {
             client: &self.client,
+            counts: &self.counts,
             front,
             fence: tenure.fence,
             schema: OLDEST_SCHEMA,
@@ -74,14 +78,18 @@ impl Server {
             sent: 0,
             read: 0,
         };
-        if let Ok(end) = self.follow(order, tenure, &mut sending).await {
-            let last = Piece {
-                end: Some(end),
-                ..Piece::default()
-            };
-            // Whoever does not want it does not miss it.
-            sending.piece(last).await.ok();
-        }
+        let end = match self.follow(order, tenure, &mut sending).await {
+            Ok(end) => {
+                let last = Piece {
+                    end: Some(end),
+                    ..Piece::default()
+                };
+                sending.piece(last).await.map(|()| end)
+            }
+            Err(unwanted) => Err(unwanted),
+        };
+        // Whoever does not want it does not miss it.
+        self.counts.answered(end.ok());
     }
 
     async fn follow(
@@ -233,7 +241,10 @@ impl Sending<'_> {
         let (front, acks) = (self.front.clone(), self.acks.subject.clone());
         let sent = self.client.publish_with_reply(front, acks, json.into());
         match timeout(PATIENCE, sent).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.counts.piece_sent();
+                Ok(())
+            }
             Ok(Err(error)) => {
                 log::warn!(error:%; "an answer cannot be sent");
                 Err(Unwanted)

@@ -52,4 +52,6 @@ pub use target::{
     Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
-pub use workers::{Holding, Moves, WorkerState};
+pub use workers::{
+    Connectedness, Holding, Moves, OrdersAnswered, OrdersSent, Renewals, Sharing, Work, WorkerState,
+};

@@ -81,6 +81,11 @@ const fn liveness(liveness: Liveness) -> usize {
     }
 }
 
+/// Whether there are series for each cluster.
+pub(super) fn shows_clusters(snapshot: &Snapshot) -> bool {
+    snapshot.per_device() == Some(true) || snapshot.clusters().len() <= MOST_DEVICES
+}
+
 pub(super) fn encode(
     families: &mut Families<'_>,
     snapshot: &Snapshot,
@@ -112,8 +117,7 @@ pub(super) fn encode(
         None,
         one("state", STATES, summary.states),
     )?;
-    let asked_for = snapshot.per_device();
-    if asked_for == Some(true) || snapshot.clusters().len() <= MOST_DEVICES {
+    if shows_clusters(snapshot) {
         let mut clusters = families.family(
             "fleetcall_cluster_devices",
             "As fleetcall_devices, for each cluster.",
@@ -128,7 +132,10 @@ pub(super) fn encode(
             }
         }
     }
-    if asked_for.unwrap_or(snapshot.devices() <= MOST_DEVICES) {
+    if snapshot
+        .per_device()
+        .unwrap_or(snapshot.devices() <= MOST_DEVICES)
+    {
         one_by_one(families, snapshot)?;
     }
     Ok(())

@@ -13,8 +13,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::devices::{self, Summary};
-use super::process;
-use crate::collector::{CollectorHandle, Sight};
+use super::{process, sharing};
+use crate::collector::{CollectorHandle, Sight, Workers};
 use crate::domain::{DriverKind, FaultKind};
 use crate::reload::{DiscoveryState, ReloadHandle};
 use crate::telemetry::Metrics;
@@ -38,6 +38,7 @@ pub(super) fn registry(
     reload: &ReloadHandle,
     watchdog: &WatchdogHandle,
     sight: Sight,
+    workers: Option<&Arc<dyn Workers>>,
 ) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Service {
@@ -45,6 +46,7 @@ pub(super) fn registry(
         reload: reload.clone(),
         watchdog: watchdog.clone(),
         sight: Arc::new(sight),
+        workers: workers.cloned(),
     }));
     registry
 }
@@ -55,6 +57,7 @@ struct Service {
     reload: ReloadHandle,
     watchdog: WatchdogHandle,
     sight: Arc<Sight>,
+    workers: Option<Arc<dyn Workers>>,
 }
 
 impl Collector for Service {
@@ -70,6 +73,10 @@ impl Collector for Service {
         families.threads(&self.watchdog)?;
         families.lists(metrics, &self.reload.discoveries())?;
         devices::encode(&mut families, &snapshot, &summary)?;
+        if let Some(workers) = &self.workers {
+            let shows_clusters = devices::shows_clusters(&snapshot);
+            sharing::encode(&mut families, &workers.sharing(), shows_clusters)?;
+        }
         process::encode(&mut families)
     }
 }
@@ -370,7 +377,10 @@ impl Families<'_> {
     }
 
     /// Counters without labels.
-    fn counters<const N: usize>(&mut self, counters: [(&str, &str, u64); N]) -> fmt::Result {
+    pub(super) fn counters<const N: usize>(
+        &mut self,
+        counters: [(&str, &str, u64); N],
+    ) -> fmt::Result {
         for (name, help, count) in counters {
             self.counter(name, help, [([], count)])?;
         }

@@ -27,6 +27,7 @@ mod page;
 mod pieces;
 mod process;
 mod routes;
+mod sharing;
 mod tag;
 pub mod tree;
 pub(crate) mod v1;

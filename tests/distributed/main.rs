@@ -23,8 +23,12 @@ mod harness;
 mod known;
 mod lines;
 mod load;
+mod metrics;
 mod nats;
 mod network;
 mod operator;
+#[path = "../metrics/scrape.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod scrape;
 mod slow;
 mod topology;

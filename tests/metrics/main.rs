@@ -18,6 +18,9 @@ mod expose;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod health;
+#[path = "../distributed/nats.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod nats;
 mod prometheus;
 mod scrape;
 mod shown;

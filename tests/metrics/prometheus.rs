@@ -20,14 +20,19 @@ const FLEET: &str = r#"
     switches = { file = "switches.json" }
 "#;
 
-/// A fleetcall whose every metric has a value.
+/// A fleetcall alone whose every metric has a value.
 pub fn fleetcall() -> TestApp {
+    let app = fleetcall_with(&[]);
+    assert_eq!(app.get().status, 202);
+    app
+}
+
+/// With these arguments.
+pub fn fleetcall_with(arguments: &[&str]) -> TestApp {
     let (dir, path) = crate::harness::config_file(FLEET);
     let list = r#"[{"targets": ["tor1"]}]"#;
     std::fs::write(dir.path().join("switches.json"), list).unwrap();
-    let app = TestApp::start_on(dir, path, &[]);
-    assert_eq!(app.get().status, 202);
-    app
+    TestApp::start_on(dir, path, arguments)
 }
 
 /// Debian's `prometheus`, killed when dropped.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::prometheus::{config, fleetcall};
-use crate::scrape::{Samples, text};
+use crate::nats::Nats;
+use crate::prometheus::{config, fleetcall, fleetcall_with};
+use crate::scrape::{Samples, scrape_until, text};
 
 /// The expressions of the dashboard's panels.
 pub fn expressions() -> Vec<String> {
@@ -48,7 +49,14 @@ fn every_metric_that_the_dashboard_and_the_rules_name_exists() {
 
 #[test]
 fn the_documentation_names_every_metric_with_its_type_and_labels_and_no_other() {
-    let app = fleetcall();
+    // One that shares its fleet shows all that one alone does, and more.
+    let nats = Nats::start();
+    let arguments = ["--nats", &nats.url(), "worker", "--name", "a"];
+    let app = fleetcall_with(&arguments);
+    scrape_until(&app, "it has the cluster", |it| {
+        it.has("fleetcall_lease_fence")
+    });
+    assert_eq!(app.get().status, 202);
     let text = text(&app);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut exposed: BTreeMap<String, (String, BTreeSet<String>)> = types

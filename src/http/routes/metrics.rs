@@ -35,7 +35,13 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     };
     let format = format(&request);
     let sight = state.collector.look(Whose::Fleet).await;
-    let registry = registry(&state.collector, &state.reload, &state.watchdog, sight);
+    let registry = registry(
+        &state.collector,
+        &state.reload,
+        &state.watchdog,
+        sight,
+        state.workers.as_ref(),
+    );
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, format.content_type()))
         .body(stream(registry, format, place))

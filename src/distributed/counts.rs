@@ -1,0 +1,130 @@
+//! What a process counts of what it has to do with others.
+//!
+//! Orders are sent, read and answered by tasks of one thread, so that no two write a counter at
+//! once; whoever reads them does so from anywhere.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::failure::Failure;
+use super::wire::End;
+use crate::domain::{Moves, OrdersAnswered, OrdersSent, Renewals};
+
+/// From the start of the process.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    orders_sent: AtomicU64,
+    pieces_received: AtomicU64,
+    /// In the order of [`Failure::REASONS`].
+    failures: [AtomicU64; Failure::REASONS.len()],
+    complete: AtomicU64,
+    refused: AtomicU64,
+    unwanted: AtomicU64,
+    pieces_sent: AtomicU64,
+    taken: AtomicU64,
+    handed_over: AtomicU64,
+    lost: AtomicU64,
+    renewed: AtomicU64,
+    not_renewed: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Counts {
+    /// An order is on its way.
+    pub(super) fn order_sent(&self) {
+        count(&self.orders_sent);
+    }
+
+    /// A piece of an answer came.
+    pub(super) fn piece_received(&self) {
+        count(&self.pieces_received);
+    }
+
+    /// A cluster's part of a roll call ended with devices that its worker did not answer for.
+    pub(super) fn failed(&self, failure: &Failure) {
+        count(&self.failures[failure.place()]);
+    }
+
+    /// An order was answered to its end, which is this one; `None` if the front did not want it.
+    pub(super) fn answered(&self, end: Option<End>) {
+        count(match end {
+            Some(End::Complete) => &self.complete,
+            Some(
+                End::NotHere | End::Moving | End::OtherPlan | End::Overloaded | End::ShuttingDown,
+            ) => &self.refused,
+            None => &self.unwanted,
+        });
+    }
+
+    /// A piece of an answer is on its way.
+    pub(super) fn piece_sent(&self) {
+        count(&self.pieces_sent);
+    }
+
+    /// A cluster was taken.
+    pub(super) fn taken(&self) {
+        count(&self.taken);
+    }
+
+    /// A cluster was handed over.
+    pub(super) fn handed_over(&self) {
+        count(&self.handed_over);
+    }
+
+    /// A cluster was lost.
+    pub(super) fn lost(&self) {
+        count(&self.lost);
+    }
+
+    /// A lease was to be renewed, and lasts for longer if that went well.
+    pub(super) fn renewed(&self, well: bool) {
+        count(if well {
+            &self.renewed
+        } else {
+            &self.not_renewed
+        });
+    }
+
+    /// Clusters that came and went.
+    pub(super) fn moves(&self) -> Moves {
+        Moves {
+            taken: read(&self.taken),
+            handed_over: read(&self.handed_over),
+            lost: read(&self.lost),
+        }
+    }
+
+    /// Leases that were renewed.
+    pub(super) fn renewals(&self) -> Renewals {
+        Renewals {
+            ok: read(&self.renewed),
+            failed: read(&self.not_renewed),
+        }
+    }
+
+    /// What a front counts.
+    pub(super) fn as_front(&self) -> OrdersSent {
+        let reasons = Failure::REASONS.into_iter().zip(&self.failures);
+        OrdersSent {
+            orders: read(&self.orders_sent),
+            pieces: read(&self.pieces_received),
+            failed: reasons.map(|(reason, it)| (reason, read(it))).collect(),
+        }
+    }
+
+    /// What a worker counts of orders.
+    pub(super) fn as_worker(&self) -> OrdersAnswered {
+        OrdersAnswered {
+            complete: read(&self.complete),
+            refused: read(&self.refused),
+            unwanted: read(&self.unwanted),
+            pieces: read(&self.pieces_sent),
+        }
+    }
+}
