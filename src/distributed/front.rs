@@ -159,6 +159,11 @@ impl Workers for Front {
         async move { asked.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed()
     }
 
+    fn obstacle(&self) -> Option<String> {
+        let is_up = self.shared.connection.is_up();
+        (!is_up).then(|| Failure::Disconnected.to_string())
+    }
+
     fn sharing(&self) -> Sharing {
         Sharing {
             connection: self.shared.connection.connectedness(),

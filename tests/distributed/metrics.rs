@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
 use crate::fleet::{front, says, until_well, worker};
 use crate::harness::{TestApp, stderr, stdout};
 use crate::nats::Nats;
-use crate::scrape::{eventually, scrape, scrape_until, text};
+use crate::scrape::{answer_until, eventually, scrape, scrape_until, text};
 
 const FLEET: &str = r#"
 [lookup]
@@ -148,13 +150,25 @@ fn a_process_alone_shows_nothing_of_it() {
 }
 
 #[test]
-fn a_connection_that_is_lost_is_shown_until_it_is_back() {
+fn a_connection_that_is_lost_is_shown_and_nobody_is_ready_until_it_is_back() {
     let mut nats = Nats::start();
     let front = front(&nats, FLEET);
     let worker = worker(&nats, FLEET, "a");
     until_well(&front);
+    for app in [&front, &worker] {
+        let ready = app.request("GET", "/readyz", &[]);
+        assert_eq!(ready.body, r#"{"status":"ready","reasons":[]}"#);
+    }
     nats.kill();
     for app in [&front, &worker] {
+        let answer = answer_until(app.addr, "/readyz", 503);
+        let reasons = answer.json()["reasons"].clone();
+        let disconnected = json!([{
+            "reason": "disconnected",
+            "message": "there is no connection to NATS",
+        }]);
+        assert_eq!(reasons, disconnected);
+        assert_eq!(app.request("GET", "/healthz", &[]).status, 200);
         scrape_until(app, "it is not up", |it| it.of("fleetcall_nats_up") == 0.0);
     }
     assert_eq!(front.get().status, 202);
@@ -167,6 +181,7 @@ fn a_connection_that_is_lost_is_shown_until_it_is_back() {
     assert_eq!(samples.of("fleetcall_leases"), 0.0);
     nats.restart();
     for app in [&front, &worker] {
+        answer_until(app.addr, "/readyz", 200);
         scrape_until(app, "it is up", |it| {
             it.of("fleetcall_nats_up") == 1.0 && it.of("fleetcall_nats_reconnects_total") >= 1.0
         });

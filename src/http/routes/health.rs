@@ -98,6 +98,10 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
             reasons.push(Reason::new("list_not_read", message));
         }
     }
+    // One that shares its fleet could answer for what is here at most, and others are better asked.
+    if let Some(why) = state.workers.as_ref().and_then(|it| it.obstacle()) {
+        reasons.push(Reason::new("disconnected", why));
+    }
     reasons.extend(stuck(&state));
     let report = Report {
         status: "ready",
