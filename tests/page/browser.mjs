@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
 
 const require = createRequire(process.env.PAGE_TESTS);
 const { chromium } = require('playwright-core');
@@ -75,6 +76,15 @@ export async function says(page, selector, text) {
   ).catch(async (error) => {
     throw new Error(`${error.message}; wanted "${text}", ${selector} says: ${await page.textContent(selector)}`);
   });
+}
+
+let answers;
+
+/** Has something done to the service or what it needs, and waits until that is done. */
+export async function order(text) {
+  answers ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  console.log(text);
+  return (await answers.next()).value;
 }
 
 /** Asks everybody, and waits until all have answered. */

@@ -5,6 +5,7 @@ await test(async (browser) => {
   const page = await open(browser);
   await cells(page, { 'core/nodes/db1': 'unknown', 'edge/nodes/silent': 'unknown' });
   await says(page, '#summary', '0 of 9 devices ok, 9 never asked');
+  assert.equal(await page.isVisible('#workers'), false, 'it shares its fleet with nobody');
   assert.deepEqual(
     await page.$$eval('.cell', (all) => all.map((it) => it.dataset.key)),
     ['core/nodes/db1', 'core/nodes/db2', 'core/nodes/db3', 'core/nodes/late', 'core/switches/1', 'core/switches/2',

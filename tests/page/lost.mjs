@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
-import { createInterface } from 'node:readline';
-import { ask, cells, open, says, test, url } from './browser.mjs';
+import { ask, cells, open, order, says, test, url } from './browser.mjs';
 
 // The page talks to one address, behind which the service goes away and comes back elsewhere.
 let service = new URL(url);
@@ -18,12 +17,6 @@ const front = net.createServer((client) => {
 });
 front.listen(0, '127.0.0.1');
 await once(front, 'listening');
-
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-async function order(text) {
-  console.log(text);
-  return (await answers.next()).value;
-}
 
 await test(async (browser) => {
   const page = await open(browser, {}, `http://127.0.0.1:${front.address().port}/`);

@@ -16,13 +16,18 @@
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
+#[path = "../distributed/nats.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod nats;
 mod served;
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::TestApp;
+use crate::nats::Nats;
 
 /// A script that runs; killed when dropped.
 struct Script(Child);
@@ -34,19 +39,76 @@ impl Drop for Script {
     }
 }
 
-/// Runs a script on a service with this configuration. A line `kill` that it prints kills the
-/// service, `start` starts it again, wherever it then is; the answer is its address.
+/// What a script looks at, and what it has done to it.
+struct Stage<'a> {
+    config: &'a str,
+    app: Option<TestApp>,
+    /// What the service and its workers share the fleet through, if they do.
+    nats: Option<Nats>,
+    workers: HashMap<String, TestApp>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(config: &'a str, nats: Option<Nats>) -> Self {
+        let mut stage = Self {
+            config,
+            app: None,
+            nats,
+            workers: HashMap::new(),
+        };
+        stage.start();
+        stage
+    }
+
+    /// Starts the service; its address.
+    fn start(&mut self) -> String {
+        let url = self.nats.as_ref().map(Nats::url);
+        let arguments = url.as_ref().map(|url| ["--nats", url, "serve"]);
+        let arguments = arguments.as_ref().map_or(&[][..], |them| &them[..]);
+        let app = TestApp::start_with(self.config, arguments);
+        format!("http://{}/", self.app.insert(app).addr)
+    }
+
+    fn address(&self) -> String {
+        format!("http://{}/", self.app.as_ref().unwrap().addr)
+    }
+
+    /// Does what a line of a script orders; `None` if it orders nothing.
+    fn order(&mut self, line: &str) -> Option<String> {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("kill", "") => self.app = None,
+            ("start", "") => return Some(self.start()),
+            ("worker", name) => {
+                let url = self.nats.as_ref()?.url();
+                let arguments = ["--nats", &url, "worker", "--name", name, "--lease", "2s"];
+                let worker = TestApp::start_with(self.config, &arguments);
+                self.workers.insert(name.to_owned(), worker);
+            }
+            ("kill-worker", name) => drop(self.workers.remove(name)?),
+            ("kill-nats", "") => self.nats.as_mut()?.kill(),
+            _ => return None,
+        }
+        Some(String::new())
+    }
+}
+
+/// Runs a script on a service with this configuration. It may print orders, a line each, and reads a
+/// line when that is done: `kill` kills the service, `start` starts it again, wherever it then is; the
+/// answer is its address. Where the fleet is shared, `worker NAME` starts a worker, `kill-worker NAME`
+/// and `kill-nats` kill.
+fn run(script: &str, config: &str) {
+    run_on(script, Stage::new(config, None));
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "what a script measures is for whoever reads the test's output"
 )]
-fn run(script: &str, config: &str) {
+fn run_on(script: &str, mut stage: Stage<'_>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut app = Some(TestApp::start(config));
-    let url = |app: &TestApp| format!("http://{}/", app.addr);
     let child = Command::new("node")
         .arg(root.join("tests/page").join(script))
-        .arg(url(app.as_ref().unwrap()))
+        .arg(stage.address())
         .env("PAGE_TESTS", root.join("target/page-tests/"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -55,19 +117,11 @@ fn run(script: &str, config: &str) {
     let mut script = Script(child);
     let mut answers = script.0.stdin.take().unwrap();
     let orders = BufReader::new(script.0.stdout.take().unwrap());
-    for order in orders.lines().map_while(Result::ok) {
-        let answer = match order.as_str() {
-            "kill" => {
-                app = None;
-                String::new()
-            }
-            "start" => url(app.insert(TestApp::start(config))),
-            said => {
-                println!("{said}");
-                continue;
-            }
-        };
-        writeln!(answers, "{answer}").unwrap();
+    for line in orders.lines().map_while(Result::ok) {
+        match stage.order(&line) {
+            Some(answer) => writeln!(answers, "{answer}").unwrap(),
+            None => println!("{line}"),
+        }
     }
     let status = script.0.wait().unwrap();
     assert!(status.success(), "what the script says is above");
@@ -114,6 +168,26 @@ fn a_lost_connection_is_said_and_recovers() {
     run(
         "lost.mjs",
         "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
+    );
+}
+
+#[test]
+fn who_has_which_cluster_is_shown_where_the_fleet_is_shared() {
+    run_on(
+        "workers.mjs",
+        Stage::new(
+            r#"
+            [lookup]
+            latency = "1ms"
+            [[clusters]]
+            id = 1
+            nodes = "1-3"
+            [[clusters]]
+            id = "a-rack-with-a-long-name.in.a-rather-deep.domain.example"
+            switches = "1-2"
+            "#,
+            Some(Nats::start()),
+        ),
     );
 }
 

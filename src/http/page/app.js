@@ -9,6 +9,7 @@ import { Link } from './link.js';
 import { drawLatency, drawSummary, Feeds, Legend } from './panels.js';
 import { RollCall } from './rollcall.js';
 import { TokenDialog } from './token.js';
+import { Workers } from './workers.js';
 
 /** How often changes and restarts are asked for. */
 const POLL_MS = 2000;
@@ -156,6 +157,8 @@ async function poll() {
     if (isFirst) showAddress();
     element('fresh').replaceChildren('Heard of fleetcall ', timeElement(new Date().toISOString()));
     draw();
+    // Beside the rest, which it does not delay.
+    workers.refresh().catch(failed);
   } catch (error) {
     // Too many at once is no news; it is tried again soon.
     const isBusy = error instanceof Refusal && (error.status === 503 || error.status === 429);
@@ -243,6 +246,7 @@ function saveAddress() {
   if (element('kind').value) address.set('kind', element('kind').value);
   if (legend.pressed.size > 0) address.set('outcome', [...legend.pressed].join());
   if (details.key) address.set('device', details.key);
+  if (!element('workers-details').open) address.set('workers', 'closed');
   const text = address.toString().replaceAll('%2F', '/');
   window.history.replaceState(null, '', text ? `#${text}` : location.pathname + location.search);
 }
@@ -252,6 +256,7 @@ function showAddress() {
   element('words').value = address.get('q') ?? '';
   element('kind').value = address.get('kind') ?? '';
   legend.press(new Set((address.get('outcome') ?? '').split(',').filter(Boolean)));
+  element('workers-details').open = address.get('workers') !== 'closed';
   board.draw();
   const device = fleet.devices.get(address.get('device'));
   if (device && device.key !== details.key) open(device);
@@ -262,6 +267,8 @@ element('filter').addEventListener('submit', (event) => event.preventDefault());
 element('words').addEventListener('input', filter);
 element('kind').addEventListener('change', filter);
 addEventListener('hashchange', showAddress);
+// Not for what the browser says while it loads: the address is still to be read.
+element('workers-details').addEventListener('toggle', () => refreshedAt > -Infinity && saveAddress());
 
 // --- One device.
 
@@ -290,6 +297,7 @@ const details = new Details(fleet, {
 });
 const rollCall = new RollCall(fleet, draw);
 const link = new Link(poll, say);
+const workers = new Workers(say);
 const tokenDialog = new TokenDialog(() => {
   isTokenWanted = false;
   trouble('');

@@ -1,7 +1,9 @@
 //! The status page at `/`: HTML, style and scripts as they stand beside this file, embedded.
 //!
-//! They are public and hold nothing of the fleet: what the page shows it asks `/v1` for, with the
+//! They are public and hold nothing of the fleet but whether others share it: what the page shows it asks `/v1` for, with the
 //! token of whoever looks at it. It does not know what they do; `app.js` is where that begins.
+
+use std::sync::LazyLock;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ETag, EntityTag};
@@ -9,6 +11,7 @@ use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::State;
 use super::error::get_only;
 use super::tag::is_known;
 
@@ -38,6 +41,11 @@ const INDEX: Asset = Asset {
     text: include_str!("index.html"),
 };
 
+/// [`INDEX`] where several processes share the fleet. That the page asks nothing that is not there,
+/// as a browser would call that an error.
+static SHARED: LazyLock<String> =
+    LazyLock::new(|| INDEX.text.replacen("<body>", "<body data-shared>", 1));
+
 macro_rules! assets {
     ($($name:literal: $content_type:ident),+ $(,)?) => {
         [$(Asset {
@@ -49,7 +57,7 @@ macro_rules! assets {
 }
 
 /// Everything that [`INDEX`] asks for.
-const ASSETS: [Asset; 14] = assets![
+const ASSETS: [Asset; 15] = assets![
     "api.js": SCRIPT,
     "app.js": SCRIPT,
     "cells.js": SCRIPT,
@@ -64,6 +72,7 @@ const ASSETS: [Asset; 14] = assets![
     "marks.css": CSS,
     "style.css": CSS,
     "token.js": SCRIPT,
+    "workers.js": SCRIPT,
 ];
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -81,19 +90,23 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     }
 }
 
-async fn index(request: HttpRequest) -> HttpResponse {
-    answer(&request, &INDEX)
+async fn index(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let text = match state.workers {
+        Some(_) => SHARED.as_str(),
+        None => INDEX.text,
+    };
+    answer(&request, INDEX.content_type, text)
 }
 
 async fn asset(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     match ASSETS.iter().find(|it| it.name == *name) {
-        Some(asset) => answer(&request, asset),
+        Some(asset) => answer(&request, asset.content_type, asset.text),
         None => super::not_found().await,
     }
 }
 
-fn answer(request: &HttpRequest, asset: &Asset) -> HttpResponse {
-    let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(asset.text.as_bytes())));
+fn answer(request: &HttpRequest, content_type: &'static str, text: &'static str) -> HttpResponse {
+    let etag = EntityTag::new_strong(format!("{:032x}", xxh3_128(text.as_bytes())));
     let is_known = is_known(request, &etag);
     let mut response = HttpResponse::Ok();
     response
@@ -105,5 +118,5 @@ fn answer(request: &HttpRequest, asset: &Asset) -> HttpResponse {
     if is_known {
         return response.status(StatusCode::NOT_MODIFIED).finish();
     }
-    response.content_type(asset.content_type).body(asset.text)
+    response.content_type(content_type).body(text)
 }
