@@ -24,7 +24,7 @@ pub struct Snapshot {
 /// A device of a snapshot.
 #[derive(Debug)]
 pub struct Look<'a> {
-    /// The place of its cluster in the topology.
+    /// The place of its cluster in the snapshot.
     pub place: usize,
     /// Its cluster.
     pub cluster: &'a ClusterId,
@@ -37,16 +37,23 @@ pub struct Look<'a> {
 }
 
 impl Tree {
-    /// Everybody, to be looked at; with what is known elsewhere of those that are not here.
-    pub(crate) fn snapshot(&self, sight: Arc<Sight>) -> Snapshot {
+    /// Everybody, to be looked at, with what is known elsewhere of those that are not here; without
+    /// that, only those that are here.
+    pub(crate) fn snapshot(&self, sight: Option<Arc<Sight>>) -> Snapshot {
         let routes = self.routes();
+        let is_shown = |route: &&super::fleet::Route| sight.is_some() || route.is_here();
         let cluster =
             |route: &super::fleet::Route| (Arc::clone(&route.spec), Arc::clone(&route.plan));
         Snapshot {
             supervisor: self.supervisor(),
-            clusters: routes.clusters.iter().map(cluster).collect(),
+            clusters: routes
+                .clusters
+                .iter()
+                .filter(is_shown)
+                .map(cluster)
+                .collect(),
             per_device: routes.settings.per_device,
-            sight,
+            sight: sight.unwrap_or_default(),
         }
     }
 }

@@ -249,8 +249,9 @@ impl CollectorHandle {
         (changes, history.last())
     }
 
-    /// Every device, to be looked at more than once; it waits for no actor.
-    pub(crate) fn snapshot(&self, sight: Arc<Sight>) -> Snapshot {
+    /// Every device, to be looked at more than once; without what is known elsewhere, only those that
+    /// are asked here. It waits for no actor.
+    pub(crate) fn snapshot(&self, sight: Option<Arc<Sight>>) -> Snapshot {
         self.0.tree.snapshot(sight)
     }
 

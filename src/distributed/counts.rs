@@ -12,11 +12,13 @@ use crate::domain::{Moves, OrdersAnswered, OrdersSent, Renewals};
 /// From the start of the process.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    orders_sent: AtomicU64,
+    collects_sent: AtomicU64,
+    looks_sent: AtomicU64,
     pieces_received: AtomicU64,
     /// In the order of [`Failure::REASONS`].
     failures: [AtomicU64; Failure::REASONS.len()],
     complete: AtomicU64,
+    looked: AtomicU64,
     refused: AtomicU64,
     unwanted: AtomicU64,
     pieces_sent: AtomicU64,
@@ -36,9 +38,13 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Counts {
-    /// An order is on its way.
-    pub(super) fn order_sent(&self) {
-        count(&self.orders_sent);
+    /// An order is on its way: to ask devices, or to say what is known of them.
+    pub(super) fn order_sent(&self, is_look: bool) {
+        count(if is_look {
+            &self.looks_sent
+        } else {
+            &self.collects_sent
+        });
     }
 
     /// A piece of an answer came.
@@ -52,8 +58,9 @@ impl Counts {
     }
 
     /// An order was answered to its end, which is this one; `None` if the front did not want it.
-    pub(super) fn answered(&self, end: Option<End>) {
+    pub(super) fn answered(&self, is_look: bool, end: Option<End>) {
         count(match end {
+            Some(End::Complete) if is_look => &self.looked,
             Some(End::Complete) => &self.complete,
             Some(
                 End::NotHere | End::Moving | End::OtherPlan | End::Overloaded | End::ShuttingDown,
@@ -112,7 +119,8 @@ impl Counts {
     pub(super) fn as_front(&self) -> OrdersSent {
         let reasons = Failure::REASONS.into_iter().zip(&self.failures);
         OrdersSent {
-            orders: read(&self.orders_sent),
+            collects: read(&self.collects_sent),
+            looks: read(&self.looks_sent),
             pieces: read(&self.pieces_received),
             failed: reasons.map(|(reason, it)| (reason, read(it))).collect(),
         }
@@ -122,6 +130,7 @@ impl Counts {
     pub(super) fn as_worker(&self) -> OrdersAnswered {
         OrdersAnswered {
             complete: read(&self.complete),
+            looked: read(&self.looked),
             refused: read(&self.refused),
             unwanted: read(&self.unwanted),
             pieces: read(&self.pieces_sent),

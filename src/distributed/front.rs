@@ -65,7 +65,7 @@ pub(super) struct Shared {
     /// The newest form of answers that it reads.
     schema: u32,
     pub(super) inbox: Inbox,
-    counts: Arc<Counts>,
+    pub(super) counts: Arc<Counts>,
     /// Errands under way, to be told that nobody waits for them any more.
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
@@ -237,7 +237,6 @@ impl Shared {
         if let Err(why) = self.order(errand, &answers, client).await {
             return Tried::Failed(Failure::NotSent(why));
         }
-        self.counts.order_sent();
         let mut reading = self.reading(errand.cluster());
         let mut has_told = false;
         loop {
@@ -370,7 +369,11 @@ impl Shared {
         let (to, reply) = (self.names.orders(&order.cluster), answers.subject.clone());
         let published = client.publish_with_reply(to, reply, json.into());
         match timeout(SILENCE, published).await {
-            Ok(published) => published.map_err(|error| error.to_string()),
+            Ok(Ok(())) => {
+                self.counts.order_sent(order.look.is_some());
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the connection to NATS is stuck".to_owned()),
         }
     }

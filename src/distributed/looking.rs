@@ -47,6 +47,7 @@ impl Shared {
             if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
                 return Err(());
             }
+            self.counts.piece_received();
             let piece = match reading.read(&message) {
                 Ok(Some(piece)) => piece,
                 // Of an older lease.

@@ -49,6 +49,8 @@ pub(super) struct Server {
 pub(super) struct Sending<'a> {
     client: &'a Client,
     counts: &'a Counts,
+    /// Whether nobody is asked for it.
+    is_look: bool,
     front: Subject,
     fence: u64,
     /// The form of the pieces.
@@ -71,6 +73,7 @@ impl Server {
         let mut sending = Sending {
             client: &self.client,
             counts: &self.counts,
+            is_look: false,
             front,
             fence: tenure.fence,
             schema: OLDEST_SCHEMA,
@@ -89,7 +92,7 @@ impl Server {
             Err(unwanted) => Err(unwanted),
         };
         // Whoever does not want it does not miss it.
-        self.counts.answered(end.ok());
+        self.counts.answered(sending.is_look, end.ok());
     }
 
     async fn follow(
@@ -105,6 +108,7 @@ impl Server {
         sending.schema = order.speaks.unwrap_or(OLDEST_SCHEMA);
         sending.schema = sending.schema.clamp(OLDEST_SCHEMA, self.schema);
         if let Some(look) = order.look.take() {
+            sending.is_look = true;
             let Some(known) = self.collector.known(&order.cluster, order.plan) else {
                 return Ok(End::OtherPlan);
             };

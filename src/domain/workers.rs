@@ -62,8 +62,10 @@ pub struct Connectedness {
 /// What a front counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrdersSent {
-    /// Orders to owners of clusters.
-    pub orders: u64,
+    /// Orders to owners of clusters to ask devices.
+    pub collects: u64,
+    /// Orders to say what is known of devices.
+    pub looks: u64,
     /// Pieces of answers that came.
     pub pieces: u64,
     /// Clusters' parts of roll calls whose workers did not answer for all devices, by the reason, of
@@ -96,6 +98,8 @@ pub struct Renewals {
 pub struct OrdersAnswered {
     /// Orders whose every device was answered for.
     pub complete: u64,
+    /// Orders to say what is known, which was said.
+    pub looked: u64,
     /// Orders that were not taken: the cluster moves, has other devices here, or too much is waiting.
     pub refused: u64,
     /// Orders that the front gave up before their end.

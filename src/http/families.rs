@@ -37,7 +37,7 @@ pub(super) fn registry(
     collector: &CollectorHandle,
     reload: &ReloadHandle,
     watchdog: &WatchdogHandle,
-    sight: Sight,
+    sight: Option<Sight>,
     workers: Option<&Arc<dyn Workers>>,
 ) -> Registry {
     let mut registry = Registry::default();
@@ -45,7 +45,7 @@ pub(super) fn registry(
         collector: collector.clone(),
         reload: reload.clone(),
         watchdog: watchdog.clone(),
-        sight: Arc::new(sight),
+        sight: sight.map(Arc::new),
         workers: workers.cloned(),
     }));
     registry
@@ -56,7 +56,7 @@ struct Service {
     collector: CollectorHandle,
     reload: ReloadHandle,
     watchdog: WatchdogHandle,
-    sight: Arc<Sight>,
+    sight: Option<Arc<Sight>>,
     workers: Option<Arc<dyn Workers>>,
 }
 
@@ -64,7 +64,7 @@ impl Collector for Service {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         let metrics = self.collector.metrics();
-        let snapshot = self.collector.snapshot(Arc::clone(&self.sight));
+        let snapshot = self.collector.snapshot(self.sight.clone());
         let summary = Summary::of(&snapshot);
         families.build()?;
         families.collects(metrics)?;

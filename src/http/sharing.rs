@@ -59,18 +59,17 @@ fn connection(families: &mut Families<'_>, connection: Connectedness) -> fmt::Re
 }
 
 fn orders(families: &mut Families<'_>, sent: &OrdersSent) -> fmt::Result {
-    families.counters([
-        (
-            "fleetcall_orders_sent",
-            "Orders to workers to ask devices of a cluster, those that were sent again included.",
-            sent.orders,
-        ),
-        (
-            "fleetcall_order_pieces_received",
-            "Pieces of workers' answers to orders.",
-            sent.pieces,
-        ),
-    ])?;
+    let orders = [("collect", sent.collects), ("look", sent.looks)];
+    families.counter(
+        "fleetcall_orders_sent",
+        "Orders to workers to ask devices of a cluster, or to say what is known of them; those that were sent again included.",
+        orders.map(|(order, count)| ([("order", order)], count)),
+    )?;
+    families.counters([(
+        "fleetcall_order_pieces_received",
+        "Pieces of workers' answers to orders.",
+        sent.pieces,
+    )])?;
     let failed = sent.failed.iter();
     families.counter(
         "fleetcall_orders_failed",
@@ -126,12 +125,13 @@ fn worker(families: &mut Families<'_>, work: &Work, shows_clusters: bool) -> fmt
     )?;
     let answered = [
         ("complete", work.answered.complete),
+        ("looked", work.answered.looked),
         ("refused", work.answered.refused),
         ("unwanted", work.answered.unwanted),
     ];
     families.counter(
         "fleetcall_orders_answered",
-        "Orders by what came of them: all devices were answered for, it was not taken, or the front gave it up.",
+        "Orders by what came of them: all devices were answered for, what is known was said, it was not taken, or the front gave it up.",
         answered.map(|(outcome, count)| ([("outcome", outcome)], count)),
     )?;
     families.counters([(

@@ -34,7 +34,15 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         return response;
     };
     let format = format(&request);
-    let sight = state.collector.look(Whose::Fleet).await;
+    // A worker's own devices are its to show: others would be shown by all.
+    let is_worker = state
+        .workers
+        .as_ref()
+        .is_some_and(|it| it.sharing().worker.is_some());
+    let sight = match is_worker {
+        true => None,
+        false => Some(state.collector.look(Whose::Fleet).await),
+    };
     let registry = registry(
         &state.collector,
         &state.reload,
