@@ -13,6 +13,7 @@
 mod access;
 mod answers;
 mod certificates;
+mod clocks;
 mod credentials;
 mod devices;
 mod faults;

@@ -1,0 +1,96 @@
+//! Clocks that somebody sets.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fleet::{LEASE, clusters, says, until_well};
+use crate::harness::{TestApp, config_file, fleetcall, run, stdout};
+use crate::load::{Scene, ask, under_load};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What time it is for some processes, besides what it is for others. How long something takes is the
+/// same for all, as it is when somebody sets a machine's clock.
+struct Clock {
+    dir: TempDir,
+    library: String,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let said = run(Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]));
+        let clock = Self {
+            dir: TempDir::new().unwrap(),
+            library: stdout(&said).trim_end().to_owned(),
+        };
+        clock.set("+0");
+        clock
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("offset")
+    }
+
+    /// So many seconds before or after the time of others, at once.
+    fn set(&self, offset: &str) {
+        let next = self.dir.path().join("next");
+        std::fs::write(&next, offset).unwrap();
+        std::fs::rename(&next, self.file()).unwrap();
+    }
+
+    fn start(&self, config: &str, arguments: &[&str]) -> TestApp {
+        let (dir, path) = config_file(config);
+        let mut command = fleetcall();
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", self.file())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        TestApp::start_as(command, dir, path, arguments)
+    }
+}
+
+/// Whether a line was written about then, by the clock of who wrote it.
+fn is_of(line: &Value, then: SystemTime) -> bool {
+    let time = humantime::parse_rfc3339(line["time"].as_str().unwrap()).unwrap();
+    (then - MINUTE..then + MINUTE).contains(&time)
+}
+
+#[test]
+fn clocks_that_jump_cost_nothing() {
+    let (clock, mut scene) = (Clock::new(), Scene::new());
+    let url = scene.nats.url();
+    scene.front = clock.start(&scene.config, &["--nats", &url, "serve"]);
+    let arguments = ["--nats", &url, "worker", "--name", "a", "--lease", LEASE];
+    let jumps = clock.start(&scene.config, &arguments);
+    let stays = scene.worker("b");
+    stays.wait_for_log(says("cluster taken"));
+    until_well(&scene.front);
+    let start = SystemTime::now();
+    let seen = under_load(&scene.front, || {
+        for (offset, then) in [("+3600", start + HOUR), ("-86400", start - DAY)] {
+            clock.set(offset);
+            for app in [&scene.front, &jumps] {
+                app.wait_for_log(|line| is_of(line, then));
+            }
+            // For longer than leases last that are not renewed.
+            ask(&scene.front, 50);
+        }
+    });
+    assert_eq!(seen.degraded, 0, "{seen:?}");
+    for worker in [&jumps, &stays] {
+        assert_eq!(clusters(worker, "cluster lost"), Vec::<String>::new());
+    }
+    let known = scene.front.request("GET", "/v1/workers", &[]).json();
+    for cluster in known["clusters"].as_array().unwrap() {
+        assert!(cluster["renewed_ms"].as_u64().unwrap() < 2_000, "{cluster}");
+    }
+    assert_eq!(known["workers"].as_array().unwrap().len(), 2, "{known}");
+    scene.asked_nobody_twice_at_a_time();
+}
