@@ -64,6 +64,30 @@ pub fn clusters(app: &TestApp, message: &str) -> Vec<String> {
         .collect()
 }
 
+/// The clusters that a worker has, by its log.
+pub fn held(worker: &TestApp) -> Vec<Value> {
+    let mut held = Vec::new();
+    for line in worker.log() {
+        match line["message"].as_str() {
+            Some("cluster taken") => held.push(line["cluster"].clone()),
+            Some("cluster handed over" | "cluster lost") => {
+                held.retain(|it| *it != line["cluster"]);
+            }
+            _ => {}
+        }
+    }
+    held
+}
+
+/// Asks until two workers have as many clusters as they are to have, and every device answers.
+///
+/// The first one may have had them all before the second one was there.
+pub fn until_shared(front: &TestApp, workers: [&TestApp; 2], shares: [usize; 2]) {
+    until(front, "clusters are not shared so", |it| {
+        it.status == 200 && workers.map(|it| held(it).len()) == shares
+    });
+}
+
 /// Whether a line says this.
 pub fn says(message: &str) -> impl Fn(&Value) -> bool {
     move |line| line["message"] == message
