@@ -8,17 +8,19 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use tokio::sync::oneshot;
+use tokio::time::Interval;
 
 use super::context::ShellContext;
 use super::device::Device;
 use super::drill::{Act, Point};
 use super::gathering::{InFlight, Share};
 use super::health::Child;
-use super::messages::{Collect, Leave, Probe, Reload, Tick, Withdraw};
+use super::messages::{Collect, Leave, Probe, Reload, Rest, Tick, Withdraw};
 use super::node::NodeActor;
 use super::panics::blaming;
 use super::plan::{ClusterSpec, Plan};
@@ -29,6 +31,9 @@ use crate::domain::{Fault, FaultKind};
 
 /// How many devices are asked before others on the arbiter get their turn.
 const ASKED_PER_TURN: usize = 1024;
+
+/// How often an actor that is to come to rest looks whether it does.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How many messages may wait for one actor. Far more than `max_waiting` lets come at a time, so
 /// one that is full belongs to an actor whose thread is stuck.
@@ -354,6 +359,50 @@ impl Handler<Leave> for ClusterActor {
             // Nobody may wait for it.
             gone.send(()).ok();
         });
+    }
+}
+
+impl Handler<Rest> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, Rest(rests): Rest, ctx: &mut ShellContext<Self>) {
+        if let Some(ticker) = self.ticker.take() {
+            ctx.cancel_future(ticker);
+        }
+        ctx.spawn(Resting {
+            looks: tokio::time::interval(LOOK_EVERY),
+            rests: Some(rests),
+        });
+    }
+}
+
+/// Says when no collect waits for a device any more.
+struct Resting {
+    looks: Interval,
+    rests: Option<oneshot::Sender<()>>,
+}
+
+impl ActorFuture<ClusterActor> for Resting {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        loop {
+            if actor.in_flight.iter().all(|it| it.in_flight.is_settled()) {
+                if let Some(rests) = self.rests.take() {
+                    // Nobody may wait for it.
+                    rests.send(()).ok();
+                }
+                return Poll::Ready(());
+            }
+            if self.looks.poll_tick(task).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 }
 

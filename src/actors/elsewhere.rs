@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::cluster::{ClusterActor, deliver};
 use super::fleet::{Route, Tree};
 use super::gathering::Share;
-use super::messages::{Collect, Leave, Withdraw};
+use super::messages::{Collect, Leave, Rest, Withdraw};
 use super::panics::blaming;
 use super::sight::{Inquiry, Seen};
 use crate::domain::{Change, ClusterId, Event, Fault, FaultKind, Outcome};
@@ -191,7 +191,8 @@ impl Route {
 }
 
 impl Tree {
-    /// What became of devices of a cluster that runs here, and which plan their places are of. `None` if it does not run here.
+    /// What became of devices of a cluster that runs here, and which plan their places are of; `None` if
+    /// it does not.
     pub(crate) fn happened(
         &self,
         cluster: &ClusterId,
@@ -240,6 +241,21 @@ impl Tree {
             }
         }
         true
+    }
+
+    /// Has clusters asked elsewhere from now on. What they were given before is still done here; each
+    /// channel says when that is, or ends if the cluster's actor did. [`Tree::give_up`] ends them.
+    pub(crate) fn depart(
+        &self,
+        clusters: &[ClusterId],
+    ) -> HashMap<ClusterId, oneshot::Receiver<()>> {
+        let departing = self.send_away(clusters).into_iter();
+        let at_rest = departing.map(|(cluster, actor)| {
+            let (rests, at_rest) = oneshot::channel();
+            deliver(&actor, Rest(rests));
+            (cluster, at_rest)
+        });
+        at_rest.collect()
     }
 
     /// Does not run clusters here any more: their lookups under way are dropped, and collects that

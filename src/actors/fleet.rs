@@ -23,7 +23,7 @@ use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
 use super::health::{Child, Health};
 use super::keeper::{Keeper, Running};
-use super::messages::Reload;
+use super::messages::{Leave, Reload};
 use super::plan::{ClusterSpec, Plan, identify_all, plan};
 use super::shell::{Link, start_on};
 use super::sight::Sight;
@@ -31,7 +31,7 @@ use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
     ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
-    Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    Fault, FaultKind, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -239,6 +239,8 @@ struct Shared {
 struct Placed {
     /// The clusters that are here, if not all are.
     taken: HashSet<ClusterId>,
+    /// Those that are asked elsewhere, or not at all, and still run here until they are given up.
+    departing: HashMap<ClusterId, (Arc<ClusterSpec>, Addr<ClusterActor>)>,
     threads: Vec<ArbiterHandle>,
     clusters: HashMap<ClusterId, (Arc<ClusterSpec>, usize)>,
 }
@@ -277,6 +279,7 @@ impl Fleet {
         let tree = Tree(Arc::new(Shared {
             placed: Mutex::new(Placed {
                 taken: HashSet::new(),
+                departing: HashMap::new(),
                 threads: handles,
                 clusters: HashMap::new(),
             }),
@@ -433,6 +436,10 @@ impl Tree {
             route.spec.base.note_gone(route.plan.devices.iter());
             placed.clusters.remove(&id);
             placed.taken.remove(&id);
+            if let (Way::Here(actor), true) = (route.way, shared.elsewhere.is_some()) {
+                // It is somebody's until its lease is given up, and asked for collects under way.
+                placed.departing.insert(id, (route.spec, actor));
+            }
         }
         let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
         let topology = Topology::new(clusters.collect());
@@ -498,6 +505,11 @@ impl Tree {
             if !placed.taken.insert(cluster.id().clone()) {
                 continue;
             }
+            if let Some((spec, actor)) = placed.departing.remove(cluster.id()) {
+                let why = "its cluster came back";
+                spec.leave(Arc::new(Fault::new(FaultKind::Unreachable, why)));
+                deliver(&actor, Leave(oneshot::channel().0));
+            }
             // More may come, one after the other, so all threads are used.
             let lightest = (0..load.len()).min_by_key(|&thread| load[thread]);
             let thread = lightest.unwrap_or_default();
@@ -510,34 +522,33 @@ impl Tree {
         shared.reroute(&routes, new);
     }
 
-    /// Has clusters asked elsewhere, and returns their actors, of those that were here. They ask
-    /// nobody from now on, as `fault` says.
+    /// Has clusters asked elsewhere, and returns the actors of those that are here. They still do what
+    /// they were given before.
+    pub(super) fn send_away(&self, clusters: &[ClusterId]) -> Vec<(ClusterId, Addr<ClusterActor>)> {
+        let mut placed = lock(&self.0.placed);
+        self.0.send_away(&mut placed, clusters);
+        let departing = clusters.iter().filter_map(|cluster| {
+            let (_, actor) = placed.departing.get(cluster)?;
+            Some((cluster.clone(), actor.clone()))
+        });
+        departing.collect()
+    }
+
+    /// Has clusters asked elsewhere, and returns the actors of those that were here. They ask nobody
+    /// from now on, as `fault` says.
     pub(super) fn move_elsewhere(
         &self,
         clusters: &[ClusterId],
         fault: &Arc<Fault>,
     ) -> Vec<(ClusterId, Addr<ClusterActor>)> {
-        let shared = &*self.0;
-        let mut placed = lock(&shared.placed);
-        let Some(elsewhere) = &shared.elsewhere else {
-            return Vec::new();
-        };
-        *lock(&shared.before) = None;
-        let routes = self.routes();
-        let mut new = routes.clusters.clone();
-        let mut actors = Vec::new();
-        for (place, cluster) in routes.places(clusters) {
-            placed.taken.remove(cluster.id());
-            placed.clusters.remove(cluster.id());
-            let Route { way, spec, .. } = &mut new[place];
-            if let Way::Here(actor) = way {
-                actors.push((cluster.id().clone(), actor.clone()));
-                *spec = Arc::new(spec.leave(Arc::clone(fault)));
-                *way = Way::Elsewhere(Arc::clone(elsewhere));
-            }
-        }
-        shared.reroute(&routes, new);
-        actors
+        let mut placed = lock(&self.0.placed);
+        self.0.send_away(&mut placed, clusters);
+        let ended = clusters.iter().filter_map(|cluster| {
+            let (spec, actor) = placed.departing.remove(cluster)?;
+            spec.leave(Arc::clone(fault));
+            Some((cluster.clone(), actor))
+        });
+        ended.collect()
     }
 
     /// The ways of when a cluster that runs here had this plan, which is now or just before the last
@@ -664,6 +675,33 @@ impl Shared {
     fn elsewhere(&self, placed: &Placed, cluster: &ClusterId) -> Option<&Arc<dyn Elsewhere>> {
         let elsewhere = self.elsewhere.as_ref()?;
         (!placed.taken.contains(cluster)).then_some(elsewhere)
+    }
+
+    /// Has clusters asked elsewhere from now on, if there is somebody to do that.
+    fn send_away(&self, placed: &mut Placed, clusters: &[ClusterId]) {
+        let routes = self.routes.load_full();
+        let is_here = |cluster: &ClusterId| routes.route(cluster).is_some_and(Route::is_here);
+        let Some(elsewhere) = &self.elsewhere else {
+            return;
+        };
+        if !clusters.iter().any(is_here) {
+            return;
+        }
+        *lock(&self.before) = None;
+        let mut new = routes.clusters.clone();
+        for (place, cluster) in routes.places(clusters) {
+            let id = cluster.id();
+            placed.taken.remove(id);
+            placed.clusters.remove(id);
+            let Route { way, spec, .. } = &mut new[place];
+            if let Way::Here(actor) = way {
+                let departing = (Arc::clone(spec), actor.clone());
+                placed.departing.insert(id.clone(), departing);
+                *spec = Arc::new(spec.successor());
+                *way = Way::Elsewhere(Arc::clone(elsewhere));
+            }
+        }
+        self.reroute(&routes, new);
     }
 
     /// Changes the ways to clusters; only whoever has `placed` may.

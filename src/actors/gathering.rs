@@ -325,6 +325,12 @@ impl InFlight {
         self.collect
     }
 
+    /// Whether every device of the cluster has an outcome, or nobody waits for one.
+    pub(super) fn is_settled(&self) -> bool {
+        let part = self.part.upgrade();
+        part.is_none_or(|it| it.gathering.is_cluster_complete(it.cluster))
+    }
+
     /// Whether the caller has its answer and no device holds a port of it any more.
     pub(super) fn is_over(&self) -> bool {
         self.gathering.strong_count() == 0

@@ -77,6 +77,13 @@ pub(crate) struct Withdraw {
 #[rtype(result = "()")]
 pub(crate) struct Leave(pub(crate) oneshot::Sender<()>);
 
+/// From the fleet to a `ClusterActor`: its cluster is asked elsewhere from now on, so it follows no
+/// schedule, and is told to leave when it is at rest. Answered through the channel when every collect
+/// that it had has its devices' outcomes; one that dies drops the channel.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rest(pub(crate) oneshot::Sender<()>);
+
 /// From the fleet to a `ClusterActor`: its spec has another plan or schedule now. Not answered; a
 /// `ClusterActor` that dies with it is built from the new plan.
 #[derive(Debug, Message)]

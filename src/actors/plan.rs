@@ -164,11 +164,14 @@ impl ClusterSpec {
         }
     }
 
-    /// Its actor asks nobody any more, as `fault` says; and what the next one is built from, with the
-    /// same devices.
-    pub(super) fn leave(&self, fault: Arc<Fault>) -> Self {
+    /// Its actor asks nobody any more, as `fault` says.
+    pub(super) fn leave(&self, fault: Arc<Fault>) {
         // The first reason stands.
         self.left.set(fault).ok();
+    }
+
+    /// What another actor is built from, with the same devices.
+    pub(super) fn successor(&self) -> Self {
         let current = self.current();
         Self {
             base: Arc::clone(&self.base),

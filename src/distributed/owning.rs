@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use super::counts::Counts;
 use super::nats::{Bucket, Connection, NatsError, chain};
@@ -407,19 +407,30 @@ impl Owner {
         for (_, tenure) in &tenures {
             tenure.move_on();
         }
+        // This worker's own collects go to the next owner from now on, too, and those under way end.
+        let clusters: Vec<_> = tenures.iter().map(|(cluster, _)| cluster.clone()).collect();
+        let mut at_rest = self.tree.depart(&clusters);
         let until = Instant::now() + HAND_OVER;
-        join_all(
-            tenures
-                .iter()
-                .map(|tenure| self.hand_over_one(tenure, until)),
-        )
+        join_all(tenures.iter().map(|tenure| {
+            let at_rest = at_rest.remove(&tenure.0);
+            self.hand_over_one(tenure, at_rest, until)
+        }))
         .await;
     }
 
-    async fn hand_over_one(&self, own: &Own, until: Instant) {
+    async fn hand_over_one(
+        &self,
+        own: &Own,
+        at_rest: Option<oneshot::Receiver<()>>,
+        until: Instant,
+    ) {
         let (cluster, tenure) = own;
         while tenure.answering() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(5)).await;
+        }
+        if let Some(at_rest) = at_rest {
+            // One whose actor ended is at rest, too.
+            timeout_at(until, at_rest).await.ok();
         }
         for (_, left) in self.give_up(std::slice::from_ref(own)) {
             // If nothing is heard of it, the lease runs out, as long after the last lookup as it may.

@@ -17,7 +17,7 @@ use super::serving::Server;
 const LAST_ORDERS: Duration = Duration::from_secs(1);
 
 /// How many of them may be.
-const ON_THEIR_WAY: u64 = 16;
+const ON_THEIR_WAY: u64 = 64;
 
 /// A cluster that is held, for as long as it is.
 #[derive(Debug)]

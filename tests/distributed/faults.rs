@@ -70,19 +70,41 @@ fn slow_lookups_are_waited_for_when_a_cluster_moves() {
     let front = front(&nats, &config);
     let [a, _b] = ["a", "b"].map(|name| worker(&nats, &config, name));
     until_well(&front);
+    let collecting = |line: &serde_json::Value| line["message"] == "collecting";
+    let before = a.log().into_iter().filter(collecting).count();
     std::thread::scope(|scope| {
-        // One that is under way when the clusters move, and one that comes while they do.
+        // Those that are under way when the clusters move, and one that comes while they do.
         let first = scope.spawn(|| front.get());
-        a.wait_for_logs(2, says("collecting"));
+        let own = scope.spawn(|| a.get());
+        a.wait_for_logs(before + 2, says("collecting"));
         let _late = worker(&nats, &config, "c");
         let moving = scope.spawn(|| front.get());
-        let answers = [first, moving].map(|it| it.join().unwrap());
+        let answers = [first, own, moving].map(|it| it.join().unwrap());
         assert_eq!(
             answers.each_ref().map(|it| it.status),
-            [200, 200],
+            [200, 200, 200],
             "{answers:?}"
         );
     });
+}
+
+#[test]
+fn a_workers_own_answers_are_whole_while_its_clusters_move() {
+    let scene = Scene::new();
+    let [a, _b] = scene.two_workers();
+    let mut late = None;
+    let seen = under_load(&a, || {
+        let c = scene.worker("c");
+        c.wait_for_log(says("cluster taken"));
+        until_well(&scene.front);
+        late = Some(c);
+    });
+    assert!(
+        !clusters(&a, "cluster handed over").is_empty(),
+        "it has moved"
+    );
+    assert_eq!(seen.degraded, 0, "{seen:?}");
+    scene.asked_nobody_twice_at_a_time();
 }
 
 #[test]
@@ -90,12 +112,17 @@ fn a_cluster_that_a_reload_takes_away_and_brings_back_is_asked_again() {
     let scene = Scene::new();
     let worker = scene.worker("a");
     until_well(&scene.front);
-    let fewer = scene.devices.config(CLUSTERS - 1);
-    for (count, config) in [(1, &fewer), (2, &scene.config)] {
-        std::fs::write(&worker.config, config).unwrap();
-        worker.signal("HUP");
-        worker.wait_for_logs(count, says("reloaded"));
-    }
+    let fewer = scene.devices.config(1);
+    under_load(&scene.front, || {
+        for round in [1, 3, 5] {
+            for (count, config) in [(round, &fewer), (round + 1, &scene.config)] {
+                std::fs::write(&worker.config, config).unwrap();
+                worker.signal("HUP");
+                worker.wait_for_logs(count, says("reloaded"));
+            }
+            until_well(&scene.front);
+        }
+    });
     until_well(&scene.front);
     scene.asked_nobody_twice_at_a_time();
 }
