@@ -262,10 +262,10 @@ impl Device {
             let record = self.record();
             let is_older = record.last.as_ref().is_some_and(|it| micros(at) < it.at_us);
             let is_news = match outcome {
-                Ok(facts) => record.is_failing || (!is_older && record.facts.differ(facts)),
+                Ok(facts) => record.is_failing || record.facts.differ(facts),
                 Err(_) => !record.is_failing,
             };
-            (is_news, record.succeeded_at_us.is_none())
+            (is_news && !is_older, record.succeeded_at_us.is_none())
         };
         if is_news {
             drop(self.remember(outcome, at, None));

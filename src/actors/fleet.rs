@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -232,6 +232,8 @@ struct Shared {
     /// What the last reload replaced, if there is somebody elsewhere: other processes reload a little
     /// later, and ask for what they know.
     before: Mutex<Option<(Instant, Arc<Routes>)>>,
+    /// Told of each reload; for the one who waits for that.
+    reloaded: Notify,
 }
 
 /// Who lives where.
@@ -289,6 +291,7 @@ impl Fleet {
             metrics: metrics.clone(),
             elsewhere,
             before: Mutex::new(None),
+            reloaded: Notify::new(),
         }));
         tree.reload(spec);
         let keep = |(thread, running)| {
@@ -464,7 +467,8 @@ impl Tree {
             settings,
         }));
         if let Some(elsewhere) = &shared.elsewhere
-            && !is_start
+            && !placed.taken.is_empty()
+            && self.version() != before.version
         {
             let kept = self.peek().kept_of(&before, elsewhere);
             *lock(&shared.before) = Some((Instant::now(), Arc::new(kept)));
@@ -473,6 +477,7 @@ impl Tree {
         for actor in &to_tell {
             deliver(actor, Reload);
         }
+        shared.reloaded.notify_one();
         difference
     }
 
@@ -575,6 +580,11 @@ impl Tree {
             route.is_here() && route.plan.id() == plan_id
         });
         Ok((before.clone(), then.ok_or(NoWay::OtherPlan)?))
+    }
+
+    /// Waits for a reload since this was called last; for one who waits at a time.
+    pub(crate) async fn changed(&self) {
+        self.0.reloaded.notified().await;
     }
 
     /// Forgets what the last reload replaced, if that was so long ago.
@@ -687,7 +697,6 @@ impl Shared {
         if !clusters.iter().any(is_here) {
             return;
         }
-        *lock(&self.before) = None;
         let mut new = routes.clusters.clone();
         for (place, cluster) in routes.places(clusters) {
             let id = cluster.id();
@@ -702,6 +711,11 @@ impl Shared {
             }
         }
         self.reroute(&routes, new);
+        // What went is not kept running by what was before.
+        if let Some((_, before)) = &mut *lock(&self.before) {
+            let kept = self.routes.load().kept_of(before, elsewhere);
+            *before = Arc::new(kept);
+        }
     }
 
     /// Changes the ways to clusters; only whoever has `placed` may.

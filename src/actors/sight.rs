@@ -143,6 +143,9 @@ impl Tree {
         }
         let until = Instant::now() + PATIENCE;
         let asked = stream::iter(inquiries).map(|(elsewhere, inquiry)| async move {
+            if Instant::now() >= until {
+                return None;
+            }
             let cluster = inquiry.cluster.clone();
             let seen = timeout_at(until, elsewhere.look(inquiry)).await;
             seen.ok().flatten().map(|seen| (cluster, seen))

@@ -60,6 +60,12 @@ impl Publication {
         self.edition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Which one there is now.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.edition().version
+    }
+
     /// There is this one now; whether it is another one.
     #[must_use]
     pub fn replace(&self, edition: Edition) -> bool {

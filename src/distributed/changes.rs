@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::front::Front;
 use super::nats::Connection;
@@ -25,6 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many names of facts that changed are told of a device.
 const MOST_FACTS: usize = 256;
+
+/// How long such a name is at most, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// For how long changes are gathered after some were told.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// How often it is logged that changes are passed over.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Before a subscription is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -66,12 +75,20 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
             (changes, history.last())
         };
         last = next;
-        for changes in changes.chunk_by(|a, b| a.cluster == b.cluster) {
-            let cluster = &changes[0].cluster;
-            if let Some(fence) = owner.fence(cluster) {
-                tell_of(cluster, fence, changes, &client, &names, &tree).await;
-            }
+        let mut clusters: HashMap<ClusterId, Vec<Change>> = HashMap::new();
+        for change in changes {
+            let of = clusters.entry(change.cluster.clone()).or_default();
+            of.push(change);
         }
+        for (cluster, changes) in clusters {
+            if let Some(fence) = owner.fence(&cluster) {
+                tell_of(&cluster, fence, &changes, &client, &names, &tree).await;
+            }
+            // Leases are renewed on this thread.
+            tokio::task::yield_now().await;
+        }
+        // What happens at once is told at once.
+        sleep(TOGETHER).await;
     }
 }
 
@@ -96,7 +113,7 @@ async fn tell_of(
             if outcome.len() > LONGEST {
                 outcome = outcome.without_facts();
             }
-            let facts = happened.facts.iter().take(MOST_FACTS).cloned().collect();
+            let facts = some_names(happened.facts.clone());
             if len + outcome.len() > PIECE && !changes.is_empty() {
                 break;
             }
@@ -121,17 +138,30 @@ async fn tell_of(
     }
 }
 
+/// No more than is kept of any device.
+fn some_names(mut names: Vec<String>) -> Vec<String> {
+    names.truncate(MOST_FACTS);
+    names.retain(|name| name.len() <= LONGEST_NAME);
+    names
+}
+
 /// Hears what changes in clusters that are not here; for ever.
 pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>, tree: Tree) {
-    // A message that cannot be read is one of many.
-    let mut warned: HashMap<ClusterId, u64> = HashMap::new();
+    let mut warned: Option<Instant> = None;
+    // One that cannot be read is one of many.
+    let mut warn = |what: &str| {
+        if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            warned = Some(Instant::now());
+            log::warn!(what; "a worker's changes are passed over");
+        }
+    };
     loop {
         match connection.client.subscribe(names.changes()).await {
             Ok(mut told) => {
                 while let Some(message) = told.next().await {
                     let Ok(changed) = serde_json::from_slice::<Changed<'_>>(&message.payload)
                     else {
-                        log::warn!("a worker tells of changes what cannot be read");
+                        warn("they cannot be read");
                         continue;
                     };
                     if changed.version != VERSION || front.is_older(&changed.cluster, changed.fence)
@@ -148,13 +178,12 @@ pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>
                             place: u32::try_from(place).unwrap_or(u32::MAX),
                             outcome,
                             age: observed.map(|(age, _)| age).unwrap_or_default(),
-                            facts: said.facts,
+                            facts: some_names(said.facts),
                         }
                     });
                     let is_known = tree.hear(&changed.cluster, changed.plan, all);
-                    let fence = changed.fence;
-                    if !is_known && warned.insert(changed.cluster.clone(), fence) != Some(fence) {
-                        log::warn!(cluster:% = changed.cluster; "the cluster's worker has another configuration of it");
+                    if !is_known {
+                        warn("it has another configuration");
                     }
                 }
             }

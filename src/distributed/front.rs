@@ -64,7 +64,9 @@ pub(super) struct Shared {
     names: Names,
     /// The newest form of answers that it reads.
     schema: u32,
-    pub(super) inbox: Inbox,
+    inbox: Inbox,
+    /// Where what is known comes, so that it does not get in the way of outcomes.
+    pub(super) looks: Inbox,
     pub(super) counts: Arc<Counts>,
     /// Errands under way, to be told that nobody waits for them any more.
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
@@ -97,6 +99,7 @@ impl Front {
             names,
             schema,
             inbox: Inbox::open(connection).await?,
+            looks: Inbox::open(connection).await?,
             counts,
             errands: Mutex::default(),
             fences: Mutex::default(),
@@ -383,7 +386,7 @@ impl Shared {
     }
 
     /// Only pieces of older leases came: the bucket is another one, whose numbers begin anew.
-    fn forget_fence(&self, cluster: &ClusterId) {
+    pub(super) fn forget_fence(&self, cluster: &ClusterId) {
         lock(&self.fences).remove(cluster);
     }
 
@@ -414,6 +417,11 @@ impl Reading {
             next: 0,
             skipped: false,
         }
+    }
+
+    /// Whether pieces of older leases came.
+    pub(super) fn has_skipped(&self) -> bool {
+        self.skipped
     }
 
     /// Reads a piece, unless it is of an older lease.

@@ -68,6 +68,9 @@ struct ExitSaid {
     uptime_us: u64,
 }
 
+/// A hundred years.
+const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What `LastExit::reason` can be.
 const REASONS: [&str; 4] = ["panic", "error", "stopped", "thread"];
 
@@ -100,17 +103,15 @@ impl ChildSaid {
                 reason: reason.copied().unwrap_or("error"),
                 message: exit.message,
                 at: exit.at,
-                time: before_now(Duration::from_micros(exit.ago_us)),
-                uptime: Duration::from_micros(exit.uptime_us),
+                time: before_now(duration(exit.ago_us)),
+                uptime: duration(exit.uptime_us),
             })
         };
         ChildState {
             liveness: match self.down {
                 None => Liveness::Running,
-                Some((false, wait)) => Liveness::Restarting(wait.map(Duration::from_micros)),
-                Some((true, wait)) => {
-                    Liveness::Quarantined(Duration::from_micros(wait.unwrap_or_default()))
-                }
+                Some((false, wait)) => Liveness::Restarting(wait.map(duration)),
+                Some((true, wait)) => Liveness::Quarantined(duration(wait.unwrap_or_default())),
             },
             restarts: self.restarts,
             last_exit: self.exit.map(exit),
@@ -121,6 +122,12 @@ impl ChildSaid {
         let exit = self.exit.as_ref();
         60 + exit.map_or(0, |exit| 100 + exit.message.len() + exit.at.len())
     }
+}
+
+/// As long as it is said to be, but no longer than anything is that fleetcall waits for or remembers:
+/// nobody's clock shows the year that follows from the longest.
+fn duration(us: u64) -> Duration {
+    Duration::from_micros(us).min(LONGEST_TIME)
 }
 
 /// The Unix epoch for what is longer ago than clocks show.
@@ -175,13 +182,13 @@ impl<'a> StateSaid<'a> {
                 took,
             }
         });
-        let success = self.success_us.map(Duration::from_micros);
+        let success = self.success_us.map(duration);
         DeviceState {
             id,
             child: self.child.unwrap_or_default().state(),
             breaker: match self.breaker {
                 None => BreakerState::Closed,
-                Some(BreakerSaid::Open(wait)) => BreakerState::Open(Duration::from_micros(wait)),
+                Some(BreakerSaid::Open(wait)) => BreakerState::Open(duration(wait)),
                 Some(BreakerSaid::HalfOpen) => BreakerState::HalfOpen,
             },
             failures: self.failures,

@@ -1,7 +1,9 @@
 //! What is known of a cluster where it is: a front's question, and a worker's answer.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::front::{AGAIN, NOBODY, SILENCE, Shared};
@@ -9,6 +11,12 @@ use super::known::{ChildSaid, StateSaid};
 use super::serving::{ACK, Sending, Unwanted};
 use super::wire::{End, Look, Order, PIECE, Piece, Places};
 use crate::actors::sight::{Inquiry, Known, Seen};
+
+/// How many looks are answered at once.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// How many more may wait: one for each cluster, of several fronts.
+const LOOKS_WAITING: usize = 65_536;
 
 /// How many devices are looked at before others get their turn.
 const DEVICES: usize = 512;
@@ -31,7 +39,7 @@ impl Shared {
     /// An error if nobody has the cluster now.
     async fn try_to_look(&self, inquiry: &Inquiry) -> Result<Option<Seen>, ()> {
         let client = &self.connection.client;
-        let mut answers = self.inbox.place();
+        let mut answers = self.looks.place();
         let places = inquiry.places.as_deref().map(Places::new);
         let mut order = Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places);
         order.look = Some(Look {
@@ -79,20 +87,56 @@ impl Shared {
                 timeout(SILENCE, read).await.ok();
             }
         }
+        if reading.has_skipped() && devices.is_empty() {
+            self.forget_fence(inquiry.cluster());
+        }
         Ok(None)
     }
 }
 
+/// Bounds what a worker says of what it knows, whoever asks.
+#[derive(Debug)]
+pub(super) struct Looks {
+    at_once: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            at_once: Semaphore::new(LOOKS_AT_ONCE),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Looks {
+    /// Waits for a place; `None` if too many do.
+    pub(super) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
+        /// Also when whoever waits is dropped.
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        if waiting >= LOOKS_WAITING {
+            return None;
+        }
+        self.at_once.acquire().await.ok()
+    }
+}
+
 impl Sending<'_> {
-    /// Sends what is known of devices.
+    /// Sends what is known of the devices at these places.
     pub(super) async fn states(
         &mut self,
         known: &Known,
-        places: Option<Vec<u32>>,
+        places: &[u32],
         look: Look,
     ) -> Result<(), Unwanted> {
-        let all = u32::try_from(known.devices()).unwrap_or(u32::MAX);
-        let places = places.unwrap_or_else(|| (0..all).collect());
         let mut child = Some(ChildSaid::new(&known.child));
         for places in places.chunks(DEVICES) {
             let states: Vec<_> = places
@@ -118,13 +162,22 @@ impl Sending<'_> {
                 len += next.len();
                 said.push(next);
             }
+            if !said.is_empty() {
+                self.piece(Piece {
+                    child: child.take(),
+                    states: said,
+                    ..Piece::default()
+                })
+                .await?;
+            }
+            tokio::task::yield_now().await;
+        }
+        if child.is_some() {
             self.piece(Piece {
-                child: child.take(),
-                states: said,
+                child,
                 ..Piece::default()
             })
             .await?;
-            tokio::task::yield_now().await;
         }
         Ok(())
     }

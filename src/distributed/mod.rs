@@ -35,6 +35,7 @@ use crate::reload::ReloadHandle;
 use counts::Counts;
 use front::Front;
 use inbox::Inbox;
+use looking::Looks;
 use nats::Connection;
 use owning::Owner;
 use publishing::Published;
@@ -191,6 +192,7 @@ impl Link {
             names: names.clone(),
             collector,
             schema: self.schema,
+            looks: Looks::default(),
             counts: self.counts,
         };
         let owner = Owner::new(self.connection, self.names, worker, tree.clone(), server).await?;

@@ -21,7 +21,7 @@ const OLDEST: (u32, u32) = (2, 11);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long servers may take until buckets can be used: three that start choose a leader first.
-const STARTING: Duration = Duration::from_secs(10);
+pub(super) const STARTING: Duration = Duration::from_secs(10);
 
 /// Between two tries to use a bucket.
 const BUCKET_AGAIN: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How many messages may wait to be read; more are dropped, and their senders' requests fail.
-const WAITING: usize = 8192;
+const WAITING: usize = 65_536;
 
 /// Where the servers are, and who this is to them.
 #[derive(Debug, Clone, Default)]
@@ -151,6 +151,14 @@ pub(super) struct Bucket<'a> {
     pub(super) max_value_size: Option<i32>,
 }
 
+/// Why a bucket cannot be used.
+#[derive(Debug)]
+pub(super) struct NoBucket {
+    pub(super) why: String,
+    /// The server says that there is none.
+    pub(super) is_missing: bool,
+}
+
 /// A connection; cheap to clone, and every clone is the same.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
@@ -243,10 +251,16 @@ impl Connection {
         jetstream
     }
 
-    /// A bucket that somebody made; an error says why there is none.
-    pub(super) async fn existing(&self, name: &str) -> Result<kv::Store, String> {
+    /// A bucket that somebody made.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) async fn existing(&self, name: &str) -> Result<kv::Store, NoBucket> {
         let store = self.jetstream().get_key_value(name).await;
-        store.map_err(|error| chain(&error))
+        store.map_err(|error| NoBucket {
+            why: chain(&error),
+            is_missing: is_missing(&error),
+        })
     }
 
     /// As [`Connection::bucket`], without patience.
@@ -326,6 +340,23 @@ async fn authenticate(
             Ok(options.user_and_password(name.clone(), password.expose().to_owned()))
         }
     }
+}
+
+/// Whether an error has it that there is no such stream.
+fn is_missing(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<jetstream::Error>() {
+            return error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND;
+        }
+        if let Some(error) = error.downcast_ref::<jetstream::context::GetStreamError>()
+            && let jetstream::context::GetStreamErrorKind::JetStream(error) = error.kind()
+        {
+            return error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error with what caused it.

@@ -144,10 +144,17 @@ impl Owner {
             tokio::select! {
                 _ = rounds.tick() => {}
                 () = self.freed.notified() => {}
+                // New ones are to be taken before fronts ask for them.
+                () = self.tree.changed() => {}
             }
             self.tree.forget_before(BEFORE);
             if self.connection.is_up() {
-                self.settle().await;
+                let hand = self.settle().await;
+                if !hand.is_empty() {
+                    // Others are taken meanwhile.
+                    let owner = Arc::clone(&self);
+                    actix::spawn(async move { owner.hand_over(hand).await });
+                }
             }
         }
     }
@@ -265,8 +272,8 @@ impl Owner {
         serde_json::to_vec(&lease).unwrap_or_default().into()
     }
 
-    /// Takes what is to be this worker's and free, and hands over what is to be another's.
-    async fn settle(&self) {
+    /// Takes what is to be this worker's and free; what is to be another's, and does not move yet.
+    async fn settle(&self) -> Vec<Own> {
         let clusters = self.tree.clusters();
         let (take, keep, hand) = {
             let (mut view, held) = (lock(&self.view), lock(&self.held));
@@ -278,27 +285,25 @@ impl Owner {
             let mut keep = HashSet::new();
             for cluster in clusters {
                 let key = key(&cluster);
-                match (is_mine(&key), held.contains_key(&cluster)) {
-                    (true, false) if !view.is_leased(&key) => take.push(cluster),
-                    (true, true) => drop(keep.insert(cluster)),
-                    (true | false, false) | (false, true) => {}
+                match (is_mine(&key), held.get(&cluster)) {
+                    (true, None) if !view.is_leased(&key) => take.push(cluster),
+                    (true, Some(own)) if !own.is_moving() => drop(keep.insert(cluster)),
+                    (true | false, _) => {}
                 }
             }
             let hand: Vec<_> = held
                 .iter()
-                .filter(|(cluster, _)| !keep.contains(cluster))
+                .filter(|(cluster, own)| !keep.contains(*cluster) && !own.is_moving())
                 .map(|(cluster, tenure)| (cluster.clone(), Arc::clone(tenure)))
                 .collect();
             (take, keep, hand)
         };
         // A reload may have removed one and brought it back.
         self.tree.take(&keep.into_iter().collect::<Vec<_>>());
-        if !hand.is_empty() {
-            self.hand_over(hand).await;
-        }
         if !take.is_empty() {
             self.take(take).await;
         }
+        hand
     }
 
     async fn take(&self, clusters: Vec<ClusterId>) {

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt as _;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::nats::{Bucket, Connection, NatsError, chain};
+use super::nats::{Bucket, Connection, NatsError, STARTING, chain};
 use super::wire::Names;
 use super::{Distributed, NatsSettings};
 use crate::config::{Edition, Publication};
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often one looks whether there is another one, in case one was not told.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The longest wait before one that could not be used is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// Before one listens again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -79,39 +82,55 @@ pub(super) struct Published {
 }
 
 impl Published {
+    /// Servers that are just starting are given [`STARTING`].
+    ///
     /// # Errors
     /// If nothing was published, or it cannot be read.
     pub(super) async fn open(connection: &Connection, names: &Names) -> Result<Self, NatsError> {
         let bucket = names.configurations();
-        let cannot = |why: String| NatsError::Bucket {
-            bucket: bucket.clone(),
-            why,
-        };
-        let store = connection.existing(&bucket).await;
-        let store = store.map_err(|error| cannot(format!("{NOTHING} ({error})")))?;
-        let edition = match timeout(PATIENCE, edition(&store)).await {
-            Ok(Ok(Some(edition))) => edition,
-            Ok(Ok(None)) => return Err(cannot(NOTHING.to_owned())),
-            Ok(Err(error)) => return Err(cannot(error)),
-            Err(_) => return Err(cannot("no answer in 5 s".to_owned())),
-        };
-        Ok(Self {
-            store,
-            publication: Publication::new(bucket, edition),
-        })
+        let until = Instant::now() + STARTING;
+        loop {
+            let (is_known, why) = match connection.existing(&bucket).await {
+                Ok(store) => match timeout(PATIENCE, edition(&store)).await {
+                    Ok(Ok(Some(edition))) => {
+                        return Ok(Self {
+                            store,
+                            publication: Publication::new(bucket, edition),
+                        });
+                    }
+                    Ok(Ok(None)) => (true, NOTHING.to_owned()),
+                    Ok(Err(error)) => (false, error),
+                    Err(_) => (false, "no answer in 5 s".to_owned()),
+                },
+                Err(error) => (error.is_missing, format!("{NOTHING} ({})", error.why)),
+            };
+            // Whether there is one is known as soon as somebody says so.
+            if is_known || Instant::now() >= until {
+                return Err(NatsError::Bucket { bucket, why });
+            }
+            log::info!(bucket, error = why; "a bucket is not there yet");
+            sleep(AGAIN).await;
+        }
     }
 
     pub(super) fn publication(&self) -> Publication {
         self.publication.clone()
     }
 
-    /// Reloads whenever another one is published; for ever.
+    /// Reloads whenever another one is published, and again if one could not be used; for ever.
     pub(super) async fn follow(self, reload: ReloadHandle) {
+        let mut taking = Taking {
+            publication: self.publication,
+            reload,
+            older: None,
+            again: None,
+            wait: LOOK_EVERY,
+        };
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // What is there already is looked at below.
-            let watched = self.store.watch(KEY).await;
+            // With the one that is there already.
+            let watched = self.store.watch_with_history(KEY).await;
             if let Err(error) = &watched {
                 log::warn!(error = chain(error); "cannot hear of configurations");
             }
@@ -119,35 +138,81 @@ impl Published {
             loop {
                 let told = async {
                     match &mut entries {
-                        Some(entries) => entries.next().await.is_some_and(|it| it.is_ok()),
+                        Some(entries) => entries.next().await?.ok(),
                         None => {
                             sleep(AGAIN).await;
-                            false
+                            None
                         }
                     }
                 };
-                let goes_on = tokio::select! {
-                    goes_on = told => goes_on,
-                    _ = looks.tick() => true,
-                };
-                self.look(&reload).await;
-                if !goes_on {
-                    break;
+                tokio::select! {
+                    entry = told => match entry {
+                        Some(entry) => taking.told(read(&entry)).await,
+                        None => break,
+                    },
+                    _ = looks.tick() => {
+                        // While it cannot be read, or is gone, the last one stays.
+                        let looked = timeout(PATIENCE, edition(&self.store)).await;
+                        if let Ok(Ok(Some(edition))) = looked {
+                            taking.looked(edition).await;
+                        }
+                    }
                 }
             }
             sleep(AGAIN).await;
         }
     }
+}
 
-    async fn look(&self, reload: &ReloadHandle) {
-        // While it cannot be read, or is gone, the last one stays.
-        let Ok(Ok(Some(edition))) = timeout(PATIENCE, edition(&self.store)).await else {
-            return;
-        };
-        if self.publication.replace(edition) {
-            // It has said in the log what came of it.
-            reload.reload(Trigger::Publication).await.ok();
+/// Takes one edition after the other.
+struct Taking {
+    publication: Publication,
+    reload: ReloadHandle,
+    /// The last look gave one that is older than what is in force.
+    older: Option<u64>,
+    /// When one that could not be used is tried again.
+    again: Option<Instant>,
+    /// How long that waits.
+    wait: Duration,
+}
+
+impl Taking {
+    /// The server says that there is another one.
+    async fn told(&mut self, edition: Option<Edition>) {
+        if let Some(edition) = edition {
+            self.take(edition).await;
         }
+    }
+
+    /// There was this one when one looked: any of several servers may have said so, and be late. One
+    /// that is still the older one at the next look is of a server that lost its files.
+    async fn looked(&mut self, edition: Edition) {
+        let version = edition.version;
+        let is_older = version < self.publication.version();
+        if !is_older || self.older.replace(version) == Some(version) {
+            self.older = None;
+            self.take(edition).await;
+        }
+        if self.again.is_some_and(|at| Instant::now() >= at) {
+            self.apply().await;
+        }
+    }
+
+    async fn take(&mut self, edition: Edition) {
+        if self.publication.replace(edition) {
+            self.wait = LOOK_EVERY;
+            self.apply().await;
+        }
+    }
+
+    async fn apply(&mut self) {
+        // It says in the log what comes of it.
+        self.again = match self.reload.reload(Trigger::Publication).await {
+            Ok(_) => None,
+            // Perhaps a list, or a file that it names, is not there yet.
+            Err(_) => Some(Instant::now() + self.wait),
+        };
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
 }
 
@@ -156,11 +221,13 @@ const NOTHING: &str = "no configuration is published; `fleetcall publish --confi
 
 async fn edition(store: &Store) -> Result<Option<Edition>, String> {
     let entry = store.entry(KEY).await.map_err(|error| chain(&error))?;
-    let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
-        return Ok(None);
-    };
-    Ok(Some(Edition {
+    Ok(entry.as_ref().and_then(read))
+}
+
+/// `None` if it was deleted.
+fn read(entry: &Entry) -> Option<Edition> {
+    (entry.operation == Operation::Put).then(|| Edition {
         version: entry.revision,
         text: String::from_utf8_lossy(&entry.value).into_owned(),
-    }))
+    })
 }

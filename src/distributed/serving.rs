@@ -8,10 +8,11 @@ use tokio::time::{Instant, timeout};
 
 use super::counts::Counts;
 use super::inbox::{self, Inbox};
+use super::looking::Looks;
 use super::plain::Rows;
 use super::tenure::Tenure;
 use super::wire::{
-    End, LONGEST, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Places, Said, VERSION, WINDOW,
+    End, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Said, VERSION, WINDOW,
 };
 use crate::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
 
@@ -42,6 +43,7 @@ pub(super) struct Server {
     pub(super) collector: CollectorHandle,
     /// The newest form of pieces that it writes.
     pub(super) schema: u32,
+    pub(super) looks: Looks,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -101,20 +103,35 @@ impl Server {
         tenure: &Tenure,
         sending: &mut Sending<'_>,
     ) -> Result<End, Unwanted> {
-        let (mut order, places) = match self.read(order, tenure) {
-            Ok(read) => read,
+        let mut order = match self.read(order, tenure) {
+            Ok(order) => order,
             Err(end) => return Ok(end),
         };
         sending.schema = order.speaks.unwrap_or(OLDEST_SCHEMA);
         sending.schema = sending.schema.clamp(OLDEST_SCHEMA, self.schema);
         if let Some(look) = order.look.take() {
             sending.is_look = true;
+            let Some(_place) = self.looks.enter().await else {
+                return Ok(End::Overloaded);
+            };
             let Some(known) = self.collector.known(&order.cluster, order.plan) else {
                 return Ok(End::OtherPlan);
             };
-            sending.states(&known, places, look).await?;
+            let all = u32::try_from(known.devices()).unwrap_or(u32::MAX);
+            let places = match order.places.as_ref().map(|it| it.read(all)) {
+                None => (0..all).collect(),
+                Some(Some(places)) => places,
+                Some(None) => return Ok(End::OtherPlan),
+            };
+            sending.states(&known, &places, look).await?;
             return Ok(End::Complete);
         }
+        let _counted = tenure.collecting();
+        let places = match order.places.as_ref().map(|it| it.read(MOST_PLACES)) {
+            None => None,
+            Some(Some(places)) => Some(places),
+            Some(None) => return Ok(End::OtherPlan),
+        };
         let mut part = match self.begin(order, places, tenure) {
             Ok(part) => part,
             Err(end) => return Ok(end),
@@ -124,8 +141,7 @@ impl Server {
         Ok(End::Complete)
     }
 
-    /// An order, and the places that it names.
-    fn read(&self, order: &Message, tenure: &Tenure) -> Result<(Order, Option<Vec<u32>>), End> {
+    fn read(&self, order: &Message, tenure: &Tenure) -> Result<Order, End> {
         // A process that was stopped for a while wakes up with orders in its hands.
         if !tenure.is_valid(Instant::now()) {
             return Err(End::NotHere);
@@ -141,11 +157,7 @@ impl Server {
         if order.version != VERSION || self.names.orders(&order.cluster) != *subject {
             return Err(End::OtherPlan);
         }
-        match order.places.as_ref().map(Places::read) {
-            None => Ok((order, None)),
-            Some(Some(places)) => Ok((order, Some(places))),
-            Some(None) => Err(End::OtherPlan),
-        }
+        Ok(order)
     }
 
     fn begin(
@@ -163,7 +175,7 @@ impl Server {
             places,
         };
         // This order is one of them.
-        let others = tenure.answering().saturating_sub(1);
+        let others = tenure.under_way().saturating_sub(1);
         self.collector
             .part(request, others)
             .map_err(|error| match error {
@@ -230,6 +242,9 @@ impl Sending<'_> {
 
     /// Sends a piece, when the front has read enough of those before.
     pub(super) async fn piece(&mut self, piece: Piece<'_>) -> Result<(), Unwanted> {
+        while let Ok(ack) = self.acks.messages.try_recv() {
+            self.note(Some(ack))?;
+        }
         while self.sent - self.read >= WINDOW {
             let ack = timeout(PATIENCE, self.acks.messages.recv()).await;
             self.note(ack.unwrap_or_default())?;

@@ -30,6 +30,8 @@ pub(super) struct Tenure {
     term: Mutex<Term>,
     /// Orders that are being answered, and whether more are taken.
     answering: AtomicUsize,
+    /// Those of them that ask devices.
+    under_way: AtomicUsize,
     moves: AtomicBool,
     /// Tells what takes orders to take only those that are on their way.
     last_orders: Notify,
@@ -54,6 +56,7 @@ impl Tenure {
             since,
             term: Mutex::new(term),
             answering: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
             moves: AtomicBool::new(false),
             last_orders: Notify::new(),
         }
@@ -82,6 +85,17 @@ impl Tenure {
         self.answering.load(Ordering::Acquire).saturating_sub(1)
     }
 
+    /// Counts an order that asks devices until that is dropped.
+    pub(super) fn collecting(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
+    }
+
+    /// How many orders ask devices.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
     /// It is about to be over: new orders are to be given to the next owner.
     pub(super) fn move_on(&self) {
         self.moves.store(true, Ordering::Release);
@@ -104,6 +118,16 @@ impl Tenure {
     /// It is over at once.
     pub(super) fn end(&self) {
         lock(&self.term).end = Instant::now();
+    }
+}
+
+/// Counts an order while it asks devices.
+#[derive(Debug)]
+pub(super) struct UnderWay<'a>(&'a Tenure);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

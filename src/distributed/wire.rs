@@ -136,7 +136,7 @@ pub(super) enum Places {
 const MOST_RUNS: usize = 1_000;
 
 /// More places than any plan has are no places.
-const MOST_PLACES: u32 = 1_000_000;
+pub(super) const MOST_PLACES: u32 = 1_000_000;
 
 impl Places {
     /// Rising places.
@@ -164,15 +164,15 @@ impl Places {
         Self::Bits(digits.into_iter().map(digit).collect())
     }
 
-    /// The rising places; `None` if they are none, whoever wrote that.
-    pub(super) fn read(&self) -> Option<Vec<u32>> {
+    /// The rising places, all below `most`; `None` if they are none, whoever wrote that.
+    pub(super) fn read(&self, most: u32) -> Option<Vec<u32>> {
         match self {
             Self::Runs(runs) => {
                 let mut places = Vec::new();
                 let mut next = 0;
                 for &(first, count) in runs {
                     let end = first.checked_add(count)?;
-                    if first < next || end > MOST_PLACES {
+                    if first < next || end > most {
                         return None;
                     }
                     places.extend(first..end);
@@ -185,7 +185,7 @@ impl Places {
                 for (at, digit) in digits.chars().enumerate() {
                     let (first, bits) =
                         (u32::try_from(at).ok()?.checked_mul(4)?, digit.to_digit(16)?);
-                    if first >= MOST_PLACES {
+                    if first >= most.next_multiple_of(4) {
                         return None;
                     }
                     places.extend(
@@ -194,7 +194,7 @@ impl Places {
                             .map(|bit| first + bit),
                     );
                 }
-                Some(places)
+                (places.last() < Some(&most)).then_some(places)
             }
         }
     }
@@ -579,7 +579,7 @@ mod tests {
         let order = r#"{"version":1,"cluster":"rack.7","plan":12297829382473034410,"places":{"runs":[[0,2],[7,1]]},"deadline_us":30000000,"elapsed_us":125}"#;
         let order: Order = serde_json::from_str(order).unwrap();
         assert_eq!(order.cluster, ClusterId::name("rack.7").unwrap());
-        assert_eq!(order.places.unwrap().read(), Some(vec![0, 1, 7]));
+        assert_eq!(order.places.unwrap().read(8), Some(vec![0, 1, 7]));
         assert_eq!((order.speaks, order.max_age_us), (None, None));
         assert_eq!(order.look, None);
         let piece = r#"{"version":1,"fence":17,"number":3,"outcomes":[{"d":7,"a":12,"t":3000123},{"d":9,"k":"refused","m":"no"}],"end":"complete"}"#;
@@ -610,7 +610,7 @@ mod tests {
             let json = serde_json::to_string(&Places::new(&places)).unwrap();
             assert!(json.len() < 260_000, "{}", json.len());
             let read: Places = serde_json::from_str(&json).unwrap();
-            assert_eq!(read.read(), Some(places));
+            assert_eq!(read.read(MOST_PLACES), Some(places));
         }
         for wrong in [
             r#"{"runs":[[0,4294967295]]}"#,
@@ -619,13 +619,18 @@ mod tests {
             r#"{"bits":"0g"}"#,
         ] {
             assert_eq!(
-                serde_json::from_str::<Places>(wrong).unwrap().read(),
+                serde_json::from_str::<Places>(wrong)
+                    .unwrap()
+                    .read(MOST_PLACES),
                 None,
                 "{wrong}"
             );
         }
         let long = Places::Bits("0".repeat(1 << 20));
-        assert_eq!(long.read(), None);
+        assert_eq!(long.read(MOST_PLACES), None);
+        let few = Places::Bits("8f".to_owned());
+        assert_eq!(few.read(8), Some(vec![3, 4, 5, 6, 7]));
+        assert_eq!(few.read(7), None);
     }
 
     #[test]

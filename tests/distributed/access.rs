@@ -101,7 +101,7 @@ fn users(dir: &Path) -> String {
 
 #[test]
 fn each_role_may_do_what_it_has_to_and_no_more() {
-    let nats = Nats::start_with(users);
+    let mut nats = Nats::start_with(users);
     let url = nats.url();
     let path = |name: &str| nats.dir().join(name).display().to_string();
     let (front_file, worker_file) = (path("front"), path("worker"));
@@ -135,6 +135,16 @@ fn each_role_may_do_what_it_has_to_and_no_more() {
         app.wait_for_log(|it| it["message"] == "reloaded" && it["trigger"] == "publication");
     }
     assert!(!said.contains("hush"), "{said}");
+    // What they watch is to be watched again.
+    nats.kill();
+    nats.restart();
+    until_well(&front);
+    refused(&[&connect[..], &as_publisher, &["publish"]].concat());
+    for app in [&worker, &front] {
+        app.wait_for_logs(2, |it| {
+            it["message"] == "reloaded" && it["trigger"] == "publication"
+        });
+    }
     // A front's credentials take no lease.
     let (code, said) = refused(&[&connect[..], &as_front, &["worker", "--lease", "2s"]].concat());
     assert_eq!(code, 1, "{said}");

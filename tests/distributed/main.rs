@@ -28,8 +28,10 @@ mod metrics;
 mod nats;
 mod network;
 mod operator;
+mod rubbish;
 #[path = "../metrics/scrape.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod scrape;
 mod slow;
 mod topology;
+mod upgrade;

@@ -1,9 +1,11 @@
 //! Real NATS servers, on free ports of the loopback.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -19,6 +21,7 @@ pub struct Nats {
     pub addr: SocketAddr,
     config: String,
     dir: TempDir,
+    sending: Mutex<Option<TcpStream>>,
 }
 
 /// A port on which nobody listens.
@@ -52,6 +55,7 @@ impl Nats {
             addr,
             config,
             dir,
+            sending: Mutex::default(),
         };
         nats.wait();
         nats
@@ -65,6 +69,11 @@ impl Nats {
         format!("nats://{}", self.addr)
     }
 
+    #[allow(dead_code, reason = "benchmarks look at its processor time")]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Puts something into a bucket.
     pub fn put(&self, bucket: &str, key: &str, value: &str) {
         let mut stream = TcpStream::connect(self.addr).unwrap();
@@ -74,6 +83,59 @@ impl Nats {
         stream.write_all(said.as_bytes()).unwrap();
         let mut lines = BufReader::new(stream).lines();
         assert!(lines.any(|line| line.unwrap() == "PONG"));
+    }
+
+    /// Sends a message; all that are sent come in this order.
+    pub fn send(&self, subject: &str, reply: Option<&str>, payload: &str) {
+        let (reply, len) = (reply.unwrap_or_default(), payload.len());
+        let said = format!("PUB {subject} {reply} {len}\r\n{payload}\r\n");
+        let mut sending = self.sending.lock().unwrap();
+        let stream = sending.get_or_insert_with(|| {
+            let mut stream = TcpStream::connect(self.addr).unwrap();
+            stream
+                .write_all(b"CONNECT {\"verbose\":false}\r\n")
+                .unwrap();
+            stream
+        });
+        stream.write_all(said.as_bytes()).unwrap();
+    }
+
+    /// The payloads of all messages with such a subject, from now on.
+    pub fn listen(&self, subject: &str) -> Receiver<String> {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        let said = format!(
+            "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {subject} 1\r\nPING\r\n"
+        );
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        let (sender, payloads) = channel();
+        let (listening, listens) = channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            loop {
+                line.clear();
+                if answers.read_line(&mut line).unwrap_or_default() == 0 {
+                    return;
+                }
+                if line.starts_with("PONG") {
+                    listening.send(()).ok();
+                } else if line.starts_with("PING") {
+                    stream.write_all(b"PONG\r\n").ok();
+                } else if line.starts_with("MSG") || line.starts_with("HMSG") {
+                    let len: usize = line.split_whitespace().last().unwrap().parse().unwrap();
+                    let mut payload = vec![0; len + 2];
+                    if answers.read_exact(&mut payload).is_err() {
+                        return;
+                    }
+                    payload.truncate(len);
+                    sender
+                        .send(String::from_utf8_lossy(&payload).into_owned())
+                        .ok();
+                }
+            }
+        });
+        listens.recv_timeout(PATIENCE).unwrap();
+        payloads
     }
 
     /// At once, as a power failure does it.
