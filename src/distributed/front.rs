@@ -4,6 +4,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -195,11 +196,13 @@ impl Shared {
         let cluster = errand.cluster().clone();
         let mut nobody: Option<Instant> = None;
         loop {
-            if !self.connection.is_up() {
-                self.fail(errand, &Failure::Disconnected);
-                return;
-            }
-            match self.attempt(&errand, &mut gone).await {
+            let tried = match self.connection.down_for() {
+                None => self.attempt(&errand, &mut gone).await,
+                // It connects again by itself, mostly at once.
+                Some(down) if down < NOBODY => Tried::Moving,
+                Some(_) => Tried::Failed(Failure::Disconnected),
+            };
+            match tried {
                 Tried::Done => return,
                 // Up to the collect's deadline, at which nobody waits for this any more.
                 Tried::Moving => nobody = None,
@@ -237,6 +240,7 @@ impl Shared {
     async fn attempt(&self, errand: &Errand, gone: &mut oneshot::Receiver<Gone>) -> Tried {
         let mut answers = self.inbox.place();
         let client = &self.connection.client;
+        let mut again = pin!(self.connection.again());
         if let Err(why) = self.order(errand, &answers, client).await {
             return Tried::Failed(Failure::NotSent(why));
         }
@@ -245,6 +249,8 @@ impl Shared {
         loop {
             let message = tokio::select! {
                 message = timeout(SILENCE, answers.messages.recv()) => message,
+                // Whatever was on its way is lost.
+                () = &mut again, if !has_told => return Tried::Moving,
                 why = &mut *gone => {
                     if why == Ok(Gone::Late) {
                         // The owner is about to end it, too, and learns of its devices by that.

@@ -2,15 +2,19 @@
 
 use std::future::{Ready, ready};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, kv};
 use async_nats::{Client, ConnectOptions, Event};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep};
 
+use super::lock;
 use crate::domain::{Connectedness, SecretSource};
 use crate::lookup::secret;
 
@@ -163,6 +167,16 @@ pub(super) struct NoBucket {
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
+    history: Arc<History>,
+}
+
+/// What became of a connection.
+#[derive(Debug, Default)]
+struct History {
+    /// Since when there is none, if there was one before.
+    lost: Mutex<Option<Instant>>,
+    /// Told when there is one again.
+    again: Notify,
 }
 
 impl Connection {
@@ -179,6 +193,7 @@ impl Connection {
             .map(|it| it.trim().parse())
             .collect::<Result<_, std::io::Error>>()
             .map_err(|error| cannot(error.to_string()))?;
+        let history = Arc::<History>::default();
         let options = ConnectOptions::new()
             .name("fleetcall")
             .connection_timeout(CONNECT_TIMEOUT / 2)
@@ -188,7 +203,7 @@ impl Connection {
                 let doubled = u32::try_from(attempts.min(8)).unwrap_or(8);
                 (Duration::from_millis(10) * 2_u32.pow(doubled)).min(LONGEST_WAIT)
             })
-            .event_callback(log_events());
+            .event_callback(note_events(Arc::clone(&history)));
         // What connects says why a file cannot be read, and not which.
         for path in settings.files() {
             let opened = tokio::fs::File::open(path).await;
@@ -207,12 +222,26 @@ impl Connection {
             return Err(NatsError::TooOld { url, version });
         }
         log::info!(version, url; "connected to NATS");
-        Ok(Self { client })
+        Ok(Self { client, history })
     }
 
     /// Whether messages reach the server now.
     pub(super) fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// For how long messages have not reached the server; `None` if they do.
+    pub(super) fn down_for(&self) -> Option<Duration> {
+        if self.is_up() {
+            return None;
+        }
+        let lost = lock(&self.history.lost).map(|at| at.elapsed());
+        Some(lost.unwrap_or_default())
+    }
+
+    /// Resolves when there is a connection again after one that is lost from now on.
+    pub(super) fn again(&self) -> Notified<'_> {
+        self.history.again.notified()
     }
 
     /// How it does, and what went through it.
@@ -373,21 +402,24 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Logs what happens to a connection.
-fn log_events() -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
-    let was_lost = AtomicBool::new(false);
+/// Notes and logs what happens to a connection.
+fn note_events(history: Arc<History>) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
     move |event| {
-        log_event(&event, &was_lost);
+        note_event(&event, &history);
         ready(())
     }
 }
 
-fn log_event(event: &Event, was_lost: &AtomicBool) {
+fn note_event(event: &Event, history: &History) {
     match event {
-        Event::Connected if !was_lost.swap(false, Ordering::Relaxed) => {}
-        Event::Connected => log::info!("connected to NATS again"),
+        Event::Connected => {
+            if lock(&history.lost).take().is_some() {
+                history.again.notify_waiters();
+                log::info!("connected to NATS again");
+            }
+        }
         Event::Disconnected => {
-            was_lost.store(true, Ordering::Relaxed);
+            lock(&history.lost).get_or_insert_with(Instant::now);
             log::warn!("the connection to NATS is lost");
         }
         Event::SlowConsumer(_) => {
