@@ -7,6 +7,8 @@
 //! that time is over: so two do not ask at once, however their connections do. What that takes of
 //! clocks is in `docs/distributed.md`.
 
+mod leaving;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -16,18 +18,18 @@ use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::counts::Counts;
-use super::nats::{Bucket, Connection, NatsError, chain};
-use super::serving::Server;
-use super::tenure::{Answering, Tenure, Term, take_orders};
-use super::view::{SERVER_SLACK, View};
-use super::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
-use super::{Aborts, Worker, lock};
 use crate::actors::fleet::Tree;
-use crate::domain::{ClusterId, Fault, FaultKind, Holding, Work, WorkerState};
+use crate::distributed::counts::Counts;
+use crate::distributed::nats::{Bucket, Connection, NatsError, chain};
+use crate::distributed::serving::Server;
+use crate::distributed::tenure::{Answering, Tenure, Term, take_orders};
+use crate::distributed::view::{SERVER_SLACK, View};
+use crate::distributed::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
+use crate::distributed::{Aborts, Worker, lock};
+use crate::domain::{ClusterId, Holding, Work, WorkerState};
 
 /// How many leases are asked for at once.
 const AT_ONCE: usize = 64;
@@ -367,118 +369,6 @@ impl Owner {
             tenure,
             orders,
         })
-    }
-
-    /// Ends tenures that are over already.
-    fn lose(&self, over: &[Own], why: &str) {
-        for ((cluster, tenure), _) in self.give_up(over) {
-            let fence = tenure.fence;
-            self.counts.lost();
-            log::warn!(cluster:%, fence, why; "cluster lost");
-        }
-    }
-
-    /// Asks no more devices of these clusters; those of them that were held until now, and when
-    /// nothing of each runs any more.
-    fn give_up<'a>(&self, tenures: &'a [Own]) -> Vec<(&'a Own, Option<oneshot::Receiver<()>>)> {
-        let mut held = lock(&self.held);
-        let mut ended = Vec::new();
-        for tenure in tenures {
-            let (cluster, own) = tenure;
-            own.end();
-            own.take_no_more();
-            if held.get(cluster).is_some_and(|it| Arc::ptr_eq(it, own)) {
-                held.remove(cluster);
-                ended.push(tenure);
-            }
-        }
-        drop(held);
-        if ended.is_empty() {
-            return Vec::new();
-        }
-        let why = "its worker gave the cluster up";
-        let clusters: Vec<_> = ended.iter().map(|(cluster, _)| cluster.clone()).collect();
-        let left = self
-            .tree
-            .give_up(&clusters, Fault::new(FaultKind::Unreachable, why));
-        let mut left: HashMap<_, _> = left.into_iter().collect();
-        let ended = ended.into_iter();
-        ended.map(|it| (it, left.remove(&it.0))).collect()
-    }
-
-    /// Ends tenures so that other workers can begin at once.
-    async fn hand_over(&self, tenures: Vec<Own>) {
-        // Orders that come are told to ask the next owner, and those under way are answered.
-        for (_, tenure) in &tenures {
-            tenure.move_on();
-        }
-        // This worker's own collects go to the next owner from now on, too, and those under way end.
-        let clusters: Vec<_> = tenures.iter().map(|(cluster, _)| cluster.clone()).collect();
-        let mut at_rest = self.tree.depart(&clusters);
-        let until = Instant::now() + HAND_OVER;
-        join_all(tenures.iter().map(|tenure| {
-            let at_rest = at_rest.remove(&tenure.0);
-            self.hand_over_one(tenure, at_rest, until)
-        }))
-        .await;
-    }
-
-    async fn hand_over_one(
-        &self,
-        own: &Own,
-        at_rest: Option<oneshot::Receiver<()>>,
-        until: Instant,
-    ) {
-        let (cluster, tenure) = own;
-        while tenure.answering() > 0 && Instant::now() < until {
-            sleep(Duration::from_millis(5)).await;
-        }
-        if let Some(at_rest) = at_rest {
-            // One whose actor ended is at rest, too.
-            timeout_at(until, at_rest).await.ok();
-        }
-        for (_, left) in self.give_up(std::slice::from_ref(own)) {
-            // If nothing is heard of it, the lease runs out, as long after the last lookup as it may.
-            let is_left = match left {
-                // An actor that ended before it read that is gone as well.
-                Some(left) => timeout(self.patience(), left).await.is_ok(),
-                None => true,
-            };
-            let free = timeout(self.patience(), self.free(cluster, tenure));
-            let (fence, freed) = (tenure.fence, is_left && free.await == Ok(true));
-            self.counts.handed_over();
-            log::info!(cluster:%, fence, freed; "cluster handed over");
-        }
-    }
-
-    /// Removes a lease, so that another worker can have it; whether it was there and this tenure's.
-    async fn free(&self, cluster: &ClusterId, tenure: &Tenure) -> bool {
-        let key = key(cluster);
-        let mut revision = tenure.term().revision;
-        loop {
-            let deleted = self.leases.delete_expect_revision(&key, Some(revision));
-            if deleted.await.is_ok() {
-                return true;
-            }
-            // It may have been renewed at the same moment.
-            let lease = self.lease(tenure.number, tenure.since);
-            match self.leases.entry(&key).await {
-                Ok(Some(entry)) if entry.value == lease && entry.revision != revision => {
-                    revision = entry.revision;
-                }
-                Ok(_) | Err(_) => return false,
-            }
-        }
-    }
-
-    /// Hands everything over, and is not there any more.
-    pub(super) async fn leave(&self) {
-        // First, so that nobody leaves anything to this one.
-        let gone = self.workers.delete(&self.worker.name);
-        timeout(self.patience(), gone).await.ok();
-        self.hand_over(self.held()).await;
-        let flush = self.connection.client.flush();
-        timeout(self.patience(), flush).await.ok();
     }
 
     /// What it has, in no order.

@@ -2,11 +2,15 @@
 //!
 //! It knows where each cluster's actor lives. If an arbiter's thread ends, it starts another one
 //! with the same clusters. A reload changes the tree by difference: what is configured as before
-//! keeps its actor and all that is known of it.
+//! keeps its actor and all that is known of it. Where clusters are asked is in `routes`, and how they
+//! come and go in `moving`.
+
+mod moving;
+mod routes;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,18 +25,20 @@ use super::cluster::{ClusterActor, MAILBOX, deliver};
 use super::drill::Drill;
 use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
-use super::health::{Child, Health};
+use super::health::Health;
 use super::keeper::{Keeper, Running};
-use super::messages::{Leave, Reload};
-use super::plan::{ClusterSpec, Plan, identify_all, plan};
+use super::messages::Reload;
+use super::plan::{ClusterSpec, identify_all, plan};
 use super::shell::{Link, start_on};
 use super::sight::Sight;
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
     ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
-    Fault, FaultKind, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
+pub(crate) use routes::{NoWay, Route, Routes};
+
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
 
@@ -81,102 +87,6 @@ pub(crate) struct Settings {
     pub(crate) per_device: Option<bool>,
 }
 
-/// Where to send what, at one time.
-#[derive(Debug)]
-pub(crate) struct Routes {
-    pub(crate) topology: Arc<Topology>,
-    /// Tells topologies apart: the same in every process that has the same clusters and devices in
-    /// the same order.
-    pub(crate) version: u64,
-    /// The clusters' places.
-    index: Arc<HashMap<ClusterId, usize>>,
-    /// The clusters' actors, in the topology's order. They run as long as somebody holds this.
-    pub(crate) clusters: Vec<Route>,
-    /// Their devices, in the same order.
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) settings: Settings,
-}
-
-impl Routes {
-    fn nowhere(settings: Settings) -> Self {
-        Self {
-            topology: Arc::new(Topology::new(Vec::new())),
-            version: 0,
-            index: Arc::default(),
-            clusters: Vec::new(),
-            manifest: Arc::default(),
-            settings,
-        }
-    }
-}
-
-/// The way to one cluster.
-#[derive(Debug, Clone)]
-pub(crate) struct Route {
-    pub(super) way: Way,
-    pub(crate) plan: Arc<Plan>,
-    pub(super) spec: Arc<ClusterSpec>,
-}
-
-impl Routes {
-    /// These clusters, with their places; those that are not of the fleet are passed over.
-    fn places(&self, clusters: &[ClusterId]) -> impl Iterator<Item = (usize, &Cluster)> {
-        let wanted: HashSet<&ClusterId> = clusters.iter().collect();
-        let all = self.topology.clusters().iter().enumerate();
-        all.filter(move |(_, cluster)| wanted.contains(cluster.id()))
-    }
-
-    /// What was before, without keeping running what these are without.
-    fn kept_of(&self, before: &Self, elsewhere: &Arc<dyn Elsewhere>) -> Self {
-        let kept = |route: &Route| Route {
-            way: match self.route(route.cluster()) {
-                Some(now) => now.way.clone(),
-                None => Way::Elsewhere(Arc::clone(elsewhere)),
-            },
-            plan: Arc::clone(&route.plan),
-            spec: Arc::clone(&route.spec),
-        };
-        Self {
-            topology: Arc::clone(&before.topology),
-            version: before.version,
-            index: Arc::clone(&before.index),
-            clusters: before.clusters.iter().map(kept).collect(),
-            manifest: Arc::clone(&before.manifest),
-            settings: before.settings,
-        }
-    }
-
-    pub(super) fn route(&self, cluster: &ClusterId) -> Option<&Route> {
-        self.index.get(cluster).map(|&place| &self.clusters[place])
-    }
-}
-
-impl Route {
-    pub(super) fn cluster(&self) -> &ClusterId {
-        &self.spec.base.id
-    }
-
-    fn state(&self, filter: TreeFilter, sight: &Sight, now: Instant) -> ClusterState {
-        let seen = sight.of(self);
-        let shown = |places: Range<usize>| {
-            let states = places.map(|place| match seen {
-                Some(seen) => seen.device(place, &self.plan.devices[place], now),
-                None => self.plan.devices[place].state(now),
-            });
-            let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
-            states.filter(is_shown).collect()
-        };
-        let nodes = self.plan.nodes();
-        ClusterState {
-            id: self.spec.base.id.clone(),
-            child: seen.map_or_else(|| self.spec.health().state(now), |seen| seen.child(now)),
-            devices: self.plan.devices.len(),
-            nodes: shown(0..nodes),
-            switches: shown(nodes..self.plan.devices.len()),
-        }
-    }
-}
-
 /// What a reload came to, in numbers; the names are those of the log line and of `/v1/reload`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Difference {
@@ -194,15 +104,6 @@ pub struct Difference {
     pub devices_kept: usize,
     /// Whether `[collect]`, `[supervision]`, `[dns]` or `[metrics]` changed.
     pub settings_changed: bool,
-}
-
-/// Why there is no way to a cluster with some plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoWay {
-    /// It runs elsewhere, or nowhere.
-    NotHere,
-    /// It has other devices here.
-    OtherPlan,
 }
 
 /// The running tree. Dropping it ends all of it.
@@ -493,108 +394,6 @@ impl Tree {
         clusters.map(|cluster| cluster.id().clone()).collect()
     }
 
-    /// Runs clusters here from now on; those that are not of the fleet are passed over.
-    pub(crate) fn take(&self, clusters: &[ClusterId]) {
-        let shared = &*self.0;
-        let mut placed = lock(&shared.placed);
-        if clusters
-            .iter()
-            .all(|cluster| placed.taken.contains(cluster))
-        {
-            return;
-        }
-        let routes = self.routes();
-        let mut load = placed.load_of(routes.topology.clusters().iter());
-        let mut new = routes.clusters.clone();
-        for (place, cluster) in routes.places(clusters) {
-            if !placed.taken.insert(cluster.id().clone()) {
-                continue;
-            }
-            if let Some((spec, actor)) = placed.departing.remove(cluster.id()) {
-                let why = "its cluster came back";
-                spec.leave(Arc::new(Fault::new(FaultKind::Unreachable, why)));
-                deliver(&actor, Leave(oneshot::channel().0));
-            }
-            // More may come, one after the other, so all threads are used.
-            let lightest = (0..load.len()).min_by_key(|&thread| load[thread]);
-            let thread = lightest.unwrap_or_default();
-            load[thread] += weight(cluster);
-            let Route { way, spec, .. } = &mut new[place];
-            let entry = (Arc::clone(spec), thread);
-            placed.clusters.insert(cluster.id().clone(), entry);
-            *way = Way::Here(shared.start_cluster(&placed.threads[thread], spec));
-        }
-        shared.reroute(&routes, new);
-    }
-
-    /// Has clusters asked elsewhere, and returns the actors of those that are here. They still do what
-    /// they were given before.
-    pub(super) fn send_away(&self, clusters: &[ClusterId]) -> Vec<(ClusterId, Addr<ClusterActor>)> {
-        let mut placed = lock(&self.0.placed);
-        self.0.send_away(&mut placed, clusters);
-        let departing = clusters.iter().filter_map(|cluster| {
-            let (_, actor) = placed.departing.get(cluster)?;
-            Some((cluster.clone(), actor.clone()))
-        });
-        departing.collect()
-    }
-
-    /// Has clusters asked elsewhere, and returns the actors of those that were here. They ask nobody
-    /// from now on, as `fault` says.
-    pub(super) fn move_elsewhere(
-        &self,
-        clusters: &[ClusterId],
-        fault: &Arc<Fault>,
-    ) -> Vec<(ClusterId, Addr<ClusterActor>)> {
-        let mut placed = lock(&self.0.placed);
-        self.0.send_away(&mut placed, clusters);
-        let ended = clusters.iter().filter_map(|cluster| {
-            let (spec, actor) = placed.departing.remove(cluster)?;
-            spec.leave(Arc::clone(fault));
-            Some((cluster.clone(), actor))
-        });
-        ended.collect()
-    }
-
-    /// The ways of when a cluster that runs here had this plan, which is now or just before the last
-    /// reload, and its place in them.
-    ///
-    /// # Errors
-    /// [`NoWay`].
-    pub(crate) fn planned(
-        &self,
-        cluster: &ClusterId,
-        plan_id: u64,
-    ) -> Result<(Arc<Routes>, usize), NoWay> {
-        let place = |routes: &Routes| routes.index.get(cluster).copied();
-        let routes = self.routes();
-        let now = place(&routes).filter(|&it| routes.clusters[it].is_here());
-        let now = now.ok_or(NoWay::NotHere)?;
-        if routes.clusters[now].plan.id() == plan_id {
-            return Ok((routes, now));
-        }
-        let before = lock(&self.0.before).as_ref().map(|(_, it)| Arc::clone(it));
-        let before = before.ok_or(NoWay::OtherPlan)?;
-        let then = place(&before).filter(|&it| {
-            let route = &before.clusters[it];
-            route.is_here() && route.plan.id() == plan_id
-        });
-        Ok((before.clone(), then.ok_or(NoWay::OtherPlan)?))
-    }
-
-    /// Waits for a reload since this was called last; for one who waits at a time.
-    pub(crate) async fn changed(&self) {
-        self.0.reloaded.notified().await;
-    }
-
-    /// Forgets what the last reload replaced, if that was so long ago.
-    pub(crate) fn forget_before(&self, age: Duration) {
-        let mut before = lock(&self.0.before);
-        if before.as_ref().is_some_and(|(at, _)| at.elapsed() >= age) {
-            *before = None;
-        }
-    }
-
     /// What is known of the supervisor.
     pub(super) fn supervisor(&self) -> ChildState {
         self.0.supervisor.health.state(Instant::now())
@@ -685,37 +484,6 @@ impl Shared {
     fn elsewhere(&self, placed: &Placed, cluster: &ClusterId) -> Option<&Arc<dyn Elsewhere>> {
         let elsewhere = self.elsewhere.as_ref()?;
         (!placed.taken.contains(cluster)).then_some(elsewhere)
-    }
-
-    /// Has clusters asked elsewhere from now on, if there is somebody to do that.
-    fn send_away(&self, placed: &mut Placed, clusters: &[ClusterId]) {
-        let routes = self.routes.load_full();
-        let is_here = |cluster: &ClusterId| routes.route(cluster).is_some_and(Route::is_here);
-        let Some(elsewhere) = &self.elsewhere else {
-            return;
-        };
-        if !clusters.iter().any(is_here) {
-            return;
-        }
-        let mut new = routes.clusters.clone();
-        for (place, cluster) in routes.places(clusters) {
-            let id = cluster.id();
-            placed.taken.remove(id);
-            placed.clusters.remove(id);
-            let Route { way, spec, .. } = &mut new[place];
-            if let Way::Here(actor) = way {
-                let departing = (Arc::clone(spec), actor.clone());
-                placed.departing.insert(id.clone(), departing);
-                *spec = Arc::new(spec.successor());
-                *way = Way::Elsewhere(Arc::clone(elsewhere));
-            }
-        }
-        self.reroute(&routes, new);
-        // What went is not kept running by what was before.
-        if let Some((_, before)) = &mut *lock(&self.before) {
-            let kept = self.routes.load().kept_of(before, elsewhere);
-            *before = Arc::new(kept);
-        }
     }
 
     /// Changes the ways to clusters; only whoever has `placed` may.

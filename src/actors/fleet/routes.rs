@@ -1,0 +1,120 @@
+//! Where each cluster is asked, at one time.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Settings;
+use crate::actors::elsewhere::{Elsewhere, Way};
+use crate::actors::gathering::Manifest;
+use crate::actors::health::Child as _;
+use crate::actors::plan::{ClusterSpec, Plan};
+use crate::actors::sight::Sight;
+use crate::domain::{Cluster, ClusterId, ClusterState, DeviceState, Topology, TreeFilter};
+
+/// Why there is no way to a cluster with some plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoWay {
+    /// It runs elsewhere, or nowhere.
+    NotHere,
+    /// It has other devices here.
+    OtherPlan,
+}
+
+/// Where to send what, at one time.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) topology: Arc<Topology>,
+    /// Tells topologies apart: the same in every process that has the same clusters and devices in
+    /// the same order.
+    pub(crate) version: u64,
+    /// The clusters' places.
+    pub(super) index: Arc<HashMap<ClusterId, usize>>,
+    /// The clusters' actors, in the topology's order. They run as long as somebody holds this.
+    pub(crate) clusters: Vec<Route>,
+    /// Their devices, in the same order.
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) settings: Settings,
+}
+
+impl Routes {
+    pub(super) fn nowhere(settings: Settings) -> Self {
+        Self {
+            topology: Arc::new(Topology::new(Vec::new())),
+            version: 0,
+            index: Arc::default(),
+            clusters: Vec::new(),
+            manifest: Arc::default(),
+            settings,
+        }
+    }
+}
+
+/// The way to one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(in crate::actors) way: Way,
+    pub(crate) plan: Arc<Plan>,
+    pub(in crate::actors) spec: Arc<ClusterSpec>,
+}
+
+impl Routes {
+    /// These clusters, with their places; those that are not of the fleet are passed over.
+    pub(super) fn places(&self, clusters: &[ClusterId]) -> impl Iterator<Item = (usize, &Cluster)> {
+        let wanted: HashSet<&ClusterId> = clusters.iter().collect();
+        let all = self.topology.clusters().iter().enumerate();
+        all.filter(move |(_, cluster)| wanted.contains(cluster.id()))
+    }
+
+    /// What was before, without keeping running what these are without.
+    pub(super) fn kept_of(&self, before: &Self, elsewhere: &Arc<dyn Elsewhere>) -> Self {
+        let kept = |route: &Route| Route {
+            way: match self.route(route.cluster()) {
+                Some(now) => now.way.clone(),
+                None => Way::Elsewhere(Arc::clone(elsewhere)),
+            },
+            plan: Arc::clone(&route.plan),
+            spec: Arc::clone(&route.spec),
+        };
+        Self {
+            topology: Arc::clone(&before.topology),
+            version: before.version,
+            index: Arc::clone(&before.index),
+            clusters: before.clusters.iter().map(kept).collect(),
+            manifest: Arc::clone(&before.manifest),
+            settings: before.settings,
+        }
+    }
+
+    pub(in crate::actors) fn route(&self, cluster: &ClusterId) -> Option<&Route> {
+        self.index.get(cluster).map(|&place| &self.clusters[place])
+    }
+}
+
+impl Route {
+    pub(in crate::actors) fn cluster(&self) -> &ClusterId {
+        &self.spec.base.id
+    }
+
+    pub(super) fn state(&self, filter: TreeFilter, sight: &Sight, now: Instant) -> ClusterState {
+        let seen = sight.of(self);
+        let shown = |places: Range<usize>| {
+            let states = places.map(|place| match seen {
+                Some(seen) => seen.device(place, &self.plan.devices[place], now),
+                None => self.plan.devices[place].state(now),
+            });
+            let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
+            states.filter(is_shown).collect()
+        };
+        let nodes = self.plan.nodes();
+        ClusterState {
+            id: self.spec.base.id.clone(),
+            child: seen.map_or_else(|| self.spec.health().state(now), |seen| seen.child(now)),
+            devices: self.plan.devices.len(),
+            nodes: shown(0..nodes),
+            switches: shown(nodes..self.plan.devices.len()),
+        }
+    }
+}
