@@ -34,6 +34,9 @@ pub(super) const NOBODY: Duration = Duration::from_millis(500);
 /// Between two looks whether there is an owner.
 pub(super) const AGAIN: Duration = Duration::from_millis(25);
 
+/// The longest wait between two looks while a cluster moves.
+const MOVING: Duration = Duration::from_millis(200);
+
 /// How long an owner may be silent before its devices are unreachable. It says that it is there every
 /// [`HEARTBEAT`], at once for the first time.
 pub(super) const SILENCE: Duration = Duration::from_secs(2);
@@ -185,6 +188,8 @@ enum Tried {
     Nobody,
     /// The cluster is about to have another owner, and nothing was told.
     Moving,
+    /// The connection was another one meanwhile, and nothing was told.
+    Lost,
     /// The owner has other devices, and nothing was told.
     OtherPlan,
     /// Something went wrong; the devices that are left cannot be reached.
@@ -195,6 +200,7 @@ impl Shared {
     async fn run(&self, errand: Errand, mut gone: oneshot::Receiver<Gone>) {
         let cluster = errand.cluster().clone();
         let mut nobody: Option<Instant> = None;
+        let (mut is_second, mut wait) = (false, AGAIN);
         loop {
             let tried = match self.connection.down_for() {
                 None => self.attempt(&errand, &mut gone).await,
@@ -205,7 +211,14 @@ impl Shared {
             match tried {
                 Tried::Done => return,
                 // Up to the collect's deadline, at which nobody waits for this any more.
-                Tried::Moving => nobody = None,
+                Tried::Moving => {
+                    nobody = None;
+                    wait = (wait * 2).min(MOVING);
+                }
+                Tried::Lost => is_second = true,
+                // The first order counts until its owner hears that it is not wanted.
+                Tried::Failed(Failure::Overloaded)
+                    if is_second && nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::Nobody | Tried::OtherPlan
                     if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::OtherPlan => {
@@ -226,7 +239,7 @@ impl Shared {
                 }
             }
             tokio::select! {
-                () = sleep(AGAIN) => {}
+                () = sleep(wait) => {}
                 _ = &mut gone => return,
             }
         }
@@ -250,7 +263,7 @@ impl Shared {
             let message = tokio::select! {
                 message = timeout(SILENCE, answers.messages.recv()) => message,
                 // Whatever was on its way is lost.
-                () = &mut again, if !has_told => return Tried::Moving,
+                () = &mut again, if !has_told => return Tried::Lost,
                 why = &mut *gone => {
                     if why == Ok(Gone::Late) {
                         // The owner is about to end it, too, and learns of its devices by that.

@@ -147,6 +147,8 @@ impl Published {
                 };
                 tokio::select! {
                     entry = told => match entry {
+                        // Of several that were missed only the last one.
+                        Some(entry) if entry.delta > 0 => {}
                         Some(entry) => taking.told(read(&entry)).await,
                         None => break,
                     },
@@ -156,6 +158,7 @@ impl Published {
                         if let Ok(Ok(Some(edition))) = looked {
                             taking.looked(edition).await;
                         }
+                        taking.try_again().await;
                     }
                 }
             }
@@ -179,6 +182,8 @@ struct Taking {
 impl Taking {
     /// The server says that there is another one.
     async fn told(&mut self, edition: Option<Edition>) {
+        // What is older is heard again after a connection was lost.
+        let edition = edition.filter(|it| it.version > self.publication.version());
         if let Some(edition) = edition {
             self.take(edition).await;
         }
@@ -193,6 +198,9 @@ impl Taking {
             self.older = None;
             self.take(edition).await;
         }
+    }
+
+    async fn try_again(&mut self) {
         if self.again.is_some_and(|at| Instant::now() >= at) {
             self.apply().await;
         }

@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::inbox::{self, Inbox};
 use super::looking::Looks;
 use super::plain::Rows;
-use super::tenure::Tenure;
+use super::tenure::{Tenure, UnderWay};
 use super::wire::{
     End, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Said, VERSION, WINDOW,
 };
@@ -30,6 +30,9 @@ const FIRST: Duration = Duration::from_millis(20);
 
 /// How long a front may take to read the pieces that are on their way.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for what is known: a front waits no longer for it.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many outcomes are looked at before others get their turn.
 const OUTCOMES: usize = 512;
@@ -53,6 +56,8 @@ pub(super) struct Sending<'a> {
     counts: &'a Counts,
     /// Whether nobody is asked for it.
     is_look: bool,
+    /// Counts it until it is sent, if somebody is.
+    counted: Option<UnderWay<'a>>,
     front: Subject,
     fence: u64,
     /// The form of the pieces.
@@ -76,6 +81,7 @@ impl Server {
             client: &self.client,
             counts: &self.counts,
             is_look: false,
+            counted: None,
             front,
             fence: tenure.fence,
             schema: OLDEST_SCHEMA,
@@ -97,11 +103,11 @@ impl Server {
         self.counts.answered(sending.is_look, end.ok());
     }
 
-    async fn follow(
+    async fn follow<'a>(
         &self,
         order: &Message,
-        tenure: &Tenure,
-        sending: &mut Sending<'_>,
+        tenure: &'a Tenure,
+        sending: &mut Sending<'a>,
     ) -> Result<End, Unwanted> {
         let mut order = match self.read(order, tenure) {
             Ok(order) => order,
@@ -111,7 +117,8 @@ impl Server {
         sending.schema = sending.schema.clamp(OLDEST_SCHEMA, self.schema);
         if let Some(look) = order.look.take() {
             sending.is_look = true;
-            let Some(_place) = self.looks.enter().await else {
+            let entered = timeout(LOOK_PATIENCE, self.looks.enter()).await;
+            let Ok(Some(_place)) = entered else {
                 return Ok(End::Overloaded);
             };
             let Some(known) = self.collector.known(&order.cluster, order.plan) else {
@@ -126,7 +133,7 @@ impl Server {
             sending.states(&known, &places, look).await?;
             return Ok(End::Complete);
         }
-        let _counted = tenure.collecting();
+        sending.counted = Some(tenure.collecting());
         let places = match order.places.as_ref().map(|it| it.read(MOST_PLACES)) {
             None => None,
             Some(Some(places)) => Some(places),
@@ -246,7 +253,12 @@ impl Sending<'_> {
             self.note(Some(ack))?;
         }
         while self.sent - self.read >= WINDOW {
-            let ack = timeout(PATIENCE, self.acks.messages.recv()).await;
+            let patience = if self.is_look {
+                LOOK_PATIENCE
+            } else {
+                PATIENCE
+            };
+            let ack = timeout(patience, self.acks.messages.recv()).await;
             self.note(ack.unwrap_or_default())?;
         }
         let piece = Piece {

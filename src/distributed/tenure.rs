@@ -8,13 +8,17 @@ use async_nats::{Client, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lock;
+use super::nats::Connection;
 use super::serving::Server;
 
 /// How long orders may be on their way that are taken no more.
 const LAST_ORDERS: Duration = Duration::from_secs(1);
+
+/// Between two tries to take orders.
+const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(100);
 
 /// How many of them may be.
 const ON_THEIR_WAY: u64 = 64;
@@ -28,9 +32,7 @@ pub(super) struct Tenure {
     /// When it began.
     pub(super) since: SystemTime,
     term: Mutex<Term>,
-    /// Orders that are being answered, and whether more are taken.
-    answering: AtomicUsize,
-    /// Those of them that ask devices.
+    /// Orders that ask devices, and whether more are taken.
     under_way: AtomicUsize,
     moves: AtomicBool,
     /// Tells what takes orders to take only those that are on their way.
@@ -55,7 +57,6 @@ impl Tenure {
             number,
             since,
             term: Mutex::new(term),
-            answering: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             moves: AtomicBool::new(false),
             last_orders: Notify::new(),
@@ -79,21 +80,15 @@ impl Tenure {
         lock(&self.term).revision = revision;
     }
 
-    /// How many orders are being answered.
-    pub(super) fn answering(&self) -> usize {
-        // What takes them counts, too.
-        self.answering.load(Ordering::Acquire).saturating_sub(1)
-    }
-
     /// Counts an order that asks devices until that is dropped.
     pub(super) fn collecting(&self) -> UnderWay<'_> {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Acquire);
         UnderWay(self)
     }
 
     /// How many orders ask devices.
     pub(super) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+        self.under_way.load(Ordering::Acquire)
     }
 
     /// It is about to be over: new orders are to be given to the next owner.
@@ -127,24 +122,7 @@ pub(super) struct UnderWay<'a>(&'a Tenure);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Counts an order while it is answered.
-#[derive(Debug)]
-pub(super) struct Answering(Arc<Tenure>);
-
-impl Answering {
-    pub(super) fn new(tenure: &Arc<Tenure>) -> Self {
-        tenure.answering.fetch_add(1, Ordering::Acquire);
-        Self(Arc::clone(tenure))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Release);
+        self.0.under_way.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -153,15 +131,24 @@ pub(super) async fn take_orders(
     mut orders: Subscriber,
     subject: String,
     server: Arc<Server>,
-    taking: Answering,
+    tenure: Arc<Tenure>,
+    connection: Connection,
 ) {
-    let Answering(tenure) = &taking;
     let mut taken = 0;
+    let mut again = Box::pin(connection.again());
     let mut until: Option<Instant> = None;
     loop {
         let order = match until {
             None => tokio::select! {
                 order = orders.next() => order,
+                () = &mut again => {
+                    again.set(connection.again());
+                    // The server counts anew what it sends, and the client does not.
+                    drop(orders);
+                    orders = subscribe(&connection, &subject).await;
+                    taken = 0;
+                    continue;
+                }
                 () = tenure.last_orders.notified() => {
                     let last = Instant::now() + LAST_ORDERS;
                     let left_off = leave_off(&mut orders, taken, &subject, &server.client);
@@ -176,8 +163,19 @@ pub(super) async fn take_orders(
             return;
         };
         taken += 1;
-        let (server, answering) = (Arc::clone(&server), Answering::new(tenure));
-        actix::spawn(async move { server.answer(&order, &answering.0).await });
+        let (server, tenure) = (Arc::clone(&server), Arc::clone(&tenure));
+        actix::spawn(async move { server.answer(&order, &tenure).await });
+    }
+}
+
+/// Tries until it is done: a client can be told at any time, and tells the server when it can.
+async fn subscribe(connection: &Connection, subject: &str) -> Subscriber {
+    loop {
+        let subscribed = connection.client.subscribe(subject.to_owned());
+        if let Ok(Ok(orders)) = timeout(SUBSCRIBE_AGAIN, subscribed).await {
+            return orders;
+        }
+        sleep(SUBSCRIBE_AGAIN).await;
     }
 }
 

@@ -232,7 +232,9 @@ impl Fleet {
         }
         // Without arbiters of its own, the tree ends when nobody holds a way to its clusters.
         let shared = &self.tree.0;
-        let _placed = lock(&shared.placed);
+        let mut placed = lock(&shared.placed);
+        placed.departing.clear();
+        *lock(&shared.before) = None;
         let settings = shared.routes.load().settings;
         shared.routes.store(Arc::new(Routes::nowhere(settings)));
     }
@@ -496,6 +498,11 @@ impl Shared {
             manifest: Arc::clone(&routes.manifest),
             settings: routes.settings,
         }));
+        // Nothing that went is kept running by what was before, and what came is found by it.
+        if let (Some(elsewhere), Some((_, before))) = (&self.elsewhere, &mut *lock(&self.before)) {
+            let kept = self.routes.load().kept_of(before, elsewhere);
+            *before = Arc::new(kept);
+        }
     }
 
     /// Starts the clusters of an arbiter that ended on its successor.

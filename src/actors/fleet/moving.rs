@@ -1,5 +1,6 @@
 //! Clusters that come here and go elsewhere while the tree runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +107,11 @@ impl Tree {
         Ok((before.clone(), then.ok_or(NoWay::OtherPlan)?))
     }
 
+    /// Clusters that are asked elsewhere, or not at all, and still run here until they are given up.
+    pub(crate) fn departing(&self) -> HashSet<ClusterId> {
+        lock(&self.0.placed).departing.keys().cloned().collect()
+    }
+
     /// Waits for a reload since this was called last; for one who waits at a time.
     pub(crate) async fn changed(&self) {
         self.0.reloaded.notified().await;
@@ -145,10 +151,5 @@ impl Shared {
             }
         }
         self.reroute(&routes, new);
-        // What went is not kept running by what was before.
-        if let Some((_, before)) = &mut *lock(&self.before) {
-            let kept = self.routes.load().kept_of(before, elsewhere);
-            *before = Arc::new(kept);
-        }
     }
 }

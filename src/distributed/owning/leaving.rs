@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -13,6 +14,22 @@ use crate::distributed::lock;
 use crate::distributed::tenure::Tenure;
 use crate::distributed::wire::key;
 use crate::domain::{ClusterId, Fault, FaultKind};
+
+/// Counts a cluster while it is handed over.
+struct Handing<'a>(&'a AtomicUsize);
+
+impl<'a> Handing<'a> {
+    fn new(handing: &'a AtomicUsize) -> Self {
+        handing.fetch_add(1, Ordering::Acquire);
+        Self(handing)
+    }
+}
+
+impl Drop for Handing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
 
 impl Owner {
     /// Ends tenures that are over already.
@@ -76,7 +93,8 @@ impl Owner {
         until: Instant,
     ) {
         let (cluster, tenure) = own;
-        while tenure.answering() > 0 && Instant::now() < until {
+        let _counted = Handing::new(&self.handing);
+        while tenure.under_way() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(5)).await;
         }
         if let Some(at_rest) = at_rest {
@@ -123,6 +141,11 @@ impl Owner {
         let gone = self.workers.delete(&self.worker.name);
         timeout(self.patience(), gone).await.ok();
         self.hand_over(self.held()).await;
+        // Some may have been under way.
+        let until = Instant::now() + HAND_OVER + 2 * self.patience();
+        while self.handing.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            sleep(Duration::from_millis(5)).await;
+        }
         let flush = self.connection.client.flush();
         timeout(self.patience(), flush).await.ok();
     }

@@ -10,6 +10,7 @@
 mod leaving;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +26,7 @@ use crate::actors::fleet::Tree;
 use crate::distributed::counts::Counts;
 use crate::distributed::nats::{Bucket, Connection, NatsError, chain};
 use crate::distributed::serving::Server;
-use crate::distributed::tenure::{Answering, Tenure, Term, take_orders};
+use crate::distributed::tenure::{Tenure, Term, take_orders};
 use crate::distributed::view::{SERVER_SLACK, View};
 use crate::distributed::wire::{Lease, Names, Presence, Roster, VERSION, key, to_ms};
 use crate::distributed::{Aborts, Worker, lock};
@@ -66,6 +67,8 @@ pub(super) struct Owner {
     counts: Arc<Counts>,
     /// A cluster was handed over by somebody.
     freed: Notify,
+    /// How many clusters are being handed over.
+    handing: AtomicUsize,
 }
 
 impl Owner {
@@ -93,6 +96,7 @@ impl Owner {
             view: Mutex::default(),
             counts,
             freed: Notify::new(),
+            handing: AtomicUsize::new(0),
         })
     }
 
@@ -140,7 +144,8 @@ impl Owner {
         let _watching = watching.map(Aborts);
         let mut rounds = interval(self.worker.lease / 10);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // In the first round the others see this worker, and it sees them.
+        // In the first round the others see this worker, and it sees them, whatever else happens.
+        rounds.tick().await;
         rounds.tick().await;
         loop {
             tokio::select! {
@@ -276,7 +281,7 @@ impl Owner {
 
     /// Takes what is to be this worker's and free; what is to be another's, and does not move yet.
     async fn settle(&self) -> Vec<Own> {
-        let clusters = self.tree.clusters();
+        let (clusters, departing) = (self.tree.clusters(), self.tree.departing());
         let (take, keep, hand) = {
             let (mut view, held) = (lock(&self.view), lock(&self.held));
             view.forget(self.worker.lease + SERVER_SLACK);
@@ -289,7 +294,10 @@ impl Owner {
                 let key = key(&cluster);
                 match (is_mine(&key), held.get(&cluster)) {
                     (true, None) if !view.is_leased(&key) => take.push(cluster),
-                    (true, Some(own)) if !own.is_moving() => drop(keep.insert(cluster)),
+                    // One that a reload brought back while it departs comes to rest first.
+                    (true, Some(own)) if !own.is_moving() && !departing.contains(&cluster) => {
+                        keep.insert(cluster);
+                    }
                     (true | false, _) => {}
                 }
             }
@@ -334,9 +342,15 @@ impl Owner {
             orders,
         } in leased
         {
-            let (server, taking) = (Arc::clone(&self.server), Answering::new(&tenure));
+            let (server, connection) = (Arc::clone(&self.server), self.connection.clone());
             let subject = self.names.orders(&cluster);
-            actix::spawn(take_orders(orders, subject, server, taking));
+            actix::spawn(take_orders(
+                orders,
+                subject,
+                server,
+                Arc::clone(&tenure),
+                connection,
+            ));
             let fence = tenure.fence;
             self.counts.taken();
             log::info!(cluster:%, fence; "cluster taken");
