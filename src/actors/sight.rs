@@ -95,14 +95,19 @@ impl Seen {
             .later(now.saturating_duration_since(self.at))
     }
 
-    /// A device as it is at `now`; `local` if that is younger, or nothing else is known.
-    pub(super) fn device(&self, place: usize, device: &Device, now: Instant) -> DeviceState {
+    /// A device as it is at `now`: as is known here if that is younger, or nothing else is known.
+    pub(super) fn device(
+        seen: Option<&Self>,
+        place: usize,
+        device: &Device,
+        now: Instant,
+    ) -> DeviceState {
         let local = device.state(now);
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let Some(state) = self.devices.get(&place) else {
+        let Some((seen, state)) = seen.and_then(|it| Some((it, it.devices.get(&place)?))) else {
             return local;
         };
-        let state = state.clone().later(now.saturating_duration_since(self.at));
+        let state = state.clone().later(now.saturating_duration_since(seen.at));
         let age = |state: &DeviceState| state.last_lookup();
         match (age(&local), age(&state)) {
             // Something was told since.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::fleet::Tree;
 use super::health::Child;
 use super::plan::{ClusterSpec, Plan};
-use super::sight::Sight;
+use super::sight::{Seen, Sight};
 use crate::domain::{ChildState, ClusterId, DeviceKind, DeviceState, DriverKind};
 
 /// Who was in the fleet when it was taken; what is known of each is as of when it is looked at.
@@ -103,10 +103,7 @@ impl Snapshot {
                 cluster: &spec.base.id,
                 kind: device.identity().0,
                 driver: device.driver(),
-                state: match seen {
-                    Some(seen) => seen.device(at, device, now),
-                    None => device.state(now),
-                },
+                state: Seen::device(seen, at, device, now),
             })
         })
     }

@@ -119,9 +119,7 @@ impl Front {
     pub(super) fn work_as(&self, owner: &Arc<Owner>) {
         self.owner.get_or_init(|| Arc::downgrade(owner));
     }
-}
 
-impl Front {
     /// Whether there was a later lease of the cluster.
     pub(super) fn is_older(&self, cluster: &ClusterId, fence: u64) -> bool {
         fence < self.shared.fence(cluster)
@@ -198,7 +196,6 @@ enum Tried {
 
 impl Shared {
     async fn run(&self, errand: Errand, mut gone: oneshot::Receiver<Gone>) {
-        let cluster = errand.cluster().clone();
         let mut nobody: Option<Instant> = None;
         let (mut is_second, mut wait) = (false, AGAIN);
         loop {
@@ -221,22 +218,12 @@ impl Shared {
                     if is_second && nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::Nobody | Tried::OtherPlan
                     if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
-                Tried::OtherPlan => {
-                    let why = Failure::OtherPlan;
-                    log::warn!(cluster:%, why:%; "the cluster's worker cannot be asked");
-                    self.fail(errand, &why);
-                    return;
-                }
+                Tried::OtherPlan => return self.fail(errand, &Failure::OtherPlan),
                 Tried::Nobody => {
-                    log::warn!(cluster:%; "no worker has the cluster");
-                    self.fail(errand, &Failure::Nobody(cluster));
-                    return;
+                    let cluster = errand.cluster().clone();
+                    return self.fail(errand, &Failure::Nobody(cluster));
                 }
-                Tried::Failed(why) => {
-                    log::warn!(cluster:%, why:%; "the cluster's worker cannot be asked");
-                    self.fail(errand, &why);
-                    return;
-                }
+                Tried::Failed(why) => return self.fail(errand, &why),
             }
             tokio::select! {
                 () = sleep(wait) => {}
@@ -246,6 +233,11 @@ impl Shared {
     }
 
     fn fail(&self, mut errand: Errand, failure: &Failure) {
+        let cluster = errand.cluster();
+        match failure {
+            Failure::Nobody(_) => log::warn!(cluster:%; "no worker has the cluster"),
+            why => log::warn!(cluster:%, why:%; "the cluster's worker cannot be asked"),
+        }
         self.counts.failed(failure);
         errand.blame(Fault::new(FaultKind::Unreachable, failure.to_string()));
     }

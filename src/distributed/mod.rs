@@ -174,15 +174,15 @@ impl Link {
             Arc::clone(&self.front),
             tree.clone(),
         );
-        let hears = Aborts(actix::spawn(hears));
-        let follows = self
-            .published
-            .map(|it| Aborts(actix::spawn(it.follow(reload))));
+        let mut others = vec![Aborts(actix::spawn(hears))];
+        if let Some(published) = self.published {
+            others.push(Aborts(actix::spawn(published.follow(reload))));
+        }
         let Some(worker) = self.worker else {
             return Ok(Membership {
                 owner: None,
                 taking: Vec::new(),
-                _others: [Some(hears), follows].into_iter().flatten().collect(),
+                _others: others,
             });
         };
         let (client, names) = (self.connection.client.clone(), self.names.clone());
@@ -202,23 +202,17 @@ impl Link {
             Aborts(actix::spawn(Arc::clone(&owner).keep())),
             Aborts(actix::spawn(Arc::clone(&owner).keep_announcing())),
         ];
-        let others = [
-            Some(Aborts(actix::spawn(Arc::clone(&owner).keep_renewing()))),
-            Some(Aborts(actix::spawn(Arc::clone(&owner).guard()))),
-            Some(Aborts(actix::spawn(Arc::clone(&owner).tell()))),
-            Some(Aborts(actix::spawn(changes::tell(
-                Arc::clone(&owner),
-                client,
-                names,
-                tree,
-            )))),
-            Some(hears),
-            follows,
-        ];
+        let tells = changes::tell(Arc::clone(&owner), client, names, tree);
+        others.extend([
+            Aborts(actix::spawn(Arc::clone(&owner).keep_renewing())),
+            Aborts(actix::spawn(Arc::clone(&owner).guard())),
+            Aborts(actix::spawn(Arc::clone(&owner).tell())),
+            Aborts(actix::spawn(tells)),
+        ]);
         Ok(Membership {
             owner: Some(owner),
             taking,
-            _others: others.into_iter().flatten().collect(),
+            _others: others,
         })
     }
 }

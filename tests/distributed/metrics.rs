@@ -1,15 +1,13 @@
 //! What `/metrics` and `/readyz` say of a process that shares a fleet.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use crate::fleet::{front, says, until_well, worker};
-use crate::harness::{TestApp, stderr, stdout};
+use crate::harness::TestApp;
 use crate::nats::Nats;
-use crate::scrape::{answer_until, eventually, scrape, scrape_until, text};
+use crate::scrape::{answer_until, eventually, is_well_formed, scrape, scrape_until, text};
 
 const FLEET: &str = r#"
 [lookup]
@@ -24,23 +22,6 @@ nodes = "web[01-03]"
 id = 3
 switches = "1-4"
 "#;
-
-/// `promtool` finds nothing to say of what this one shows.
-fn is_well_formed(app: &TestApp) {
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool is not installed; .ci/test installs it");
-    let mut stdin = promtool.stdin.take().unwrap();
-    stdin.write_all(text(app).as_bytes()).unwrap();
-    drop(stdin);
-    let output = promtool.wait_with_output().unwrap();
-    let said = stdout(&output) + &stderr(&output);
-    assert!(output.status.success() && said.is_empty(), "{said}");
-}
 
 #[test]
 fn each_worker_shows_what_it_has_and_each_process_what_it_does() {

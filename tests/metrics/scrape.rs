@@ -1,11 +1,13 @@
 //! Reads `/metrics`, and waits for what it is to say.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, TestApp, send};
+use crate::harness::{Answer, TestApp, send, stderr, stdout};
 
 /// Nothing here takes that long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,4 +89,21 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         // Leaves the processor to the processes that are at work on it.
         thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// `promtool` finds nothing to say of what this one shows.
+pub fn is_well_formed(app: &TestApp) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is not installed; .ci/test installs it");
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(text(app).as_bytes()).unwrap();
+    drop(stdin);
+    let output = promtool.wait_with_output().unwrap();
+    let said = stdout(&output) + &stderr(&output);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }

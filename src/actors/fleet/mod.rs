@@ -30,7 +30,7 @@ use super::keeper::{Keeper, Running};
 use super::messages::Reload;
 use super::plan::{ClusterSpec, identify_all, plan};
 use super::shell::{Link, start_on};
-use super::sight::Sight;
+use super::sight::{Seen, Sight};
 use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
@@ -458,10 +458,7 @@ impl Tree {
         let route = routes.route(cluster)?;
         let place = route.plan.place(kind, id)?;
         let (device, now) = (&route.plan.devices[place], Instant::now());
-        Some(match sight.of(route) {
-            Some(seen) => seen.device(place, device, now),
-            None => device.state(now),
-        })
+        Some(Seen::device(sight.of(route), place, device, now))
     }
 
     /// Whether there is such a device.

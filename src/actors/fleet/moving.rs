@@ -104,7 +104,8 @@ impl Tree {
             let route = &before.clusters[it];
             route.is_here() && route.plan.id() == plan_id
         });
-        Ok((before.clone(), then.ok_or(NoWay::OtherPlan)?))
+        let then = then.ok_or(NoWay::OtherPlan)?;
+        Ok((before, then))
     }
 
     /// Clusters that are asked elsewhere, or not at all, and still run here until they are given up.

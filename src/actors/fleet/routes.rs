@@ -1,6 +1,6 @@
 //! Where each cluster is asked, at one time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::actors::elsewhere::{Elsewhere, Way};
 use crate::actors::gathering::Manifest;
 use crate::actors::health::Child as _;
 use crate::actors::plan::{ClusterSpec, Plan};
-use crate::actors::sight::Sight;
+use crate::actors::sight::{Seen, Sight};
 use crate::domain::{Cluster, ClusterId, ClusterState, DeviceState, Topology, TreeFilter};
 
 /// Why there is no way to a cluster with some plan.
@@ -63,9 +63,8 @@ pub(crate) struct Route {
 impl Routes {
     /// These clusters, with their places; those that are not of the fleet are passed over.
     pub(super) fn places(&self, clusters: &[ClusterId]) -> impl Iterator<Item = (usize, &Cluster)> {
-        let wanted: HashSet<&ClusterId> = clusters.iter().collect();
-        let all = self.topology.clusters().iter().enumerate();
-        all.filter(move |(_, cluster)| wanted.contains(cluster.id()))
+        let places = clusters.iter().filter_map(|it| self.index.get(it));
+        places.map(|&place| (place, &self.topology.clusters()[place]))
     }
 
     /// What was before, without keeping running what these are without.
@@ -101,10 +100,8 @@ impl Route {
     pub(super) fn state(&self, filter: TreeFilter, sight: &Sight, now: Instant) -> ClusterState {
         let seen = sight.of(self);
         let shown = |places: Range<usize>| {
-            let states = places.map(|place| match seen {
-                Some(seen) => seen.device(place, &self.plan.devices[place], now),
-                None => self.plan.devices[place].state(now),
-            });
+            let devices = &self.plan.devices;
+            let states = places.map(|place| Seen::device(seen, place, &devices[place], now));
             let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
             states.filter(is_shown).collect()
         };
