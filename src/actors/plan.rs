@@ -4,7 +4,6 @@
 //! nothing; `fleet` makes plans, `cluster` follows them. Entry point: [`plan`].
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -297,16 +296,27 @@ pub(super) fn plan(
 /// The devices of a cluster as a number.
 fn identify(devices: &[Arc<Device>]) -> u64 {
     let mut hasher = Xxh3::new();
-    let mut line = String::new();
+    // A reload does this for every device, so they are not written out, and hashed some at a time.
+    let mut bytes = Vec::with_capacity(CHUNK + LONGEST);
     for device in devices {
         let (kind, id) = device.identity();
-        line.clear();
-        // No id has a space or a line break in it. Nothing fails to be written to a string.
-        writeln!(line, "{kind} {id}").ok();
-        hasher.update(line.as_bytes());
+        bytes.push(match kind {
+            DeviceKind::Node => b'n',
+            DeviceKind::Switch => b's',
+        });
+        id.put(&mut bytes);
+        if bytes.len() >= CHUNK {
+            hasher.update(&bytes);
+            bytes.clear();
+        }
     }
+    hasher.update(&bytes);
     hasher.digest()
 }
+
+/// How many bytes of devices are hashed at a time, and how many more a device may have.
+const CHUNK: usize = 4096;
+const LONGEST: usize = 256;
 
 /// Clusters with their devices, in their order, as a number: the same in every process that has the
 /// same.

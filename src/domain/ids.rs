@@ -55,6 +55,21 @@ impl Id {
         Self(Repr::Number(number))
     }
 
+    /// Adds bytes that no other id begins with: the same in every process.
+    pub(crate) fn put(&self, bytes: &mut Vec<u8>) {
+        match &self.0 {
+            Repr::Number(number) => {
+                bytes.push(b'#');
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            // No name has a line break in it.
+            Repr::Name(name) => {
+                bytes.extend_from_slice(name.as_bytes());
+                bytes.push(b'\n');
+            }
+        }
+    }
+
     /// A name: 1 to 253 of ASCII letters, digits, `.`, `_` and `-`; not `.` or `..`, and no `-` first.
     ///
     /// # Errors
@@ -169,6 +184,20 @@ mod tests {
             serde_json::to_string(&Id::parse("007").unwrap()).unwrap(),
             r#""007""#
         );
+    }
+
+    #[test]
+    fn bytes_of_ids_are_their_own() {
+        let put = |ids: &[Id]| {
+            let mut bytes = Vec::new();
+            ids.iter().for_each(|id| id.put(&mut bytes));
+            bytes
+        };
+        let name = |text| Id::name(text).unwrap();
+        assert_eq!(put(&[Id::number(258)]), b"#\x02\x01\0\0\0\0\0\0");
+        assert_eq!(put(&[name("web01")]), b"web01\n");
+        assert_ne!(put(&[name("a"), name("b")]), put(&[name("ab")]));
+        assert_ne!(put(&[Id::number(1)]), put(&[name("01")]));
     }
 
     #[test]
