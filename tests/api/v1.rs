@@ -347,7 +347,7 @@ fn events_are_the_same() {
 #[test]
 fn a_reader_who_does_not_read_holds_up_neither_the_collect_nor_anybody() {
     let app = TestApp::start(
-        "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"1s\"\n[[clusters]]\nid = 1\n\
+        "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"3s\"\n[[clusters]]\nid = 1\n\
          nodes = [{ ids = \"1-30000\" }, { ids = \"hung\", lookup = { script = [\"hang\"] } }]\n",
     );
     let mut lines = stream(&app, "/v1/report", "application/x-ndjson");
