@@ -10,7 +10,15 @@ use crate::nats::{Nats, Three};
 
 #[test]
 fn a_worker_that_is_killed_is_replaced() {
-    let scene = Scene::new();
+    replaces_a_worker_that_is_killed(&Scene::new());
+}
+
+#[test]
+fn the_oldest_server_that_will_do_has_a_worker_that_is_killed_replaced() {
+    replaces_a_worker_that_is_killed(&Scene::on(Nats::start_oldest()));
+}
+
+fn replaces_a_worker_that_is_killed(scene: &Scene) {
     let [mut a, b] = scene.two_workers();
     let lost = held(&a);
     let seen = under_load(&scene.front, || {

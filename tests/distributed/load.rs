@@ -106,9 +106,12 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
+        Self::on(Nats::start())
+    }
+
+    pub fn on(nats: Nats) -> Self {
         let devices = Devices::start();
         let config = devices.config(CLUSTERS);
-        let nats = Nats::start();
         let front = front(&nats, &config);
         Self {
             devices,

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The server that `.ci/test` installs.
-const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/nats/bin/nats-server");
+/// The servers that `.ci/test` installs: the newest, and the oldest one that fleetcall takes.
+const NEWEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/nats/bin/nats-server");
+const OLDEST: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/target/nats-2.11/bin/nats-server"
+);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -19,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Nats {
     child: Child,
     pub addr: SocketAddr,
+    program: &'static str,
     config: String,
     dir: TempDir,
     sending: Mutex<Option<TcpStream>>,
@@ -38,21 +43,32 @@ impl Nats {
     /// On all addresses of this machine.
     pub fn start_everywhere() -> Self {
         let addr = SocketAddr::from(([0, 0, 0, 0], nobody().port()));
-        Self::start_on(addr, |_| String::new())
+        Self::start_on(NEWEST, addr, |_| String::new())
+    }
+
+    /// The oldest one that fleetcall takes.
+    #[allow(dead_code, reason = "benchmarks take the newest")]
+    pub fn start_oldest() -> Self {
+        Self::start_on(OLDEST, nobody(), |_| String::new())
     }
 
     /// With more lines of configuration, of files that may be put into a folder.
     pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
-        Self::start_on(nobody(), more)
+        Self::start_on(NEWEST, nobody(), more)
     }
 
-    fn start_on(addr: SocketAddr, more: impl FnOnce(&Path) -> String) -> Self {
+    fn start_on(
+        program: &'static str,
+        addr: SocketAddr,
+        more: impl FnOnce(&Path) -> String,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let config = more(dir.path());
-        let child = spawn(&dir, addr, &config);
+        let child = spawn(program, &dir, addr, &config);
         let mut nats = Self {
             child,
             addr,
+            program,
             config,
             dir,
             sending: Mutex::default(),
@@ -151,7 +167,7 @@ impl Nats {
 
     /// On the same port, with the same files.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.dir, self.addr, &self.config);
+        self.child = spawn(self.program, &self.dir, self.addr, &self.config);
         self.wait();
     }
 
@@ -165,14 +181,14 @@ impl Nats {
     }
 }
 
-fn spawn(dir: &TempDir, addr: SocketAddr, more: &str) -> Child {
+fn spawn(program: &str, dir: &TempDir, addr: SocketAddr, more: &str) -> Child {
     let store = dir.path().join("jetstream");
     let file = dir.path().join("nats.conf");
     let config = format!(
         "listen: \"{addr}\"\njetstream {{ store_dir: {store:?}, sync_interval: always }}\n{more}\n"
     );
     std::fs::write(&file, config).unwrap();
-    Command::new(SERVER)
+    Command::new(program)
         .arg("-c")
         .arg(file)
         .stdout(Stdio::null())
