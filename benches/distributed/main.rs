@@ -1,10 +1,11 @@
 //! A fleet that several processes share, beside one process alone: what an answer costs, how large it
-//! is on the wire, how long it takes until a lost worker is replaced, what leases cost.
+//! is on the wire, how long it takes until a lost worker is replaced, what leases cost, and when it is
+//! known that one ran out.
 //!
 //! `cargo bench --bench distributed` measures everything against a real NATS server
 //! (`target/nats/bin/nats-server`, as `.ci/test` installs it) and prints Markdown; parts may be named:
-//! `cargo bench --bench distributed -- failover size load leases`, and `--quick` is a short run to try
-//! it. What the figures mean is in `docs/distributed.md`.
+//! `cargo bench --bench distributed -- failover size load leases expiry`, and `--quick` is a short run
+//! to try it. What the figures mean is in `docs/distributed.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +17,7 @@
 )]
 #![allow(unreachable_pub, reason = "nobody uses a benchmark from outside")]
 
+mod expiry;
 mod failover;
 mod leases;
 mod load;
@@ -45,10 +47,11 @@ fn main() {
         .status();
     assert!(built.unwrap().success(), "fleetcall is not built");
     type Measure = fn(bool);
-    let parts: [(&str, Measure); 4] = [
+    let parts: [(&str, Measure); 5] = [
         ("size", size::measure),
         ("load", load::measure),
         ("leases", leases::measure),
+        ("expiry", expiry::measure),
         ("failover", failover::measure),
     ];
     let unknown = named
@@ -56,7 +59,7 @@ fn main() {
         .find(|it| parts.iter().all(|(name, _)| name != *it));
     assert!(
         unknown.is_none(),
-        "there is no part {unknown:?}; there are size, load, leases, failover"
+        "there is no part {unknown:?}; there are size, load, leases, expiry, failover"
     );
     for (name, measure) in parts {
         if named.is_empty() || named.contains(&name) {
