@@ -176,10 +176,12 @@ impl From<&ReloadError> for Problem {
     fn from(error: &ReloadError) -> Self {
         match error {
             ReloadError::Config(error) => {
-                let count = error.faults.len();
                 let path = error.path.display();
-                let detail =
-                    format!("{path} has {count} faults; the configuration stays as it was");
+                let faults = match error.faults.len() {
+                    1 => "a fault".to_owned(),
+                    count => format!("{count} faults"),
+                };
+                let detail = format!("{path} has {faults}; the configuration stays as it was");
                 Self {
                     faults: error.faults.iter().map(FaultView::from).collect(),
                     ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, config_file, devices, read_all};
+use crate::harness::{Answer, TestApp, config_file, devices, read_all};
 
 fn config(nodes: &str) -> String {
     format!("[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"{nodes}\"\n")
@@ -85,6 +85,11 @@ fn a_bad_file_changes_nothing_and_all_its_faults_are_reported() {
         "{fault}"
     );
     assert_eq!(problem["faults"].as_array().unwrap().len(), 2);
+    let says = |answer: &Answer, what: &str| {
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(what), "{detail}");
+    };
+    says(&answer, "has 2 faults; the configuration stays");
 
     std::fs::remove_file(&app.config).unwrap();
     let answer = app.request("POST", "/v1/reload", &[]);
@@ -94,6 +99,7 @@ fn a_bad_file_changes_nothing_and_all_its_faults_are_reported() {
         "{}",
         answer.body
     );
+    says(&answer, "has a fault; the configuration stays");
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
 }
 
