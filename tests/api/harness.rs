@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Nothing here takes that long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for what must come: longer than any machine takes, and less than the time
+/// after which nextest ends a test.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `fleetcall serve`, killed when dropped.
 pub struct TestApp {

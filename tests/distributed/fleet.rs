@@ -1,16 +1,14 @@
 //! Fronts and workers of one fleet.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{Answer, TestApp};
+use crate::harness::{Answer, PATIENCE, TestApp};
 use crate::nats::Nats;
 
 /// Short, so that tests are; long enough for a busy machine.
 pub const LEASE: &str = "2s";
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn front(nats: &Nats, config: &str) -> TestApp {
     front_at(&nats.url(), config)

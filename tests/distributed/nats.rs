@@ -17,7 +17,7 @@ const OLDEST: &str = concat!(
     "/target/nats-2.11/bin/nats-server"
 );
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server with JetStream, killed when dropped. Its files outlive a restart.
 pub struct Nats {

@@ -4,18 +4,15 @@ use std::collections::HashMap;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::devices::Devices;
 use crate::fleet::{LEASE, front, says, until_well};
-use crate::harness::{TestApp, config_file, fleetcall, run, stderr, stdout};
+use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stderr, stdout};
 use crate::nats::Nats;
 
 const CLUSTERS: usize = 8;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn publish(nats: &Nats, config: &str) -> Output {
     let (_dir, path) = config_file(config);

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::harness::TestApp;
-use crate::scrape::{PATIENCE, eventually, is_well_formed, scrape};
+use crate::harness::{PATIENCE, TestApp};
+use crate::scrape::{eventually, is_well_formed, scrape};
 
 const SMALL: &str = r#"
     [lookup]

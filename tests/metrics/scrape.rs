@@ -7,10 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, TestApp, send, stderr, stdout};
-
-/// Nothing here takes that long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::{Answer, PATIENCE, TestApp, send, stderr, stdout};
 
 /// The samples of one scrape: each series, as it is written, with its value.
 #[derive(Debug)]

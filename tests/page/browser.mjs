@@ -9,8 +9,8 @@ const require = createRequire(process.env.PAGE_TESTS);
 const { chromium } = require('playwright-core');
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Nothing here takes that long unless it hangs. */
-const PATIENCE_MS = 20_000;
+/** How long a script waits for what must come: longer than any machine takes. */
+const PATIENCE_MS = 120_000;
 
 export const url = process.argv[2];
 

@@ -1,18 +1,15 @@
 //! A service with a token for each role.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::harness::{Answer, TestApp};
+use crate::harness::{Answer, PATIENCE, TestApp};
 
 pub const READ: &str = "r3ad-0123456789abcdef";
 pub const COLLECT: &str = "c0llect-0123456789abcdef";
 pub const ADMIN: &str = "adm1n-0123456789abcdef";
-
-/// Nothing here takes that long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-2\"\n";
 
