@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::guarded::{FLEET, Guarded, PATIENCE, READ};
-use crate::harness::{TestApp, read_all};
+use crate::guarded::{FLEET, Guarded, READ};
+use crate::harness::{PATIENCE, TestApp, read_all};
 
 fn service(http: &str) -> TestApp {
     TestApp::start(&format!("[http]\n{http}\n{FLEET}"))

@@ -9,8 +9,8 @@ use fleetcall::config::Config;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
-use crate::guarded::{ADMIN, COLLECT, FLEET, PATIENCE, READ, http, token_file, write_tokens};
-use crate::harness::{fleetcall, run, send, stderr, stdout};
+use crate::guarded::{ADMIN, COLLECT, FLEET, READ, http, token_file, write_tokens};
+use crate::harness::{PATIENCE, fleetcall, run, send, stderr, stdout};
 
 /// Of the devices, from a file, the environment and the configuration itself.
 const OF_DEVICES: [&str; 3] = ["dev1ce-fil3", "dev1ce-3nv", "dev1ce-inlin3"];

@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-use crate::guarded::{ADMIN, FLEET, PATIENCE, READ, http, token_file, until, write_tokens};
-use crate::harness::{TestApp, fleetcall, run, stderr, stdout};
+use crate::guarded::{ADMIN, FLEET, READ, http, token_file, until, write_tokens};
+use crate::harness::{PATIENCE, TestApp, fleetcall, run, stderr, stdout};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
