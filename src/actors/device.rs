@@ -18,10 +18,10 @@ use super::drill::{Act, Point};
 use super::elsewhere::Happened;
 use super::health::{Child, ChildPath, Health};
 use super::plan::ClusterBase;
-use super::shell::again_in;
+use super::shell::{again_in, because};
 use crate::domain::{
-    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Fault,
-    FaultKind, LastLookup, Outcome, Target,
+    Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
+    Fault, FaultKind, LastLookup, Outcome, Target,
 };
 use crate::lookup::{self, Call, Driver, LookupError};
 use crate::telemetry::event;
@@ -72,8 +72,9 @@ struct Record {
     succeeded_at_us: Option<u64>,
     /// The facts of that lookup.
     facts: Facts,
-    /// Whether it fails, and its fleet's history says so.
-    is_failing: bool,
+    /// Since when it fails, in microseconds since the service started, if it does and its fleet's
+    /// history says so.
+    failing_since_us: Option<u64>,
     /// Whether its actor crashed after the last lookup.
     has_crashed: bool,
 }
@@ -98,6 +99,15 @@ struct LastResult {
     took_us: Option<u32>,
 }
 
+impl Record {
+    /// Whether it begins to fail with a failure at `at_us`.
+    fn begins_to_fail(&mut self, at_us: u64) -> bool {
+        let is_new = self.failing_since_us.is_none();
+        self.failing_since_us.get_or_insert(at_us);
+        is_new
+    }
+}
+
 impl LastResult {
     fn took(&self) -> Option<Duration> {
         self.took_us.map(|it| Duration::from_micros(it.into()))
@@ -114,14 +124,18 @@ impl Child for Device {
     }
 
     fn crashed(&self, fault: &Fault) {
-        let mut record = self.record();
-        record.has_crashed = true;
-        let is_new = !std::mem::replace(&mut record.is_failing, true);
-        drop(record);
-        if is_new {
-            let event = Event::Failing(Arc::new(fault.clone()));
-            self.cluster.note(self.kind, &self.id, event);
-        }
+        self.crashed_at(self.cluster.link.rules.now(), fault);
+    }
+
+    fn failing(&self) -> Option<Failing> {
+        let record = self.record();
+        let since = self.wall(record.failing_since_us?);
+        let fault = if record.has_crashed {
+            self.health.last_exit()?.fault
+        } else {
+            record.last.as_ref()?.outcome.as_ref().err().cloned()?
+        };
+        Some(Failing { fault, since })
     }
 }
 
@@ -209,6 +223,17 @@ impl Device {
         self.cluster.drill.as_ref()?.pass(point, &self.path())
     }
 
+    fn crashed_at(&self, at: Duration, fault: &Fault) {
+        let mut record = self.record();
+        record.has_crashed = true;
+        let is_new = record.begins_to_fail(micros(at));
+        drop(record);
+        if is_new {
+            let event = Event::Failing(Arc::new(fault.clone()));
+            self.cluster.note(self.kind, &self.id, event);
+        }
+    }
+
     /// A fault at once if the circuit breaker is open.
     pub(super) fn refusal(&self) -> Option<Arc<Fault>> {
         let record = self.record();
@@ -218,15 +243,10 @@ impl Device {
         let BreakerState::Open(wait) = record.breaker.state(self.cluster.link.rules.now()) else {
             return None;
         };
-        let (failures, again) = (record.breaker.failures(), again_in(wait));
-        let last = match &record.last {
-            Some(LastResult {
-                outcome: Err(fault),
-                ..
-            }) => format!(" ({})", fault.kind()),
-            _ => String::new(),
-        };
-        let message = format!("the last lookup failed{last}, failures in a row: {failures}{again}");
+        let failures = record.breaker.failures();
+        drop(record);
+        let (again, why) = (again_in(wait), because(self.failing()));
+        let message = format!("not asked, failures in a row: {failures}{again}{why}");
         Some(Arc::new(Fault::new(FaultKind::BreakerOpen, message)))
     }
 
@@ -255,15 +275,15 @@ impl Device {
             && fault.kind() == FaultKind::Crashed
         {
             // No lookup gave that.
-            self.crashed(fault);
+            self.crashed_at(at, fault);
             return;
         }
         let (is_news, is_first) = {
             let record = self.record();
             let is_older = record.last.as_ref().is_some_and(|it| micros(at) < it.at_us);
             let is_news = match outcome {
-                Ok(facts) => record.is_failing || record.facts.differ(facts),
-                Err(_) => !record.is_failing,
+                Ok(facts) => record.failing_since_us.is_some() || record.facts.differ(facts),
+                Err(_) => record.failing_since_us.is_none(),
             };
             (is_news && !is_older, record.succeeded_at_us.is_none())
         };
@@ -342,7 +362,7 @@ impl Device {
             Ok(facts) => {
                 let is_first = record.succeeded_at_us.replace(at_us).is_none();
                 let before = std::mem::replace(&mut record.facts, facts.clone());
-                if std::mem::take(&mut record.is_failing) {
+                if record.failing_since_us.take().is_some() {
                     Some(Event::Recovered)
                 } else {
                     let changed = !is_first && before.differ(facts);
@@ -350,7 +370,7 @@ impl Device {
                 }
             }
             Err(fault) => {
-                let is_new = !std::mem::replace(&mut record.is_failing, true);
+                let is_new = record.begins_to_fail(at_us);
                 is_new.then(|| Event::Failing(Arc::clone(fault)))
             }
         };
@@ -371,6 +391,7 @@ impl Device {
             breaker,
             last,
             succeeded_at_us,
+            failing_since_us,
             ..
         } = self.record().clone();
         let since_start = self.cluster.link.rules.now();
@@ -388,6 +409,7 @@ impl Device {
             }),
             last_success: succeeded_at_us.map(age),
             last_success_at: succeeded_at_us.map(|it| self.wall(it)),
+            failing_since: failing_since_us.map(|it| self.wall(it)),
         }
     }
 

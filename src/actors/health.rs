@@ -7,15 +7,15 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::panics::PanicReport;
 use crate::domain::{
-    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, Fault, LastExit, Liveness,
-    RestartHistory, SupervisionPolicy,
+    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, Failing, Fault, LastExit,
+    Liveness, RestartHistory, SupervisionPolicy,
 };
 
 /// A supervised child, as its shell and the supervisor see it.
@@ -28,6 +28,11 @@ pub(crate) trait Child: fmt::Debug + Send + Sync + 'static {
 
     /// Takes note of a crash, beside its health.
     fn crashed(&self, _: &Fault) {}
+
+    /// How it fails, if it does.
+    fn failing(&self) -> Option<Failing> {
+        self.health().last_exit()
+    }
 }
 
 /// A child's place in the supervision tree.
@@ -180,6 +185,16 @@ impl Health {
     pub(super) fn ended_with_thread(&self) -> bool {
         let trouble = self.trouble();
         trouble.as_ref().is_some_and(|it| it.ended_with_thread)
+    }
+
+    /// How it ended the last time, if it ever did.
+    pub(super) fn last_exit(&self) -> Option<Failing> {
+        let trouble = self.trouble();
+        let exit = trouble.as_ref()?.last_exit.as_ref()?;
+        Some(Failing {
+            fault: Arc::new(exit.fault()),
+            since: exit.time,
+        })
     }
 
     /// Its backoff or quarantine is over.

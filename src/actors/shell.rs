@@ -33,7 +33,7 @@ use super::health::{Child, Downtime, ExitReason};
 use super::messages::Exited;
 use super::panics::{PanicReport, blaming, guard, uninterrupted};
 use super::supervisor::{Rules, SupervisorActor, verdict};
-use crate::domain::{Decision, Fault, FaultKind};
+use crate::domain::{Decision, Failing, Fault, FaultKind};
 use crate::telemetry::{Gauge, Metrics};
 
 /// How many messages one actor may handle before others on its arbiter get their turn.
@@ -291,12 +291,17 @@ impl Down {
     }
 
     /// Answers every message at once, by dropping it.
-    fn answer<A: Supervised>(&self, mailbox: &mut AddressReceiver<A>, task: &mut TaskContext<'_>) {
+    fn answer<A: Supervised>(
+        &self,
+        child: &A::Spec,
+        mailbox: &mut AddressReceiver<A>,
+        task: &mut TaskContext<'_>,
+    ) {
         for _ in 0..MESSAGES_PER_TURN {
             let Poll::Ready(Some(message)) = mailbox.poll_next_unpin(task) else {
                 return;
             };
-            let fault = Arc::new(self.fault(A::ROLE));
+            let fault = Arc::new(self.fault(A::ROLE, child));
             blaming(fault, || {
                 // A message of ours does not panic when dropped; if one does, it is gone.
                 guard(A::ROLE, || drop(message)).ok();
@@ -305,7 +310,7 @@ impl Down {
         task.waker().wake_by_ref();
     }
 
-    fn fault(&self, role: &str) -> Fault {
+    fn fault(&self, role: &str, child: &dyn Child) -> Fault {
         let (kind, state) = if self.downtime.quarantined {
             (
                 FaultKind::Quarantined,
@@ -319,7 +324,8 @@ impl Down {
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let again = wait.map(again_in).unwrap_or_default();
-        Fault::new(kind, format!("the {role} actor {state}{again}"))
+        let why = because(child.failing());
+        Fault::new(kind, format!("the {role} actor {state}{again}{why}"))
     }
 }
 
@@ -456,7 +462,7 @@ impl<A: Supervised> Future for Shell<A> {
                     }
                 }
                 State::Down(down) => {
-                    down.answer(&mut this.mailbox, task);
+                    down.answer(&*this.spec, &mut this.mailbox, task);
                     match &mut down.stage {
                         Stage::Deciding(verdict) => {
                             let verdict = ready!(verdict.as_mut().poll(task));
@@ -494,6 +500,11 @@ pub(super) fn again_in(wait: Duration) -> String {
     let millis = u64::try_from(wait.as_millis().max(1)).unwrap_or(u64::MAX);
     let wait = humantime::format_duration(Duration::from_millis(millis));
     format!(", again in {wait}")
+}
+
+/// `; failing since …`: the failure behind a device that is not asked.
+pub(super) fn because(failing: Option<Failing>) -> String {
+    failing.map_or_else(String::new, |failing| format!("; {failing}"))
 }
 
 fn log_last_panic(child: &dyn Child, report: &PanicReport) {

@@ -115,6 +115,10 @@ impl Seen {
                 child: state.child,
                 breaker: state.breaker,
                 failures: state.failures,
+                failing_since: match (local.failing_since, state.failing_since) {
+                    (Some(here), Some(there)) => Some(here.min(there)),
+                    (here, _) => here,
+                },
                 ..local
             },
             _ => state,

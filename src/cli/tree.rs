@@ -16,7 +16,7 @@ use super::server::{ServerError, ServerFlags, authorized};
 use super::terminal::plain;
 use crate::domain::{ClusterId, DeviceId};
 use crate::http::tree::{
-    BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ExitView, TreeView,
+    BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ErrorView, ExitView, TreeView,
 };
 
 /// How often `--watch` draws.
@@ -345,6 +345,13 @@ impl Lines {
             write!(state, ", restarts: {}", child.restarts).ok();
         }
         self.add(&format!("{name:<width$}  {state}"));
+        if let Some(device) = device
+            && let Some(ErrorView { kind, message }) = &device.error
+        {
+            let since = device.failing_since.as_ref();
+            let since = since.map_or_else(String::new, |it| format!(", failing since {it}"));
+            self.add(&format!("    {kind}: {message}{since}"));
+        }
         if let Some(ExitView {
             reason,
             message,

@@ -20,6 +20,9 @@ pub(super) struct StateSaid<'a> {
     /// How long ago a lookup succeeded.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     success_us: Option<u64>,
+    /// How long ago it began to fail, if it does.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    failing_us: Option<u64>,
     /// Failures in a row.
     #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
     failures: u32,
@@ -152,6 +155,9 @@ impl<'a> StateSaid<'a> {
         let said = Self {
             place,
             success_us: state.last_success.map(micros),
+            failing_us: state
+                .failing_since
+                .map(|since| micros(since.elapsed().unwrap_or_default())),
             failures: state.failures,
             breaker: match state.breaker {
                 BreakerState::Closed => None,
@@ -195,6 +201,7 @@ impl<'a> StateSaid<'a> {
             last,
             last_success: success,
             last_success_at: success.map(before_now),
+            failing_since: self.failing_us.map(duration).map(before_now),
         }
     }
 }

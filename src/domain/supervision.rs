@@ -2,9 +2,11 @@
 //!
 //! These are values only: who reads them off the living children is `actors`.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{BreakerState, ClusterId, DeviceId, Outcome};
+use super::{BreakerState, ClusterId, DeviceId, Fault, FaultKind, Outcome};
 
 /// Every supervised child, in topology order.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +49,32 @@ pub struct DeviceState {
     pub last_success: Option<Duration>,
     /// When that was, by the wall clock; the same however often one looks.
     pub last_success_at: Option<SystemTime>,
+    /// Since when it fails, by the wall clock; `None` if it does not.
+    pub failing_since: Option<SystemTime>,
+}
+
+/// How a device or an actor fails, and since when: what stands behind a breaker that is not closed,
+/// a backoff or a quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// Its last failure.
+    pub fault: Arc<Fault>,
+    /// When the first failure was that no success has followed, by the wall clock.
+    pub since: SystemTime,
+}
+
+impl fmt::Display for Failing {
+    /// As it stands in messages: `failing since 2026-11-28T09:00:00Z: refused: cannot connect`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fault, since } = self;
+        let since = humantime::format_rfc3339_seconds(*since);
+        write!(
+            f,
+            "failing since {since}: {}: {}",
+            fault.kind(),
+            fault.message()
+        )
+    }
 }
 
 /// What came of a device's last lookup.
@@ -108,10 +136,23 @@ impl DeviceState {
         is_last.then_some(exit)
     }
 
+    /// How it fails, if it does: its actor crashed, or its last lookup failed. `now` is the wall
+    /// clock's, as that of its actor's last exit.
+    #[must_use]
+    pub fn fault(&self, now: SystemTime) -> Option<Arc<Fault>> {
+        match self.crash(now) {
+            Some(exit) => Some(Arc::new(exit.fault())),
+            None => self.last.as_ref()?.outcome.as_ref().err().cloned(),
+        }
+    }
+
     /// Whether its actor runs, has never failed, and its last lookup did not fail.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.child.is_plain() && self.failures == 0 && self.breaker == BreakerState::Closed
+        self.child.is_plain()
+            && self.failures == 0
+            && self.breaker == BreakerState::Closed
+            && self.failing_since.is_none()
     }
 }
 
@@ -196,6 +237,19 @@ pub struct LastExit {
     pub uptime: Duration,
 }
 
+impl LastExit {
+    /// What it means for the device or cluster.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let message = match (self.message.as_str(), self.reason) {
+            ("", "stopped") => "its actor stopped itself".to_owned(),
+            ("", "thread") => "the thread that ran its actor ended".to_owned(),
+            (message, _) => message.to_owned(),
+        };
+        Fault::new(FaultKind::Crashed, message)
+    }
+}
+
 /// Which devices of a tree to show; clusters and the supervisor always are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TreeFilter {
@@ -208,10 +262,8 @@ pub enum TreeFilter {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::domain::{Facts, Fault, FaultKind, Id};
+    use crate::domain::{Facts, Id};
 
     #[test]
     fn a_device_is_up_when_its_last_lookup_succeeded_and_its_actor_has_not_failed_since() {
@@ -229,6 +281,7 @@ mod tests {
             last: None,
             last_success: None,
             last_success_at: None,
+            failing_since: None,
         };
         assert_eq!(never.is_up(now), None);
         let last = |outcome| {

@@ -113,9 +113,28 @@ pub struct DeviceView {
     pub child: ChildView,
     /// Its circuit breaker.
     pub breaker: BreakerView,
+    /// `ok`, or the kind of its failure; `unknown` if it was never asked.
+    #[serde(default)]
+    pub outcome: String,
+    /// Why it fails, if it does: what stands behind a breaker, a backoff or a quarantine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorView>,
+    /// Since when it fails, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub failing_since: Option<String>,
     /// How long ago its last lookup ended, if one has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_lookup_age_ms: Option<u64>,
+}
+
+/// Why a device has no result.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ErrorView {
+    /// The kind of failure, one of a closed set.
+    pub kind: String,
+    /// What went wrong, for people.
+    pub message: String,
 }
 
 /// A circuit breaker.
@@ -183,11 +202,23 @@ fn device(kind: DeviceKind, state: &DeviceState, now: SystemTime) -> DeviceView 
         DeviceKind::Node => (Some(state.id.clone()), None),
         DeviceKind::Switch => (None, Some(state.id.clone())),
     };
+    let fault = state.fault(now);
     DeviceView {
         node_id,
         switch_id,
         child: child(&state.child, now),
         breaker: breaker(state),
+        outcome: match (&fault, &state.last) {
+            (Some(fault), _) => fault.kind().as_str(),
+            (None, Some(_)) => "ok",
+            (None, None) => "unknown",
+        }
+        .to_owned(),
+        error: fault.map(|fault| ErrorView {
+            kind: fault.kind().as_str().to_owned(),
+            message: fault.message().to_owned(),
+        }),
+        failing_since: state.failing_since.map(rfc3339),
         last_lookup_age_ms: state.last_lookup().map(millis),
     }
 }

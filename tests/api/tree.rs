@@ -78,7 +78,26 @@ fn the_tree_shows_each_child_with_its_state_and_how_it_ended() {
             .starts_with("src/lookup/simulated.rs:")
     );
     assert!(exit["time"].as_str().unwrap() <= tree["time"].as_str().unwrap());
+    assert_eq!(nodes[0]["outcome"], "ok");
+    assert!(nodes[0].get("error").is_none() && nodes[0].get("failing_since").is_none());
+    assert_eq!(
+        (&crashed["outcome"], &crashed["error"]),
+        (
+            &json!("crashed"),
+            &json!({"kind": "crashed", "message": "simulated panic in lookup 0"})
+        )
+    );
+    let time = tree["time"].as_str().unwrap();
+    assert!(crashed["failing_since"].as_str().unwrap() <= time);
     let locked = &clusters[1]["switches"][1];
+    assert_eq!(
+        (&locked["outcome"], &locked["error"]),
+        (
+            &json!("auth"),
+            &json!({"kind": "auth", "message": "the simulated lookup failed as told: auth"})
+        )
+    );
+    assert!(locked["failing_since"].as_str().unwrap() <= time);
     assert_eq!(
         (&locked["switch_id"], &locked["breaker"]["state"]),
         (&json!("locked"), &json!("open"))
@@ -216,22 +235,34 @@ fn on_a_terminal_failures_come_first() {
     starts(4, "cluster 1 node crashes      restarting, again in 9m 5");
     starts(
         5,
-        "    last exit: panic \"simulated panic in lookup 0\" at src/lookup/simulated.rs:",
+        "    crashed: simulated panic in lookup 0, failing since 20",
     );
     starts(
         6,
-        "cluster edge switch locked  running, breaker open for 9m 5",
+        "    last exit: panic \"simulated panic in lookup 0\" at src/lookup/simulated.rs:",
     );
     starts(
         7,
-        "cluster 3 node 1            running, failures in a row: 1",
+        "cluster edge switch locked  running, breaker open for 9m 5",
+    );
+    starts(
+        8,
+        "    auth: the simulated lookup failed as told: auth, failing since 20",
     );
     starts(
         9,
-        "cluster      state         devices  running restarting quarantined breakers",
+        "cluster 3 node 1            running, failures in a row: 1",
     );
     starts(
         10,
+        "    failed: the simulated lookup failed, failing since 20",
+    );
+    starts(
+        12,
+        "cluster      state         devices  running restarting quarantined breakers",
+    );
+    starts(
+        13,
         "1            running             6        5          1           0        0",
     );
     let all = stdout(&run(

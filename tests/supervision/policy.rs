@@ -71,7 +71,45 @@ async fn intensity_restarts_pass_and_the_next_within_the_period_quarantines() {
     assert_eq!(fault.kind(), FaultKind::Quarantined);
     let message = "the node actor crashed too often and is quarantined, again in 9s 9";
     assert!(fault.message().starts_with(message), "{}", fault.message());
+    let why = ": crashed: drill: Handler";
+    assert!(fault.message().ends_with(why), "{}", fault.message());
     assert_eq!(answer.summary().failed(), 1, "the rest goes on");
+}
+
+#[actix_web::test]
+async fn a_device_fails_since_its_first_failure_whatever_the_later_ones_are() {
+    tokio::time::pause();
+    let fleet = one(
+        r#""refused", "panic", "auth", "ok", "fail""#,
+        "breaker = { failures = 9 }",
+    );
+    let state = || fleet.tree().clusters[0].nodes[0].clone();
+    let fault = || state().fault(std::time::SystemTime::now()).unwrap();
+    assert_eq!(state().failing_since, None, "it was never asked");
+    fleet.collect().await;
+    let since = state().failing_since.unwrap();
+    assert_eq!(fault().kind(), FaultKind::Refused);
+    sleep(Duration::from_secs(5)).await;
+    fleet.collect().await;
+    assert_eq!(state().failing_since, Some(since), "over a crash");
+    assert_eq!(fault().kind(), FaultKind::Crashed);
+    fleet.collect().await;
+    assert_eq!(state().failing_since, Some(since));
+    let restarting = fleet.ask().await;
+    let message = restarting.faults().next().unwrap().3.message().to_owned();
+    let text = humantime::format_rfc3339_seconds(since);
+    let why = format!("; failing since {text}: crashed: simulated panic in lookup 1");
+    assert!(message.ends_with(&why), "{message}");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(fleet.collect().await, ["1/n1:auth"]);
+    assert_eq!(state().failing_since, Some(since));
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(fleet.collect().await, ["1/n1"]);
+    assert_eq!(state().failing_since, None);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(fleet.collect().await, ["1/n1:failed"]);
+    let later = state().failing_since.unwrap().duration_since(since);
+    assert_eq!(later.unwrap().as_secs(), 725, "it began anew");
 }
 
 #[actix_web::test]
@@ -217,8 +255,10 @@ async fn callers_hear_at_once_before_during_and_after_a_backoff() {
             .all(|(.., fault)| fault.kind() == FaultKind::Restarting)
     );
     for (.., fault) in restarting.faults() {
-        let message = "the cluster actor crashed and is restarting, again in 100ms";
-        assert_eq!(fault.message(), message);
+        let message = "the cluster actor crashed and is restarting, again in 100ms; failing since ";
+        assert!(fault.message().starts_with(message), "{}", fault.message());
+        let why = ": crashed: drill: Handler";
+        assert!(fault.message().ends_with(why), "{}", fault.message());
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
@@ -303,10 +343,15 @@ async fn the_breaker_opens_after_failures_in_a_row_and_one_trial_closes_it() {
     let lookups = fleet.metrics().lookups();
     let answer = fleet.ask().await;
     let message = answer.faults().next().unwrap().3.message().to_owned();
-    let expected = "the last lookup failed (unreachable), failures in a row: 3, again in 10s";
+    // The clock has not moved, as it answers at once.
+    let state = &fleet.tree().clusters[0].nodes[0];
+    let since = humantime::format_rfc3339_seconds(state.failing_since.unwrap());
     assert_eq!(
-        message, expected,
-        "and the clock has not moved, as it answers at once"
+        message,
+        format!(
+            "not asked, failures in a row: 3, again in 10s; failing since {since}: unreachable: \
+             the simulated lookup failed as told: unreachable"
+        )
     );
     assert_eq!(fleet.metrics().lookups(), lookups, "it was not asked");
     sleep(Duration::from_secs(10)).await;

@@ -12,6 +12,7 @@ use crate::domain::{
     Change, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault, FaultKind,
     LastExit, Outcome, Summary, Topology,
 };
+pub(super) use crate::http::tree::ErrorView;
 use crate::http::tree::{BreakerView, ChildView, millis, rfc3339};
 
 /// What a roll call came to.
@@ -111,15 +112,6 @@ pub(super) struct ResultView<'a> {
     pub(super) error: Option<Cow<'a, Fault>>,
 }
 
-/// Why a device has no result.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ErrorView {
-    /// The kind of failure, one of a closed set.
-    kind: String,
-    /// What went wrong, for people.
-    message: String,
-}
-
 impl<'a> ResultView<'a> {
     /// An outcome that was observed so, or just now by whoever knew that asking is no use.
     pub(super) fn new(
@@ -143,11 +135,10 @@ impl<'a> ResultView<'a> {
 
     /// A crash of the code that asks, and no lookup since.
     fn crashed(exit: &LastExit) -> Self {
-        let fault = Fault::new(FaultKind::Crashed, exit.message.clone());
         Self {
             outcome: FaultKind::Crashed.as_str(),
             observed_at: Some(rfc3339(exit.time)),
-            error: Some(Cow::Owned(fault)),
+            error: Some(Cow::Owned(exit.fault())),
             ..Self::UNKNOWN
         }
     }
@@ -379,6 +370,10 @@ pub(super) struct DeviceStateView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub(super) last_success_at: Option<String>,
+    /// Since when it fails, RFC 3339; absent if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub(super) failing_since: Option<String>,
     #[serde(flatten)]
     pub(super) child: ChildView,
     /// Its circuit breaker.
@@ -417,6 +412,7 @@ impl<'a> DeviceStateView<'a> {
             device: WhichView::new(kind, &state.id),
             result: state.crash(now).map_or(known, ResultView::crashed),
             last_success_at: state.last_success_at.map(rfc3339),
+            failing_since: state.failing_since.map(rfc3339),
             child: crate::http::tree::child(&state.child, now),
             breaker: crate::http::tree::breaker(state),
         }
