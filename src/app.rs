@@ -20,6 +20,7 @@ use crate::actors::fleet::Fleet;
 use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
 use crate::distributed::{Distributed, Link, Membership, NatsError};
+use crate::domain::Scope;
 use crate::http::{self, Answering, Listening};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
@@ -136,6 +137,18 @@ impl Engine {
         drill: Option<Arc<Drill>>,
     ) -> Self {
         Self::begin(config, source, threads, drill, None)
+    }
+
+    /// What one roll call of the devices of `scope` needs: no schedule is followed, the lists that can
+    /// hold any of them are read once, and no other is.
+    ///
+    /// # Panics
+    /// As [`Engine::start`].
+    pub async fn for_one_roll_call(config: Config, scope: &Scope, threads: usize) -> Self {
+        let config = config.for_one_roll_call(scope);
+        let engine = Self::start(config, Source::new(None), threads, None);
+        engine.reload.discover_once().await;
+        engine
     }
 
     /// As [`Engine::start`]; with somebody to ask clusters elsewhere, none is here until it is taken.
@@ -430,8 +443,7 @@ pub async fn look_around(config: Config) -> Readiness {
         let lists = Vec::new();
         return Readiness { lists, secrets };
     }
-    let engine = Engine::start(config, Source::new(None), 1, None);
-    engine.reload.discover().await;
+    let engine = Engine::for_one_roll_call(config, &Scope::default(), 1).await;
     let lists = engine.reload.discoveries();
     Readiness { lists, secrets }
 }

@@ -9,6 +9,7 @@ mod dns;
 pub(crate) mod fuzz;
 mod http;
 mod lookup;
+mod once;
 mod reader;
 mod source;
 mod span;

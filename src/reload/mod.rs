@@ -186,7 +186,13 @@ impl ReloadHandle {
         }
     }
 
-    /// Reads no list any more, and applies nothing.
+    /// As [`ReloadHandle::discover`], but no list is read again.
+    pub(crate) async fn discover_once(&self) {
+        self.stop();
+        self.discover().await;
+    }
+
+    /// Reads no list again, and does not apply one that is being read again.
     pub(crate) fn stop(&self) {
         let mut applied = self.0.applied();
         applied.is_stopped = true;

@@ -20,6 +20,7 @@ mod exec;
 mod harness;
 mod http;
 mod names;
+mod once;
 mod prometheus;
 mod redfish;
 mod secrets;

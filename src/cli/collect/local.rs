@@ -11,7 +11,7 @@ use super::roll::{Heard, Roll};
 use crate::app::Engine;
 use crate::cli::CliError;
 use crate::collector::{Answer, AnswerStream, CollectError, CollectRequest};
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::http::v1::report;
 
 /// Outcomes that are taken at once, at most: between two of these, progress is drawn.
@@ -32,7 +32,7 @@ enum Stage {
 }
 
 impl Local {
-    /// Asks everybody that the request means; also says whether all lists of devices could be read.
+    /// Asks the devices that the request means, once each; also says whether all lists of devices could be read.
     ///
     /// # Panics
     /// Outside of an actix `System`.
@@ -41,8 +41,7 @@ impl Local {
         request: &Request,
     ) -> Result<(Self, Roll, bool), CliError> {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-        let engine = Engine::start(config, Source::new(None), threads, None);
-        engine.reload().discover().await;
+        let engine = Engine::for_one_roll_call(config, &request.scope, threads).await;
         // Devices of those that cannot be are not in the answer; the log has said why.
         let lists = engine.reload().discoveries();
         let is_whole = lists.iter().all(|list| list.error.is_none());
