@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::{Arc, Once};
 
 use crate::domain::{Fault, FaultKind};
+use crate::telemetry::aborts;
 
 /// The longest panic message that is kept, in bytes.
 const MAX_MESSAGE_LEN: usize = 1000;
@@ -117,14 +118,22 @@ impl PanicReport {
     }
 }
 
-/// Makes actors' panics silent on standard error, as the supervisor logs them; others are logged.
+/// Leaves actors' panics to the supervisor, which logs them; others go on as before. So does one that
+/// the supervisor will not live to log.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             match ROLE.try_with(Cell::get).ok().flatten() {
-                Some(role) => note(role, info),
+                Some(role) if !aborts(info) => note(role, info),
+                Some(_) => {
+                    let last = REPORT.try_with(|report| report.borrow().clone());
+                    if let Some(PanicReport { role, message, at }) = last.ok().flatten() {
+                        log::error!(role, panic = message, at; "actor code panicked");
+                    }
+                    previous(info);
+                }
                 None => previous(info),
             }
         }));

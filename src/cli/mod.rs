@@ -39,7 +39,7 @@ use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, Source};
 use crate::distributed::{self, Distributed};
 use crate::reload::Trigger;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, complain};
 use terminal::{Screen, Terminal};
 
 /// What the exit codes mean, for the help and the manual.
@@ -155,6 +155,8 @@ enum CliError {
     App(AppError),
     #[error("fleetcall: no answer: {0}")]
     Collect(CollectError),
+    #[error("fleetcall: cannot open the log: {0}")]
+    Log(std::io::Error),
     #[error("fleetcall: cannot watch for signals: {0}")]
     Signals(std::io::Error),
     #[error("fleetcall: {0}")]
@@ -185,6 +187,7 @@ impl CliError {
             Self::NoCommand { .. } | Self::Nats(_) => ExitCode::from(2),
             Self::App(_)
             | Self::Collect(_)
+            | Self::Log(_)
             | Self::Signals(_)
             | Self::Tree(_)
             | Self::Server(_)
@@ -201,7 +204,24 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let command = command.unwrap_or(Command::Serve);
+    let _flush = FlushAtEnd;
+    let result = run(command.unwrap_or(Command::Serve), &options);
+    result.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        error.exit_code()
+    })
+}
+
+/// Gives the log time to be written at the end of the process, however that comes.
+struct FlushAtEnd;
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        telemetry::flush();
+    }
+}
+
+fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
     let level = match &command {
         _ if options.debug => LevelFilter::Debug,
         Command::Serve | Command::Worker(_) => LevelFilter::Info,
@@ -214,40 +234,22 @@ pub fn main() -> ExitCode {
         | Command::Completions(_)
         | Command::Man(_) => LevelFilter::Warn,
     };
-    let screen = Screen::new();
-    let err = Terminal::of(&std::io::stderr());
-    if matches!(command, Command::Collect(_)) && err.obeys {
-        // A line of progress may be there.
-        telemetry::init_on(
-            Box::new(screen.clone()),
-            err.has_colors,
-            options.log_format,
-            level,
-        );
-    } else {
-        telemetry::init(options.log_format, level);
-    }
-    let result = match command {
-        Command::Serve => serve(&options, None),
-        Command::Worker(flags) => serve(&options, Some(&flags)),
-        Command::Check => check(&options),
-        Command::Publish => publish(&options),
-        Command::Collect(flags) => collect::collect(&flags, &options, screen),
-        Command::Tree(flags) => tree::show(&flags, &options),
+    let format = options.log_format;
+    let screen = Screen::new(telemetry::open(format).map_err(CliError::Log)?);
+    let has_colors = Terminal::of(&std::io::stderr()).has_colors;
+    telemetry::init(Box::new(screen.clone()), has_colors, format, level);
+    match command {
+        Command::Serve => serve(options, None),
+        Command::Worker(flags) => serve(options, Some(&flags)),
+        Command::Check => check(options),
+        Command::Publish => publish(options),
+        Command::Collect(flags) => collect::collect(&flags, options, screen),
+        Command::Tree(flags) => tree::show(&flags, options),
         Command::Workers(flags) => workers::show(&flags),
-        Command::Init(flags) => init::write(&flags, &options),
+        Command::Init(flags) => init::write(&flags, options),
         Command::Completions(flags) => manual::completions(&flags),
         Command::Man(flags) => manual::page(&flags),
-    };
-    result.unwrap_or_else(|error| {
-        complain(&error.to_string());
-        error.exit_code()
-    })
-}
-
-/// Says why on standard error, if that can be written to: the exit code says it as well.
-fn complain(why: &str) {
-    writeln!(std::io::stderr(), "{why}").ok();
+    }
 }
 
 /// Help and version, or what is wrong with the arguments: a bad value in one line.

@@ -2,11 +2,13 @@
 //!
 //! It also keeps one line of progress apart from the log, which goes to the same terminal.
 
-use std::io::{IsTerminal, Stderr, Write};
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use unicode_width::UnicodeWidthChar as _;
+
+use crate::telemetry::LogWriter;
 
 /// If nobody knows, as terminals always were.
 const USUAL_WIDTH: usize = 80;
@@ -118,63 +120,56 @@ pub(super) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(missing))
 }
 
-/// Standard error with a line of progress at its end. Whatever else is written takes its place; it
-/// comes back when it is drawn the next time. Every clone is the same.
+/// The log at a terminal, with a line of progress at its end. Whatever else is written takes its
+/// place; it comes back when it is drawn the next time. Every clone is the same.
 #[derive(Debug, Clone)]
-pub(super) struct Screen(Arc<Mutex<Drawn>>);
-
-#[derive(Debug)]
-struct Drawn {
-    out: Stderr,
-    /// Whether the line is there.
-    is_drawn: bool,
+pub(super) struct Screen {
+    log: LogWriter,
+    /// Whether the line is there, when all that the log holds is written.
+    is_drawn: Arc<Mutex<bool>>,
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Drawn {
-            out: std::io::stderr(),
-            is_drawn: false,
-        })))
+    pub(super) fn new(log: LogWriter) -> Self {
+        Self {
+            log,
+            is_drawn: Arc::default(),
+        }
     }
 
     /// Draws the line, which has to be shorter than the terminal is wide.
     pub(super) fn draw(&self, line: &str) {
-        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = format!("{ERASE_LINE}{line}");
-        // Progress that cannot be shown is no reason to stop.
-        drawn.out.write_all(text.as_bytes()).ok();
-        drawn.out.flush().ok();
-        drawn.is_drawn = true;
+        let mut is_drawn = self.is_drawn();
+        self.log.push(format!("{ERASE_LINE}{line}").as_bytes());
+        *is_drawn = true;
     }
 
     /// Erases the line.
     pub(super) fn clear(&self) {
-        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drawn.clear().ok();
+        self.clear_below(&mut self.is_drawn());
     }
-}
 
-impl Drawn {
-    fn clear(&mut self) -> std::io::Result<()> {
-        if std::mem::take(&mut self.is_drawn) {
-            self.out.write_all(ERASE_LINE.as_bytes())?;
-            self.out.flush()?;
+    fn clear_below(&self, is_drawn: &mut bool) {
+        if std::mem::take(is_drawn) {
+            self.log.push(ERASE_LINE.as_bytes());
         }
-        Ok(())
+    }
+
+    fn is_drawn(&self) -> MutexGuard<'_, bool> {
+        self.is_drawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drawn.clear()?;
-        drawn.out.write(bytes)
+        let mut is_drawn = self.is_drawn();
+        self.clear_below(&mut is_drawn);
+        self.log.push(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drawn.out.flush()
+        Ok(())
     }
 }
 

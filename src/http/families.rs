@@ -17,7 +17,7 @@ use super::{process, sharing};
 use crate::collector::{CollectorHandle, Sight, Workers};
 use crate::domain::{DriverKind, FaultKind};
 use crate::reload::{DiscoveryState, ReloadHandle};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use crate::watchdog::WatchdogHandle;
 
 /// The kinds of fault that a lookup ends with; the others are those of devices that were not asked
@@ -72,6 +72,7 @@ impl Collector for Service {
         families.actors(metrics)?;
         families.threads(&self.watchdog)?;
         families.lists(metrics, &self.reload.discoveries())?;
+        families.log()?;
         devices::encode(&mut families, &snapshot, &summary)?;
         if let Some(workers) = &self.workers {
             let shows_clusters = devices::shows_clusters(&snapshot);
@@ -136,6 +137,14 @@ impl Families<'_> {
             MetricType::Info,
         )?;
         build.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn log(&mut self) -> fmt::Result {
+        self.counter(
+            "fleetcall_log_lines_dropped",
+            "Lines of the log that could not be written, as its reader did not keep up or is gone.",
+            [([], telemetry::lines_dropped())],
+        )
     }
 
     fn collects(&mut self, metrics: &Metrics) -> fmt::Result {

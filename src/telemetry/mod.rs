@@ -1,16 +1,18 @@
 //! What the service says about itself: log lines and counters.
 //!
-//! Every room but `domain` may call this one; it calls none. Metrics are handed around as values,
-//! there are no globals but the logger that `log` itself has.
+//! Every room but `domain` may call this one; it calls none. Metrics are handed around as values.
+//! The log is the only global, as a process has one standard error.
 
 mod latency;
 mod logging;
 mod lookups;
 mod metrics;
+mod writer;
 
 pub use latency::Latency;
-pub use logging::{LogFormat, init};
-pub(crate) use logging::{event, init_on};
+pub use logging::LogFormat;
+pub(crate) use logging::{aborts, complain, event, flush, init, lines_dropped, open};
 pub(crate) use lookups::thread_place;
 pub use metrics::{Census, Metrics};
 pub(crate) use metrics::{Gauge, Guard};
+pub(crate) use writer::LogWriter;

@@ -18,6 +18,7 @@ mod contract;
 mod harness;
 mod init;
 mod large;
+mod log;
 mod manual;
 mod openapi;
 mod pty;

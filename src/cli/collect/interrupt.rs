@@ -37,5 +37,6 @@ pub(super) fn watch() -> std::io::Result<oneshot::Receiver<()>> {
     reason = "whoever pressed it twice does not want to wait"
 )]
 fn end() {
+    crate::telemetry::flush();
     std::process::exit(i32::from(EXIT_CODE));
 }

@@ -24,12 +24,13 @@ use log::LevelFilter;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::CliError;
 use super::server::TrustFlags;
 use super::terminal::{Screen, Terminal, steers};
-use super::{CliError, complain};
 use crate::config::Config;
 use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope};
 use crate::http::view::report;
+use crate::telemetry::{self, complain};
 use line::Line;
 use local::Local;
 use roll::{DeviceRoll, Roll};
@@ -312,6 +313,8 @@ pub(super) fn collect(
     let start = Instant::now();
     let made = System::new().block_on(make(way, &request, &view, stop));
     view.clear();
+    // Or the progress may be erased behind the answer.
+    telemetry::flush();
     let Some(Made {
         mut roll,
         end,
