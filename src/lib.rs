@@ -19,7 +19,8 @@
 //! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
 //! | `lookup` | the drivers: how one device is asked | [`domain`] |
 //! | `discovery` | lists of devices that others keep, read once | `lookup`, [`domain`] |
-//! | [`config`] | the configuration file, valid or refused with all its faults | [`domain`] |
+//! | [`config`] | the configuration file, valid or refused with all its faults | `files`, [`domain`] |
+//! | `files` | reading files, whatever they are and whether or not they hang | [`telemetry`] |
 //! | [`domain`] | what a fleet, an answer, a restart policy is; pure | nothing |
 //! | [`telemetry`] | log lines and counters; may be called from anywhere but `domain` | [`domain`] |
 //!
@@ -38,6 +39,7 @@ pub mod config;
 mod discovery;
 pub mod distributed;
 pub mod domain;
+mod files;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;

@@ -12,7 +12,6 @@ mod tokens;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use rustls::ServerConfig;
 use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
+use crate::files;
 use crate::lookup::secret;
 use rate::Limiter;
 use tls::Handshakes;
@@ -70,7 +70,7 @@ pub(crate) struct Policy {
     pub(crate) tokens: Tokens,
     material: Option<Material>,
     /// What its files looked like before they were read.
-    stamps: Vec<Stamp>,
+    stamps: Vec<Option<Stamp>>,
 }
 
 impl Access {
@@ -186,9 +186,9 @@ impl Access {
     }
 
     fn follow(&self, ended: &Receiver<Infallible>) {
-        let mut last: Option<Vec<Stamp>> = None;
+        let mut last: Option<Vec<Option<Stamp>>> = None;
         // That could not be used; said once.
-        let mut refused: Option<Vec<Stamp>> = None;
+        let mut refused: Option<Vec<Option<Stamp>>> = None;
         let mut warned = Instant::now();
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
             let before = self.policy();
@@ -280,7 +280,7 @@ impl Policy {
 }
 
 /// What the files that it names look like. Blocks.
-fn stamps(config: &HttpConfig) -> Vec<Stamp> {
+fn stamps(config: &HttpConfig) -> Vec<Option<Stamp>> {
     let tokens = config
         .tokens
         .iter()
@@ -289,8 +289,12 @@ fn stamps(config: &HttpConfig) -> Vec<Stamp> {
         let client_ca = tls.client_ca.iter().cloned();
         client_ca.chain([tls.certificate.clone(), tls.key.clone()])
     });
-    let paths: Vec<PathBuf> = tokens.chain(tls).collect();
-    paths.iter().map(|path| Stamp::of(path)).collect()
+    // At a time, so that a file system that hangs costs its limit once.
+    let begun: Vec<_> = tokens
+        .chain(tls)
+        .map(|path| files::begin_stamp(&path))
+        .collect();
+    begun.into_iter().map(|stamp| stamp.wait().ok()).collect()
 }
 
 /// A fault of something that is read where it is put in force.

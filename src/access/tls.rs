@@ -1,7 +1,5 @@
 //! The service's certificate, and clients' ones: exchanged while connections come in.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,6 +21,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::{Access, fault};
 use crate::config::{ConfigFault, TlsConfig};
+use crate::files::{self, FileError, Pending};
 
 /// The largest file of certificates, in bytes; a system's whole store has a fifth of it.
 const MAX_FILE_LEN: u64 = 1 << 20;
@@ -39,16 +38,22 @@ pub(crate) struct Material {
     expires: SystemTime,
 }
 
-/// Reads the files, or gives all their faults. Blocks.
+/// Reads the files, or gives all their faults. Blocks for some seconds at most.
 pub(super) fn read(config: &TlsConfig) -> Result<Material, Vec<ConfigFault>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut faults = Vec::new();
     let mut note = |key, why| faults.push(fault(&config.written, key, why));
-    let chain = certificates(&config.certificate).map_err(|why| note(".certificate", why));
-    let key = private_key(&config.key).map_err(|why| note(".key", why));
-    let clients = match &config.client_ca {
+    // At a time, so that a file system that hangs costs its limit once.
+    let (chain, key) = (
+        Reading::begin(&config.certificate),
+        Reading::begin(&config.key),
+    );
+    let clients = config.client_ca.as_deref().map(Reading::begin);
+    let chain = certificates(chain).map_err(|why| note(".certificate", why));
+    let key = private_key(key).map_err(|why| note(".key", why));
+    let clients = match clients {
         None => Ok(None),
-        Some(path) => client_verifier(path, &provider)
+        Some(file) => client_verifier(file, &provider)
             .map(Some)
             .map_err(|why| note(".client_ca", why)),
     };
@@ -89,23 +94,24 @@ pub(super) fn read(config: &TlsConfig) -> Result<Material, Vec<ConfigFault>> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot read {path:?}: {error}");
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot)?;
-    let read = file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes);
-    read.map_err(cannot)?;
-    if bytes.len() as u64 > MAX_FILE_LEN {
-        return Err(format!(
-            "{path:?} is larger than {} MiB",
-            MAX_FILE_LEN >> 20
-        ));
+/// A file that is being read.
+struct Reading<'a>(&'a Path, Pending<Vec<u8>>);
+
+impl<'a> Reading<'a> {
+    fn begin(path: &'a Path) -> Self {
+        Self(path, files::begin_read(path, MAX_FILE_LEN))
     }
-    Ok(bytes)
+
+    fn wait(self) -> Result<Vec<u8>, String> {
+        let Self(path, pending) = self;
+        let cannot = |error: FileError| format!("cannot read {path:?}: {error}");
+        pending.wait().map_err(cannot)
+    }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read_file(path)?;
+fn certificates(file: Reading<'_>) -> Result<Vec<CertificateDer<'static>>, String> {
+    let path = file.0;
+    let pem = file.wait()?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
@@ -116,18 +122,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+fn private_key(file: Reading<'_>) -> Result<PrivateKeyDer<'static>, String> {
+    let path = file.0;
     // The parser's error could quote what it read.
-    PrivateKeyDer::from_pem_slice(&read_file(path)?)
+    PrivateKeyDer::from_pem_slice(&file.wait()?)
         .map_err(|_| format!("{path:?} holds no private key in PEM, or an encrypted one"))
 }
 
 fn client_verifier(
-    path: &Path,
+    file: Reading<'_>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let path = file.0;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(file)? {
         let added = roots.add(certificate);
         added.map_err(|error| format!("{path:?} cannot be used: {error}"))?;
     }

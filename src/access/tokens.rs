@@ -39,14 +39,17 @@ impl Tokens {
     pub(super) fn read(configs: &[TokenConfig]) -> Result<Self, Vec<ConfigFault>> {
         let mut tokens: Vec<Token> = Vec::with_capacity(configs.len());
         let mut faults = Vec::new();
-        for TokenConfig {
-            name,
-            role,
-            token,
-            written,
-        } in configs
-        {
-            let secret = match secret::read_now(token) {
+        // At a time, so that a file system that hangs costs its limit once.
+        let begun = configs.iter().map(|config| secret::begin(&config.token));
+        let begun: Vec<_> = begun.collect();
+        for (config, reading) in configs.iter().zip(begun) {
+            let TokenConfig {
+                name,
+                role,
+                written,
+                ..
+            } = config;
+            let secret = match reading.wait() {
                 Ok(secret) => secret,
                 Err(error) => {
                     faults.push(fault(written, "", error));

@@ -308,7 +308,7 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
         debug,
         grace,
         source,
-        watch: flags.watch.then_some(stamp),
+        watch: stamp.filter(|_| flags.watch),
         ..Options::default()
     };
     System::new().block_on(async {

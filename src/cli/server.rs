@@ -1,6 +1,6 @@
 //! Asking a running service: where it is, whom to trust, and what to show it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,11 @@ use rustls::pki_types::pem::PemObject as _;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::domain::{Secret, SecretSource, TlsSettings};
-use crate::lookup::secret;
+use crate::files;
+use crate::lookup::{secret, tls};
+
+/// The largest file of authorities, in bytes; a system's whole store has a fifth of it.
+const MAX_CA_BYTES: u64 = 1 << 20;
 
 /// The variable that a token may stand in; not a flag, since everybody sees flags.
 const TOKEN: &str = "FLEETCALL_TOKEN";
@@ -136,11 +140,7 @@ impl TrustFlags {
         };
         // It says what is wrong with them.
         self.roots()?;
-        let cannot = |error: std::io::Error| ServerError::Authorities {
-            path: path.display().to_string(),
-            why: error.to_string(),
-        };
-        let pem = std::fs::read(path).map_err(cannot)?;
+        let pem = authorities(path)?;
         Ok(TlsSettings {
             ca: Some(pem.into()),
             ..TlsSettings::default()
@@ -149,11 +149,12 @@ impl TrustFlags {
 
     fn roots(&self) -> Result<RootCerts, ServerError> {
         let Some(path) = &self.ca else {
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                log::warn!(error:%; "cannot read some of the system's certificates");
-            }
-            let certificates = found.certs.iter();
+            let found = tls::system_certificates();
+            let found = found.map_err(|error| ServerError::Authorities {
+                path: "the system's store".to_owned(),
+                why: error.to_string(),
+            })?;
+            let certificates = found.iter();
             let certificates = certificates.map(|it| Certificate::from_der(it).to_owned());
             return Ok(RootCerts::Specific(Arc::new(certificates.collect())));
         };
@@ -162,8 +163,8 @@ impl TrustFlags {
             why,
         };
         let mut certificates = Vec::new();
-        let pem = CertificateDer::pem_file_iter(path).map_err(|error| cannot(error.to_string()))?;
-        for certificate in pem {
+        let pem = authorities(path)?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
             certificates.push(Certificate::from_der(&certificate).to_owned());
         }
@@ -172,6 +173,15 @@ impl TrustFlags {
         }
         Ok(RootCerts::Specific(Arc::new(certificates)))
     }
+}
+
+/// What a file of authorities holds.
+fn authorities(path: &Path) -> Result<Vec<u8>, ServerError> {
+    let pem = files::begin_read(path, MAX_CA_BYTES).wait();
+    pem.map_err(|error| ServerError::Authorities {
+        path: path.display().to_string(),
+        why: error.to_string(),
+    })
 }
 
 /// Puts the token, if there is one, where the service looks for it.

@@ -15,20 +15,20 @@ mod source;
 mod span;
 mod validate;
 
-use std::fs::File;
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use http::{HttpConfig, Rate, TlsConfig, TokenConfig, Written};
 pub(crate) use source::DEFAULT_PATH;
-pub use source::{Edition, Publication, Source, Stamp};
+pub use source::{Edition, Publication, Source};
 
 use crate::domain::{
     ClusterId, DeviceId, DeviceKind, Discovery, DnsSettings, SecretSource, SupervisionPolicy,
     Target,
 };
+pub use crate::files::Stamp;
+use crate::files::{self, FileError};
 
 /// The largest configuration file, in bytes; a million ids written one by one fit.
 const MAX_FILE_LEN: u64 = 64 << 20;
@@ -180,23 +180,44 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The text of the file at `path`.
+/// The text of the regular file at `path`. Blocks for some seconds at most.
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let whole_file = |message: String| ConfigError {
+    let bytes = read_file(path, MAX_FILE_LEN).map_err(|why| of_file(path, why))?;
+    text(path, bytes)
+}
+
+/// As [`read`]; it may be a pipe too, such as a shell's `<(…)`, which is read for as long as it
+/// takes, as whoever starts a service can end it.
+fn read_at_start(path: &Path) -> Result<String, ConfigError> {
+    let cannot = |error: FileError| of_file(path, format!("cannot read the file: {error}"));
+    if !files::is_pipe(path).map_err(cannot)? {
+        return read(path);
+    }
+    let pipe = std::fs::File::open(path).map_err(FileError::from);
+    let bytes = pipe.and_then(|pipe| files::read_up_to(pipe, MAX_FILE_LEN));
+    text(path, bytes.map_err(cannot)?)
+}
+
+/// A fault of a file as a whole.
+fn of_file(path: &Path, message: String) -> ConfigError {
+    ConfigError {
         path: path.to_owned(),
         faults: vec![ConfigFault {
             place: None,
             key: String::new(),
             message,
         }],
-    };
-    let bytes = read_file(path, MAX_FILE_LEN).map_err(whole_file)?;
+    }
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|&&b| b == b'\n').count() + 1;
-        whole_file(format!(
-            "line {line} is not UTF-8 text; a configuration is a TOML file"
-        ))
+        of_file(
+            path,
+            format!("line {line} is not UTF-8 text; a configuration is a TOML file"),
+        )
     })
 }
 
@@ -258,17 +279,6 @@ impl Config {
 
 /// Reads a file that may be anything, up to `limit` bytes.
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
-    let file = File::open(path).map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_dir() {
-        return Err("this is a directory; name a file in it".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("the file is larger than {} MiB", limit >> 20));
-    }
-    Ok(bytes)
+    let read = files::begin_read(path, limit).wait();
+    read.map_err(|error| format!("cannot read the file: {error}"))
 }

@@ -1,11 +1,11 @@
 //! Where the configuration comes from, and how one sees that it changed.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Config, ConfigError};
+use crate::files::{self, Stamp};
 
 /// Read if there is one and no other is named.
 pub(crate) const DEFAULT_PATH: &str = "config/clusters.toml";
@@ -76,13 +76,6 @@ impl Publication {
     }
 }
 
-/// What the file looked like: another stamp is another file, or another content.
-///
-/// Symbolic links are followed all the way, so that replacing one (as Kubernetes does with a whole
-/// folder of them) changes the stamp, as renaming another file over it and writing into it do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp(Option<[i128; 5]>);
-
 impl Source {
     /// The file at `path`; `None` is `config/clusters.toml`, or a built-in copy if there is none.
     #[must_use]
@@ -112,32 +105,58 @@ impl Source {
             let version = publication.edition().version;
             return PathBuf::from(format!("{} version {version}", publication.name));
         }
-        match &self.path {
-            None if !self.path().exists() => PathBuf::from(BUILT_IN),
-            _ => self.path().to_owned(),
+        match self.is_built_in() {
+            Ok(true) => PathBuf::from(BUILT_IN),
+            Ok(false) | Err(_) => self.path().to_owned(),
         }
     }
 
-    /// The configuration, and what to call the place that it comes from. Blocks.
+    /// Whether no file is named, and there is none where one is looked for. Blocks.
+    fn is_built_in(&self) -> Result<bool, ConfigError> {
+        if self.path.is_some() {
+            return Ok(false);
+        }
+        let stamp = files::begin_stamp(self.path()).wait();
+        let cannot = |error| super::of_file(self.path(), format!("cannot read the file: {error}"));
+        Ok(!stamp.map_err(cannot)?.is_there())
+    }
+
+    /// The configuration, and what to call the place that it comes from, for a start: the file may be
+    /// a pipe, which can be read once. Blocks.
     ///
     /// # Errors
     /// As [`Config::load`].
     pub fn load(&self) -> Result<(Config, String), ConfigError> {
+        self.load_by(super::read_at_start)
+    }
+
+    /// As [`Source::load`], when a service runs: blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_again(&self) -> Result<(Config, String), ConfigError> {
+        self.load_by(super::read)
+    }
+
+    fn load_by(
+        &self,
+        read: fn(&Path) -> Result<String, ConfigError>,
+    ) -> Result<(Config, String), ConfigError> {
         if let Some(publication) = &self.published {
             let Edition { version, text } = publication.edition().clone();
             let name = format!("{} version {version}", publication.name);
             let config = Config::parse(Path::new(&name), &text)?;
             return Ok((config, name));
         }
-        let path = self.path();
-        if self.path.is_none() && !path.exists() {
+        if self.is_built_in()? {
             return Ok((Config::embedded(), BUILT_IN.to_owned()));
         }
-        let config = Config::load(path)?;
+        let path = self.path();
+        let config = Config::parse(path, &read(path)?)?;
         Ok((config, path.display().to_string()))
     }
 
-    /// The text of the configuration, whatever is wrong with it. Blocks.
+    /// The text of the configuration, whatever is wrong with it, as [`Source::load`] reads it. Blocks.
     ///
     /// # Errors
     /// If it cannot be read, or is not UTF-8.
@@ -145,33 +164,20 @@ impl Source {
         if let Some(publication) = &self.published {
             return Ok(publication.edition().text.clone());
         }
-        let path = self.path();
-        if self.path.is_none() && !path.exists() {
+        if self.is_built_in()? {
             return Ok(super::EMBEDDED.to_owned());
         }
-        super::read(path)
+        super::read_at_start(self.path())
     }
 
-    /// What the file looks like now. Blocks.
+    /// What the file looks like now; `None` if its file system does not answer. Blocks.
     #[must_use]
-    pub fn stamp(&self) -> Stamp {
-        Stamp::of(self.path())
+    pub fn stamp(&self) -> Option<Stamp> {
+        files::begin_stamp(self.path()).wait().ok()
     }
-}
 
-impl Stamp {
-    /// What the file at `path` looks like now. Blocks.
-    pub(crate) fn of(path: &Path) -> Self {
-        let metadata = std::fs::metadata(path).ok();
-        let nanos = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-        Self(metadata.map(|it| {
-            [
-                it.dev().into(),
-                it.ino().into(),
-                it.len().into(),
-                nanos(it.mtime(), it.mtime_nsec()),
-                nanos(it.ctime(), it.ctime_nsec()),
-            ]
-        }))
+    /// As [`Source::stamp`], for a task.
+    pub(crate) async fn look(&self) -> Option<Stamp> {
+        files::stamp(self.path(), files::LIMIT).await.ok()
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
+use tokio::time::Instant;
 
 use crate::domain::{
     DeviceId, DeviceList, DiscoveredDevice, Discovery, Id, MAX_DEVICES, Origin, TargetGroup,
@@ -51,7 +52,7 @@ pub(crate) async fn read(discovery: &Discovery) -> Result<DeviceList, DiscoveryE
     let limit = discovery.timeout;
     let list = async {
         match &discovery.origin {
-            Origin::Files(pattern) => file::read(pattern.clone()).await,
+            Origin::Files(pattern) => file::read(pattern, limit).await,
             Origin::Web(settings) => web(settings, limit).await,
             Origin::Srv(name) => srv(name).await,
         }
@@ -79,6 +80,7 @@ async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, Di
         url,
         headers: &[(ACCEPT, HeaderValue::from_static("application/json"))],
         body: Vec::new(),
+        deadline: Instant::now() + timeout,
     };
     // A new client each time: a list is read seldom, and its certificates may have changed.
     let answer = Web::new(settings.clone(), timeout, false)

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::lock;
 use crate::domain::{Connectedness, SecretSource};
+use crate::files;
 use crate::lookup::secret;
 
 /// The oldest server that leases work on, as its first two numbers.
@@ -42,6 +43,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How many messages may wait to be read; more are dropped, and their senders' requests fail.
 const WAITING: usize = 65_536;
+
+/// The largest file of credentials or certificates, in bytes.
+const MAX_FILE_LEN: u64 = 1 << 20;
 
 /// Where the servers are, and who this is to them.
 #[derive(Debug, Clone, Default)]
@@ -206,8 +210,8 @@ impl Connection {
             .event_callback(note_events(Arc::clone(&history)));
         // What connects says why a file cannot be read, and not which.
         for path in settings.files() {
-            let opened = tokio::fs::File::open(path).await;
-            opened.map_err(|error| cannot(format!("{}: {error}", path.display())))?;
+            let read = files::read(path, MAX_FILE_LEN, files::LIMIT).await;
+            read.map_err(|error| cannot(format!("{}: {error}", path.display())))?;
         }
         let options = tls(options, settings);
         let options = authenticate(options, &settings.credentials).await?;
@@ -356,16 +360,22 @@ async fn authenticate(
     match credentials {
         Credentials::None => Ok(options),
         Credentials::File(path) => {
-            let read = options.credentials_file(path).await;
-            let shown = path.display();
-            read.map_err(|error| NatsError::Credentials(format!("{shown}: {error}")))
+            let cannot = |why: &dyn std::fmt::Display| {
+                NatsError::Credentials(format!("{}: {why}", path.display()))
+            };
+            let read = files::read(path, MAX_FILE_LEN, files::LIMIT).await;
+            let text = String::from_utf8(read.map_err(|error| cannot(&error))?);
+            let text = text.map_err(|_| cannot(&"it is not UTF-8 text"))?;
+            options.credentials(&text).map_err(|error| cannot(&error))
         }
         Credentials::User {
             name,
             password_file,
         } => {
             let source = SecretSource::File(password_file.clone());
-            let password = secret::read_now(&source).map_err(NatsError::Credentials)?;
+            let deadline = Instant::now() + files::LIMIT;
+            let password = secret::read(&source, deadline).await;
+            let password = password.map_err(|error| NatsError::Credentials(error.to_string()))?;
             Ok(options.user_and_password(name.clone(), password.expose().to_owned()))
         }
     }

@@ -27,7 +27,7 @@ impl Exec {
         let mut command = process::command(&program);
         command.args(parts);
         for (name, source) in &self.settings.env {
-            command.env(name, secret::read(source).await?.expose());
+            command.env(name, secret::read(source, call.deadline).await?.expose());
         }
         let most = self.settings.max_output_bytes;
         let Ended {

@@ -1,41 +1,86 @@
 //! Reading secrets, each time that one is needed.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use tokio::time::Instant;
 
 use super::LookupError;
 use crate::domain::{Secret, SecretSource};
+use crate::files::{self, FileError, Pending};
 
 /// The longest secret, in bytes: more than any token has.
 const MAX_LEN: u64 = 64 << 10;
 
-/// Reads a secret. What cannot be read is named in the error, what was read never.
-pub(super) async fn read(source: &SecretSource) -> Result<Secret, LookupError> {
-    let read = match source {
-        SecretSource::Inline(_) | SecretSource::Env(_) => read_now(source),
-        SecretSource::File(_) | SecretSource::Credential(_) => {
-            let source = source.clone();
-            let read = tokio::task::spawn_blocking(move || read_now(&source)).await;
-            read.unwrap_or_else(|error| Err(format!("cannot read a secret: {error}")))
-        }
+/// Reads a secret, until `deadline`. What cannot be read is named in the error, what was read never.
+pub(crate) async fn read(source: &SecretSource, deadline: Instant) -> Result<Secret, LookupError> {
+    let limit = deadline.saturating_duration_since(Instant::now());
+    let limit = limit.min(files::LIMIT);
+    let secret = match place(source) {
+        Ok(Place::Here(secret)) => Ok(secret),
+        Ok(Place::File(path)) => understand(&path, files::read(&path, MAX_LEN, limit).await),
+        Err(why) => Err(why),
     };
-    read.map_err(LookupError::Failed)
+    secret.map_err(LookupError::Failed)
 }
 
-/// As [`read`], where one may wait for a disk. Blocks.
+/// As [`read`], where one may wait for a file. Blocks for some seconds at most.
 pub(crate) fn read_now(source: &SecretSource) -> Result<Secret, String> {
+    begin(source).wait()
+}
+
+/// A secret that is being read.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// It was there, or cannot be.
+    Done(Result<Secret, String>),
+    /// It is in this file.
+    File(PathBuf, Pending<Vec<u8>>),
+}
+
+/// Begins to read a secret, so that several can be read at a time.
+pub(crate) fn begin(source: &SecretSource) -> Reading {
+    match place(source) {
+        Ok(Place::Here(secret)) => Reading::Done(Ok(secret)),
+        Ok(Place::File(path)) => {
+            let pending = files::begin_read(&path, MAX_LEN);
+            Reading::File(path, pending)
+        }
+        Err(why) => Reading::Done(Err(why)),
+    }
+}
+
+impl Reading {
+    /// Waits for it, for some seconds at most. Blocks.
+    pub(crate) fn wait(self) -> Result<Secret, String> {
+        match self {
+            Self::Done(secret) => secret,
+            Self::File(path, pending) => understand(&path, pending.wait()),
+        }
+    }
+}
+
+enum Place {
+    Here(Secret),
+    File(PathBuf),
+}
+
+/// Where a secret is; the error says why it is nowhere.
+fn place(source: &SecretSource) -> Result<Place, String> {
     match source {
-        SecretSource::Inline(secret) => Ok(secret.clone()),
-        SecretSource::Env(name) => std::env::var(name).map(Secret::new).map_err(|error| {
-            let why = match error {
-                std::env::VarError::NotPresent => "is not set",
-                std::env::VarError::NotUnicode(_) => "is not UTF-8 text",
-            };
-            format!("the secret's environment variable {name} {why}")
-        }),
-        SecretSource::File(path) => file(path),
+        SecretSource::Inline(secret) => Ok(Place::Here(secret.clone())),
+        SecretSource::Env(name) => {
+            let secret = std::env::var(name).map_err(|error| {
+                let why = match error {
+                    std::env::VarError::NotPresent => "is not set",
+                    std::env::VarError::NotUnicode(_) => "is not UTF-8 text",
+                };
+                format!("the secret's environment variable {name} {why}")
+            })?;
+            Ok(Place::Here(Secret::new(secret)))
+        }
+        SecretSource::File(path) => Ok(Place::File(path.clone())),
         SecretSource::Credential(name) => match credential(name) {
-            Some(path) => file(&path),
+            Some(path) => Ok(Place::File(path)),
             None => Err(format!(
                 "no credential {name}: systemd has set no CREDENTIALS_DIRECTORY"
             )),
@@ -59,9 +104,11 @@ fn credential(name: &str) -> Option<PathBuf> {
 
 /// Why those of these secrets that cannot be read now cannot be, each once.
 pub(crate) async fn unreadable(sources: &[&SecretSource]) -> Vec<String> {
+    let deadline = Instant::now() + files::LIMIT;
+    let reads = sources.iter().map(|source| read(source, deadline));
     let mut why: Vec<String> = Vec::new();
-    for source in sources {
-        if let Err(error) = read(source).await {
+    for read in futures::future::join_all(reads).await {
+        if let Err(error) = read {
             let error = error.to_string();
             if !why.contains(&error) {
                 why.push(error);
@@ -71,17 +118,13 @@ pub(crate) async fn unreadable(sources: &[&SecretSource]) -> Vec<String> {
     why
 }
 
-fn file(path: &Path) -> Result<Secret, String> {
+/// The secret that a file holds.
+fn understand(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<Secret, String> {
     let cannot = |why: &dyn std::fmt::Display| {
         format!("cannot read the secret in {}: {why}", path.display())
     };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|e| cannot(&e))?;
-    let read = file.take(MAX_LEN + 1).read_to_string(&mut text);
-    read.map_err(|e| cannot(&e))?;
-    if text.len() as u64 > MAX_LEN {
-        return Err(cannot(&"it is larger than 64 KiB"));
-    }
+    let bytes = read.map_err(|error| cannot(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
     let end = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Secret::new(end.strip_suffix('\r').unwrap_or(end)))
 }

@@ -6,13 +6,19 @@
 
 use std::path::Path;
 
+use tokio::time::Instant;
+
 use super::exec::{json, key_value, words};
 use super::process::{self, Ended};
 use super::{Call, LookupError, said};
 use crate::domain::{ExecOutput, Facts, HostKeys, SshSettings};
+use crate::files;
 
 /// What OpenSSH's client exits with when it is the connection that failed (ssh(1)).
 const CONNECTION_FAILED: i32 = 255;
+
+/// The largest key, or file of host keys, in bytes.
+const MAX_FILE_LEN: u64 = 16 << 20;
 
 /// A group of devices that are logged in to.
 #[derive(Debug)]
@@ -42,12 +48,10 @@ impl Ssh {
             "-l",
             &settings.username,
         ]);
-        // ssh would only say that permission is denied.
-        if let Err(error) = tokio::fs::File::open(&settings.key).await {
-            let key = settings.key.display();
-            return Err(LookupError::Failed(format!(
-                "cannot read the key {key}: {error}"
-            )));
+        // ssh would only say that permission is denied, or hang.
+        is_readable("key", &settings.key, call.deadline).await?;
+        if let HostKeys::KnownHosts(path) = &settings.host_keys {
+            is_readable("file of host keys", path, call.deadline).await?;
         }
         command
             .arg("-o")
@@ -136,6 +140,16 @@ pub(super) fn connection_failed(address: &str, stderr: &str) -> LookupError {
         let words = words("", stderr);
         LookupError::Failed(format!("the command ended with exit status: 255{words}"))
     }
+}
+
+/// Whether a file that ssh is to read can be, until `deadline`.
+async fn is_readable(what: &str, path: &Path, deadline: Instant) -> Result<(), LookupError> {
+    let limit = deadline.saturating_duration_since(Instant::now());
+    let read = files::read(path, MAX_FILE_LEN, limit.min(files::LIMIT)).await;
+    read.map(drop).map_err(|error| {
+        let path = path.display();
+        LookupError::Failed(format!("cannot read the {what} {path}: {error}"))
+    })
 }
 
 /// A path as an option's value: quoted, and without ssh's own `%` expansion.

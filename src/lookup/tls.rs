@@ -1,6 +1,7 @@
 //! TLS for all drivers: whom to trust.
 
-use std::sync::{Arc, LazyLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -12,17 +13,38 @@ use rustls::{
 
 use super::LookupError;
 use crate::domain::TlsSettings;
+use crate::files::{self, FileError};
+
+/// Where they are in most systems; what a message names.
+const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs";
 
 /// The system's authorities, read once: a reload does not change them, a restart does.
-static SYSTEM_ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+static SYSTEM_ROOTS: Mutex<Option<Arc<RootCertStore>>> = Mutex::new(None);
+
+/// The system's authorities. Blocks for some seconds at most.
+fn system_roots() -> Result<Arc<RootCertStore>, LookupError> {
+    let mut known = SYSTEM_ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(roots) = &*known {
+        return Ok(Arc::clone(roots));
+    }
     let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system_certificates().map_err(|error| {
+        LookupError::Failed(format!("cannot read the system's certificates: {error}"))
+    })?);
+    let roots = Arc::new(roots);
+    *known = Some(Arc::clone(&roots));
+    Ok(roots)
+}
+
+/// As the system has them; the log says what cannot be read of them. Blocks for some seconds at most.
+pub(crate) fn system_certificates() -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let load = |_: &Path| Ok(rustls_native_certs::load_native_certs());
+    let found = files::begin(Path::new(SYSTEM_CERTIFICATES), files::LIMIT, load).wait()?;
     for error in &found.errors {
         log::warn!(error:%; "cannot read some of the system's certificates");
     }
-    roots.add_parsable_certificates(found.certs);
-    Arc::new(roots)
-});
+    Ok(found.certs)
+}
 
 /// What a TLS client does by these settings.
 pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError> {
@@ -38,7 +60,7 @@ pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError
         return Ok(builder.with_no_client_auth());
     }
     let roots = match &settings.ca {
-        None => Arc::clone(&SYSTEM_ROOTS),
+        None => system_roots()?,
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
+use tokio::time::Instant;
 
 use super::resolve::{ResolveError, Resolver};
 use super::{Call, LookupError, secret, tls};
@@ -37,6 +38,8 @@ pub(crate) struct Request<'a> {
     pub(crate) headers: &'a [(HeaderName, HeaderValue)],
     /// Empty is none.
     pub(crate) body: Vec<u8>,
+    /// When whoever asks gives up.
+    pub(crate) deadline: Instant,
 }
 
 /// An answer whose body has been read.
@@ -80,6 +83,7 @@ impl Web {
             url: self.url(call)?,
             headers: &headers,
             body: Vec::new(),
+            deadline: call.deadline,
         };
         self.send(request).await
     }
@@ -93,6 +97,7 @@ impl Web {
             url,
             headers,
             body,
+            deadline,
         } = request;
         // Without its query, in which people write tokens.
         let shown = url.as_str().split(['?', '#']).next().unwrap_or_default();
@@ -103,7 +108,7 @@ impl Web {
         }
         // The configuration's replace ours.
         for (name, source) in &settings.headers {
-            let mut value = HeaderValue::from_str(secret::read(source).await?.expose())
+            let mut value = HeaderValue::from_str(secret::read(source, deadline).await?.expose())
                 .map_err(|_| bad_header(name))?;
             value.set_sensitive(true);
             let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad_header(name))?;
@@ -116,11 +121,11 @@ impl Web {
         request = match &settings.auth {
             None => request,
             Some(WebAuth::Basic { username, password }) => {
-                let password = secret::read(password).await?;
+                let password = secret::read(password, deadline).await?;
                 request.basic_auth(username, Some(password.expose()))
             }
             Some(WebAuth::Bearer(token)) => {
-                let token = secret::read(token).await?;
+                let token = secret::read(token, deadline).await?;
                 let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
                 let mut value = value.map_err(|_| bad_header("Authorization"))?;
                 value.set_sensitive(true);

@@ -138,7 +138,7 @@ fn start_reader() -> std::io::Result<Running> {
     thread.spawn(move || {
         // An error is how it ends: the sender is gone.
         runtime.block_on(stopped).ok();
-        // A file that hangs is not waited for.
+        // Lists that are being read are not waited for.
         runtime.shutdown_background();
     })?;
     Ok(Running {

@@ -235,8 +235,8 @@ impl ReloadHandle {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let source = self.0.source.clone();
-            let Some(now) = on_a_thread(move || source.stamp()).await else {
+            // As long as its file system does not answer, it is what it was.
+            let Some(now) = self.0.source.look().await else {
                 continue;
             };
             if now != seen && now == last {
@@ -253,7 +253,7 @@ impl Shared {
     /// Blocks, for as long as reading takes, and a million devices.
     fn reload(self: &Arc<Self>, trigger: Trigger) -> Result<Difference, ReloadError> {
         let trigger = trigger.as_str();
-        let reloaded = self.source.load().and_then(|(config, from)| {
+        let reloaded = self.source.load_again().and_then(|(config, from)| {
             let access = self.access.get();
             let prepared = access
                 .map(|access| access.prepare(&config.http))
@@ -546,9 +546,8 @@ pub(crate) fn unread(config: Config) -> FleetSpec {
         .fleet
 }
 
-/// Runs what may block for ever (a pipe that nobody writes to, a network's file system that hangs)
-/// on a thread of its own, which nobody waits for when the process ends. `None` if it panics, or
-/// there is no thread to be had.
+/// Runs what blocks for some seconds (files that hang, a million devices) on a thread of its own, which
+/// nobody waits for when the process ends. `None` if it panics, or there is no thread to be had.
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = oneshot::channel();
     let thread = std::thread::Builder::new().name("reload".to_owned());

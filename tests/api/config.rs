@@ -171,11 +171,9 @@ fn files_that_are_no_configuration_are_one_clear_line() {
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
         stderr(&output)
     };
-    let named = |what: &str| format!("{}: {what}\n", dir.path().display());
-    assert_eq!(
-        check(dir.path()),
-        named("this is a directory; name a file in it")
-    );
+    let cannot = "cannot read the file: it is a directory, not a regular file";
+    let expected = format!("{}: {cannot}\n", dir.path().display());
+    assert_eq!(check(dir.path()), expected);
     let missing = dir.path().join("missing.toml");
     assert!(check(&missing).contains("cannot read the file: No such file or directory"));
     let binary = dir.path().join("binary");
@@ -186,7 +184,11 @@ fn files_that_are_no_configuration_are_one_clear_line() {
         own.contains("is not UTF-8 text") || own.contains("larger than 64 MiB"),
         "{own}"
     );
-    assert!(check(std::path::Path::new("/dev/zero")).contains("the file is larger than 64 MiB"));
+    let device = check(std::path::Path::new("/dev/zero"));
+    assert!(
+        device.contains("it is a device, not a regular file"),
+        "{device}"
+    );
 }
 
 #[test]

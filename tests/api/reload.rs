@@ -1,11 +1,18 @@
 //! A new configuration for a running service: by signal, by request, by change of the file.
 
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApp, config_file, devices, read_all};
+use crate::harness::{Answer, TestApp, config_file, devices, fleetcall, read_all, run, stderr};
+
+/// Nothing here takes that long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn config(nodes: &str) -> String {
     format!("[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"{nodes}\"\n")
@@ -195,28 +202,42 @@ fn a_watched_file_is_reloaded_through_a_symlink_swap_as_kubernetes_does_it() {
     assert_eq!(app.get().devices(), ["1/n2"]);
 }
 
-/// A pipe that nobody writes to blocks whoever opens it.
-/// Puts a named pipe in the file's place: who reads it waits until its writer has closed it.
-fn replace_by_pipe(path: &std::path::Path) {
-    std::fs::remove_file(path).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(path).status();
-    assert!(made.unwrap().success());
-}
+/// A server whose list of devices is waited for, as long as the test likes.
+struct SlowList(TcpListener);
 
-/// Waits until somebody reads the pipe, and gives its other end.
-fn once_it_is_read(path: &std::path::Path) -> std::fs::File {
-    let (opened, pipe) = std::sync::mpsc::channel();
-    let path = path.to_owned();
-    std::thread::spawn(move || opened.send(std::fs::File::create(path).unwrap()));
-    pipe.recv_timeout(Duration::from_secs(10)).unwrap()
+impl SlowList {
+    fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// A configuration that takes devices from it, and has these nodes.
+    fn config(&self, nodes: &str) -> String {
+        let addr = self.0.local_addr().unwrap();
+        let switches = format!("switches = {{ url = \"http://{addr}/\", timeout = \"5m\" }}\n");
+        config(nodes) + &switches
+    }
+
+    /// Waits until it is asked, and gives the connection.
+    fn once_it_is_read(&self) -> TcpStream {
+        let listener = self.0.try_clone().unwrap();
+        let (accepted, connection) = std::sync::mpsc::channel();
+        std::thread::spawn(move || accepted.send(listener.accept().unwrap().0));
+        connection.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn answer(mut connection: TcpStream) {
+        let body = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
+        connection.write_all(body.as_bytes()).unwrap();
+    }
 }
 
 #[test]
-fn a_reload_that_hangs_on_its_file_holds_up_neither_requests_nor_the_end() {
+fn a_reload_that_takes_long_holds_up_neither_requests_nor_the_end() {
     let mut app = TestApp::start(&config("1-3"));
-    replace_by_pipe(&app.config);
+    let list = SlowList::new();
+    std::fs::write(&app.config, list.config("1-3")).unwrap();
     app.signal("HUP");
-    let _pipe = once_it_is_read(&app.config);
+    let _connection = list.once_it_is_read();
     assert_eq!(app.request("POST", "/v1/reload", &[]).status, 409);
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
     app.signal("TERM");
@@ -225,23 +246,21 @@ fn a_reload_that_hangs_on_its_file_holds_up_neither_requests_nor_the_end() {
 
 #[test]
 fn a_reload_whose_caller_goes_away_is_carried_out_logged_and_not_overtaken() {
-    use std::io::Write as _;
     let app = TestApp::start(&config("1-3"));
-    // A pipe in the file's place: the reload is under way from when it reads until we have written.
-    replace_by_pipe(&app.config);
-    let mut client = std::net::TcpStream::connect(app.addr).unwrap();
+    // The reload is under way from when it asks for the list until we have answered.
+    let list = SlowList::new();
+    std::fs::write(&app.config, list.config("1-2")).unwrap();
+    let mut client = TcpStream::connect(app.addr).unwrap();
     client
         .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
         .unwrap();
-    let mut pipe = once_it_is_read(&app.config);
+    let connection = list.once_it_is_read();
     drop(client);
     assert_eq!(app.request("POST", "/v1/reload", &[]).status, 409);
 
-    std::fs::remove_file(&app.config).unwrap();
     std::fs::write(&app.config, config("1-4")).unwrap();
     app.signal("HUP");
-    pipe.write_all(config("1-2").as_bytes()).unwrap();
-    drop(pipe);
+    SlowList::answer(connection);
     let lines = app.wait_for_logs(2, is_reloaded);
     let said: Vec<_> = lines
         .iter()
@@ -262,6 +281,83 @@ fn a_reload_whose_caller_goes_away_is_carried_out_logged_and_not_overtaken() {
         "{lines:#?}"
     );
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3", "1/n4"]);
+}
+
+fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+/// What a service that reads it waits for, for ever: a pipe that nobody writes to, a device.
+#[test]
+fn what_is_no_regular_file_is_refused_at_once_and_the_next_reload_works() {
+    let (dir, path) = config_file(&config("1"));
+    let other = dir.path().join("other");
+    let mut app = TestApp::start_on(dir, path, &["--watch"]);
+    let replace: [(&str, &dyn Fn()); 4] = [
+        ("a pipe", &|| make_pipe(&app.config)),
+        ("a pipe", &|| {
+            make_pipe(&other);
+            symlink(&other, &app.config).unwrap();
+        }),
+        ("a device", &|| symlink("/dev/zero", &app.config).unwrap()),
+        ("a directory", &|| std::fs::create_dir(&app.config).unwrap()),
+    ];
+    for (round, &(what, make)) in replace.iter().enumerate() {
+        std::fs::remove_file(&app.config).unwrap();
+        make();
+        let expected = format!("cannot read the file: it is {what}, not a regular file");
+        app.signal("HUP");
+        // Once for the signal, once because it is watched; rounds before asked once more.
+        let so_far = 3 * (0..=round).filter(|&it| replace[it].0 == what).count() - 1;
+        let says = |line: &Value| line["message"] == "configuration fault";
+        app.wait_for_logs(so_far, |line| says(line) && line["fault"] == *expected);
+        let answer = app.request("POST", "/v1/reload", &[]);
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert!(answer.body.contains(&expected), "{}", answer.body);
+
+        if app.config.is_dir() && !app.config.is_symlink() {
+            std::fs::remove_dir(&app.config).unwrap();
+        } else {
+            std::fs::remove_file(&app.config).unwrap();
+        }
+        let nodes = format!("1-{}", round + 2);
+        std::fs::write(&app.config, config(&nodes)).unwrap();
+        app.signal("HUP");
+        let by_signal = |line: &Value| is_reloaded(line) && line["trigger"] == "signal";
+        app.wait_for_logs(round + 1, by_signal);
+        assert_eq!(app.get().devices().len(), round + 2);
+    }
+    std::fs::remove_file(&app.config).unwrap();
+    make_pipe(&app.config);
+    app.signal("HUP");
+    app.signal("TERM");
+    assert_eq!(app.wait().code(), Some(0));
+}
+
+/// As a shell's `<(…)` is one.
+#[test]
+fn a_service_starts_with_a_pipe_and_does_not_read_it_again() {
+    let (dir, path) = config_file("");
+    std::fs::remove_file(&path).unwrap();
+    make_pipe(&path);
+    let write = |text: String| {
+        let path = path.clone();
+        std::thread::spawn(move || std::fs::write(path, text).unwrap())
+    };
+    write(config("1-2"));
+    let check = run(fleetcall().args(["check", "--config"]).arg(&path));
+    assert_eq!(check.status.code(), Some(0), "{}", stderr(&check));
+    write(config("1-3"));
+    let app = TestApp::start_on(dir, path.clone(), &[]);
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
+    app.signal("HUP");
+    let line = app.wait_for_log(|line| line["message"] == "configuration fault");
+    assert!(
+        line["fault"].as_str().unwrap().contains("it is a pipe"),
+        "{line}"
+    );
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
 }
 
 #[test]

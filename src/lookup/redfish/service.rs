@@ -157,7 +157,7 @@ impl<'a> Service<'a> {
         })?;
         let url = self.resolve(&sessions)?;
         let path = said(url.path());
-        let password = secret::read(&login.password).await?;
+        let password = secret::read(&login.password, self.call.deadline).await?;
         let body = json!({"UserName": login.username, "Password": password.expose()});
         self.headers
             .push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
@@ -229,6 +229,7 @@ impl<'a> Service<'a> {
             url,
             headers: &self.headers,
             body,
+            deadline: self.call.deadline,
         };
         self.web.send(request).await
     }

@@ -115,15 +115,17 @@ impl Service {
         if let Some(system) = self.fresh(settings) {
             return Ok(system);
         }
-        let _turn = self.turn.lock().await;
+        let known = self.lock().as_ref().map(|(_, system)| system.clone());
+        let _turn = match (self.turn.try_lock(), &known) {
+            (Ok(turn), _) => turn,
+            // Whoever looks may have to wait for a file system, others need not.
+            (Err(_), Some(known)) if known.is_by(settings) => return Ok(known.clone()),
+            (Err(_), _) => self.turn.lock().await,
+        };
         if let Some(system) = self.fresh(settings) {
             return Ok(system);
         }
-        let known = self.lock().as_ref().map(|(_, system)| system.clone());
-        let (settings, files) = (Arc::clone(settings), self.files.clone());
-        let reading =
-            tokio::task::spawn_blocking(move || System::read(known.as_ref(), &settings, &files));
-        let system = reading.await.map_err(io::Error::other)??;
+        let system = System::read(known.as_ref(), settings, &self.files).await?;
         *self.lock() = Some((Instant::now(), system.clone()));
         Ok(system)
     }
@@ -360,11 +362,12 @@ mod tests {
         assert!(error.contains("a\" is no name: "), "{error}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn changes_of_the_systems_files_are_seen_within_seconds() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
         let system = async || service.system(&Arc::default()).await.unwrap();
+        let later = || service.lock().as_mut().unwrap().0 -= LOOK_EVERY;
         assert!(system().await.servers.nobody.is_some());
         std::fs::write(
             dir.path().join("resolv.conf"),
@@ -380,7 +383,7 @@ mod tests {
             system().await.servers.nobody.is_some(),
             "looked at all the time"
         );
-        tokio::time::advance(LOOK_EVERY).await;
+        later();
         let first = system().await;
         assert_eq!(first.servers.nobody, None);
         let mut found = ask(&service, "Web01").await.unwrap();
@@ -400,12 +403,12 @@ mod tests {
         assert_eq!(candidates("x."), ["x."]);
         // What is as before keeps its cached answers.
         std::fs::write(dir.path().join("hosts"), "").unwrap();
-        tokio::time::advance(LOOK_EVERY).await;
+        later();
         let second = system().await;
         assert!(Arc::ptr_eq(&first.servers, &second.servers));
         assert!(second.host(&Name::from_ascii("web01").unwrap()).is_empty());
         std::fs::remove_file(dir.path().join("resolv.conf")).unwrap();
-        tokio::time::advance(LOOK_EVERY).await;
+        later();
         assert!(system().await.servers.nobody.is_some());
     }
 

@@ -1,9 +1,7 @@
 //! What this machine says of names: `/etc/resolv.conf` and `/etc/hosts`, read anew when they change.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +16,7 @@ use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 
 use crate::domain::DnsSettings;
+use crate::files::{self, FileError, Stamp};
 
 /// Answers that are kept at most, by their TTL; a name of both families has two.
 const CACHED_ANSWERS: u64 = 32 << 10;
@@ -27,6 +26,9 @@ const QUESTIONS_A_CONNECTION: usize = 512;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_LEN: u64 = 16 << 20;
+
+/// How long one of them may take: names wait for it.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// Where the system's files are.
 #[derive(Debug, Clone)]
@@ -74,48 +76,42 @@ impl std::fmt::Debug for Servers {
     }
 }
 
-/// What a file looked like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp([i64; 6]);
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let it = std::fs::metadata(path).ok()?;
-        Some(Self([
-            it.dev().cast_signed(),
-            it.ino().cast_signed(),
-            it.len().cast_signed(),
-            it.mtime(),
-            it.mtime_nsec(),
-            it.ctime_nsec(),
-        ]))
-    }
-}
-
 impl System {
-    /// What `known` is now; what has not changed of it stays, with all cached answers. Blocks.
-    pub(super) fn read(
+    /// What `known` is now; what has not changed of it stays, with all cached answers.
+    pub(super) async fn read(
         known: Option<&Self>,
         settings: &Arc<DnsSettings>,
         files: &Files,
     ) -> io::Result<Self> {
         let is_read = settings.servers.is_empty();
-        // Before the file is read, so that no change is missed in between.
-        let resolv_conf = is_read.then(|| Stamp::of(&files.resolv_conf)).flatten();
-        let hosts_file = Stamp::of(&files.hosts);
+        // Before the files are read, so that no change is missed in between.
+        let (resolv_conf, hosts_file) = futures::join!(
+            async {
+                match is_read {
+                    true => Some(files::stamp(&files.resolv_conf, LIMIT).await.ok()),
+                    false => None,
+                }
+            },
+            async { files::stamp(&files.hosts, LIMIT).await.ok() },
+        );
+        // A file system that does not answer leaves all as it was, if there was something.
+        let is_same = |known: Option<Stamp>, now: Option<Stamp>| now.is_none() || known == now;
         let servers = match known {
-            Some(it) if it.resolv_conf == resolv_conf && it.settings == *settings => {
+            Some(it)
+                if it.settings == *settings
+                    && resolv_conf.is_none_or(|now| is_same(it.resolv_conf, now)) =>
+            {
                 Arc::clone(&it.servers)
             }
-            _ => Arc::new(Servers::new(settings, &files.resolv_conf)?),
+            _ => Arc::new(Servers::new(settings, &files.resolv_conf).await?),
         };
         let hosts = match known {
-            Some(it) if it.hosts_file == hosts_file => Arc::clone(&it.hosts),
+            Some(it) if is_same(it.hosts_file, hosts_file) => Arc::clone(&it.hosts),
             _ => {
                 let mut hosts = Hosts::default();
-                match read_file(&files.hosts) {
+                match files::read(&files.hosts, MAX_FILE_LEN, LIMIT).await {
                     Ok(bytes) => hosts.read_hosts_conf(&bytes[..])?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => {
                         let path = files.hosts.display();
                         log::warn!(path:%, error:%; "cannot read the hosts file");
@@ -124,10 +120,11 @@ impl System {
                 Arc::new(hosts)
             }
         };
+        let stamp = |now: Option<Stamp>, known: Option<Stamp>| now.or(known);
         Ok(Self {
             settings: Arc::clone(settings),
-            resolv_conf,
-            hosts_file,
+            resolv_conf: stamp(resolv_conf.flatten(), known.and_then(|it| it.resolv_conf)),
+            hosts_file: stamp(hosts_file, known.and_then(|it| it.hosts_file)),
             hosts,
             servers,
         })
@@ -158,10 +155,11 @@ impl System {
 }
 
 impl Servers {
-    fn new(settings: &DnsSettings, resolv_conf: &Path) -> io::Result<Self> {
+    async fn new(settings: &DnsSettings, resolv_conf: &Path) -> io::Result<Self> {
         let mut nobody = None;
         let (config, mut options) = if settings.servers.is_empty() {
-            let parsed = read_file(resolv_conf)
+            let parsed = files::read(resolv_conf, MAX_FILE_LEN, LIMIT)
+                .await
                 .map_err(|error| error.to_string())
                 .and_then(|bytes| parse_resolv_conf(bytes).map_err(|error| error.to_string()));
             match parsed {
@@ -238,12 +236,4 @@ impl Servers {
         names.insert(at, whole);
         names
     }
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_LEN)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -65,7 +65,7 @@ impl Snmp {
         let mut nobody = None;
         for (place, &agent) in agents.iter().enumerate() {
             let heard = Arc::new(AtomicBool::new(false));
-            let mut asking = pin!(self.ask(&address, agent, Arc::clone(&heard)));
+            let mut asking = pin!(self.ask(&address, agent, Arc::clone(&heard), call.deadline));
             let left = u32::try_from(agents.len() - place).unwrap_or(u32::MAX);
             let share = call.deadline.saturating_duration_since(Instant::now()) / left;
             // An agent that is slow looks like nobody until something comes; then it has all the time.
@@ -92,11 +92,14 @@ impl Snmp {
         address: &str,
         agent: SocketAddr,
         heard: Arc<AtomicBool>,
+        deadline: Instant,
     ) -> Result<Facts, LookupError> {
         let security = match &self.settings.security {
-            SnmpSecurity::Community(source) => Security::Community(secret::read(source).await?),
+            SnmpSecurity::Community(source) => {
+                Security::Community(secret::read(source, deadline).await?)
+            }
             SnmpSecurity::User(user) => {
-                let credentials = self.credentials(user).await?;
+                let credentials = self.credentials(user, deadline).await?;
                 let known = self.engines().get(address).cloned();
                 Security::User(Box::new(User::new(credentials, known)))
             }
@@ -114,12 +117,16 @@ impl Snmp {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn credentials(&self, user: &SnmpUser) -> Result<Credentials, LookupError> {
+    async fn credentials(
+        &self,
+        user: &SnmpUser,
+        deadline: Instant,
+    ) -> Result<Credentials, LookupError> {
         let name = user.name.as_str().into();
         let Some(auth) = &user.auth else {
             return Ok(Credentials { name, auth: None });
         };
-        let read = password(&auth.password, "auth_password").await?;
+        let read = password(&auth.password, "auth_password", deadline).await?;
         let master = self.auth_key.of(auth.digest, read);
         let mut key = AuthKey {
             digest: auth.digest,
@@ -127,7 +134,7 @@ impl Snmp {
             privacy: None,
         };
         if let Some(privacy) = &auth.privacy {
-            let read = password(&privacy.password, "privacy_password").await?;
+            let read = password(&privacy.password, "privacy_password", deadline).await?;
             let master = self.privacy_key.of(auth.digest, read);
             key.privacy = Some((privacy.cipher, master));
         }
@@ -136,8 +143,12 @@ impl Snmp {
     }
 }
 
-async fn password(source: &SecretSource, setting: &str) -> Result<Secret, LookupError> {
-    let password = secret::read(source).await?;
+async fn password(
+    source: &SecretSource,
+    setting: &str,
+    deadline: Instant,
+) -> Result<Secret, LookupError> {
+    let password = secret::read(source, deadline).await?;
     if password.expose().chars().count() < MIN_PASSWORD_LEN {
         return Err(LookupError::Failed(format!(
             "the `{setting}` has fewer than {MIN_PASSWORD_LEN} characters (RFC 3414)"
