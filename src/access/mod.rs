@@ -22,7 +22,6 @@ use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
 use crate::files;
-use crate::lookup::secret;
 use rate::Limiter;
 use tls::Handshakes;
 pub(crate) use tls::Material;
@@ -68,8 +67,8 @@ struct Shared {
 pub(crate) struct Policy {
     pub(crate) config: HttpConfig,
     pub(crate) tokens: Tokens,
-    material: Option<Material>,
-    /// What its files looked like before they were read.
+    material: Option<Arc<Material>>,
+    /// What the files of certificates looked like before they were read.
     stamps: Vec<Option<Stamp>>,
 }
 
@@ -186,8 +185,8 @@ impl Access {
     }
 
     fn follow(&self, ended: &Receiver<Infallible>) {
-        let mut last: Option<Vec<Option<Stamp>>> = None;
-        // That could not be used; said once.
+        let mut last = Look::default();
+        // A certificate that could not be used; said once.
         let mut refused: Option<Vec<Option<Stamp>>> = None;
         let mut warned = Instant::now();
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
@@ -196,30 +195,58 @@ impl Access {
                 warned = Instant::now();
                 before.warn_of_expiry();
             }
-            let now = stamps(&before.config);
-            let is_settled = last.as_ref() == Some(&now);
-            if now != before.stamps && is_settled && refused.as_ref() != Some(&now) {
-                match self.prepare(&before.config) {
-                    Ok(policy) => {
-                        let policy = Arc::new(policy);
-                        let in_force = &self.0.in_force;
-                        let replaced = in_force.compare_and_swap(&before, Arc::clone(&policy));
-                        // Unless a reload was faster.
-                        if Arc::ptr_eq(&replaced, &before) {
-                            policy.log();
+            let config = &before.config;
+            let now = Look {
+                tokens: tokens::look(&config.tokens),
+                stamps: stamps(config),
+            };
+            let looks = [&last.tokens[..], &now.tokens];
+            let tokens = before
+                .tokens
+                .after(&config.tokens, looks, config.stale_tokens);
+            let is_settled = last.stamps == now.stamps && now.stamps.iter().all(Option::is_some);
+            let is_new = now.stamps != before.stamps && refused.as_ref() != Some(&now.stamps);
+            let material = match &config.tls {
+                Some(config) if is_new && is_settled => {
+                    let read = tls::read(config);
+                    if let Err(faults) = &read {
+                        for ConfigFault { key, message, .. } in faults {
+                            log::error!(key, fault = message; "a changed certificate cannot be used, the one of before stays");
                         }
+                        refused = Some(now.stamps.clone());
                     }
-                    Err(faults) => {
-                        for ConfigFault { key, message, .. } in &faults {
-                            log::error!(key, fault = message; "a changed token or certificate cannot be used, the one of before stays");
-                        }
-                        refused = Some(now.clone());
-                    }
+                    read.ok().map(Arc::new)
+                }
+                Some(_) | None => None,
+            };
+            if tokens.is_some() || material.is_some() {
+                let stamps = match &material {
+                    Some(_) => now.stamps.clone(),
+                    None => before.stamps.clone(),
+                };
+                let policy = Arc::new(Policy {
+                    config: config.clone(),
+                    tokens: tokens.unwrap_or_else(|| before.tokens.clone()),
+                    material: material.or_else(|| before.material.clone()),
+                    stamps,
+                });
+                let in_force = &self.0.in_force;
+                let replaced = in_force.compare_and_swap(&before, Arc::clone(&policy));
+                // Unless a reload was faster.
+                if Arc::ptr_eq(&replaced, &before) {
+                    policy.log();
                 }
             }
-            last = Some(now);
+            last = now;
         }
     }
+}
+
+/// What the files of tokens and certificates looked like at some time.
+#[derive(Default)]
+struct Look {
+    tokens: Vec<Result<[u8; 32], String>>,
+    stamps: Vec<Option<Stamp>>,
 }
 
 /// Ends the following of files when it is dropped.
@@ -247,7 +274,7 @@ impl Policy {
             });
         }
         let mut read_tls = |tls| tls::read(tls).map_err(|more| faults.extend(more)).ok();
-        let material = config.tls.as_ref().and_then(&mut read_tls);
+        let material = config.tls.as_ref().and_then(&mut read_tls).map(Arc::new);
         let tokens = Tokens::read(&config.tokens).map_err(|more| faults.extend(more));
         match tokens {
             Ok(tokens) if faults.is_empty() => Ok(Self {
@@ -279,21 +306,15 @@ impl Policy {
     }
 }
 
-/// What the files that it names look like. Blocks.
+/// What the files of certificates look like; `None` is one whose file system does not answer. Blocks
+/// for some seconds at most.
 fn stamps(config: &HttpConfig) -> Vec<Option<Stamp>> {
-    let tokens = config
-        .tokens
-        .iter()
-        .filter_map(|it| secret::path(&it.token));
-    let tls = config.tls.iter().flat_map(|tls| {
-        let client_ca = tls.client_ca.iter().cloned();
-        client_ca.chain([tls.certificate.clone(), tls.key.clone()])
+    let paths = config.tls.iter().flat_map(|tls| {
+        let client_ca = tls.client_ca.iter();
+        client_ca.chain([&tls.certificate, &tls.key])
     });
     // At a time, so that a file system that hangs costs its limit once.
-    let begun: Vec<_> = tokens
-        .chain(tls)
-        .map(|path| files::begin_stamp(&path))
-        .collect();
+    let begun: Vec<_> = paths.map(|path| files::begin_stamp(path)).collect();
     begun.into_iter().map(|stamp| stamp.wait().ok()).collect()
 }
 

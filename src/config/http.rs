@@ -22,6 +22,9 @@ const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
 /// The longest one.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5 * 60);
 
+/// Files are looked at every second.
+const SHORTEST_STALE: Duration = Duration::from_secs(1);
+
 /// The settings of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
@@ -37,6 +40,8 @@ pub struct HttpConfig {
     pub max_connections: NonZeroUsize,
     /// The longest that a request may take to arrive.
     pub request_timeout: Duration,
+    /// How long a token stays in force that cannot be read any more.
+    pub stale_tokens: Duration,
 }
 
 impl Default for HttpConfig {
@@ -48,6 +53,7 @@ impl Default for HttpConfig {
             rate: None,
             max_connections: const { NonZeroUsize::new(25_000).unwrap() },
             request_timeout: Duration::from_secs(5),
+            stale_tokens: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -115,6 +121,7 @@ pub(super) fn read(root: &Table<'_, '_>) -> HttpConfig {
         "rate",
         "max_connections",
         "request_timeout",
+        "stale_tokens",
     ];
     let Some(table) = root.get("http").and_then(|node| node.table(&known)) else {
         return config;
@@ -138,6 +145,9 @@ pub(super) fn read(root: &Table<'_, '_>) -> HttpConfig {
         }
         config.request_timeout = timeout;
     }
+    let stale = table.get("stale_tokens");
+    let stale = stale.and_then(|node| node.duration(SHORTEST_STALE));
+    config.stale_tokens = stale.unwrap_or(config.stale_tokens);
     config
 }
 

@@ -88,15 +88,6 @@ fn place(source: &SecretSource) -> Result<Place, String> {
     }
 }
 
-/// The file that a secret is read from, if it is one.
-pub(crate) fn path(source: &SecretSource) -> Option<PathBuf> {
-    match source {
-        SecretSource::File(path) => Some(path.clone()),
-        SecretSource::Credential(name) => credential(name),
-        SecretSource::Inline(_) | SecretSource::Env(_) => None,
-    }
-}
-
 fn credential(name: &str) -> Option<PathBuf> {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
     Some(PathBuf::from(directory).join(name))

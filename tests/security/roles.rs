@@ -218,6 +218,59 @@ fn a_token_whose_file_changes_is_used_without_a_reload() {
 }
 
 #[test]
+fn a_token_whose_file_cannot_be_read_stays_for_a_while() {
+    let stays = |line: &serde_json::Value| {
+        line["message"] == "a token cannot be used, the one of before stays"
+    };
+    let service = Guarded::start();
+    let file = token_file(&service.dir, "read");
+    std::fs::remove_file(&file).unwrap();
+    // As a file on a mount that hangs: a pipe that nobody writes to.
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    let line = service.app.wait_for_log(stays);
+    assert_eq!(line["stays"], "1h");
+    assert_eq!(line["token"], "the-read-one");
+    let why = line["fault"].as_str().unwrap();
+    assert!(why.contains("it is a pipe, not a regular file"), "{why}");
+    assert_eq!(service.status("GET", "/test", READ), 200);
+    // A reload is refused, and changes nothing of that.
+    assert_eq!(service.status("POST", "/v1/reload", ADMIN), 422);
+    assert_eq!(service.status("GET", "/test", READ), 200);
+    std::fs::remove_file(&file).unwrap();
+    let new = "an0ther-0123456789abcdef";
+    std::fs::write(&file, new).unwrap();
+    service
+        .app
+        .wait_for_log(|line| line["message"] == "a token can be used again");
+    assert_eq!(service.status("GET", "/test", new), 200);
+    assert_eq!(service.status("GET", "/test", READ), 401);
+    let log = service.app.log();
+    assert_eq!(log.iter().filter(|line| stays(line)).count(), 1);
+}
+
+#[test]
+fn a_token_that_could_not_be_read_for_too_long_is_refused() {
+    let service = Guarded::start_with("stale_tokens = \"1s\"", &[]);
+    let file = token_file(&service.dir, "read");
+    std::fs::remove_file(&file).unwrap();
+    let line = service.app.wait_for_log(|line| {
+        let message = line["message"].as_str().unwrap();
+        message.starts_with("a token is refused from now on")
+    });
+    assert_eq!(line["key"], "http.tokens[0].token");
+    assert_eq!(service.status("GET", "/test", READ), 401);
+    assert_eq!(service.app.request("GET", "/test", &[]).status, 401);
+    assert_eq!(service.status("GET", "/test", ADMIN), 200);
+    // It comes back with its file.
+    std::fs::write(&file, READ).unwrap();
+    service
+        .app
+        .wait_for_log(|line| line["message"] == "a token can be used again");
+    assert_eq!(service.status("GET", "/test", READ), 200);
+}
+
+#[test]
 fn a_role_that_is_taken_back_is_gone_with_the_reload() {
     let service = Guarded::start();
     let text = http(&service.dir, "") + FLEET;

@@ -115,7 +115,7 @@ fn all_faults_of_http_are_said_at_once() {
     let said = refused(
         &format!(
             "[http]\norigins = [\"https://ops.example/\", \"*\"]\nrate = {{ burst = 0 }}\n\
-             max_connections = 0\nrequest_timeout = \"1h\"\ncolour = 1\n\
+             max_connections = 0\nrequest_timeout = \"1h\"\nstale_tokens = \"2d\"\ncolour = 1\n\
              tokens = [{{ name = \"a b\", role = \"king\" }}, {{ role = \"read\", token = {{ env = \"A\" }} }}]\n\
              tls = {{ certificate = \"x\" }}\n{FLEET}"
         ),
@@ -128,6 +128,7 @@ fn all_faults_of_http_are_said_at_once() {
         "http.rate: there is no `per_second`",
         "http.max_connections: out of range",
         "http.request_timeout: too long",
+        "http.stale_tokens: \"2d\" is too long",
         "http.colour: unknown key",
         "http.tokens[0].name: \"a b\" cannot be",
         "http.tokens[0].role: \"king\" is no role",
