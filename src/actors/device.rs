@@ -72,11 +72,31 @@ struct Record {
     succeeded_at_us: Option<u64>,
     /// The facts of that lookup.
     facts: Facts,
-    /// Since when it fails, in microseconds since the service started, if it does and its fleet's
-    /// history says so.
-    failing_since_us: Option<u64>,
+    /// That it fails, if it does and its fleet's history says so; boxed, as most do not.
+    outage: Option<Box<Outage>>,
     /// Whether its actor crashed after the last lookup.
     has_crashed: bool,
+}
+
+/// The time in which a device fails.
+#[derive(Debug, Clone)]
+struct Outage {
+    /// When it began, in microseconds since the service started.
+    since_us: u64,
+    /// Lookups that failed, and crashes, of which this process knows.
+    failures: u32,
+    /// The kinds of fault that it had: a set of [`FaultKind::index`].
+    kinds: u32,
+}
+
+/// What an outcome changes of what is known of a device.
+enum Change {
+    /// It begins to fail.
+    Failing,
+    /// It fails with a kind of fault that it did not have in this outage.
+    OtherFault,
+    /// It answers again.
+    Recovered(Box<Outage>),
 }
 
 /// What came of a lookup.
@@ -100,11 +120,27 @@ struct LastResult {
 }
 
 impl Record {
-    /// Whether it begins to fail with a failure at `at_us`.
-    fn begins_to_fail(&mut self, at_us: u64) -> bool {
-        let is_new = self.failing_since_us.is_none();
-        self.failing_since_us.get_or_insert(at_us);
-        is_new
+    /// Takes note of a failure at `at_us`; what that changes.
+    fn fails(&mut self, at_us: u64, kind: FaultKind) -> Option<Change> {
+        let kind = 1 << kind.index();
+        let Some(outage) = &mut self.outage else {
+            self.outage = Some(Box::new(Outage {
+                since_us: at_us,
+                failures: 0,
+                kinds: kind,
+            }));
+            return Some(Change::Failing);
+        };
+        let is_known = outage.kinds & kind != 0;
+        outage.kinds |= kind;
+        (!is_known).then_some(Change::OtherFault)
+    }
+
+    /// Counts a failure that this process has seen itself.
+    fn count_failure(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.failures = outage.failures.saturating_add(1);
+        }
     }
 }
 
@@ -124,12 +160,18 @@ impl Child for Device {
     }
 
     fn crashed(&self, fault: &Fault) {
-        self.crashed_at(self.cluster.link.rules.now(), fault);
+        let now = self.cluster.link.rules.now();
+        let change = self.crashed_at(now, fault);
+        self.record().count_failure();
+        // Each crash has a line of its own.
+        if matches!(change, Some(Change::Failing)) {
+            self.log_with(Level::Warn, "failing", fault, &[]);
+        }
     }
 
     fn failing(&self) -> Option<Failing> {
         let record = self.record();
-        let since = self.wall(record.failing_since_us?);
+        let since = self.wall(record.outage.as_ref()?.since_us);
         let fault = if record.has_crashed {
             self.health.last_exit()?.fault
         } else {
@@ -223,15 +265,34 @@ impl Device {
         self.cluster.drill.as_ref()?.pass(point, &self.path())
     }
 
-    fn crashed_at(&self, at: Duration, fault: &Fault) {
+    fn crashed_at(&self, at: Duration, fault: &Fault) -> Option<Change> {
         let mut record = self.record();
         record.has_crashed = true;
-        let is_new = record.begins_to_fail(micros(at));
+        let change = record.fails(micros(at), fault.kind());
         drop(record);
-        if is_new {
+        if matches!(change, Some(Change::Failing)) {
             let event = Event::Failing(Arc::new(fault.clone()));
             self.cluster.note(self.kind, &self.id, event);
         }
+        change
+    }
+
+    /// The same device, asked in another way: what it fails with now is said again, and when it
+    /// answers, that ends the failing of before.
+    pub(super) fn replaces(self, old: &Self) -> Self {
+        let outage = old.record().outage.as_ref().map(|outage| {
+            let Outage {
+                since_us, failures, ..
+            } = **outage;
+            let kinds = 0;
+            Box::new(Outage {
+                since_us,
+                failures,
+                kinds,
+            })
+        });
+        self.record().outage = outage;
+        self
     }
 
     /// A fault at once if the circuit breaker is open.
@@ -282,8 +343,8 @@ impl Device {
             let record = self.record();
             let is_older = record.last.as_ref().is_some_and(|it| micros(at) < it.at_us);
             let is_news = match outcome {
-                Ok(facts) => record.failing_since_us.is_some() || record.facts.differ(facts),
-                Err(_) => record.failing_since_us.is_none(),
+                Ok(facts) => record.outage.is_some() || record.facts.differ(facts),
+                Err(_) => record.outage.is_none(),
             };
             (is_news && !is_older, record.succeeded_at_us.is_none())
         };
@@ -310,7 +371,7 @@ impl Device {
     fn note(&self, outcome: &Outcome, now: Duration, took: Option<Duration>) {
         let metrics = &self.cluster.metrics;
         let driver = self.driver();
-        let mut record = self.remember(outcome, now, took);
+        let (mut record, change) = self.remember(outcome, now, took);
         match outcome {
             Ok(_) => {
                 let closed = record.breaker.succeeded();
@@ -318,24 +379,38 @@ impl Device {
                 metrics.looked_up(driver, None, took);
                 if closed {
                     metrics.breaker_closed();
-                    self.log(Level::Info, "circuit breaker closed", &[]);
+                    self.log(Level::Debug, "circuit breaker closed", &[]);
+                }
+                if let Some(Change::Recovered(outage)) = change {
+                    let failing_ms =
+                        millis(now.saturating_sub(Duration::from_micros(outage.since_us)));
+                    let fields = [
+                        ("failing_ms", Value::from(failing_ms)),
+                        ("failures", Value::from(outage.failures)),
+                    ];
+                    self.log(Level::Info, "recovered", &fields);
                 }
             }
             Err(fault) => {
+                record.count_failure();
                 let policy = &self.aim.target.breaker;
                 let opened = record.breaker.failed(policy, fault.kind(), now);
                 let failures = record.breaker.failures();
                 drop(record);
                 metrics.looked_up(driver, Some(fault.kind()), took);
-                if let Some(open) = opened {
+                let open_ms = opened.map(|open| ("breaker_open_ms", Value::from(millis(open))));
+                let message = match change {
+                    Some(Change::Failing) => Some("failing"),
+                    Some(Change::OtherFault) => Some("failing with another fault"),
+                    Some(Change::Recovered(_)) | None => None,
+                };
+                if let Some(message) = message {
+                    self.log_with(Level::Warn, message, fault, open_ms.as_slice());
+                }
+                if let Some(open_ms) = open_ms {
                     metrics.breaker_opened();
-                    let open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
-                    let fields = [
-                        ("kind", Value::from(fault.kind().as_str())),
-                        ("failures", Value::from(failures)),
-                        ("open_ms", Value::from(open_ms)),
-                    ];
-                    self.log(Level::Warn, "circuit breaker opened", &fields);
+                    let fields = [("failures", Value::from(failures)), open_ms];
+                    self.log(Level::Debug, "circuit breaker opened", &fields);
                 }
             }
         }
@@ -348,7 +423,7 @@ impl Device {
         outcome: &Outcome,
         now: Duration,
         took: Option<Duration>,
-    ) -> MutexGuard<'_, Record> {
+    ) -> (MutexGuard<'_, Record>, Option<Change>) {
         let mut record = self.record();
         let at_us = micros(now);
         let took_us = took.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
@@ -358,26 +433,28 @@ impl Device {
             at_us,
             took_us,
         });
-        let event = match outcome {
+        let (event, change) = match outcome {
             Ok(facts) => {
                 let is_first = record.succeeded_at_us.replace(at_us).is_none();
                 let before = std::mem::replace(&mut record.facts, facts.clone());
-                if record.failing_since_us.take().is_some() {
-                    Some(Event::Recovered)
+                if let Some(outage) = record.outage.take() {
+                    (Some(Event::Recovered), Some(Change::Recovered(outage)))
                 } else {
                     let changed = !is_first && before.differ(facts);
-                    changed.then(|| Event::FactsChanged(lookup::changed_facts(&before, facts)))
+                    let facts = || Event::FactsChanged(lookup::changed_facts(&before, facts));
+                    (changed.then(facts), None)
                 }
             }
             Err(fault) => {
-                let is_new = record.begins_to_fail(at_us);
-                is_new.then(|| Event::Failing(Arc::clone(fault)))
+                let change = record.fails(at_us, fault.kind());
+                let is_new = matches!(change, Some(Change::Failing));
+                (is_new.then(|| Event::Failing(Arc::clone(fault))), change)
             }
         };
         if let Some(event) = event {
             self.cluster.note(self.kind, &self.id, event);
         }
-        record
+        (record, change)
     }
 
     /// A request joined its lookup under way.
@@ -391,7 +468,7 @@ impl Device {
             breaker,
             last,
             succeeded_at_us,
-            failing_since_us,
+            outage,
             ..
         } = self.record().clone();
         let since_start = self.cluster.link.rules.now();
@@ -409,7 +486,7 @@ impl Device {
             }),
             last_success: succeeded_at_us.map(age),
             last_success_at: succeeded_at_us.map(|it| self.wall(it)),
-            failing_since: failing_since_us.map(|it| self.wall(it)),
+            failing_since: outage.map(|it| self.wall(it.since_us)),
         }
     }
 
@@ -429,7 +506,7 @@ impl Device {
         let took = ended.saturating_sub(began);
         let outcome = result.map_err(|error| {
             let fault = Fault::from(error);
-            self.log_fault(Level::Warn, "lookup failed", &fault, Some(took));
+            self.log_fault("lookup failed", &fault, Some(took));
             Arc::new(fault)
         });
         LookedUp {
@@ -479,27 +556,23 @@ impl Device {
             }
             self.cluster.metrics.retried();
             let fault = Fault::from(error);
-            self.log_fault(Level::Debug, "lookup failed, trying again", &fault, None);
+            self.log_fault("lookup failed, trying again", &fault, None);
             tokio::time::sleep(wait).await;
         }
     }
 
-    pub(super) fn log_fault(
-        &self,
-        level: Level,
-        message: &str,
-        fault: &Fault,
-        elapsed: Option<Duration>,
-    ) {
-        let mut fields = vec![
+    /// Logs what became of one lookup, for debugging.
+    pub(super) fn log_fault(&self, message: &str, fault: &Fault, took: Option<Duration>) {
+        let took = took.map(|took| ("duration_ms", Value::from(millis(took))));
+        self.log_with(Level::Debug, message, fault, took.as_slice());
+    }
+
+    fn log_with(&self, level: Level, message: &str, fault: &Fault, more: &[(&str, Value<'_>)]) {
+        let fault = [
             ("kind", Value::from(fault.kind().as_str())),
             ("error", Value::from(fault.message())),
         ];
-        let millis = elapsed.map(|elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-        if let Some(millis) = millis {
-            fields.push(("duration_ms", Value::from(millis)));
-        }
-        self.log(level, message, &fields);
+        self.log(level, message, &[&fault, more].concat());
     }
 
     fn log(&self, level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
@@ -510,6 +583,10 @@ impl Device {
         all.extend_from_slice(fields);
         event(level, module_path!(), message, &all);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {

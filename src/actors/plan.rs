@@ -267,7 +267,11 @@ pub(super) fn plan(
             }
             let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
             let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
-            devices.push(Arc::new(Device::new(base, kind, id.clone(), port, aim)));
+            let device = Device::new(base, kind, id.clone(), port, aim);
+            devices.push(Arc::new(match old {
+                Some(old) => device.replaces(old),
+                None => device,
+            }));
         }
         start = *end;
     }

@@ -7,7 +7,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use log::Level;
 use smallvec::SmallVec;
 
 use super::device::{Device, LookedUp};
@@ -124,11 +123,7 @@ impl Prober {
     /// The lookup under way is given up: its collect was closed with `fault`, which `tells` of it.
     fn cut_off(&mut self, running: Running, fault: &Arc<Fault>, tells: bool) {
         self.running = None;
-        let level = match fault.kind() {
-            FaultKind::TimedOut if tells => Level::Warn,
-            _ => Level::Debug,
-        };
-        self.device.log_fault(level, "lookup cut off", fault, None);
+        self.device.log_fault("lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
         // waited for `max_concurrent`, or that nobody waits for, did not.
         let was_asked = self.device.asked() != running.asked_before;

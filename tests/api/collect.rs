@@ -307,11 +307,13 @@ fn a_panic_costs_its_device_one_answer_and_nobody_else_anything() {
         asked += 1;
         assert!(asked < 100, "the actors do not come back");
     }
-    assert_eq!(
-        app.log()
-            .iter()
-            .filter(|line| line["level"] == "warn")
-            .count(),
-        2
-    );
+    let log = app.log();
+    let warned: Vec<&str> = log
+        .iter()
+        .filter(|line| line["level"] == "warn")
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
+    let count = |message: &str| warned.iter().filter(|it| **it == message).count();
+    assert_eq!(count("actor failed, restarting it"), 2, "{warned:?}");
+    assert_eq!((count("failing"), warned.len()), (2, 4), "{warned:?}");
 }

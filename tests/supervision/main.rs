@@ -11,6 +11,7 @@
 mod grid;
 mod harness;
 mod joining;
+mod log;
 mod policy;
 mod promise;
 mod reload;

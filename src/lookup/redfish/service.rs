@@ -220,7 +220,7 @@ impl<'a> Service<'a> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => LookupError::TimedOut(limit).to_string(),
         };
-        log::warn!(cluster:%, device:%, error; "cannot log out of a Redfish service");
+        log::debug!(cluster:%, device:%, error; "cannot log out of a Redfish service");
     }
 
     async fn send(&self, method: Method, url: Url, body: Vec<u8>) -> Result<Answer, LookupError> {
