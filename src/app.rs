@@ -317,7 +317,8 @@ impl App {
         // Only now, so that nobody waits for a worker that does not come up.
         let membership = match link {
             Some(link) => {
-                let joins = link.join(engine.fleet.tree(), engine.collector(), engine.reload());
+                let (tree, collector) = (engine.fleet.tree(), engine.collector());
+                let joins = link.join(tree, collector, engine.reload(), watchdog.handle());
                 Some(joins.await?)
             }
             None => None,

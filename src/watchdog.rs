@@ -121,6 +121,14 @@ impl WatchdogHandle {
             .collect()
     }
 
+    /// The threads that have owed an answer for longer than it may take; waits for none of them.
+    pub(crate) fn stuck(&self) -> Vec<usize> {
+        let (now, deadline) = (Instant::now(), self.0.settings.deadline);
+        let threads = 0..self.0.threads.len();
+        let is_stuck = |&thread: &usize| self.trial(thread).waited(now) > deadline;
+        threads.filter(is_stuck).collect()
+    }
+
     fn trial(&self, thread: usize) -> MutexGuard<'_, Trial> {
         let trial = self.0.threads[thread].lock();
         trial.unwrap_or_else(PoisonError::into_inner)
@@ -158,9 +166,18 @@ impl WatchdogHandle {
 }
 
 impl Trial {
+    /// How long the answer of the roll call under way is owed, if there is one.
+    fn waited(&self, now: Instant) -> Duration {
+        if self.is_under_way {
+            now.saturating_duration_since(self.began)
+        } else {
+            Duration::ZERO
+        }
+    }
+
     fn health(&self, settings: WatchdogSettings, now: Instant) -> ThreadHealth {
         let WatchdogSettings { every, deadline } = settings;
-        let waited = now.saturating_duration_since(self.began);
+        let waited = self.waited(now);
         let last = self.last.as_ref();
         let took = last.map(|last| last.took).unwrap_or_default();
         let text = |duration: Duration| {

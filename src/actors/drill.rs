@@ -5,7 +5,7 @@
 //! handing a [`Drill`] to [`crate::app::App::start`]. Without one nothing of this runs.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -44,12 +44,17 @@ pub enum Act {
     EndThread,
     /// It keeps its thread busy for so long; possible at every point.
     Hog(Duration),
+    /// It blocks its thread until the drill [releases](Drill::release) it; possible at every point.
+    Block,
 }
 
 /// What is to go wrong, how often.
 #[derive(Debug, Default)]
 pub struct Drill {
     left: Mutex<HashMap<(Point, String), (Act, u32)>>,
+    /// Whether nothing is blocked any more.
+    is_released: Mutex<bool>,
+    released: Condvar,
 }
 
 impl Drill {
@@ -60,6 +65,15 @@ impl Drill {
     pub fn arm(&self, point: Point, act: Act, path: &str, times: u32) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.insert((point, path.to_owned()), (act, times));
+    }
+
+    /// What is blocked goes on, and nothing is blocked any more.
+    pub fn release(&self) {
+        *self
+            .is_released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.released.notify_all();
     }
 
     /// How often the actor at `path` is still to go wrong at `point`.
@@ -80,6 +94,11 @@ impl Drill {
                 while start.elapsed() < time {
                     std::hint::spin_loop();
                 }
+            }
+            Act::Block => {
+                let is_released = self.is_released.lock();
+                let is_released = is_released.unwrap_or_else(PoisonError::into_inner);
+                drop(self.released.wait_while(is_released, |it| !*it));
             }
             Act::Error | Act::Stop | Act::EndThread => {}
         }

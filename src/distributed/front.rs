@@ -184,7 +184,7 @@ enum Tried {
     Done,
     /// Nobody was there, and nothing was told.
     Nobody,
-    /// The cluster is about to have another owner, and nothing was told.
+    /// The cluster is about to have another owner, and nothing was told by the one before.
     Moving,
     /// The connection was another one meanwhile, and nothing was told.
     Lost,
@@ -211,6 +211,8 @@ impl Shared {
                 Tried::Moving => {
                     nobody = None;
                     wait = (wait * 2).min(MOVING);
+                    // The next owner may have taken this order already, too.
+                    is_second = true;
                 }
                 Tried::Lost => is_second = true,
                 // The first order counts until its owner hears that it is not wanted.

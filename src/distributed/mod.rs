@@ -32,6 +32,7 @@ use crate::actors::fleet::Tree;
 use crate::collector::{CollectorHandle, Workers};
 use crate::config::Publication;
 use crate::reload::ReloadHandle;
+use crate::watchdog::WatchdogHandle;
 use counts::Counts;
 use front::Front;
 use inbox::Inbox;
@@ -167,6 +168,7 @@ impl Link {
         tree: Tree,
         collector: CollectorHandle,
         reload: ReloadHandle,
+        watchdog: WatchdogHandle,
     ) -> Result<Membership, NatsError> {
         let hears = changes::hear(
             self.connection.clone(),
@@ -198,6 +200,9 @@ impl Link {
         let owner = Owner::new(self.connection, self.names, worker, tree.clone(), server).await?;
         let owner = Arc::new(owner);
         self.front.work_as(&owner);
+        owner.guard(watchdog).map_err(NatsError::Thread)?;
+        let advised = Arc::clone(&owner);
+        actix::spawn(async move { advised.advise().await });
         let taking = vec![
             Aborts(actix::spawn(Arc::clone(&owner).keep())),
             Aborts(actix::spawn(Arc::clone(&owner).keep_announcing())),
@@ -205,7 +210,6 @@ impl Link {
         let tells = changes::tell(Arc::clone(&owner), client, names, tree);
         others.extend([
             Aborts(actix::spawn(Arc::clone(&owner).keep_renewing())),
-            Aborts(actix::spawn(Arc::clone(&owner).guard())),
             Aborts(actix::spawn(Arc::clone(&owner).tell())),
             Aborts(actix::spawn(tells)),
         ]);

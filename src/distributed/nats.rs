@@ -130,6 +130,9 @@ pub enum NatsError {
         /// How long it may be.
         most: usize,
     },
+    /// There is no thread to guard leases.
+    #[error("cannot start the thread that guards leases: {0}")]
+    Thread(std::io::Error),
     /// A bucket has leases of another length.
     #[error(
         "the entries of the NATS bucket {bucket:?} last for {theirs}, and this process says {ours}; \

@@ -143,18 +143,23 @@ impl Server {
             Ok(part) => part,
             Err(end) => return Ok(end),
         };
-        sending.outcomes(&mut part).await?;
+        tokio::select! {
+            sent = sending.outcomes(&mut part) => sent?,
+            // What runs on a thread that is stuck says nothing more.
+            () = tenure.over() => return Ok(End::NotHere),
+        }
         part.finish().await;
         Ok(End::Complete)
     }
 
     fn read(&self, order: &Message, tenure: &Tenure) -> Result<Order, End> {
+        // Also when the next owner is to begin already.
+        if tenure.is_moving() {
+            return Err(End::Moving);
+        }
         // A process that was stopped for a while wakes up with orders in its hands.
         if !tenure.is_valid(Instant::now()) {
             return Err(End::NotHere);
-        }
-        if tenure.is_moving() {
-            return Err(End::Moving);
         }
         let subject = order.subject.as_str();
         let order: Order = serde_json::from_slice(&order.payload).map_err(|error| {

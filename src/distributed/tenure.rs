@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use async_nats::{Client, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lock;
@@ -37,6 +38,10 @@ pub(super) struct Tenure {
     moves: AtomicBool,
     /// Tells what takes orders to take only those that are on their way.
     last_orders: Notify,
+    /// Whether it is over, for those who wait for that.
+    over: watch::Sender<bool>,
+    /// What takes orders, until somebody waits for its end.
+    taking: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How long a tenure lasts, if it is not renewed.
@@ -60,7 +65,21 @@ impl Tenure {
             under_way: AtomicUsize::new(0),
             moves: AtomicBool::new(false),
             last_orders: Notify::new(),
+            over: watch::Sender::new(false),
+            taking: Mutex::new(None),
         }
+    }
+
+    /// Takes orders from now on.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        orders: Subscriber,
+        subject: String,
+        server: Arc<Server>,
+        connection: Connection,
+    ) {
+        let taking = take_orders(orders, subject, server, Arc::clone(self), connection);
+        *lock(&self.taking) = Some(actix::spawn(taking));
     }
 
     pub(super) fn term(&self) -> Term {
@@ -110,9 +129,25 @@ impl Tenure {
         self.last_orders.notify_one();
     }
 
+    /// As [`Tenure::take_no_more`], and waits until those on their way have come.
+    pub(super) async fn leave_off(&self) {
+        self.take_no_more();
+        let taking = lock(&self.taking).take();
+        if let Some(taking) = taking {
+            timeout(2 * LAST_ORDERS, taking).await.ok();
+        }
+    }
+
     /// It is over at once.
     pub(super) fn end(&self) {
         lock(&self.term).end = Instant::now();
+        self.over.send_replace(true);
+    }
+
+    /// Waits until it is over.
+    pub(super) async fn over(&self) {
+        // An error is that nobody ends it any more.
+        self.over.subscribe().wait_for(|it| *it).await.ok();
     }
 }
 
@@ -127,7 +162,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Takes orders until it is told to take no more, and then those that are on their way.
-pub(super) async fn take_orders(
+async fn take_orders(
     mut orders: Subscriber,
     subject: String,
     server: Arc<Server>,

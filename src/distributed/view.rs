@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Entry, Operation};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::rank;
@@ -12,27 +13,77 @@ use super::wire::{Lease, Presence};
 /// A server removes what is too old a little later than it could.
 pub(super) const SERVER_SLACK: Duration = Duration::from_millis(300);
 
+/// How many announcements in a row a worker that hears itself may not have heard yet.
+const UNHEARD: u32 = 2;
+
+/// Whether a worker is to have clusters, as far as that depends on itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Fitness {
+    #[default]
+    Fit,
+    /// Only if there is no other worker that is fit: it loses leases again and again.
+    Unsteady,
+    /// Not at all.
+    Unfit,
+}
+
 /// A lease as it was last seen in the bucket.
 #[derive(Debug)]
 struct Seen {
     worker: String,
+    tenure: u64,
+    serves: bool,
     at: Instant,
 }
 
-/// What a worker knows of the others.
-#[derive(Debug, Default)]
+/// Another worker.
+#[derive(Debug)]
+struct Peer {
+    is_unsteady: bool,
+    /// When it was last heard of.
+    at: Instant,
+}
+
+/// Who waits for the next owner of a cluster.
+#[derive(Debug)]
+struct Waiting {
+    /// The tenure of the one who waits.
+    tenure: u64,
+    served: oneshot::Sender<()>,
+}
+
+/// What a worker knows of the others, and what they are to know of it.
+#[derive(Debug)]
 pub(super) struct View {
-    /// When each live worker was last heard of.
-    workers: BTreeMap<String, Instant>,
+    /// This worker's name.
+    own: String,
+    fitness: Fitness,
+    /// The first of this worker's announcements that it did not hear, and how many there are.
+    unheard: Option<(Instant, u32)>,
+    /// The others that are there.
+    workers: BTreeMap<String, Peer>,
     /// By key.
     leases: HashMap<String, Seen>,
+    /// By key.
+    waiting: HashMap<String, Waiting>,
 }
 
 impl View {
+    pub(super) fn new(own: String) -> Self {
+        Self {
+            own,
+            fitness: Fitness::Fit,
+            unheard: None,
+            workers: BTreeMap::new(),
+            leases: HashMap::new(),
+            waiting: HashMap::new(),
+        }
+    }
+
     /// Forgets what was not heard of for so long.
     pub(super) fn forget(&mut self, gone: Duration) {
-        self.workers.retain(|worker, at| {
-            let is_live = at.elapsed() < gone;
+        self.workers.retain(|worker, peer| {
+            let is_live = peer.at.elapsed() < gone;
             if !is_live {
                 log::warn!(worker; "a worker is gone");
             }
@@ -41,20 +92,65 @@ impl View {
         self.leases.retain(|_, seen| seen.at.elapsed() < gone);
     }
 
+    /// Whether this worker is to have clusters from now on.
+    pub(super) fn set_fitness(&mut self, fitness: Fitness) {
+        self.fitness = fitness;
+    }
+
     /// Who of those who are there is to have a cluster, by its key.
     pub(super) fn chosen(&self, key: &str) -> Option<&str> {
-        rank::chosen(self.workers.keys().map(String::as_str), key)
+        let others = |is_unsteady: bool| {
+            let others = self.workers.iter();
+            others.filter_map(move |(worker, peer)| {
+                (peer.is_unsteady == is_unsteady).then_some(worker.as_str())
+            })
+        };
+        let own = |fitness: Fitness| (self.fitness == fitness).then_some(self.own.as_str());
+        rank::chosen(others(false).chain(own(Fitness::Fit)), key)
+            .or_else(|| rank::chosen(others(true).chain(own(Fitness::Unsteady)), key))
     }
 
-    /// Whether somebody has a cluster, by its key.
-    pub(super) fn is_leased(&self, key: &str) -> bool {
-        self.leases.contains_key(key)
+    /// Whether this worker is to have a cluster, by its key.
+    pub(super) fn is_own(&self, key: &str) -> bool {
+        self.chosen(key) == Some(self.own.as_str())
     }
 
-    /// A worker is there. Returns whether that is new.
-    pub(super) fn saw_worker(&mut self, worker: &str) -> bool {
-        let before = self.workers.insert(worker.to_owned(), Instant::now());
-        before.is_none()
+    /// Who has a cluster, by its key.
+    pub(super) fn owner(&self, key: &str) -> Option<&str> {
+        self.leases.get(key).map(|seen| seen.worker.as_str())
+    }
+
+    /// Resolves when the one that is to have a cluster after this tenure takes its orders; `None` if
+    /// nobody is to have it.
+    pub(super) fn next_owner(&mut self, key: &str, tenure: u64) -> Option<oneshot::Receiver<()>> {
+        let (served, serves) = oneshot::channel();
+        let seen = self.leases.get(key);
+        if seen.is_some_and(|seen| seen.serves && seen.tenure != tenure) {
+            return None;
+        }
+        if self.chosen(key).is_none_or(|chosen| chosen == self.own) {
+            return None;
+        }
+        self.waiting
+            .insert(key.to_owned(), Waiting { tenure, served });
+        Some(serves)
+    }
+
+    /// Nobody waits for the next owner of a cluster any more.
+    pub(super) fn wait_no_more(&mut self, key: &str) {
+        self.waiting.remove(key);
+    }
+
+    /// This worker announces itself now.
+    pub(super) fn spoke(&mut self) {
+        let (since, count) = self.unheard.unwrap_or((Instant::now(), 0));
+        self.unheard = Some((since, count.saturating_add(1)));
+    }
+
+    /// Whether this worker announced itself for so long, and did not hear it.
+    pub(super) fn is_deaf(&self, limit: Duration) -> bool {
+        self.unheard
+            .is_some_and(|(since, count)| count >= UNHEARD && since.elapsed() >= limit)
     }
 
     /// Takes note of an entry of the bucket of leases.
@@ -63,8 +159,18 @@ impl View {
             self.leases.remove(&entry.key);
             return;
         };
+        let waiting = self.waiting.get(&entry.key);
+        if lease.serves
+            && waiting.is_some_and(|it| it.tenure != lease.tenure)
+            && let Some(waiting) = self.waiting.remove(&entry.key)
+        {
+            // It may have waited long enough.
+            waiting.served.send(()).ok();
+        }
         let seen = Seen {
             worker: lease.worker,
+            tenure: lease.tenure,
+            serves: lease.serves,
             at: Instant::now(),
         };
         let worker = seen.worker.clone();
@@ -77,11 +183,21 @@ impl View {
     /// Takes note of an entry of the bucket of workers.
     pub(super) fn see_worker(&mut self, entry: &Entry) {
         let worker = entry.key.as_str();
-        if read::<Presence>(entry).is_none() {
+        if worker == self.own {
+            self.unheard = None;
+            return;
+        }
+        let Some(presence) = read::<Presence>(entry) else {
             if self.workers.remove(worker).is_some() {
                 log::info!(worker; "a worker left");
             }
-        } else if self.saw_worker(worker) {
+            return;
+        };
+        let peer = Peer {
+            is_unsteady: presence.unsteady,
+            at: Instant::now(),
+        };
+        if self.workers.insert(worker.to_owned(), peer).is_none() {
             log::info!(worker; "a worker is there");
         }
     }

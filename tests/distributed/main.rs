@@ -21,7 +21,9 @@ mod fleet;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
+mod inside;
 mod known;
+mod leases;
 mod lines;
 mod load;
 mod metrics;
@@ -35,3 +37,4 @@ mod scrape;
 mod slow;
 mod topology;
 mod upgrade;
+mod valve;

@@ -113,6 +113,13 @@ impl Tree {
         lock(&self.0.placed).departing.keys().cloned().collect()
     }
 
+    /// The clusters that one of the threads runs.
+    pub(crate) fn clusters_on(&self, thread: usize) -> HashSet<ClusterId> {
+        let placed = lock(&self.0.placed);
+        let clusters = placed.clusters.iter().filter(|(_, (_, at))| *at == thread);
+        clusters.map(|(cluster, _)| cluster.clone()).collect()
+    }
+
     /// Waits for a reload since this was called last; for one who waits at a time.
     pub(crate) async fn changed(&self) {
         self.0.reloaded.notified().await;

@@ -9,9 +9,11 @@ use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::taking::Former;
 use super::{HAND_OVER, Own, Owner};
 use crate::distributed::lock;
 use crate::distributed::tenure::Tenure;
+use crate::distributed::view::Fitness;
 use crate::distributed::wire::key;
 use crate::domain::{ClusterId, Fault, FaultKind};
 
@@ -31,11 +33,40 @@ impl Drop for Handing<'_> {
     }
 }
 
+/// Why a worker loses a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The server did not say in time that the lease lasts for longer.
+    NotRenewed,
+    /// Another worker has the lease.
+    Taken,
+    /// The thread that runs the cluster is stuck.
+    Stuck,
+}
+
+impl Loss {
+    fn text(self) -> &'static str {
+        match self {
+            Self::NotRenewed => "it was not renewed in time",
+            Self::Taken => "another worker has it",
+            Self::Stuck => "its thread is stuck",
+        }
+    }
+}
+
 impl Owner {
-    /// Ends tenures that are over already.
-    pub(super) fn lose(&self, over: &[Own], why: &str) {
-        for ((cluster, tenure), _) in self.give_up(over) {
-            let fence = tenure.fence;
+    /// Ends tenures that are over already, or that must not last.
+    pub(super) fn lose(&self, over: &[Own], loss: Loss) {
+        let lost = self.give_up(over);
+        if !lost.is_empty() {
+            self.note_loss();
+        }
+        for ((cluster, tenure), _) in lost {
+            tenure.take_no_more();
+            if loss != Loss::Taken {
+                self.keep_former(cluster, Former::of(Arc::clone(tenure)));
+            }
+            let (fence, why) = (tenure.fence, loss.text());
             self.counts.lost();
             log::warn!(cluster:%, fence, why; "cluster lost");
         }
@@ -49,7 +80,6 @@ impl Owner {
         for tenure in tenures {
             let (cluster, own) = tenure;
             own.end();
-            own.take_no_more();
             if held.get(cluster).is_some_and(|it| Arc::ptr_eq(it, own)) {
                 held.remove(cluster);
                 ended.push(tenure);
@@ -112,6 +142,21 @@ impl Owner {
             let (fence, freed) = (tenure.fence, is_left && free.await == Ok(true));
             self.counts.handed_over();
             log::info!(cluster:%, fence, freed; "cluster handed over");
+            if freed {
+                self.until_served(cluster, tenure).await;
+            }
+        }
+        tenure.leave_off().await;
+    }
+
+    /// Waits until orders reach the next owner of a cluster, if there is to be one. Those that come
+    /// here meanwhile are told that it moves.
+    async fn until_served(&self, cluster: &ClusterId, tenure: &Tenure) {
+        let key = key(cluster);
+        let next = lock(&self.view).next_owner(&key, tenure.number);
+        if let Some(next) = next {
+            timeout(self.worker.lease.min(HAND_OVER), next).await.ok();
+            lock(&self.view).wait_no_more(&key);
         }
     }
 
@@ -125,7 +170,7 @@ impl Owner {
                 return true;
             }
             // It may have been renewed at the same moment.
-            let lease = self.lease(tenure.number, tenure.since);
+            let lease = self.lease(tenure.number, tenure.since, true);
             match self.leases.entry(&key).await {
                 Ok(Some(entry)) if entry.value == lease && entry.revision != revision => {
                     revision = entry.revision;
@@ -140,13 +185,14 @@ impl Owner {
         // First, so that nobody leaves anything to this one.
         let gone = self.workers.delete(&self.worker.name);
         timeout(self.patience(), gone).await.ok();
+        lock(&self.view).set_fitness(Fitness::Unfit);
         self.hand_over(self.held()).await;
         // Some may have been under way.
-        let until = Instant::now() + HAND_OVER + 2 * self.patience();
+        let until = Instant::now() + 2 * HAND_OVER + 2 * self.patience();
         while self.handing.load(Ordering::Acquire) > 0 && Instant::now() < until {
             sleep(Duration::from_millis(5)).await;
         }
-        let flush = self.connection.client.flush();
-        timeout(self.patience(), flush).await.ok();
+        // What was said is read before the connection ends: this is answered after it.
+        timeout(self.patience(), self.round_trip()).await.ok();
     }
 }

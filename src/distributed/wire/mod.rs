@@ -341,6 +341,9 @@ pub(in crate::distributed) struct Lease {
     pub(in crate::distributed) tenure: u64,
     /// When it began, in milliseconds since the Unix epoch, by the worker's clock; for people.
     pub(in crate::distributed) since_ms: u64,
+    /// Whether orders for the cluster reach the worker, so that the one before may leave off.
+    #[serde(default)]
+    pub(in crate::distributed) serves: bool,
 }
 
 /// A live worker, as the bucket of workers says.
@@ -351,6 +354,9 @@ pub(in crate::distributed) struct Presence {
     pub(in crate::distributed) release: String,
     /// When it started, in milliseconds since the Unix epoch, by its clock; for people.
     pub(in crate::distributed) since_ms: u64,
+    /// Whether it is to have clusters only if all others are like that, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::distributed) unsteady: bool,
 }
 
 /// From a worker to whoever asks for the roster: what it has. With very many clusters several come.

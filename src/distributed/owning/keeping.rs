@@ -1,0 +1,139 @@
+//! How a worker's leases are kept: renewed again and again, and given up when that does not work.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt as _;
+use futures::stream;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::leaving::Loss;
+use super::{AT_ONCE, Own, Owner};
+use crate::distributed::nats::chain;
+use crate::distributed::tenure::{Tenure, Term};
+use crate::distributed::wire::{Lease, VERSION, key, to_ms};
+use crate::domain::ClusterId;
+use crate::watchdog::WatchdogHandle;
+
+impl Owner {
+    /// Renews what is held, for ever; whatever else waits for the server.
+    pub(in crate::distributed) async fn keep_renewing(self: Arc<Self>) {
+        let mut rounds = interval(self.worker.lease / 20);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            if self.connection.is_up() {
+                self.renew().await;
+            }
+        }
+    }
+
+    /// Gives up what is not renewed in time, and what runs on threads that are stuck, for as long as
+    /// the worker is there. It has a thread of its own, since all others may be stuck.
+    ///
+    /// # Errors
+    /// If there is none to have.
+    pub(in crate::distributed) fn guard(
+        self: &Arc<Self>,
+        watchdog: WatchdogHandle,
+    ) -> std::io::Result<()> {
+        let owner = Arc::downgrade(self);
+        let wait = (self.worker.lease / 50).max(Duration::from_millis(10));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        let guard = async move {
+            let mut stuck = HashSet::new();
+            while let Some(owner) = owner.upgrade() {
+                stuck = owner.look(&watchdog, &stuck);
+                drop(owner);
+                sleep(wait).await;
+            }
+        };
+        let thread = std::thread::Builder::new().name("leases".to_owned());
+        thread.spawn(move || runtime.block_on(guard))?;
+        Ok(())
+    }
+
+    /// One look of the guard; the threads that are stuck. Those that were not at the look before may
+    /// only seem so, since what watches them was stuck itself.
+    fn look(&self, watchdog: &WatchdogHandle, before: &HashSet<usize>) -> HashSet<usize> {
+        let now = Instant::now();
+        let mut over = self.held();
+        over.retain(|(_, tenure)| !tenure.is_valid(now));
+        self.lose(&over, Loss::NotRenewed);
+        let stuck: HashSet<usize> = watchdog.stuck().into_iter().collect();
+        let sure: Vec<usize> = stuck.intersection(before).copied().collect();
+        self.note_stuck(!sure.is_empty());
+        for thread in sure {
+            let on_it = self.tree.clusters_on(thread);
+            let mut over = self.held();
+            over.retain(|(cluster, _)| on_it.contains(cluster));
+            self.lose(&over, Loss::Stuck);
+        }
+        stuck
+    }
+
+    async fn renew(&self) {
+        let due = |(_, tenure): &Own| tenure.term().asked.elapsed() >= self.worker.lease / 3;
+        let due: Vec<_> = self.held().into_iter().filter(due).collect();
+        let renewed = stream::iter(due).map(|(cluster, tenure)| async move {
+            let is_renewed = self.renew_one(&cluster, &tenure).await;
+            self.counts.renewed(is_renewed);
+        });
+        renewed.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// Whether it lasts for longer.
+    pub(super) async fn renew_one(&self, cluster: &ClusterId, tenure: &Arc<Tenure>) -> bool {
+        let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since, true));
+        let asked = Instant::now();
+        let revision = tenure.term().revision;
+        let update = self.leases.update(&key, lease.clone(), revision);
+        let revision = match timeout(self.patience(), update).await {
+            Ok(Ok(revision)) => revision,
+            // It may have been written; the next try says so.
+            Err(_) => return false,
+            Ok(Err(error)) => match timeout(self.patience(), self.leases.entry(&key)).await {
+                // The answer to an earlier try was lost. When the server wrote it is not known, so
+                // that lengthens nothing; the next round does.
+                Ok(Ok(Some(entry))) if entry.value == lease => {
+                    tenure.wrote(entry.revision);
+                    return false;
+                }
+                Ok(Ok(_)) => {
+                    let lost = (cluster.clone(), Arc::clone(tenure));
+                    self.lose(&[lost], Loss::Taken);
+                    return false;
+                }
+                Ok(Err(_)) | Err(_) => {
+                    log::warn!(cluster:%, error = chain(&error); "cannot renew a lease");
+                    return false;
+                }
+            },
+        };
+        tenure.renewed(self.term(revision, asked));
+        true
+    }
+
+    pub(super) fn term(&self, revision: u64, asked: Instant) -> Term {
+        Term {
+            revision,
+            asked,
+            end: asked + self.worker.lease - self.margin(),
+        }
+    }
+
+    /// What a lease says in the bucket; `serves` once its orders come here.
+    pub(super) fn lease(&self, tenure: u64, since: SystemTime, serves: bool) -> bytes::Bytes {
+        let lease = Lease {
+            version: VERSION,
+            worker: self.worker.name.clone(),
+            tenure,
+            since_ms: to_ms(since),
+            serves,
+        };
+        serde_json::to_vec(&lease).unwrap_or_default().into()
+    }
+}

@@ -1,0 +1,237 @@
+//! How a worker comes by clusters.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_nats::Subscriber;
+use async_nats::jetstream::kv::{Entry, Operation};
+use futures::future::join_all;
+use tokio::time::{Instant, timeout};
+
+use super::{AT_ONCE, Own, Owner};
+use crate::distributed::lock;
+use crate::distributed::tenure::Tenure;
+use crate::distributed::view::{Fitness, SERVER_SLACK};
+use crate::distributed::wire::{Lease, key};
+use crate::domain::ClusterId;
+
+/// A lease that was got just now, and the orders that come by it.
+struct Leased {
+    cluster: ClusterId,
+    tenure: Arc<Tenure>,
+    orders: Subscriber,
+}
+
+/// A tenure that this worker does not have, though its lease may still be in the bucket.
+#[derive(Debug)]
+pub(super) struct Former {
+    number: u64,
+    since: SystemTime,
+    /// `None` if the server's answer was lost: nothing is known of it then but that it was asked for.
+    tenure: Option<Arc<Tenure>>,
+}
+
+impl Former {
+    pub(super) fn of(tenure: Arc<Tenure>) -> Self {
+        Self {
+            number: tenure.number,
+            since: tenure.since,
+            tenure: Some(tenure),
+        }
+    }
+}
+
+impl Owner {
+    /// Takes what is to be this worker's and free; what is to be another's, and does not move yet.
+    pub(super) async fn settle(&self) -> Vec<Own> {
+        let fitness = self.fitness();
+        let (is_fit, is_deaf) = (fitness == Fitness::Fit, self.is_deaf());
+        let (clusters, departing) = (self.tree.clusters(), self.tree.departing());
+        let (take, keep, hand) = {
+            let (mut view, held) = (lock(&self.view), lock(&self.held));
+            let mut former = lock(&self.former);
+            if !is_deaf {
+                view.forget(self.worker.lease + SERVER_SLACK);
+            }
+            let mut take = Vec::new();
+            let mut keep = HashSet::new();
+            for cluster in clusters {
+                let key = key(&cluster);
+                let is_own = view.is_own(&key);
+                match held.get(&cluster) {
+                    None => {
+                        let is_to_take = match view.owner(&key) {
+                            None => is_own,
+                            // Nobody else can have it sooner.
+                            Some(owner) => {
+                                owner == self.worker.name
+                                    && fitness != Fitness::Unfit
+                                    && former.contains_key(&cluster)
+                            }
+                        };
+                        if is_to_take {
+                            take.push(cluster);
+                        }
+                    }
+                    // One that a reload brought back while it departs comes to rest first.
+                    Some(own) if own.is_moving() || departing.contains(&cluster) => {}
+                    // What it has, it need not give up because it is not to have more.
+                    Some(_) if is_own || !is_fit => drop(keep.insert(cluster)),
+                    Some(_) => {}
+                }
+            }
+            former.retain(|cluster, _| {
+                let owner = view.owner(&key(cluster));
+                let is_lost = owner.is_some_and(|owner| owner != self.worker.name);
+                !is_lost && self.tree.has_cluster(cluster)
+            });
+            let hand: Vec<_> = held
+                .iter()
+                .filter(|(cluster, own)| !keep.contains(*cluster) && !own.is_moving())
+                .map(|(cluster, tenure)| (cluster.clone(), Arc::clone(tenure)))
+                .collect();
+            (take, keep, hand)
+        };
+        // A reload may have removed one and brought it back.
+        self.tree.take(&keep.into_iter().collect::<Vec<_>>());
+        if !take.is_empty() {
+            self.take(take).await;
+        }
+        hand
+    }
+
+    async fn take(&self, clusters: Vec<ClusterId>) {
+        // Some at a time, so that those that are leased are renewed while others are asked for.
+        for some in clusters.chunks(AT_ONCE) {
+            let leased = some.iter().map(|cluster| self.lease_one(cluster.clone()));
+            let leased: Vec<_> = join_all(leased).await.into_iter().flatten().collect();
+            self.begin(leased);
+        }
+    }
+
+    /// Runs clusters from now on, as far as their leases last.
+    fn begin(&self, mut leased: Vec<Leased>) {
+        let now = Instant::now();
+        leased.retain(|it| it.tenure.is_valid(now));
+        {
+            let own = |it: &Leased| (it.cluster.clone(), Arc::clone(&it.tenure));
+            lock(&self.held).extend(leased.iter().map(own));
+        }
+        // One that a reload removed just now is handed over in the next round.
+        let clusters: Vec<_> = leased.iter().map(|it| it.cluster.clone()).collect();
+        self.tree.take(&clusters);
+        for Leased {
+            cluster,
+            tenure,
+            orders,
+        } in leased
+        {
+            let (server, connection) = (Arc::clone(&self.server), self.connection.clone());
+            tenure.serve(orders, self.names.orders(&cluster), server, connection);
+            let fence = tenure.fence;
+            self.counts.taken();
+            log::info!(cluster:%, fence; "cluster taken");
+        }
+    }
+
+    /// Gets the lease of a cluster, if nobody has it, and its orders.
+    async fn lease_one(&self, cluster: ClusterId) -> Option<Leased> {
+        let former = lock(&self.former).remove(&cluster);
+        let tenure = match former {
+            Some(former) => self.take_back(&cluster, former).await?,
+            None => self.create(&cluster).await?,
+        };
+        let subject = self.names.orders(&cluster);
+        let subscribed = timeout(self.patience(), self.connection.client.subscribe(subject));
+        let orders = match subscribed.await {
+            Ok(Ok(orders)) => orders,
+            Err(_) => {
+                // The connection is stuck.
+                self.keep_former(&cluster, Former::of(tenure));
+                return None;
+            }
+            Ok(Err(error)) => {
+                log::error!(cluster:%, error:%; "cannot take orders for a cluster");
+                self.keep_former(&cluster, Former::of(tenure));
+                return None;
+            }
+        };
+        // The server knows of the subscription when it takes this, so the owner before may leave off.
+        self.renew_one(&cluster, &tenure).await;
+        Some(Leased {
+            cluster,
+            tenure,
+            orders,
+        })
+    }
+
+    async fn create(&self, cluster: &ClusterId) -> Option<Arc<Tenure>> {
+        let asked = Instant::now();
+        let (number, since) = (rand::random(), SystemTime::now());
+        let lease = self.lease(number, since, false);
+        let create = self.leases.create(key(cluster), lease);
+        let Ok(created) = timeout(self.patience(), create).await else {
+            // It may have been written.
+            let tenure = None;
+            let former = Former {
+                number,
+                since,
+                tenure,
+            };
+            self.keep_former(cluster, former);
+            return None;
+        };
+        // Refused, somebody was faster.
+        let fence = created.ok()?;
+        let tenure = Tenure::new(fence, number, since, self.term(fence, asked));
+        Some(Arc::new(tenure))
+    }
+
+    /// Goes on with a lease if nobody else had it since.
+    async fn take_back(&self, cluster: &ClusterId, former: Former) -> Option<Arc<Tenure>> {
+        let key = key(cluster);
+        let entry = match timeout(self.patience(), self.leases.entry(&key)).await {
+            Ok(Ok(entry)) => entry.filter(|entry| entry.operation == Operation::Put),
+            Ok(Err(_)) | Err(_) => {
+                self.keep_former(cluster, former);
+                return None;
+            }
+        };
+        let Some(entry) = entry else {
+            return self.create(cluster).await;
+        };
+        if !self.is_of(&entry, &former) {
+            return None;
+        }
+        let (number, since) = (former.number, former.since);
+        let fence = match &former.tenure {
+            Some(tenure) => {
+                // Its last orders are answered, which have the same fence.
+                tenure.leave_off().await;
+                tenure.fence
+            }
+            // Without the server's answer it was never renewed.
+            None => entry.revision,
+        };
+        let asked = Instant::now();
+        let lease = self.lease(number, since, false);
+        let update = self.leases.update(&key, lease, entry.revision);
+        let Ok(Ok(revision)) = timeout(self.patience(), update).await else {
+            self.keep_former(cluster, former);
+            return None;
+        };
+        let tenure = Tenure::new(fence, number, since, self.term(revision, asked));
+        Some(Arc::new(tenure))
+    }
+
+    fn is_of(&self, entry: &Entry, former: &Former) -> bool {
+        serde_json::from_slice::<Lease>(&entry.value)
+            .is_ok_and(|it| it.worker == self.worker.name && it.tenure == former.number)
+    }
+
+    /// A lease may be in the bucket that this worker can take back.
+    pub(super) fn keep_former(&self, cluster: &ClusterId, former: Former) {
+        lock(&self.former).insert(cluster.clone(), former);
+    }
+}
