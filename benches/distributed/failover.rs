@@ -1,5 +1,6 @@
 //! How long it takes until all is well again, and what callers see of it.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,15 @@ use crate::spread;
 
 /// How long all has to be well before it counts.
 const WELL: Duration = Duration::from_secs(1);
+
+/// From one request to the next one: 20 a second, whatever becomes of those before.
+const PACE: Duration = Duration::from_millis(50);
+
+/// So many that none is still waiting for its answer when it is its turn again.
+const CLIENTS: u32 = 16;
+
+/// As installed.
+const INSTALLED: &str = "2s";
 
 /// An answer: when it was there, and how it was.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,19 +42,19 @@ struct Scene {
 pub fn measure(is_quick: bool) {
     println!("### Failover\n");
     println!(
-        "Three workers, 24 clusters of 8 nodes, lookups of 0 ms, one client of a front that asks without a pause. Until all is"
+        "Three workers, 24 clusters of 8 nodes, lookups of 0 ms, 20 requests a second to a front. Until all is well: from the event to"
     );
     println!(
-        "well: from the event to the last answer with a device that is `unreachable`. Lost: no answer, or not every device in it.\n"
+        "the last answer with a device that is `unreachable`. Lost: no answer, or not every device in it.\n"
     );
     println!(
         "| event | lease | rounds | well after s, median | worst | answers | degraded | lost |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    let rounds = if is_quick { 1 } else { 10 };
-    for lease in ["5s", "2s"] {
+    for lease in [INSTALLED, "5s"] {
+        let (kills, rounds) = if is_quick { (1, 1) } else { (20, 10) };
         let mut scene = Scene::new(lease);
-        scene.row("kill -9 of a worker", rounds, |scene| {
+        scene.row("kill -9 of a worker", kills, |scene| {
             scene.lose(Signal::KILL)
         });
         scene.row("a worker is stopped", rounds, |scene| {
@@ -88,7 +98,14 @@ impl Scene {
             .max()
             .unwrap_or_default();
         let name = format!("w{next}");
-        let worker = Party::worker(&self.nats, &self.config, &name, &["--lease", self.lease]);
+        // What is measured is what users have who say nothing.
+        let lease = ["--lease", self.lease];
+        let more = if self.lease == INSTALLED {
+            &[]
+        } else {
+            &lease[..]
+        };
+        let worker = Party::worker(&self.nats, &self.config, &name, more);
         worker.logged(1, "cluster taken");
         self.workers.push((next, worker));
     }
@@ -141,26 +158,25 @@ impl Scene {
         let over = AtomicBool::new(false);
         let (addr, devices) = (self.front.addr, self.fleet.devices());
         std::thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                let (agent, mut seen) = (agent(), Vec::new());
-                while !over.load(Ordering::Relaxed) {
-                    let answer = agent.get(format!("http://{addr}/test")).call();
-                    let answer = answer.ok().and_then(|answer| {
-                        let status = answer.status().as_u16();
-                        Some((status, answer.into_body().read_to_string().ok()?))
-                    });
-                    let was = match answer {
-                        Some((200 | 202, body)) if body.matches("node_id").count() != devices => {
-                            Was::Lost
+            let start = Instant::now();
+            let asking: Vec<_> = (0..CLIENTS)
+                .map(|client| {
+                    let over = &over;
+                    scope.spawn(move || {
+                        let (agent, mut seen) = (agent(), Vec::new());
+                        for turn in 0.. {
+                            let at = start + PACE * (client + turn * CLIENTS);
+                            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+                            if over.load(Ordering::Relaxed) {
+                                break;
+                            }
+                            let was = ask(&agent, addr, devices);
+                            seen.push((Instant::now(), was));
                         }
-                        Some((200, _)) => Was::Whole,
-                        Some((202, _)) => Was::Degraded,
-                        Some(_) | None => Was::Lost,
-                    };
-                    seen.push((Instant::now(), was));
-                }
-                seen
-            });
+                        seen
+                    })
+                })
+                .collect();
             let began = Instant::now();
             happen(self);
             let agent = agent();
@@ -180,7 +196,22 @@ impl Scene {
                 std::thread::sleep(Duration::from_secs(1));
             }
             over.store(true, Ordering::Relaxed);
-            (asking.join().unwrap(), began)
+            let seen = asking.into_iter().flat_map(|it| it.join().unwrap());
+            (seen.collect(), began)
         })
+    }
+}
+
+fn ask(agent: &ureq::Agent, addr: SocketAddr, devices: usize) -> Was {
+    let answer = agent.get(format!("http://{addr}/test")).call();
+    let answer = answer.ok().and_then(|answer| {
+        let status = answer.status().as_u16();
+        Some((status, answer.into_body().read_to_string().ok()?))
+    });
+    match answer {
+        Some((200 | 202, body)) if body.matches("node_id").count() != devices => Was::Lost,
+        Some((200, _)) => Was::Whole,
+        Some((202, _)) => Was::Degraded,
+        Some(_) | None => Was::Lost,
     }
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use crate::nats::Nats;
 use crate::party::{Fleet, Party, agent, cpu};
 
+const LEASE: [&str; 2] = ["--lease", "5s"];
+
 pub fn measure(is_quick: bool) {
     println!("### Leases\n");
     println!(
@@ -29,7 +31,7 @@ fn row(fleet: &Fleet, seconds: u64) {
     let (config, agent) = (fleet.config(), agent());
     let nats = Nats::start();
     let start = Instant::now();
-    let worker = Party::worker(&nats, &config, "a", &[]);
+    let worker = Party::worker(&nats, &config, "a", &LEASE);
     worker.logged(fleet.clusters, "cluster taken");
     let taken = start.elapsed().as_secs_f64();
     let used = || {
@@ -44,7 +46,7 @@ fn row(fleet: &Fleet, seconds: u64) {
     let after = used();
     let [own, server, bytes] = std::array::from_fn(|at| (after[at] - before[at]) / seconds as f64);
     let start = Instant::now();
-    let late = Party::worker(&nats, &config, "b", &[]);
+    let late = Party::worker(&nats, &config, "b", &LEASE);
     // About half of them, as names have it.
     late.logged(fleet.clusters * 4 / 10, "cluster taken");
     let moved = start.elapsed().as_secs_f64();

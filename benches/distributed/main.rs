@@ -5,7 +5,8 @@
 //! `cargo bench --bench distributed` measures everything against a real NATS server
 //! (`target/nats/bin/nats-server`, as `.ci/test` installs it) and prints Markdown; parts may be named:
 //! `cargo bench --bench distributed -- failover size load leases expiry`, and `--quick` is a short run
-//! to try it. What the figures mean is in `docs/distributed.md`.
+//! to try it. `soak` is an hour beside three busy threads for each core, and runs only if it is named:
+//! `cargo bench --bench distributed -- soak`. What the figures mean is in `docs/distributed.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,6 +27,7 @@ mod load;
 mod nats;
 mod party;
 mod size;
+mod soak;
 
 use std::process::Command;
 
@@ -47,22 +49,24 @@ fn main() {
         .status();
     assert!(built.unwrap().success(), "fleetcall is not built");
     type Measure = fn(bool);
-    let parts: [(&str, Measure); 5] = [
+    let parts: [(&str, Measure); 6] = [
         ("size", size::measure),
         ("load", load::measure),
         ("leases", leases::measure),
         ("expiry", expiry::measure),
         ("failover", failover::measure),
+        ("soak", soak::measure),
     ];
     let unknown = named
         .iter()
         .find(|it| parts.iter().all(|(name, _)| name != *it));
     assert!(
         unknown.is_none(),
-        "there is no part {unknown:?}; there are size, load, leases, expiry, failover"
+        "there is no part {unknown:?}; there are size, load, leases, expiry, failover, soak"
     );
     for (name, measure) in parts {
-        if named.is_empty() || named.contains(&name) {
+        // An hour is to be asked for.
+        if named.contains(&name) || named.is_empty() && name != "soak" {
             measure(is_quick);
         }
     }

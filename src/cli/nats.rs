@@ -98,7 +98,7 @@ pub(super) struct WorkerFlags {
     /// How long a worker that is gone keeps its clusters; the same for all workers
     #[arg(
         long, value_name = "DURATION", env = "FLEETCALL_LEASE",
-        default_value = "5s", value_parser = lease
+        default_value = "2s", value_parser = lease
     )]
     lease: Duration,
 }
