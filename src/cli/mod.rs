@@ -8,6 +8,9 @@
 //! | 3 | collected, but some devices failed, or a list of devices could not be read |
 //! | 78 | bad configuration (`EX_CONFIG` of BSD's `sysexits.h`) |
 //! | 130 | `collect` was interrupted by Ctrl-C, as shells number it |
+//! | 141 | `collect` was cut short, as nothing read its lines any more; as shells number SIGPIPE |
+//!
+//! A pipe on standard output that is closed early (`| head`) is no error and changes no other code.
 
 mod collect;
 #[cfg(fuzzing)]
@@ -20,7 +23,7 @@ mod terminal;
 mod tree;
 mod workers;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +32,6 @@ use std::time::Duration;
 use actix_web::rt::System;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
-use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,7 +52,8 @@ Exit codes:
   2    usage
   3    collected, but some devices failed, or a list of devices could not be read
   78   bad configuration
-  130  interrupted by Ctrl-C";
+  130  interrupted by Ctrl-C
+  141  collect --format ndjson was cut short, as nothing read its lines any more";
 
 /// A roll call for clusters: asks every node and switch at once, gives one ordered answer in time
 #[derive(Debug, Parser)]
@@ -222,22 +225,23 @@ impl Drop for FlushAtEnd {
 }
 
 fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
-    let level = match &command {
-        _ if options.debug => LevelFilter::Debug,
-        Command::Serve | Command::Worker(_) => LevelFilter::Info,
-        Command::Collect(flags) => flags.level(),
+    let filter = match &command {
+        _ if options.debug => "fleetcall=debug",
+        Command::Serve | Command::Worker(_) => "fleetcall=info",
+        // What it prints names every device that failed.
+        Command::Collect(_) => "fleetcall=warn,fleetcall::actors=error",
         Command::Check
         | Command::Publish
         | Command::Tree(_)
         | Command::Workers(_)
         | Command::Init(_)
         | Command::Completions(_)
-        | Command::Man(_) => LevelFilter::Warn,
+        | Command::Man(_) => "fleetcall=warn",
     };
     let format = options.log_format;
     let screen = Screen::new(telemetry::open(format).map_err(CliError::Log)?);
     let has_colors = Terminal::of(&std::io::stderr()).has_colors;
-    telemetry::init(Box::new(screen.clone()), has_colors, format, level);
+    telemetry::init(Box::new(screen.clone()), has_colors, format, filter);
     match command {
         Command::Serve => serve(options, None),
         Command::Worker(flags) => serve(options, Some(&flags)),
@@ -422,14 +426,19 @@ impl Flags {
     }
 }
 
-/// Prints a line to standard output.
-fn print(line: &[u8]) -> Result<(), CliError> {
+/// Prints a line to standard output. A reader that is gone has read enough, which is no error;
+/// gives whether it is still there.
+fn print(line: &[u8]) -> Result<bool, CliError> {
     let mut out = std::io::stdout().lock();
     let written = out
         .write_all(line)
         .and_then(|()| out.write_all(b"\n"))
         .and_then(|()| out.flush());
-    written.map_err(CliError::Output)
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::Output(error)),
+    }
 }
 
 fn grace(text: &str) -> Result<Duration, String> {

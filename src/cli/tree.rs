@@ -75,7 +75,7 @@ pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, Cl
     let ended = runtime.block_on(async {
         tokio::select! {
             end = tokio::signal::ctrl_c() => end.map_err(CliError::Signals),
-            error = watch(flags) => Err(error),
+            end = watch(flags) => end,
         }
     });
     // A server that is silent holds nobody up.
@@ -83,8 +83,8 @@ pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, Cl
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-/// Draws again and again, until that fails.
-async fn watch(flags: &Flags) -> CliError {
+/// Draws again and again, until that fails or nothing reads it any more.
+async fn watch(flags: &Flags) -> Result<(), CliError> {
     let mut draws = tokio::time::interval(DRAW_EVERY);
     draws.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -96,19 +96,19 @@ async fn watch(flags: &Flags) -> CliError {
             Ok(drawn) => drawn.unwrap_or_else(|error| error.to_string()),
             Err(error) => error.to_string(),
         };
-        if let Err(error) = print_screen(&text) {
-            return error;
+        if !print_screen(&text)? {
+            return Ok(());
         }
     }
 }
 
-fn print(flags: &Flags) -> Result<(), CliError> {
+fn print(flags: &Flags) -> Result<bool, CliError> {
     let text = draw(flags).map_err(CliError::Tree)?;
     super::print(text.as_bytes())
 }
 
 /// Prints on an empty screen.
-fn print_screen(text: &str) -> Result<(), CliError> {
+fn print_screen(text: &str) -> Result<bool, CliError> {
     let clear = if std::io::stdout().is_terminal() {
         CLEAR
     } else {

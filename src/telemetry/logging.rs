@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use env_logger::fmt::style::Style;
 use env_logger::{Builder, Env, Target, WriteStyle};
 use log::kv::{Error, Key, Value, VisitSource};
-use log::{Level, LevelFilter, Record};
+use log::{Level, Record};
 use serde_json::Map;
 
 use super::writer::{CAPACITY, LogWriter};
@@ -47,15 +47,12 @@ pub(crate) fn open(format: LogFormat) -> std::io::Result<LogWriter> {
     Ok(LOG.get_or_init(|| writer).clone())
 }
 
-/// Installs the logger: from `level` on, unless `RUST_LOG` says otherwise. The panics of all
-/// threads are logged from now on.
-pub(crate) fn init(
-    out: Box<dyn Write + Send>,
-    has_colors: bool,
-    format: LogFormat,
-    level: LevelFilter,
-) {
-    let default = format!("warn,fleetcall={level}");
+/// Installs the logger for what `filter` picks of our own lines, unless `RUST_LOG` says otherwise.
+/// The panics of all threads are logged from now on.
+pub(crate) fn init(out: Box<dyn Write + Send>, has_colors: bool, format: LogFormat, filter: &str) {
+    // The NATS client says the same again at each try to connect; what matters of it comes as
+    // events of the connection, which `distributed` logs.
+    let default = format!("warn,async_nats=off,{filter}");
     let mut builder = Builder::from_env(Env::default().default_filter_or(default));
     builder.target(Target::Pipe(out));
     if std::env::var_os("RUST_LOG_STYLE").is_none_or(|style| style == "auto") {
@@ -324,7 +321,7 @@ mod tests {
             return;
         };
         let log = open(LogFormat::Json).unwrap();
-        init(Box::new(log), false, LogFormat::Json, LevelFilter::Info);
+        init(Box::new(log), false, LogFormat::Json, "info");
         let thread = std::thread::Builder::new().name("odd".to_owned());
         let odd = thread.spawn(move || {
             let _worse = (what == "twice").then(|| Worse);

@@ -21,6 +21,7 @@ mod large;
 mod log;
 mod manual;
 mod openapi;
+mod pipes;
 mod pty;
 mod reload;
 mod service;

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use clap::{Args, ValueEnum};
-use log::LevelFilter;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -40,6 +39,9 @@ pub(super) use server::ServiceError;
 
 /// How often progress is drawn; sooner than that nobody waits for it.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// What shells give for a process that SIGPIPE ended.
+const UNREAD_EXIT_CODE: u8 = 141;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -77,14 +79,6 @@ impl Flags {
                 Format::Json
             }
         })
-    }
-
-    /// What is logged unless somebody says otherwise. A table names every failure itself.
-    pub(super) fn level(&self) -> LevelFilter {
-        match self.format() {
-            Format::Table => LevelFilter::Error,
-            Format::Json | Format::Ndjson | Format::Csv => LevelFilter::Warn,
-        }
     }
 }
 
@@ -191,6 +185,8 @@ enum End {
     /// Everybody who was asked is in it.
     Complete,
     Interrupted,
+    /// Nothing reads the lines that it prints.
+    Unread,
     /// The service went away.
     Broken(CliError),
 }
@@ -233,10 +229,11 @@ impl View {
         }
     }
 
-    /// Prints lines as they come. Beside the arbiter, as whoever reads them may take its time.
-    async fn print_lines(&self, lines: Vec<String>) -> Result<(), CliError> {
+    /// Prints lines as they come; gives whether there is still a reader. Beside the arbiter, as the
+    /// reader may take its time.
+    async fn print_lines(&self, lines: Vec<String>) -> Result<bool, CliError> {
         if self.format != Format::Ndjson || lines.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let text = self.safe(lines.join("\n"));
         let printed = tokio::task::spawn_blocking(move || super::print(text.as_bytes())).await;
@@ -250,9 +247,9 @@ impl View {
         elapsed: Duration,
         complete: bool,
         indent: bool,
-    ) -> Result<(), CliError> {
+    ) -> Result<bool, CliError> {
         match self.format {
-            Format::Ndjson => Ok(()),
+            Format::Ndjson => Ok(true),
             Format::Table => {
                 let text = table::text(roll, elapsed, self.only_failed, complete, self.out);
                 super::print(text.as_bytes())
@@ -339,6 +336,7 @@ pub(super) fn collect(
             ));
             ExitCode::from(interrupt::EXIT_CODE)
         }
+        End::Unread => ExitCode::from(UNREAD_EXIT_CODE),
         End::Broken(error) => {
             complain(&format!(
                 "{error}; this is not complete: {unheard} of {asked} devices had not answered"
@@ -378,7 +376,9 @@ async fn make(
             _ = &mut stop => break End::Interrupted,
             _ = ticks.tick() => view.draw(&roll, start.elapsed()),
             came = source.next(&mut roll, view) => match came {
-                Ok(Some(lines)) => view.print_lines(lines).await?,
+                Ok(Some(lines)) => if !view.print_lines(lines).await? {
+                    break End::Unread;
+                },
                 Ok(None) => break End::Complete,
                 Err(error) => break End::Broken(error),
             }
