@@ -238,9 +238,12 @@ impl ClusterActor {
     /// Asks up to `count` more devices of a share.
     fn ask(&self, share: &mut Share, roster: &Roster, count: usize) {
         for _ in 0..count {
-            let Some((index, reply)) = share.next_port() else {
+            let Some((index, mut reply)) = share.next_port() else {
                 return;
             };
+            if reply.is_forced() && !roster.plan.devices[index].force() {
+                reply = reply.unforced();
+            }
             roster.send(index, Probe(reply));
         }
     }

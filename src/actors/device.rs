@@ -21,7 +21,7 @@ use super::plan::ClusterBase;
 use super::shell::{again_in, because};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
-    Fault, FaultKind, LastLookup, Outcome, Target,
+    Fault, FaultKind, Hold, LastLookup, Outcome, Target,
 };
 use crate::lookup::{self, Call, Driver, LookupError};
 use crate::telemetry::event;
@@ -293,6 +293,36 @@ impl Device {
         });
         self.record().outage = outage;
         self
+    }
+
+    /// Whether it is asked now, as a caller forces it, although its breaker is open or its actor is
+    /// down; if that is down, it is started.
+    pub(super) fn force(&self) -> bool {
+        let state = self.record().breaker.state(self.cluster.link.rules.now());
+        let is_down = self.health.down().is_some();
+        let is_held = is_down || matches!(state, BreakerState::Open(_));
+        if !is_held || self.health.force(Instant::now()).is_err() {
+            return false;
+        }
+        if is_down {
+            self.health.start_now();
+        }
+        true
+    }
+
+    /// Closes its breaker, and ends its backoff or quarantine; gives what it had of those.
+    pub(super) fn reset(&self) -> Vec<Hold> {
+        let mut cleared = Vec::new();
+        let is_closed = {
+            let mut record = self.record();
+            std::mem::take(&mut record.breaker).is_closed()
+        };
+        if !is_closed {
+            self.cluster.metrics.breaker_closed();
+            cleared.push(Hold::Breaker);
+        }
+        cleared.extend(hold(self.health.reset()));
+        cleared
     }
 
     /// A fault at once if the circuit breaker is open.
@@ -587,6 +617,17 @@ impl Device {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What it was for a device that its actor, or that of its cluster, was down: whether in quarantine.
+pub(super) fn hold(quarantined: Option<bool>) -> Option<Hold> {
+    quarantined.map(|quarantined| {
+        if quarantined {
+            Hold::Quarantine
+        } else {
+            Hold::Backoff
+        }
+    })
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use super::cluster::{ClusterActor, deliver};
 use super::fleet::{Route, Tree};
 use super::gathering::Share;
+use super::health::Child as _;
 use super::messages::{Collect, Leave, Rest, Withdraw};
 use super::panics::blaming;
 use super::sight::{Inquiry, Seen};
-use crate::domain::{Change, ClusterId, Event, Fault, FaultKind, Outcome};
+use crate::domain::{Change, ClusterId, Event, Fault, FaultKind, Hold, Outcome};
 
 /// Asks clusters that are not here. Never blocks.
 pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
@@ -34,6 +35,14 @@ pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
     /// What is known of a cluster where it is; `None` if that is not to be known. The future may be
     /// dropped at any time.
     fn look(&self, inquiry: Inquiry) -> BoxFuture<'static, Option<Seen>>;
+
+    /// Has a device reset where it is, the only place of the inquiry, for this caller; gives what was
+    /// cleared, or why that was not done.
+    fn reset(
+        &self,
+        inquiry: Inquiry,
+        caller: String,
+    ) -> BoxFuture<'static, Result<Vec<Hold>, String>>;
 }
 
 /// How a cluster is reached.
@@ -130,6 +139,11 @@ impl Errand {
         self.share().places()
     }
 
+    /// Whether devices are asked that would not be.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.share().is_forced()
+    }
+
     /// Whether nobody waits for it any more.
     pub(crate) fn is_settled(&self) -> bool {
         self.share().is_settled()
@@ -169,10 +183,23 @@ impl Route {
         matches!(self.way, Way::Here(_))
     }
 
+    /// Starts the cluster's actor if it waits out a backoff or a quarantine.
+    fn force(&self) {
+        let health = self.spec.health();
+        if health.down().is_some() && health.force(Instant::now()).is_ok() {
+            health.start_now();
+        }
+    }
+
     /// Has the cluster asked.
     pub(crate) fn collect(&self, share: Share, time: Time) {
         match &self.way {
-            Way::Here(actor) => deliver(actor, Collect(share)),
+            Way::Here(actor) => {
+                if share.is_forced() {
+                    self.force();
+                }
+                deliver(actor, Collect(share));
+            }
             Way::Elsewhere(elsewhere) => {
                 elsewhere.collect(Errand::new(self.cluster().clone(), share, time));
             }

@@ -29,6 +29,8 @@ pub(crate) struct Gathering {
     reader: Option<AtomicWaker>,
     /// The fleet that the collect began with.
     manifest: Arc<Manifest>,
+    /// Whether devices are asked that would not be: whose breaker is open or whose actor is down.
+    force: bool,
     /// Dropped with the gathering, when its caller has the answer and no port is left.
     end_watchers: Mutex<Vec<oneshot::Sender<()>>>,
 }
@@ -41,6 +43,7 @@ impl Gathering {
         topology: Arc<Topology>,
         manifest: Arc<Manifest>,
         read: bool,
+        force: bool,
     ) -> Arc<Self> {
         let builder = Arc::new(if read {
             CollectionBuilder::with_journal(topology)
@@ -53,6 +56,7 @@ impl Gathering {
             complete: Notify::new(),
             reader: read.then(AtomicWaker::new),
             manifest,
+            force,
             end_watchers: Mutex::default(),
         })
     }
@@ -222,6 +226,11 @@ impl Share {
         self.part.gathering.id
     }
 
+    /// Whether devices are asked that would not be.
+    pub(super) fn is_forced(&self) -> bool {
+        self.part.gathering.force
+    }
+
     /// The devices to ask, by their places in the plan; `None` is all of them.
     pub(super) fn places(&self) -> Option<Vec<u32>> {
         let picks = self.picks.as_ref()?;
@@ -265,7 +274,13 @@ impl Share {
         // There are at most 1,000,000 devices.
         let device = u32::try_from(device).unwrap_or(u32::MAX);
         let part = Arc::clone(&self.part);
-        Some((planned, Reply { part, device }))
+        let force = self.is_forced();
+        let reply = Reply {
+            part,
+            device,
+            force,
+        };
+        Some((planned, reply))
     }
 
     /// Whether there is a device left to ask.
@@ -379,12 +394,26 @@ pub(crate) struct Reply {
     part: Arc<Part>,
     /// Its place in the cluster's part of the answer.
     device: u32,
+    /// Whether the device is asked although its breaker is open.
+    force: bool,
 }
 
 impl Reply {
     /// The collect this port belongs to.
     pub(super) fn collect(&self) -> u64 {
         self.part.gathering.id
+    }
+
+    /// Whether the device is asked although its breaker is open.
+    pub(super) fn is_forced(&self) -> bool {
+        self.force
+    }
+
+    /// The device is asked as if its caller did not force it.
+    pub(super) fn unforced(self) -> Self {
+        let mut reply = self;
+        reply.force = false;
+        reply
     }
 
     /// The fault with which the collect closed this port, if it did.

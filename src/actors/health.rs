@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::panics::PanicReport;
 use crate::domain::{
-    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, Failing, Fault, LastExit,
-    Liveness, RestartHistory, SupervisionPolicy,
+    Backoff, ChildState, ClusterId, Decision, DeviceId, DeviceKind, FORCED_EVERY, Failing, Fault,
+    LastExit, Liveness, RestartHistory, SupervisionPolicy,
 };
 
 /// A supervised child, as its shell and the supervisor see it.
@@ -106,8 +107,19 @@ struct Trouble {
     down: Option<Downtime>,
     /// Whether the last exit was the end of its thread.
     ended_with_thread: bool,
+    /// To the shell that waits out a backoff or a quarantine.
+    starter: Option<oneshot::Sender<()>>,
+    /// When it was last tried although it was left alone.
+    forced: Option<Instant>,
     /// What becomes of the last exit. Kept, so that however many decide on it count it once.
     decision: Option<Decision>,
+}
+
+impl Trouble {
+    fn forced_wait(&self, now: Instant) -> Option<Duration> {
+        let since = now.saturating_duration_since(self.forced?);
+        FORCED_EVERY.checked_sub(since).filter(|it| !it.is_zero())
+    }
 }
 
 impl Health {
@@ -197,6 +209,52 @@ impl Health {
         })
     }
 
+    /// For its shell, while it is down: resolves when it is to be started at once.
+    pub(super) fn starts(&self) -> oneshot::Receiver<()> {
+        let (starter, starts) = oneshot::channel();
+        self.trouble().get_or_insert_default().starter = Some(starter);
+        starts
+    }
+
+    /// Ends its backoff or quarantine, if it waits one out. What led there counts as before: one that
+    /// was quarantined is on trial.
+    pub(super) fn start_now(&self) {
+        let mut trouble = self.trouble();
+        if let Some(starter) = trouble.as_mut().and_then(|it| it.starter.take()) {
+            // Nobody hears it if its shell has ended, or it was time anyway.
+            starter.send(()).ok();
+        }
+    }
+
+    /// It is tried at `now` although it would be left alone, unless that was so less than
+    /// [`FORCED_EVERY`] ago: an error says how long it has to wait.
+    pub(super) fn force(&self, now: Instant) -> Result<(), Duration> {
+        let mut trouble = self.trouble();
+        let trouble = trouble.get_or_insert_default();
+        match trouble.forced_wait(now) {
+            Some(wait) => Err(wait),
+            None => {
+                trouble.forced = Some(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets why it would be left alone, and starts it if it is down. Gives whether it was, and
+    /// whether that was a quarantine.
+    pub(super) fn reset(&self) -> Option<bool> {
+        self.on_trial.store(false, Ordering::Release);
+        let down = {
+            let mut trouble = self.trouble();
+            let trouble = trouble.as_mut()?;
+            trouble.history = RestartHistory::default();
+            trouble.forced = None;
+            trouble.down
+        };
+        self.start_now();
+        down.map(|down| down.quarantined)
+    }
+
     /// Its backoff or quarantine is over.
     pub(super) fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
@@ -206,6 +264,7 @@ impl Health {
     pub(super) fn rose(&self) {
         if let Some(trouble) = &mut *self.trouble() {
             trouble.down = None;
+            trouble.starter = None;
         }
     }
 
@@ -235,6 +294,7 @@ impl Health {
             }),
             restarts: self.restarts.load(Ordering::Relaxed),
             last_exit: trouble.and_then(|trouble| trouble.last_exit.clone()),
+            forced: trouble.and_then(|trouble| trouble.forced_wait(now)),
         }
     }
 }

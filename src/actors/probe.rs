@@ -54,6 +54,7 @@ impl Prober {
     /// Takes a request. Gives the lookup to start, unless it could join one or need not ask.
     pub(super) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = LookedUp> + use<>> {
         if self.running.is_none()
+            && !reply.is_forced()
             && let Some(fault) = self.device.refusal()
         {
             reply.send(Err(fault));

@@ -5,13 +5,15 @@
 //! ends here: the actor and all that ran in it are dropped at once, so that callers hear now; the
 //! `SupervisorActor` is asked for a verdict; and after the backoff a new actor is built from its
 //! spec, behind the same mailbox. Until then every message is answered at once, by dropping it with
-//! the reason at hand for its reply port. When nobody holds the address any more, the shell ends,
+//! the reason at hand for its reply port. A caller may have it started before the backoff or the
+//! quarantine is over ([`super::health::Health::start_now`]). When nobody holds the address any more, the shell ends,
 //! in whatever state it is.
 //!
 //! ```text
 //!           built                  panic, stop                 verdict
 //! Starting ───────▶ Up ─────────────────────▶ Deciding ──────────────────▶ Waiting ──▶ Starting
-//!     └──────────── building panics, errs ────────▲                        (backoff, quarantine)
+//!     └──────────── building panics, errs ────────▲                        (backoff, quarantine,
+//!                                                                           or started at once)
 //! ```
 
 use std::future::Future;
@@ -23,7 +25,8 @@ use std::time::Duration;
 use actix::dev::EnvelopeProxy;
 use actix::dev::channel::{AddressReceiver, channel};
 use actix::prelude::*;
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::chronicle::Chronicle;
@@ -136,6 +139,33 @@ struct Down {
     /// What callers are told meanwhile.
     downtime: Downtime,
     stage: Stage,
+    start: Start,
+}
+
+/// Whether a child that is down is started before it is time.
+enum Start {
+    /// Resolves when it is; `None` if that cannot be any more.
+    Waiting(Option<oneshot::Receiver<()>>),
+    Now,
+}
+
+impl Start {
+    fn of(child: &dyn Child) -> Self {
+        Self::Waiting(Some(child.health().starts()))
+    }
+
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> bool {
+        if let Self::Waiting(starts) = self
+            && let Some(Poll::Ready(heard)) = starts.as_mut().map(|it| it.poll_unpin(task))
+        {
+            *self = match heard {
+                Ok(()) => Self::Now,
+                // Another shell of the child waits for it.
+                Err(_) => Self::Waiting(None),
+            };
+        }
+        matches!(self, Self::Now)
+    }
 }
 
 enum Stage {
@@ -160,7 +190,7 @@ impl<A: Supervised> Shell<A> {
             Some(Downtime {
                 quarantined,
                 until: Some(until),
-            }) => Down::until(quarantined, until),
+            }) => Down::until(quarantined, until, Start::of(&*spec)),
             // Its thread ended, which is nobody's fault: no backoff, and it counts for nothing.
             Some(Downtime { until: None, .. }) if spec.health().ended_with_thread() => {
                 spec.health().restarted();
@@ -169,7 +199,8 @@ impl<A: Supervised> Shell<A> {
             }
             // The last shell ended before it heard the verdict.
             Some(Downtime { until: None, .. }) => {
-                sentence(verdict(&link.rules, &*spec), &*spec, &link)
+                let start = Start::of(&*spec);
+                sentence(verdict(&link.rules, &*spec), &*spec, &link, start)
             }
             None => State::Starting,
         };
@@ -239,6 +270,7 @@ impl<A: Supervised> Shell<A> {
                 until: None,
             },
             stage: Stage::Deciding(Box::pin(verdict)),
+            start: Start::of(&*self.spec),
         }));
         if let State::Up(running) = std::mem::replace(&mut self.state, down) {
             blaming(Arc::new(fault), || running.bury(&self.link));
@@ -248,7 +280,11 @@ impl<A: Supervised> Shell<A> {
     /// Carries out a verdict, the supervisor's or this shell's own.
     fn decide(&mut self, decision: Option<Decision>) {
         let decision = decision.unwrap_or_else(|| verdict(&self.link.rules, &*self.spec));
-        self.state = sentence(decision, &*self.spec, &self.link);
+        let start = match std::mem::replace(&mut self.state, State::Starting) {
+            State::Down(down) => down.start,
+            State::Starting | State::Up(_) => Start::of(&*self.spec),
+        };
+        self.state = sentence(decision, &*self.spec, &self.link, start);
     }
 
     /// Nobody holds the address any more: ends the actor, and with it all that runs in it.
@@ -266,7 +302,12 @@ impl<A: Supervised> Shell<A> {
 }
 
 /// What a verdict makes of a child.
-fn sentence<A: Supervised>(decision: Decision, child: &A::Spec, link: &Link) -> State<A> {
+fn sentence<A: Supervised>(
+    decision: Decision,
+    child: &A::Spec,
+    link: &Link,
+    start: Start,
+) -> State<A> {
     let (quarantined, wait) = match decision {
         Decision::Restart(wait) => (false, wait),
         Decision::Quarantine(wait) => {
@@ -276,17 +317,18 @@ fn sentence<A: Supervised>(decision: Decision, child: &A::Spec, link: &Link) -> 
     };
     let until = Instant::now() + wait;
     child.health().waits(quarantined, until);
-    Down::until(quarantined, until)
+    Down::until(quarantined, until, start)
 }
 
 impl Down {
-    fn until<A: Supervised>(quarantined: bool, until: Instant) -> State<A> {
+    fn until<A: Supervised>(quarantined: bool, until: Instant, start: Start) -> State<A> {
         State::Down(Box::new(Self {
             downtime: Downtime {
                 quarantined,
                 until: Some(until),
             },
             stage: Stage::Waiting(Box::pin(tokio::time::sleep_until(until))),
+            start,
         }))
     }
 
@@ -462,14 +504,20 @@ impl<A: Supervised> Future for Shell<A> {
                     }
                 }
                 State::Down(down) => {
-                    down.answer(&*this.spec, &mut this.mailbox, task);
+                    // Its messages are those for which it is started, if it is.
+                    let starts = down.start.poll(task);
+                    if !starts {
+                        down.answer(&*this.spec, &mut this.mailbox, task);
+                    }
                     match &mut down.stage {
                         Stage::Deciding(verdict) => {
                             let verdict = ready!(verdict.as_mut().poll(task));
                             this.decide(verdict);
                         }
                         Stage::Waiting(sleep) => {
-                            ready!(sleep.as_mut().poll(task));
+                            if !starts {
+                                ready!(sleep.as_mut().poll(task));
+                            }
                             this.spec.health().restarted();
                             this.link.metrics.restarted();
                             this.state = State::Starting;

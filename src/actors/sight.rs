@@ -11,12 +11,14 @@ use futures::StreamExt as _;
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
 
-use super::device::Device;
+use super::device::{Device, hold};
 use super::elsewhere::{Elsewhere, Way};
 use super::fleet::{Route, Tree};
 use super::health::Child as _;
-use super::plan::Plan;
-use crate::domain::{ChildState, ClusterId, DeviceId, DeviceKind, DeviceState};
+use super::plan::{ClusterSpec, Plan};
+use crate::domain::{
+    BreakerState, ChildState, ClusterId, DeviceId, DeviceKind, DeviceState, Hold, Liveness,
+};
 
 /// How long other processes have to say what they know.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +49,13 @@ pub(crate) struct Seen {
     child: ChildState,
     /// By their places in the plan; nothing is known of the others.
     devices: HashMap<u32, DeviceState>,
+}
+
+/// A device that is not asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldBack {
+    /// How long it may not be asked by force again, if it was a moment ago.
+    pub(crate) forced: Option<Duration>,
 }
 
 /// Asks what is known of a cluster that is not here.
@@ -195,20 +204,96 @@ impl Tree {
         let routes = self.peek();
         let route = routes.route(cluster)?;
         (route.is_here() && route.plan.id() == plan_id).then(|| Known {
-            child: route.spec.health().state(Instant::now()),
+            spec: Arc::clone(&route.spec),
             plan: Arc::clone(&route.plan),
         })
+    }
+}
+
+/// Resets a device; its cluster's actor is started if it waits to be. Not by messages: it is for when
+/// those who would take them are down.
+fn reset(cluster: &ClusterSpec, device: &Device) -> Vec<Hold> {
+    let mut cleared = device.reset();
+    let health = cluster.health();
+    let down = health.down().map(|down| down.quarantined);
+    health.start_now();
+    cleared.extend(hold(down).filter(|it| !cleared.contains(it)));
+    cleared
+}
+
+impl Tree {
+    /// Closes a device's breaker and ends its backoff or quarantine, here or where it is, for this
+    /// caller; gives what was cleared, or why that was not done. `None` if there is no such device.
+    pub(crate) async fn reset(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        id: &DeviceId,
+        caller: &str,
+    ) -> Option<Result<Vec<Hold>, String>> {
+        let asked = {
+            let routes = self.peek();
+            let route = routes.route(cluster)?;
+            let place = route.plan.place(kind, id)?;
+            match &route.way {
+                Way::Here(_) => return Some(Ok(reset(&route.spec, &route.plan.devices[place]))),
+                Way::Elsewhere(elsewhere) => {
+                    let inquiry = Inquiry {
+                        cluster: cluster.clone(),
+                        plan: Arc::clone(&route.plan),
+                        places: Some(vec![u32::try_from(place).unwrap_or(u32::MAX)]),
+                        facts: false,
+                    };
+                    elsewhere.reset(inquiry, caller.to_owned())
+                }
+            }
+        };
+        Some(asked.await)
+    }
+
+    /// What keeps a device from being asked, if something does: its breaker, or its actor or its
+    /// cluster's being down.
+    pub(crate) fn hold(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        id: &DeviceId,
+        sight: &Sight,
+    ) -> Option<HeldBack> {
+        let now = Instant::now();
+        let device = self.device(cluster, kind, id, sight)?;
+        let routes = self.peek();
+        let route = routes.route(cluster)?;
+        let seen = sight.of(route);
+        let child = seen.map_or_else(|| route.spec.health().state(now), |it| it.child(now));
+        let is_down = |child: &ChildState| child.liveness != Liveness::Running;
+        let is_open = matches!(device.breaker, BreakerState::Open(_));
+        let own = (is_open || is_down(&device.child)).then_some(device.child.forced);
+        let whole = is_down(&child).then_some(child.forced);
+        let forced = own.max(whole)?;
+        Some(HeldBack { forced })
     }
 }
 
 /// A cluster that runs here.
 #[derive(Debug)]
 pub(crate) struct Known {
-    pub(crate) child: ChildState,
+    spec: Arc<ClusterSpec>,
     plan: Arc<Plan>,
 }
 
 impl Known {
+    /// Its own actor, now.
+    pub(crate) fn child(&self) -> ChildState {
+        self.spec.health().state(Instant::now())
+    }
+
+    /// Resets the device with this place in the plan; gives its id, too.
+    pub(crate) fn reset(&self, place: usize) -> Option<(&DeviceId, Vec<Hold>)> {
+        let device = self.plan.devices.get(place)?;
+        Some((device.identity().1, reset(&self.spec, device)))
+    }
+
     /// How many devices it has.
     pub(crate) fn devices(&self) -> usize {
         self.plan.devices.len()

@@ -63,7 +63,7 @@ impl Trial {
             plans: Box::new([plan]),
             metrics,
         });
-        let gathering = Gathering::new(0, topology, manifest, false);
+        let gathering = Gathering::new(0, topology, manifest, false, false);
         deliver(&actor, Collect(gathering.share(0, 0, None)));
         Self {
             gathering,

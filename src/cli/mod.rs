@@ -18,6 +18,7 @@ pub(crate) mod fuzz;
 mod init;
 mod manual;
 mod nats;
+mod reset;
 mod server;
 mod terminal;
 mod tree;
@@ -77,6 +78,8 @@ enum Command {
     Collect(collect::Flags),
     /// Show the supervision tree of a running service, failures first
     Tree(tree::Flags),
+    /// Have a running service ask devices again: clear their breakers, backoffs and quarantines
+    Reset(reset::Flags),
     /// Put the configuration into NATS, for all processes that run with --published
     Publish,
     /// Show who has which cluster of a fleet that several processes share
@@ -167,6 +170,13 @@ enum CliError {
     #[error("fleetcall: {0}")]
     Server(collect::ServiceError),
     #[error("fleetcall: {0}")]
+    Name(reset::NameError),
+    #[error(
+        "fleetcall: --force needs --server: only a running service leaves devices alone that it can be \
+         forced to ask"
+    )]
+    ForceHere,
+    #[error("fleetcall: {0}")]
     Init(init::InitError),
     #[error("fleetcall: {0}")]
     Nats(nats::NatsFlagsError),
@@ -187,7 +197,9 @@ impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(78),
-            Self::NoCommand { .. } | Self::Nats(_) => ExitCode::from(2),
+            Self::NoCommand { .. } | Self::Nats(_) | Self::Name(_) | Self::ForceHere => {
+                ExitCode::from(2)
+            }
             Self::App(_)
             | Self::Collect(_)
             | Self::Log(_)
@@ -233,6 +245,7 @@ fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
         Command::Check
         | Command::Publish
         | Command::Tree(_)
+        | Command::Reset(_)
         | Command::Workers(_)
         | Command::Init(_)
         | Command::Completions(_)
@@ -249,6 +262,7 @@ fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
         Command::Publish => publish(options),
         Command::Collect(flags) => collect::collect(&flags, options, screen),
         Command::Tree(flags) => tree::show(&flags, options),
+        Command::Reset(flags) => reset::reset(&flags),
         Command::Workers(flags) => workers::show(&flags),
         Command::Init(flags) => init::write(&flags, options),
         Command::Completions(flags) => manual::completions(&flags),

@@ -23,7 +23,7 @@ use crate::http::tree::{
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the server may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// More than the tree of a million devices takes.
 const MAX_BODY_LEN: u64 = 1 << 30;
@@ -61,6 +61,12 @@ pub(super) enum TreeError {
     Ask { url: String, error: ureq::Error },
     #[error("{url} does not answer as a fleetcall service does: {what}")]
     Answer { url: String, what: String },
+    #[error("{url} answers {status}: {detail}")]
+    Refused {
+        url: String,
+        status: String,
+        detail: String,
+    },
 }
 
 pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, CliError> {
@@ -262,6 +268,13 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
             count.restarting,
             count.quarantined,
             count.open
+        ));
+    }
+    if open > 0 || restarting > 0 || quarantined > 0 {
+        lines.add("");
+        lines.add(&format!(
+            "to ask one now: fleetcall collect --server {server} --force --device ID; to clear its breaker and \
+             quarantine: fleetcall reset --server {server} ID"
         ));
     }
     lines.0.truncate(lines.0.trim_end().len());

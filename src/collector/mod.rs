@@ -23,13 +23,13 @@ use crate::actors::fleet::Tree;
 use crate::actors::gathering::heard_or;
 use crate::domain::{
     Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, Forgotten,
-    Scope, SupervisionTree, TreeFilter,
+    Hold, Scope, SupervisionTree, TreeFilter,
 };
 use crate::telemetry::{Guard, Metrics, thread_place};
 use joint::{Joint, Latest};
 use running::Running;
 
-pub(crate) use crate::actors::sight::{Sight, Whose};
+pub(crate) use crate::actors::sight::{HeldBack, Sight, Whose};
 pub use crate::actors::snapshot::{Look, Snapshot};
 pub use answer::{Answer, Observation};
 pub(crate) use part::{PartError, PartRequest, PartStream};
@@ -92,6 +92,9 @@ pub struct CollectRequest {
     pub deadline: Option<Duration>,
     /// How old what is known of a device may be for it not to be asked; `None` asks all.
     pub max_age: Option<Duration>,
+    /// Whether devices are asked although their breaker is open or their actor is down, each once in
+    /// 10 s.
+    pub force: bool,
 }
 
 impl Shared {
@@ -226,6 +229,29 @@ impl CollectorHandle {
         sight: &Sight,
     ) -> Option<DeviceState> {
         self.0.tree.device(cluster, kind, device, sight)
+    }
+
+    /// What keeps a device from being asked, if something does.
+    pub(crate) fn hold(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        device: &DeviceId,
+        sight: &Sight,
+    ) -> Option<HeldBack> {
+        self.0.tree.hold(cluster, kind, device, sight)
+    }
+
+    /// Closes a device's breaker and ends its backoff or quarantine, for this caller; gives what was
+    /// cleared, or why that was not done. `None` if there is no such device.
+    pub async fn reset(
+        &self,
+        cluster: &ClusterId,
+        kind: DeviceKind,
+        device: &DeviceId,
+        caller: &str,
+    ) -> Option<Result<Vec<Hold>, String>> {
+        self.0.tree.reset(cluster, kind, device, caller).await
     }
 
     /// Whether there is such a device.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::running::{AnswerStream, Running};
+use super::running::{AnswerStream, How, Running};
 use super::selection::Selection;
 use super::{CollectError, CollectorHandle, Observation};
 use crate::actors::fleet::NoWay;
@@ -26,6 +26,8 @@ pub(crate) struct PartRequest {
     pub(crate) elapsed: Duration,
     /// How old what is known of a device may be for it not to be asked; `None` asks all.
     pub(crate) max_age: Option<Duration>,
+    /// Whether devices are asked that would not be.
+    pub(crate) force: bool,
 }
 
 /// Why a part is not collected here.
@@ -83,7 +85,12 @@ impl CollectorHandle {
             return Err(PartError::Refused(CollectError::Overloaded { waiting }));
         }
         let selection = Selection::part(routes, cluster, &places);
-        let running = Running::of(shared, selection, Some(request.deadline), true, start);
+        let how = How {
+            deadline: Some(request.deadline),
+            read: true,
+            force: request.force,
+        };
+        let running = Running::of(shared, selection, how, start);
         running.ask(request.max_age);
         let stream = AnswerStream::new(running, None);
         Ok(PartStream { stream, places })

@@ -43,6 +43,17 @@ pub(super) struct Running {
     is_over: AtomicBool,
 }
 
+/// How a collect is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    /// The longest it may take, if that is less than what is configured.
+    pub(super) deadline: Option<Duration>,
+    /// For a caller that wants to see outcomes as they come.
+    pub(super) read: bool,
+    /// Whether devices are asked that would not be.
+    pub(super) force: bool,
+}
+
 impl Running {
     /// A place among the collects that may wait at once.
     pub(super) fn place(shared: &Shared, waiting: usize) -> Result<Place, CollectError> {
@@ -72,20 +83,21 @@ impl Running {
         if selection.topology().devices() == 0 && !request.scope.is_whole() {
             return Err(CollectError::Nobody);
         }
-        Ok((
-            Self::of(shared, selection, request.deadline, read, start),
-            place,
-        ))
+        let how = How {
+            deadline: request.deadline,
+            read,
+            force: request.force,
+        };
+        Ok((Self::of(shared, selection, how, start), place))
     }
 
     /// What is asked by [`Running::ask`], of these devices.
-    pub(super) fn of(
-        shared: &Arc<Shared>,
-        selection: Selection,
-        deadline: Option<Duration>,
-        read: bool,
-        start: Instant,
-    ) -> Self {
+    pub(super) fn of(shared: &Arc<Shared>, selection: Selection, how: How, start: Instant) -> Self {
+        let How {
+            deadline,
+            read,
+            force,
+        } = how;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let longest = selection.routes().settings.deadline;
         let deadline = deadline.unwrap_or(longest).min(longest);
@@ -96,6 +108,7 @@ impl Running {
             Arc::clone(selection.topology()),
             Arc::clone(&selection.routes().manifest),
             read,
+            force,
         );
         Self {
             shared: Arc::clone(shared),

@@ -26,7 +26,7 @@ use super::wire::{End, Names, OLDEST_SCHEMA, Order, Piece, Places, Roster};
 use crate::actors::elsewhere::{Elsewhere, Errand};
 use crate::actors::sight::{Inquiry, Seen};
 use crate::collector::Workers;
-use crate::domain::{ClusterId, Fault, FaultKind, Sharing, WorkerState};
+use crate::domain::{ClusterId, Fault, FaultKind, Hold, Sharing, WorkerState};
 
 /// How long a cluster may have no owner, as between two of them, before its devices are unreachable.
 pub(super) const NOBODY: Duration = Duration::from_millis(500);
@@ -153,6 +153,15 @@ impl Elsewhere for Front {
     fn look(&self, inquiry: Inquiry) -> BoxFuture<'static, Option<Seen>> {
         let shared = Arc::clone(&self.shared);
         async move { shared.look(inquiry).await }.boxed()
+    }
+
+    fn reset(
+        &self,
+        inquiry: Inquiry,
+        caller: String,
+    ) -> BoxFuture<'static, Result<Vec<Hold>, String>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.reset(inquiry, &caller).await }.boxed()
     }
 }
 
@@ -366,6 +375,7 @@ impl Shared {
         let mut order = Order::new(errand.cluster().clone(), errand.plan_id(), places);
         order.speaks = (self.schema > OLDEST_SCHEMA).then_some(self.schema);
         order.set_time(errand.time());
+        order.force = errand.is_forced();
         self.send(&order, answers, client).await
     }
 
@@ -386,7 +396,7 @@ impl Shared {
         let published = client.publish_with_reply(to, reply, json.into());
         match timeout(SILENCE, published).await {
             Ok(Ok(())) => {
-                self.counts.order_sent(order.look.is_some());
+                self.counts.order_sent(!order.asks());
                 Ok(())
             }
             Ok(Err(error)) => Err(error.to_string()),

@@ -59,6 +59,9 @@ pub(super) struct ChildSaid {
     restarts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exit: Option<ExitSaid>,
+    /// How long it may not be tried by force again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forced: Option<u64>,
 }
 
 /// Why an actor ended last.
@@ -95,6 +98,7 @@ impl ChildSaid {
             },
             restarts: child.restarts,
             exit,
+            forced: child.forced.map(micros),
         }
     }
 
@@ -118,6 +122,7 @@ impl ChildSaid {
             },
             restarts: self.restarts,
             last_exit: self.exit.map(exit),
+            forced: self.forced.map(duration),
         }
     }
 
@@ -151,7 +156,8 @@ impl<'a> StateSaid<'a> {
                 said.without_facts()
             }
         });
-        let never_failed = state.child.is_plain() && state.child.restarts == 0;
+        let never_failed =
+            state.child.is_plain() && state.child.restarts == 0 && state.child.forced.is_none();
         let said = Self {
             place,
             success_us: state.last_success.map(micros),

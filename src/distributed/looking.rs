@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::failure::Failure;
 use super::front::{AGAIN, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
 use super::serving::{ACK, Sending, Unwanted};
 use super::wire::{End, Look, Order, PIECE, Piece, Places};
 use crate::actors::sight::{Inquiry, Known, Seen};
+use crate::domain::Hold;
 
 /// How many looks are answered at once.
 const LOOKS_AT_ONCE: usize = 16;
@@ -34,6 +36,69 @@ impl Shared {
             }
         }
         None
+    }
+
+    /// Has the owner of a cluster reset a device; gives what it cleared, or why it did not.
+    pub(super) async fn reset(&self, inquiry: Inquiry, caller: &str) -> Result<Vec<Hold>, String> {
+        let began = Instant::now();
+        while self.connection.is_up() {
+            match self.try_to_reset(&inquiry, caller).await {
+                Ok(done) => return done,
+                // Perhaps it moves.
+                Err(()) if began.elapsed() < NOBODY => sleep(AGAIN).await,
+                Err(()) => return Err(Failure::Nobody(inquiry.cluster().clone()).to_string()),
+            }
+        }
+        Err(Failure::Disconnected.to_string())
+    }
+
+    /// An error if nobody has the cluster now.
+    async fn try_to_reset(
+        &self,
+        inquiry: &Inquiry,
+        caller: &str,
+    ) -> Result<Result<Vec<Hold>, String>, ()> {
+        let client = &self.connection.client;
+        let mut answers = self.looks.place();
+        let places = inquiry.places.as_deref().map(Places::new);
+        let mut order = Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places);
+        order.reset = Some(caller.to_owned());
+        if let Err(why) = self.send(&order, &answers, client).await {
+            return Ok(Err(Failure::NotSent(why).to_string()));
+        }
+        let mut reading = self.reading(inquiry.cluster());
+        let mut cleared: Option<Vec<Hold>> = None;
+        while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
+            if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+                return Err(());
+            }
+            self.counts.piece_received();
+            let piece = match reading.read(&message) {
+                Ok(Some(piece)) => piece,
+                // Of an older lease.
+                Ok(None) => continue,
+                Err(why) => return Ok(Err(why.to_string())),
+            };
+            if let Some(said) = &piece.cleared {
+                let known = |said| Hold::ALL.into_iter().find(|it| it.as_str() == said);
+                cleared = Some(said.iter().filter_map(|said| known(&**said)).collect());
+            }
+            match piece.end {
+                None => {}
+                Some(End::Complete) => {
+                    let why = "the cluster's worker is of a release that cannot reset devices";
+                    return Ok(cleared.ok_or_else(|| why.to_owned()));
+                }
+                Some(End::NotHere | End::Moving) => return Err(()),
+                Some(end) => return Ok(Err(Failure::of(end).to_string())),
+            }
+            if let Some(reply) = message.reply {
+                // If it is lost the connection is, and then the owner is silent.
+                let read = client.publish(reply, ACK.into());
+                timeout(SILENCE, read).await.ok();
+            }
+        }
+        Ok(Err(Failure::Silent.to_string()))
     }
 
     /// An error if nobody has the cluster now.
@@ -137,7 +202,7 @@ impl Sending<'_> {
         places: &[u32],
         look: Look,
     ) -> Result<(), Unwanted> {
-        let mut child = Some(ChildSaid::new(&known.child));
+        let mut child = Some(ChildSaid::new(&known.child()));
         for places in places.chunks(DEVICES) {
             let states: Vec<_> = places
                 .iter()

@@ -133,6 +133,10 @@ impl Server {
             sending.states(&known, &places, look).await?;
             return Ok(End::Complete);
         }
+        if let Some(caller) = &order.reset {
+            sending.is_look = true;
+            return self.reset(&order, caller, sending).await;
+        }
         sending.counted = Some(tenure.collecting());
         let places = match order.places.as_ref().map(|it| it.read(MOST_PLACES)) {
             None => None,
@@ -150,6 +154,34 @@ impl Server {
         }
         part.finish().await;
         Ok(End::Complete)
+    }
+
+    /// Resets the only device that is meant.
+    async fn reset(
+        &self,
+        order: &Order,
+        caller: &str,
+        sending: &mut Sending<'_>,
+    ) -> Result<End, Unwanted> {
+        let Some(known) = self.collector.known(&order.cluster, order.plan) else {
+            return Ok(End::OtherPlan);
+        };
+        let places = order.places.as_ref().and_then(|it| it.read(MOST_PLACES));
+        let Some([place]) = places.as_deref() else {
+            return Ok(End::OtherPlan);
+        };
+        let Some((device, cleared)) = known.reset(*place as usize) else {
+            return Ok(End::OtherPlan);
+        };
+        let cluster = &order.cluster;
+        let count = cleared.len();
+        log::info!(cluster:%, device:%, by:% = caller, cleared = count; "device reset for a front");
+        let cleared = cleared.into_iter().map(|it| it.as_str().into()).collect();
+        let piece = Piece {
+            cleared: Some(cleared),
+            ..Piece::default()
+        };
+        sending.piece(piece).await.map(|()| End::Complete)
     }
 
     fn read(&self, order: &Message, tenure: &Tenure) -> Result<Order, End> {
@@ -182,6 +214,7 @@ impl Server {
             deadline: order.deadline(),
             elapsed: order.elapsed(),
             max_age: order.max_age(),
+            force: order.force,
             cluster: order.cluster,
             plan_id: order.plan,
             places,

@@ -43,8 +43,8 @@ pub use snmp::{
     SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings, SnmpUser,
 };
 pub use supervision::{
-    ChildState, ClusterState, DeviceState, Failing, LastExit, LastLookup, Liveness,
-    SupervisionTree, TreeFilter,
+    ChildState, ClusterState, DeviceState, FORCED_EVERY, Failing, Hold, LastExit, LastLookup,
+    Liveness, SupervisionTree, TreeFilter,
 };
 pub use target::{
     Behaviour, DriverKind, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys,

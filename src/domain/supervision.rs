@@ -156,6 +156,35 @@ impl DeviceState {
     }
 }
 
+/// How often a device or a cluster that would be left alone may be tried by force.
+pub const FORCED_EVERY: Duration = Duration::from_secs(10);
+
+/// What keeps a device from being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Its circuit breaker is not closed.
+    Breaker,
+    /// Its actor, or that of its cluster, waits to be restarted.
+    Backoff,
+    /// Its actor, or that of its cluster, is quarantined.
+    Quarantine,
+}
+
+impl Hold {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::Breaker, Self::Backoff, Self::Quarantine];
+
+    /// As it stands in JSON and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Backoff => "backoff",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
 /// What is known of one supervised actor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChildState {
@@ -165,6 +194,8 @@ pub struct ChildState {
     pub restarts: u32,
     /// How it ended the last time, if it ever did.
     pub last_exit: Option<Box<LastExit>>,
+    /// How long it may not be tried by force again, if it was a moment ago.
+    pub forced: Option<Duration>,
 }
 
 impl ChildState {
@@ -178,6 +209,8 @@ impl ChildState {
             }
             Liveness::Quarantined(wait) => Liveness::Quarantined(wait.saturating_sub(by)),
         };
+        let left = |wait: Duration| wait.checked_sub(by).filter(|it| !it.is_zero());
+        self.forced = self.forced.and_then(left);
         self
     }
 
@@ -275,6 +308,7 @@ mod tests {
                 liveness: Liveness::Running,
                 restarts: 0,
                 last_exit: None,
+                forced: None,
             },
             breaker: BreakerState::Closed,
             failures: 0,

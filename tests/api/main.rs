@@ -15,6 +15,7 @@ mod cli;
 mod collect;
 mod config;
 mod contract;
+mod forced;
 mod harness;
 mod init;
 mod large;

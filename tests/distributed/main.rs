@@ -18,6 +18,7 @@ mod credentials;
 mod devices;
 mod faults;
 mod fleet;
+mod forced;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;

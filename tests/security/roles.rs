@@ -25,6 +25,8 @@ fn each_role_may_what_it_may_and_no_more() {
         ("POST", "/v1/clusters/1/collect", 1),
         ("POST", "/v1/clusters/1/nodes/2/collect", 1),
         ("POST", "/v1/clusters/1/switches/2/collect", 1),
+        ("POST", "/v1/clusters/1/nodes/2/reset", 1),
+        ("POST", "/v1/clusters/1/switches/2/reset", 1),
         ("POST", "/v1/reload", 2),
         ("DELETE", "/v1/supervision", 2),
         ("POST", "/nowhere", 2),
@@ -49,6 +51,28 @@ fn each_role_may_what_it_may_and_no_more() {
         ["1/n1", "1/n2"]
     );
     assert_eq!(service.status("POST", "/v1/reload", ADMIN), 200);
+}
+
+#[test]
+fn the_log_says_who_forced_and_who_reset() {
+    let service = Guarded::start();
+    let reset = "/v1/clusters/1/nodes/2/reset";
+    assert_eq!(service.status("POST", reset, COLLECT), 200);
+    assert_eq!(service.status("POST", reset, ADMIN), 200);
+    let forced = "/v1/collect?force=true";
+    assert_eq!(service.status("POST", forced, READ), 403);
+    assert_eq!(service.status("POST", forced, COLLECT), 200);
+    // What only reads forces nothing, whatever the role.
+    let read = service.ask("GET", "/v1/report?force=true", ADMIN);
+    assert_eq!(read.status, 400, "{}", read.body);
+    let by = |message: &str, count| -> Vec<String> {
+        let fits = |line: &serde_json::Value| line["message"] == message;
+        let lines = service.app.wait_for_logs(count, fits);
+        let by = lines.iter().map(|line| line["by"].as_str().unwrap());
+        by.map(str::to_owned).collect()
+    };
+    assert_eq!(by("device reset", 2), ["the-collect-one", "the-admin-one"]);
+    assert_eq!(by("roll call by force", 1), ["the-collect-one"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleetcall::actors::drill::{Act, Drill, Point};
 use fleetcall::app::Engine;
+use fleetcall::collector::CollectRequest;
 use fleetcall::config::{Config, Source};
 use fleetcall::domain::{
     ChildState, Collection, DeviceKind, DeviceState, SupervisionTree, TreeFilter,
@@ -101,6 +102,18 @@ impl Fleet {
     pub async fn ask(&self) -> Collection {
         let answer = tokio::time::timeout(PATIENCE, self.engine.collector().collect()).await;
         answer.expect("an answer in time").unwrap()
+    }
+
+    /// One roll call by force, as [`Fleet::collect`].
+    pub async fn force(&self) -> Vec<String> {
+        let request = CollectRequest {
+            force: true,
+            ..CollectRequest::default()
+        };
+        let collector = self.engine.collector();
+        let answer = tokio::time::timeout(PATIENCE, collector.request(&request)).await;
+        let (answer, _place) = answer.expect("an answer in time").unwrap();
+        devices(answer.collection())
     }
 
     /// One roll call, as `cluster/n1:kind` for each device.

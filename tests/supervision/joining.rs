@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetcall::collector::{Answer, CollectError, CollectRequest};
-use fleetcall::domain::Scope;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -80,9 +79,8 @@ async fn without_join_every_request_is_a_collect_of_its_own() {
 async fn only_requests_that_are_alike_are_joined() {
     let fleet = Fleet::start_paused(JOINING);
     let one = CollectRequest {
-        scope: Scope::default(),
         deadline: Some(Duration::from_millis(50)),
-        max_age: None,
+        ..whole()
     };
     let first = ask(&fleet, whole()).await;
     let hasty = ask(&fleet, one).await;
@@ -90,6 +88,13 @@ async fn only_requests_that_are_alike_are_joined() {
     assert_eq!(hasty.summary().failed(), 4, "its own deadline holds");
     let first = first.await.unwrap().unwrap();
     assert_eq!(first.summary().failed(), 1);
+    let forced = CollectRequest {
+        force: true,
+        ..whole()
+    };
+    let first = ask(&fleet, whole()).await;
+    let forced = ask(&fleet, forced).await.await.unwrap().unwrap();
+    assert_ne!(first.await.unwrap().unwrap().id, forced.id);
     assert_eq!(fleet.metrics().collects_joined(), 0);
 }
 

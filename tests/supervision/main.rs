@@ -8,6 +8,7 @@
 )]
 #![allow(unreachable_pub, reason = "nobody uses a test from outside")]
 
+mod forced;
 mod grid;
 mod harness;
 mod joining;

@@ -48,7 +48,7 @@ impl Local {
         let request = CollectRequest {
             scope: request.scope.clone(),
             deadline: request.deadline,
-            max_age: None,
+            ..CollectRequest::default()
         };
         let stream = engine.collector().stream(&request);
         let stream = stream.map_err(CliError::Collect)?;

@@ -63,6 +63,10 @@ pub(super) struct Flags {
     /// How long it may take, if that is less than what is configured
     #[arg(long, value_name = "DURATION", value_parser = deadline)]
     deadline: Option<Duration>,
+    /// Ask devices, too, that the service leaves alone because their breaker is open or their actor
+    /// waits to be restarted, each at most once in 10 s; needs --server
+    #[arg(long)]
+    force: bool,
     /// Let a running service ask, such as http://127.0.0.1:11100, instead of asking from here
     #[arg(long, value_name = "URL")]
     server: Option<String>,
@@ -95,9 +99,18 @@ enum Format {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     Node,
     Switch,
+}
+
+impl From<Kind> for DeviceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Node => Self::Node,
+            Kind::Switch => Self::Switch,
+        }
+    }
 }
 
 /// A node set as it was written, and what that means.
@@ -112,6 +125,8 @@ struct NamedSet {
 struct Request {
     scope: Scope,
     deadline: Option<Duration>,
+    /// Whether devices are asked that the service leaves alone.
+    force: bool,
     /// The sets of the scope as one text each; empty is none.
     clusters: String,
     devices: String,
@@ -124,10 +139,7 @@ impl Request {
             let texts: Vec<&str> = sets.iter().map(|it| it.text.as_str()).collect();
             texts.join(",")
         };
-        let kind = flags.kind.map(|kind| match kind {
-            Kind::Node => DeviceKind::Node,
-            Kind::Switch => DeviceKind::Switch,
-        });
+        let kind = flags.kind.map(DeviceKind::from);
         Self {
             scope: Scope {
                 clusters: sets(&flags.cluster),
@@ -135,6 +147,7 @@ impl Request {
                 devices: sets(&flags.device),
             },
             deadline: flags.deadline,
+            force: flags.force,
             clusters: texts(&flags.cluster),
             devices: texts(&flags.device),
         }
@@ -149,7 +162,10 @@ impl Request {
         let deadline = self
             .deadline
             .map(|deadline| ("deadline", in_six_digits(deadline)));
-        [clusters, devices, kind, deadline].into_iter().flatten()
+        let force = self.force.then(|| ("force", "true".to_owned()));
+        [clusters, devices, kind, deadline, force]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -299,6 +315,7 @@ pub(super) fn collect(
     let view = View::new(flags, screen);
     let request = Request::new(flags);
     let way = match &flags.server {
+        None if flags.force => return Err(CliError::ForceHere),
         None => {
             super::raise_open_files();
             let (config, _) = options.source().load().map_err(CliError::Config)?;

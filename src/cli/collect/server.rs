@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::Request;
@@ -220,7 +220,12 @@ impl Api {
     }
 
     async fn report(&self, request: &Request) -> Result<(Response, String), ServiceError> {
-        let base = format!("{}/v1/report", self.base);
+        let path = if request.force {
+            "/v1/collect"
+        } else {
+            "/v1/report"
+        };
+        let base = format!("{}{path}", self.base);
         let parameters: Vec<_> = request.query().collect();
         let url = if parameters.is_empty() {
             Url::parse(&base)
@@ -228,7 +233,12 @@ impl Api {
             Url::parse_with_params(&base, parameters)
         };
         let url = url.map_err(|_| ServiceError::Address(base.clone()))?;
-        let mut builder = self.client.get(url).header(ACCEPT, NDJSON);
+        let method = if request.force {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let mut builder = self.client.request(method, url).header(ACCEPT, NDJSON);
         if let Some(deadline) = request.deadline {
             builder = builder.timeout(deadline + GRACE);
         }

@@ -116,6 +116,12 @@ pub(in crate::distributed) struct Order {
     /// Nobody is to be asked; what is known of the devices is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::distributed) look: Option<Look>,
+    /// Devices are asked although their breaker is open or their actor is down, each once in 10 s.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::distributed) force: bool,
+    /// No device is to be asked; the one at the only place is to be reset, for this caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::distributed) reset: Option<String>,
 }
 
 /// What is wanted of what is known.
@@ -145,6 +151,9 @@ pub(in crate::distributed) struct Piece<'a> {
     pub(in crate::distributed) child: Option<ChildSaid>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::distributed) states: Vec<StateSaid<'a>>,
+    /// What a reset cleared, if that was wanted.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::distributed) cleared: Option<Vec<Cow<'a, str>>>,
     /// Whether it is the last one, and why no more come, if some are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::distributed) end: Option<End>,
@@ -222,7 +231,14 @@ impl Order {
             max_age_us: None,
             speaks: None,
             look: None,
+            force: false,
+            reset: None,
         }
+    }
+
+    /// Whether devices are to be asked for it.
+    pub(in crate::distributed) fn asks(&self) -> bool {
+        self.look.is_none() && self.reset.is_none()
     }
 
     pub(in crate::distributed) fn deadline(&self) -> Duration {
@@ -518,6 +534,7 @@ mod tests {
         let order = r#"{"version":1,"cluster":"rack.7","plan":12297829382473034410,"places":{"runs":[[0,2],[7,1]]},"deadline_us":30000000,"elapsed_us":125}"#;
         let order: Order = serde_json::from_str(order).unwrap();
         assert_eq!(order.cluster, ClusterId::name("rack.7").unwrap());
+        assert!(!order.force && order.asks());
         assert_eq!(order.places.unwrap().read(8), Some(vec![0, 1, 7]));
         assert_eq!((order.speaks, order.max_age_us), (None, None));
         assert_eq!(order.look, None);

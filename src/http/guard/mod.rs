@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{Payload, Request, Response};
-use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{
@@ -34,6 +33,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{Bytes, BytesMut};
+use actix_web::{HttpMessage as _, HttpResponse};
 use futures::StreamExt as _;
 
 use crate::access::{Access, Policy};
@@ -81,6 +81,11 @@ impl Gate {
         }
     }
 }
+
+/// Who sent a request that is none for reading, for the log: the name of its token, or without
+/// tokens the address that it came from. Stands in the request's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) String);
 
 /// Lets a request pass to its handler, or answers it.
 pub(super) async fn guard(
@@ -160,8 +165,19 @@ fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpRe
     if let Some(answer) = origins::preflight(request.head(), policy) {
         return answer.map(Some);
     }
-    authorize(policy, request.head())?;
+    let token = authorize(policy, request.head())?;
     origins::check(request.head(), policy)?;
+    if !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) {
+        let caller = match (token, request.head().peer_addr) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(peer)) => peer.to_string(),
+            (None, None) => "an unknown address".to_owned(),
+        };
+        request.extensions_mut().insert(Caller(caller));
+    }
     Ok(None)
 }
 
@@ -180,12 +196,13 @@ fn client(request: &RequestHead) -> IpAddr {
     request.peer_addr.map_or(unknown, |peer| peer.ip())
 }
 
-fn authorize(policy: &Policy, request: &RequestHead) -> Result<(), Refusal> {
+/// Gives the name of the token, if one was needed.
+fn authorize<'p>(policy: &'p Policy, request: &RequestHead) -> Result<Option<&'p str>, Refusal> {
     if policy.tokens.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let needed = match roles::needs(&request.method, request.uri.path()) {
-        Needs::Nothing => return Ok(()),
+        Needs::Nothing => return Ok(None),
         Needs::Role(role) => role,
     };
     let Some(shown) = shown(request) else {
@@ -201,7 +218,7 @@ fn authorize(policy: &Policy, request: &RequestHead) -> Result<(), Refusal> {
             needed,
         });
     }
-    Ok(())
+    Ok(Some(&token.name))
 }
 
 /// The token that the client shows. Of several headers the first one counts.

@@ -29,11 +29,13 @@ fn is_page(path: &str) -> bool {
 }
 
 /// `POST` needs only `collect`; `{}` stands for one part of a path.
-const COLLECT: [&str; 4] = [
+const COLLECT: [&str; 6] = [
     "/v1/collect",
     "/v1/clusters/{}/collect",
     "/v1/clusters/{}/nodes/{}/collect",
     "/v1/clusters/{}/switches/{}/collect",
+    "/v1/clusters/{}/nodes/{}/reset",
+    "/v1/clusters/{}/switches/{}/reset",
 ];
 
 /// Whether this is the path of the contract, which has its own headers and errors.
@@ -45,7 +47,7 @@ pub(in crate::http) fn is_test(path: &str) -> bool {
 /// | --- | --- |
 /// | `GET`, `HEAD` of `/healthz`, `/readyz`, `/`, `/assets/…`, `/docs/…`, `/openapi.json`; `OPTIONS` of `/test` | nothing |
 /// | `GET`, `HEAD` of anything else; anything else of `/test`, which answers it by 405 | `read` |
-/// | `POST …/collect` | `collect` |
+/// | `POST …/collect`, `POST …/reset` | `collect` |
 /// | everything else | `admin` |
 pub(super) fn needs(method: &Method, path: &str) -> Needs {
     let reads = method == Method::GET || method == Method::HEAD;
@@ -109,6 +111,21 @@ mod tests {
                 Method::POST,
                 "/v1/clusters/1/switches/2/collect",
                 Needs::Role(Role::Collect),
+            ),
+            (
+                Method::POST,
+                "/v1/clusters/1/nodes/2/reset",
+                Needs::Role(Role::Collect),
+            ),
+            (
+                Method::POST,
+                "/v1/clusters/1/switches/2/reset",
+                Needs::Role(Role::Collect),
+            ),
+            (
+                Method::POST,
+                "/v1/clusters/1/reset",
+                Needs::Role(Role::Admin),
             ),
             (
                 Method::POST,

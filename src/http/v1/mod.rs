@@ -10,26 +10,31 @@ mod whole;
 pub(crate) mod workers;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_web::http::StatusCode;
 use actix_web::middleware::Compress;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use log::Level;
+use log::kv::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::query::{ReportQuery, bad};
+use self::query::{ForceQuery, ReportQuery, bad};
 pub(in crate::http) use self::view::IdSchema;
 use self::view::{
     ChangeView, ChangesView, ClusterCountView, ClusterStateView, ClustersView, DeviceStateView,
+    ResetView, WhichView,
 };
 use self::workers::WorkersView;
 use super::State;
 use super::body::Held;
 use super::error::{Problem, get_only, method_not_allowed, refuse_body};
-use crate::collector::Whose;
-use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, NodeSet, Scope};
+use crate::collector::{HeldBack, Whose};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope};
+use crate::http::guard::Caller;
+use crate::telemetry::event;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     openapi::configure(config);
@@ -75,6 +80,14 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         "/v1/clusters/{cluster}/switches/{device}/collect",
         web::post().to(collect_switch),
     ));
+    config.service(ask(
+        "/v1/clusters/{cluster}/nodes/{device}/reset",
+        web::post().to(reset_node),
+    ));
+    config.service(ask(
+        "/v1/clusters/{cluster}/switches/{device}/reset",
+        web::post().to(reset_switch),
+    ));
 }
 
 async fn post_only(request: HttpRequest) -> HttpResponse {
@@ -98,7 +111,28 @@ type Answered = Result<HttpResponse, Problem>;
 )]
 async fn report(request: HttpRequest, state: web::Data<State>) -> Answered {
     let query = ReportQuery::read(&request)?;
+    if query.force == Some(true) {
+        // A browser sends a GET for a page of any origin, without a word of where it comes from.
+        let why = "`force` is for POST /v1/collect and the others that ask now";
+        return Err(bad(why.to_owned()));
+    }
     report::answer(&request, &state, &query, |_| {}).await
+}
+
+/// Who has a roll call made by force.
+fn log_forced(request: &HttpRequest, query: &ReportQuery) {
+    if query.force == Some(true) {
+        let (by, path) = (caller(request), request.path());
+        let query = request.query_string();
+        log::info!(by, path, query; "roll call by force");
+    }
+}
+
+/// Who sent a request that is none for reading.
+fn caller(request: &HttpRequest) -> String {
+    let extensions = request.extensions();
+    let caller = extensions.get::<Caller>();
+    caller.map_or_else(String::new, |Caller(name)| name.clone())
 }
 
 /// Asks every device now.
@@ -106,7 +140,7 @@ async fn report(request: HttpRequest, state: web::Data<State>) -> Answered {
     post,
     path = "/v1/collect",
     tag = "roll calls",
-    params(ReportQuery),
+    params(ReportQuery, ForceQuery),
     responses(openapi::RollCall)
 )]
 async fn collect(request: HttpRequest, state: web::Data<State>, body: web::Bytes) -> Answered {
@@ -116,7 +150,7 @@ async fn collect(request: HttpRequest, state: web::Data<State>, body: web::Bytes
 /// Asks the devices of a cluster now.
 #[utoipa::path(
     post, path = "/v1/clusters/{cluster}/collect", tag = "roll calls",
-    params(("cluster" = String, Path, description = "the cluster's id"), ReportQuery),
+    params(("cluster" = String, Path, description = "the cluster's id"), ReportQuery, ForceQuery),
     responses(openapi::RollCall),
 )]
 async fn collect_cluster(
@@ -132,13 +166,15 @@ async fn collect_cluster(
     .await
 }
 
-/// Asks a node now.
+/// Asks a node now, also if it is left alone because its circuit breaker is open or its actor waits to
+/// be restarted: that at most once in 10 s, unless `force=false`.
 #[utoipa::path(
     post, path = "/v1/clusters/{cluster}/nodes/{device}/collect", tag = "roll calls",
     params(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the node's id"),
         ReportQuery,
+        ForceQuery,
     ),
     responses(openapi::RollCall),
 )]
@@ -148,17 +184,18 @@ async fn collect_node(
     state: web::Data<State>,
     body: web::Bytes,
 ) -> Answered {
-    let scope = device_scope(&state, &path, DeviceKind::Node)?;
-    ask(&request, &state, &body, |asked| *asked = scope).await
+    ask_device(&request, &path, &state, &body, DeviceKind::Node).await
 }
 
-/// Asks a switch now.
+/// Asks a switch now, also if it is left alone because its circuit breaker is open or its actor waits
+/// to be restarted: that at most once in 10 s, unless `force=false`.
 #[utoipa::path(
     post, path = "/v1/clusters/{cluster}/switches/{device}/collect", tag = "roll calls",
     params(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the switch's id"),
         ReportQuery,
+        ForceQuery,
     ),
     responses(openapi::RollCall),
 )]
@@ -168,8 +205,137 @@ async fn collect_switch(
     state: web::Data<State>,
     body: web::Bytes,
 ) -> Answered {
-    let scope = device_scope(&state, &path, DeviceKind::Switch)?;
-    ask(&request, &state, &body, |asked| *asked = scope).await
+    ask_device(&request, &path, &state, &body, DeviceKind::Switch).await
+}
+
+/// Asks one device now, whatever is known, and although it would be left alone.
+async fn ask_device(
+    request: &HttpRequest,
+    path: &(String, String),
+    state: &State,
+    body: &[u8],
+    kind: DeviceKind,
+) -> Answered {
+    refuse_body(body)?;
+    let query = ReportQuery::read(request)?;
+    let scope = device_scope(state, path, kind)?;
+    let force = query.force != Some(false);
+    if force {
+        let (cluster, device) = (id(&path.0)?, id(&path.1)?);
+        let whose = Whose::Device(&cluster, kind, &device);
+        let sight = state.collector.look(whose).await;
+        let hold = state.collector.hold(&cluster, kind, &device, &sight);
+        if let Some(HeldBack { forced, .. }) = hold {
+            if let Some(wait) = forced {
+                return Err(too_soon(wait));
+            }
+            let by = caller(request);
+            log_device(&by, &path.0, kind, &path.1, "device asked by force", &[]);
+        }
+    }
+    report::answer(request, state, &query, |asked| {
+        asked.max_age = None;
+        asked.force = force;
+        asked.scope = scope;
+    })
+    .await
+}
+
+fn too_soon(wait: Duration) -> Problem {
+    let secs = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    let detail = format!(
+        "it is left alone, and was asked by force a moment ago; that may be once in {} s",
+        FORCED_EVERY.as_secs()
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(secs)
+}
+
+/// Closes a node's circuit breaker, and ends its backoff or quarantine.
+#[utoipa::path(
+    post, path = "/v1/clusters/{cluster}/nodes/{device}/reset", tag = "supervision",
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        ("device" = String, Path, description = "the node's id"),
+    ),
+    responses(openapi::Reset),
+)]
+async fn reset_node(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    state: web::Data<State>,
+    body: web::Bytes,
+) -> Answered {
+    reset(&request, &path, &state, &body, DeviceKind::Node).await
+}
+
+/// Closes a switch's circuit breaker, and ends its backoff or quarantine.
+#[utoipa::path(
+    post, path = "/v1/clusters/{cluster}/switches/{device}/reset", tag = "supervision",
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        ("device" = String, Path, description = "the switch's id"),
+    ),
+    responses(openapi::Reset),
+)]
+async fn reset_switch(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    state: web::Data<State>,
+    body: web::Bytes,
+) -> Answered {
+    reset(&request, &path, &state, &body, DeviceKind::Switch).await
+}
+
+async fn reset(
+    request: &HttpRequest,
+    (cluster, device): &(String, String),
+    state: &State,
+    body: &[u8],
+    kind: DeviceKind,
+) -> Answered {
+    refuse_body(body)?;
+    let (cluster_id, device_id) = (id(cluster)?, id(device)?);
+    if !state.collector.has_cluster(&cluster_id) {
+        return Err(no_cluster(cluster));
+    }
+    let by = caller(request);
+    let reset = state.collector.reset(&cluster_id, kind, &device_id, &by);
+    let cleared = reset
+        .await
+        .ok_or_else(|| no_device(cluster, kind, device))?;
+    let cleared = cleared.map_err(|why| {
+        let detail = format!("it was not reset: {why}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+    })?;
+    log_device(&by, cluster, kind, device, "device reset", &cleared);
+    let view = ResetView {
+        cluster_id,
+        device: WhichView::new(kind, &device_id),
+        cleared: cleared.into_iter().map(Hold::as_str).collect(),
+    };
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// What somebody has done with a device.
+fn log_device(
+    by: &str,
+    cluster: &str,
+    kind: DeviceKind,
+    device: &str,
+    message: &str,
+    cleared: &[Hold],
+) {
+    let words: Vec<&str> = cleared.iter().map(|it| it.as_str()).collect();
+    let words = words.join(" ");
+    let mut fields = vec![
+        ("cluster", Value::from(cluster)),
+        (kind.as_str(), Value::from(device)),
+        ("by", Value::from(by)),
+    ];
+    if !words.is_empty() {
+        fields.push(("cleared", Value::from(words.as_str())));
+    }
+    event(Level::Info, module_path!(), message, &fields);
 }
 
 /// Asks now, whatever is known.
@@ -181,6 +347,7 @@ async fn ask(
 ) -> Answered {
     refuse_body(body)?;
     let query = ReportQuery::read(request)?;
+    log_forced(request, &query);
     report::answer(request, state, &query, |asked| {
         asked.max_age = None;
         change(&mut asked.scope);

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::view::{
     ChangesView, ClusterStateView, ClustersView, DeviceStateView, ErrorView, IdSchema, LineView,
-    ReportView,
+    ReportView, ResetView,
 };
 use super::workers::WorkersView;
 use crate::http::error::Problem;
@@ -34,13 +34,13 @@ use crate::reload::Difference;
     paths(
         super::report, super::collect, super::collect_cluster, super::collect_node,
         super::collect_switch, super::clusters, super::cluster, super::node, super::switch,
-        super::changes, super::workers,
+        super::changes, super::workers, super::reset_node, super::reset_switch,
         crate::http::routes::supervision::get, crate::http::routes::reload::post,
     ),
     components(schemas(
         ReportView<'static>, LineView<'static>, ClustersView, ClusterStateView<'static>,
         DeviceStateView<'static>, ChangesView<'static>, ErrorView, IdSchema, Problem, TreeView,
-        Difference, WorkersView,
+        Difference, WorkersView, ResetView,
     )),
 )]
 struct Document;
@@ -123,7 +123,8 @@ fn common() -> Responses {
         ("415", "the request has a body, which nothing here takes"),
         (
             "429",
-            "too many requests; `Retry-After` says when to come again",
+            "too many requests, or a device was asked by force a moment ago; `Retry-After` says when to \
+             come again",
         ),
         ("431", "the headers are too large"),
         (
@@ -254,6 +255,25 @@ impl IntoResponses for Reload {
                 problem("the configuration is bad; all its faults are listed"),
             ),
             ("500", problem("the reload failed")),
+        ])
+    }
+}
+
+/// The answers to a request to reset a device.
+pub(super) struct Reset;
+
+impl IntoResponses for Reset {
+    fn responses() -> Responses {
+        with([
+            (
+                "200",
+                response("what was cleared", of::<ResetView>(&["application/json"])),
+            ),
+            ("404", problem("there is no such device")),
+            (
+                "503",
+                problem("the worker that has its cluster cannot be asked"),
+            ),
         ])
     }
 }

@@ -39,6 +39,19 @@ pub(super) struct ReportQuery {
     max_age: Option<String>,
     /// Answer 503 if a device failed.
     strict: Option<bool>,
+    /// As [`ForceQuery`].
+    #[param(ignore)]
+    pub(super) force: Option<bool>,
+}
+
+/// What the requests that ask now take besides.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `ReportQuery` reads")]
+pub(super) struct ForceQuery {
+    /// Ask devices, too, that are left alone because their circuit breaker is open or their actor waits
+    /// to be restarted; each at most once in 10 s.
+    force: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
@@ -93,7 +106,7 @@ impl ReportQuery {
         query.map(actix_web::web::Query::into_inner).map_err(|error| {
             bad(format!(
                 "{error}; the parameters are `cluster`, `kind`, `device`, `outcome`, `deadline`, \
-                 `max_age` and `strict`, each once"
+                 `max_age`, `strict` and `force`, each once"
             ))
         })
     }
@@ -141,6 +154,7 @@ impl ReportQuery {
                 },
                 deadline,
                 max_age: max_age.filter(|age| !age.is_zero()),
+                force: self.force.unwrap_or_default(),
             },
             shown,
             strict: self.strict.unwrap_or_default(),

@@ -419,6 +419,18 @@ impl<'a> DeviceStateView<'a> {
     }
 }
 
+/// What a reset came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ResetView {
+    /// Its cluster.
+    #[schema(value_type = IdSchema)]
+    pub(super) cluster_id: ClusterId,
+    #[serde(flatten)]
+    pub(super) device: WhichView,
+    /// What kept it from being asked: `breaker`, `backoff`, `quarantine`; empty if nothing did.
+    pub(super) cleared: Vec<&'static str>,
+}
+
 /// What changed since a number.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChangesView<'a> {
