@@ -25,7 +25,7 @@ use crate::domain::{
     Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, Forgotten,
     Hold, Scope, SupervisionTree, TreeFilter,
 };
-use crate::telemetry::{Guard, Metrics, thread_place};
+use crate::telemetry::{Guard, LogLimit, Metrics, thread_place};
 use joint::{Joint, Latest};
 use running::Running;
 
@@ -58,6 +58,8 @@ struct Shared {
     next_id: AtomicU64,
     /// What the next request may join.
     latest: Latest,
+    /// Of lines that say that collects are refused.
+    refused: LogLimit,
     metrics: Metrics,
 }
 
@@ -115,6 +117,7 @@ impl CollectorHandle {
             heard: Default::default(),
             next_id: AtomicU64::new(1),
             latest: Latest::default(),
+            refused: LogLimit::default(),
             metrics,
         }))
     }

@@ -20,6 +20,9 @@ use crate::telemetry::Gauge;
 /// Where its lines in the log say that they come from.
 const LOG: &str = "fleetcall::collector";
 
+/// How often it is logged that collects are refused.
+const LOG_REFUSED_EVERY: Duration = Duration::from_secs(60);
+
 /// How much before its deadline a collect is closed: what it takes to wake up, and for each device
 /// to put its outcome into the answer and the answer on its way. Never more than a tenth of the
 /// deadline, so on a fleet too large for its deadline an answer can be late by what is missing.
@@ -63,7 +66,9 @@ impl Running {
         }
         let Some(place) = shared.metrics.enter_below(Gauge::Collects, waiting) else {
             shared.metrics.refused();
-            log::warn!(target: LOG, waiting; "collect refused, too many are waiting");
+            if let Some(unlogged) = shared.refused.pass(LOG_REFUSED_EVERY) {
+                log::warn!(target: LOG, waiting, unlogged; "collect refused, too many are waiting");
+            }
             return Err(CollectError::Overloaded { waiting });
         };
         Ok(Place(place))

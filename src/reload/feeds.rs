@@ -3,14 +3,19 @@
 use std::sync::{Arc, OnceLock, TryLockError};
 use std::time::SystemTime;
 
+use log::Level;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::ReloadHandle;
 use crate::config::DiscoveryConfig;
 use crate::discovery;
 use crate::domain::{DeviceList, Discovery};
+
+/// Where its lines in the log say that they come from.
+const LOG: &str = "fleetcall::reload";
 
 /// One list, and how reading it went.
 #[derive(Debug, Clone)]
@@ -18,11 +23,26 @@ pub(super) struct Feed {
     pub(super) config: DiscoveryConfig,
     /// As it was last read; `None` if it never was.
     pub(super) list: Option<Arc<DeviceList>>,
-    /// Why it could not be read the last time, if so; what was read before stays.
-    pub(super) error: Option<String>,
+    /// That it cannot be read, if so; what was read before stays.
+    pub(super) unread: Option<Unread>,
     /// When it was last read well.
     pub(super) read_at: Option<SystemTime>,
 }
+
+/// The time in which a list cannot be read.
+#[derive(Debug, Clone)]
+pub(super) struct Unread {
+    pub(super) since: Instant,
+    /// Tries that failed.
+    pub(super) failures: u32,
+    /// Why the last one failed.
+    error: String,
+    /// The errors that the log has said.
+    said: Vec<String>,
+}
+
+/// The most errors that are said of a list until it can be read again.
+const MOST_SAID: usize = 8;
 
 impl Feed {
     /// A list that nobody has tried to read.
@@ -30,25 +50,47 @@ impl Feed {
         Self {
             config,
             list: None,
-            error: None,
+            unread: None,
             read_at: None,
         }
     }
 
     pub(super) fn was_tried(&self) -> bool {
-        self.list.is_some() || self.error.is_some()
+        self.list.is_some() || self.unread.is_some()
     }
 
-    /// Notes how reading it went; what was read before stays if it failed.
-    pub(super) fn note(&mut self, read: Result<Arc<DeviceList>, String>) {
-        match read {
-            Ok(list) => {
-                self.list = Some(list);
-                self.error = None;
-                self.read_at = Some(SystemTime::now());
-            }
-            Err(error) => self.error = Some(error),
+    /// It was read; gives what that ends, if it could not be before.
+    pub(super) fn succeeds(&mut self, list: Arc<DeviceList>) -> Option<Unread> {
+        self.list = Some(list);
+        self.read_at = Some(SystemTime::now());
+        self.unread.take()
+    }
+
+    /// It could not be read, or used; logs why, each error once until it can be.
+    pub(super) fn fails(&mut self, error: String) {
+        let unread = self.unread.get_or_insert_with(|| Unread {
+            since: Instant::now(),
+            failures: 0,
+            error: String::new(),
+            said: Vec::new(),
+        });
+        unread.failures = unread.failures.saturating_add(1);
+        let is_new = unread.said.len() < MOST_SAID && !unread.said.contains(&error);
+        let level = if is_new { Level::Warn } else { Level::Debug };
+        let (list, key) = (&self.config.discovery, &self.config.key);
+        log::log!(
+            target: LOG, level, list:%, key, error;
+            "cannot read a list of devices, what was read before stays"
+        );
+        if is_new {
+            unread.said.push(error.clone());
         }
+        unread.error = error;
+    }
+
+    /// Why it could not be read the last time, if so.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.unread.as_ref().map(|unread| unread.error.as_str())
     }
 
     pub(super) fn devices(&self) -> usize {
@@ -79,7 +121,7 @@ impl From<&Feed> for DiscoveryState {
             key: feed.config.key.clone(),
             devices: feed.devices(),
             read_at: feed.read_at,
-            error: feed.error.clone(),
+            error: feed.error().map(str::to_owned),
         }
     }
 }

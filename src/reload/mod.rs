@@ -24,7 +24,7 @@ use crate::actors::fleet::{FleetSpec, Tree};
 use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, Stamp};
 use crate::domain::{DeviceList, Discovery};
 use crate::telemetry::Metrics;
-use feeds::{Feed, Reader};
+use feeds::{Feed, Reader, Unread};
 use spec::{Repeated, Specified, TooManyDevices, specify};
 
 pub use crate::actors::fleet::Difference;
@@ -344,15 +344,17 @@ impl Shared {
         let mut faults = Vec::new();
         for (feed, result) in new.iter_mut().zip(results) {
             self.metrics.discovered(result.is_ok());
-            if let Err(error) = &result {
-                log_unread(&feed.config, error);
-                faults.push(ConfigFault {
-                    place: Some(feed.config.place),
-                    key: feed.config.key.clone(),
-                    message: format!("the list of devices cannot be read: {error}"),
-                });
+            match result {
+                Ok(list) => drop(feed.succeeds(list)),
+                Err(error) => {
+                    faults.push(ConfigFault {
+                        place: Some(feed.config.place),
+                        key: feed.config.key.clone(),
+                        message: format!("the list of devices cannot be read: {error}"),
+                    });
+                    feed.fails(error);
+                }
             }
-            feed.note(result);
         }
         (new, faults)
     }
@@ -425,11 +427,12 @@ impl Shared {
     /// Begins without lists that make too large a fleet: they are read again, and used when they fit.
     fn go_without(self: &Arc<Self>, read: Vec<Feed>, error: TooManyDevices) {
         let mut applied = self.applied();
-        let without = |feed: Feed| Feed {
-            list: None,
-            read_at: None,
-            error: Some(feed.error.clone().unwrap_or_else(|| error.to_string())),
-            ..feed
+        let without = |mut feed: Feed| {
+            (feed.list, feed.read_at) = (None, None);
+            if feed.unread.is_none() {
+                feed.fails(error.to_string());
+            }
+            feed
         };
         let feeds: Vec<Feed> = read.into_iter().map(without).collect();
         self.poll_again(&mut applied, &feeds, &vec![true; feeds.len()]);
@@ -471,9 +474,12 @@ impl Shared {
             return false;
         };
         let before = feed.clone();
-        feed.note(read);
+        let mut ended = None;
+        match read {
+            Ok(list) => ended = feed.succeeds(list),
+            Err(error) => feed.fails(error),
+        }
         let changed = feed.list != before.list;
-        let mut error = feed.error.clone();
         let named = feed.config.clone();
         if changed && let Some(config) = applied.config.clone() {
             match self.put_in_force(&mut applied, config, &feeds) {
@@ -487,26 +493,29 @@ impl Shared {
                     );
                 }
                 Err(too_many) => {
-                    error = Some(too_many.to_string());
+                    ended = None;
                     if let Some(feed) = feeds.iter_mut().find(|it| it.config == named) {
-                        *feed = Feed {
-                            error: error.clone(),
-                            ..before.clone()
-                        };
+                        *feed = before;
+                        feed.fails(too_many.to_string());
                     }
                 }
             }
         }
+        let is_read = feeds
+            .iter()
+            .any(|it| it.config == named && it.unread.is_none());
         applied.feeds = feeds;
         drop(applied);
-        self.metrics.discovered(error.is_none());
-        match (&before.error, &error) {
-            (Some(_), None) => {
-                let key = &named.key;
-                log::info!(list:% = discovery, key; "a list of devices can be read again");
-            }
-            (before, Some(error)) if before.as_ref() != Some(error) => log_unread(&named, error),
-            (_, _) => {}
+        self.metrics.discovered(is_read);
+        if let Some(Unread {
+            since, failures, ..
+        }) = ended
+        {
+            let failing_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            log::info!(
+                list:% = discovery, key = named.key, failing_ms, failures;
+                "a list of devices can be read again"
+            );
         }
         true
     }
@@ -527,14 +536,6 @@ async fn poll(shared: Weak<Shared>, discovery: Discovery, wake: Arc<Notify>) {
             return;
         }
     }
-}
-
-fn log_unread(config: &DiscoveryConfig, error: &str) {
-    let key = &config.key;
-    log::warn!(
-        list:% = config.discovery, key, error;
-        "cannot read a list of devices, what was read before stays"
-    );
 }
 
 /// What the actors make of a configuration whose lists have not been read.

@@ -4,12 +4,14 @@
 //! The log is the only global, as a process has one standard error.
 
 mod latency;
+mod limit;
 mod logging;
 mod lookups;
 mod metrics;
 mod writer;
 
 pub use latency::Latency;
+pub(crate) use limit::LogLimit;
 pub use logging::LogFormat;
 pub(crate) use logging::{aborts, complain, event, flush, init, lines_dropped, open};
 pub(crate) use lookups::thread_place;

@@ -265,9 +265,16 @@ fn one_collect_more_than_may_wait_gets_503_with_retry_after() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    app.wait_for_log(|line| line["message"] == "collect refused, too many are waiting");
+    let is_refused =
+        |line: &serde_json::Value| line["message"] == "collect refused, too many are waiting";
+    app.wait_for_log(is_refused);
+    // More of them in the same minute are not said one by one.
+    for _ in 0..3 {
+        assert_eq!(app.get().status, 503);
+    }
     drop(waiting);
     app.wait_for_logs(2, |line| line["message"] == "collect cancelled");
     let _next = app.begin();
     app.wait_for_logs(3, |line| line["message"] == "collecting");
+    assert_eq!(app.log().into_iter().filter(is_refused).count(), 1);
 }

@@ -98,7 +98,8 @@ fn a_list_that_breaks_keeps_its_devices_and_says_so_once() {
     while failed() < 4 {
         assert!(start.elapsed() < std::time::Duration::from_secs(10));
     }
-    assert_eq!(app.log().into_iter().filter(says(UNREAD)).count(), 1);
+    let is_warning = |line: &Value| says(UNREAD)(line) && line["level"] == "warn";
+    assert_eq!(app.log().into_iter().filter(is_warning).count(), 1);
     assert_eq!(app.get().devices(), ["1/na", "1/nb"]);
     let tree = app.request("GET", "/v1/supervision", &[]).json();
     let shown = &tree["discoveries"][0];
@@ -194,6 +195,42 @@ fn a_web_servers_list_is_followed_with_credentials_and_by_labels() {
         !shown.contains("s3cret-token") && !shown.contains("hidden"),
         "{shown}"
     );
+}
+
+#[test]
+fn each_way_in_which_a_list_cannot_be_read_is_said_once_until_it_can_be() {
+    let (dir, path) = config_file(&format!(
+        "{SIMULATED}[[clusters]]\nid = 1\nnodes = {{ file = \"a.json\", every = \"100ms\" }}\n"
+    ));
+    let file = dir.path().join("a.json");
+    put(&file, &list(&["a"]));
+    let app = TestApp::start_on(dir, path, &[]);
+    let failed = || {
+        let tree = app.request("GET", "/v1/supervision", &[]).json();
+        tree["counters"]["discoveries_failed"].as_u64().unwrap()
+    };
+    for _ in 0..3 {
+        for broken in ["[", "{}"] {
+            put(&file, broken);
+            // One of them was begun after that.
+            let before = failed();
+            let start = std::time::Instant::now();
+            while failed() < before + 2 {
+                assert!(start.elapsed() < std::time::Duration::from_secs(60));
+            }
+        }
+    }
+    put(&file, &list(&["a", "b"]));
+    let line = app.wait_for_log(says(READ_AGAIN));
+    assert!(line["failures"].as_u64().unwrap() >= 12, "{line}");
+    assert!(line["failing_ms"].as_u64().unwrap() >= 500, "{line}");
+    let log = app.log();
+    let (warned, rest): (Vec<_>, Vec<_>) = log
+        .iter()
+        .filter(|line| says(UNREAD)(line))
+        .partition(|line| line["level"] == "warn");
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(rest.iter().all(|line| line["level"] == "debug"));
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! Log lines of refused requests: one a second at most, however many there are.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::refusal::Refusal;
+use crate::telemetry::LogLimit;
 
 /// How often it is logged that somebody tried what they may not.
 const LOG_EVERY: Duration = Duration::from_secs(1);
@@ -14,9 +12,9 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 /// The longest part of a path that is logged, in bytes.
 const MAX_PATH_LEN: usize = 256;
 
-/// When it was logged, and how many were not logged since.
+/// What bounds those lines.
 #[derive(Debug, Default)]
-pub(super) struct Denials(Mutex<(Option<Instant>, u64)>);
+pub(super) struct Denials(LogLimit);
 
 impl Denials {
     /// Logs a refusal. The query stays out: people put secrets there.
@@ -26,15 +24,8 @@ impl Denials {
             log::debug!(client:%, path, error:% = refusal; "request refused");
             return;
         }
-        let unlogged = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let (at, unlogged) = &mut *state;
-            if at.is_some_and(|at| at.elapsed() < LOG_EVERY) {
-                *unlogged += 1;
-                return;
-            }
-            *at = Some(Instant::now());
-            std::mem::take(unlogged)
+        let Some(unlogged) = self.0.pass(LOG_EVERY) else {
+            return;
         };
         log::warn!(client:%, path, unlogged, error:% = refusal; "request refused");
     }
