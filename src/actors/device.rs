@@ -17,12 +17,14 @@ use tokio::time::Instant;
 use super::drill::{Act, Point};
 use super::elsewhere::Happened;
 use super::health::{Child, ChildPath, Health};
+use super::messages::Tick;
 use super::plan::ClusterBase;
 use super::shell::{again_in, because};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
     Fault, FaultKind, Hold, LastLookup, Outcome, Target,
 };
+use crate::lookup::secret::{self, SecretFiles, UsedSecret};
 use crate::lookup::{self, Call, Driver, LookupError};
 use crate::telemetry::event;
 
@@ -33,16 +35,22 @@ pub(crate) struct Aim {
     /// Whether there is no asking a device without a port of its own.
     needs_port: bool,
     driver: Driver,
+    /// Whether what asking needs is read from files that may change.
+    has_secrets: bool,
+    secrets: SecretFiles,
 }
 
 impl Aim {
     pub(crate) fn new(target: Target) -> Self {
         let driver = Driver::new(target.driver.clone(), target.timeout);
         let needs_port = target.driver.names_port();
+        let has_secrets = target.driver.has_secrets();
         Self {
             target,
             needs_port,
             driver,
+            has_secrets,
+            secrets: SecretFiles::default(),
         }
     }
 }
@@ -76,6 +84,8 @@ struct Record {
     outage: Option<Box<Outage>>,
     /// Whether its actor crashed after the last lookup.
     has_crashed: bool,
+    /// The secrets that were refused last; boxed, as mostly none are.
+    refused: Option<Arc<Vec<UsedSecret>>>,
 }
 
 /// The time in which a device fails.
@@ -107,6 +117,16 @@ pub(super) struct LookedUp {
     ended: Duration,
     /// How long it took, retries included.
     took: Duration,
+    /// The secrets that the device refused, if it did.
+    refused: Option<Arc<Vec<UsedSecret>>>,
+}
+
+/// What came of asking a device.
+#[derive(Debug)]
+pub(super) enum Asked {
+    LookedUp(LookedUp),
+    /// It was not asked: its breaker is open, and the secrets that it refused are the same.
+    Not(Arc<Fault>),
 }
 
 /// What came of a device's last lookup.
@@ -341,8 +361,41 @@ impl Device {
         Some(Arc::new(Fault::new(FaultKind::BreakerOpen, message)))
     }
 
+    /// The secrets that the device refused in its last lookup, if they are in files: others may be
+    /// there now.
+    pub(super) fn refused_secrets(&self) -> Option<Arc<Vec<UsedSecret>>> {
+        let record = self.record();
+        let last = record.last.as_ref()?.outcome.as_ref().err()?;
+        let refused = record.refused.as_ref()?;
+        (last.kind() == FaultKind::Auth && !refused.is_empty()).then(|| Arc::clone(refused))
+    }
+
+    /// As [`Device::lookup`], if one of these secrets is another one now; `tick` is for the schedule.
+    pub(super) async fn lookup_with_other(
+        self: Arc<Self>,
+        refused: Arc<Vec<UsedSecret>>,
+        refusal: Arc<Fault>,
+        tick: Option<Tick>,
+    ) -> Asked {
+        if !self.aim.secrets.have_changed(&refused).await {
+            return Asked::Not(refusal);
+        }
+        self.log(
+            Level::Info,
+            "asked before its breaker closes: a secret changed",
+            &[],
+        );
+        if let Some(tick) = tick {
+            tick.take();
+        }
+        self.lookup().await
+    }
+
     /// Takes note of what came of a lookup.
     pub(super) fn learned(&self, lookup: &LookedUp) {
+        if let Some(refused) = &lookup.refused {
+            self.record().refused = Some(Arc::clone(refused));
+        }
         self.note(&lookup.outcome, lookup.ended, Some(lookup.took));
     }
 
@@ -522,7 +575,7 @@ impl Device {
 
     /// Asks the device, when there is room for one more lookup in its cluster; again after a
     /// transient failure, as far as its retries and its timeout go.
-    pub(super) async fn lookup(self: Arc<Self>) -> LookedUp {
+    pub(super) async fn lookup(self: Arc<Self>) -> Asked {
         let _permit = match self.cluster.permits() {
             // Closed never, as nobody does. Boxed, as most do not wait.
             Some(permits) => Box::pin(permits.acquire_owned()).await.ok(),
@@ -531,7 +584,7 @@ impl Device {
         let _counted = self.cluster.metrics.looking_up();
         let rules = &self.cluster.link.rules;
         let began = rules.now();
-        let result = self.attempts(began).await;
+        let (result, used) = self.attempts(began).await;
         let ended = rules.now();
         let took = ended.saturating_sub(began);
         let outcome = result.map_err(|error| {
@@ -539,23 +592,29 @@ impl Device {
             self.log_fault("lookup failed", &fault, Some(took));
             Arc::new(fault)
         });
-        LookedUp {
+        let is_auth = |fault: &Arc<Fault>| fault.kind() == FaultKind::Auth;
+        let refused = outcome.as_ref().is_err_and(is_auth);
+        Asked::LookedUp(LookedUp {
             outcome,
             ended,
             took,
-        }
+            refused: refused.then(|| Arc::new(used)),
+        })
     }
 
-    /// `began` is counted from when the service started.
-    async fn attempts(&self, began: Duration) -> Result<Facts, LookupError> {
+    /// Asks it until that succeeds, cannot, or has been tried often enough; also gives the secrets that
+    /// it was asked with. `began` is counted from when the service started.
+    async fn attempts(&self, began: Duration) -> (Result<Facts, LookupError>, Vec<UsedSecret>) {
         let Aim {
             target,
             needs_port,
             driver,
+            has_secrets,
+            ..
         } = &*self.aim;
         if *needs_port && self.port.is_none() {
             let why = "its list names no port for it, and {port} stands for that";
-            return Err(LookupError::Failed(why.to_owned()));
+            return (Err(LookupError::Failed(why.to_owned())), Vec::new());
         }
         let timeout = target.timeout;
         let deadline = self.cluster.link.rules.instant(began) + timeout;
@@ -572,17 +631,22 @@ impl Device {
                 deadline,
                 timeout,
             };
-            let error = match driver.lookup(call).await {
-                Ok(facts) => return Ok(facts),
+            let (result, used) = if *has_secrets {
+                Box::pin(secret::using(driver.lookup(call))).await
+            } else {
+                (driver.lookup(call).await, Vec::new())
+            };
+            let error = match result {
+                Ok(facts) => return (Ok(facts), used),
                 Err(error) => error,
             };
             if retries == target.retry.retries || !error.kind().is_transient() {
-                return Err(error);
+                return (Err(error), used);
             }
             retries += 1;
             let wait = target.retry.backoff.delay(retries, rand::random());
             if Instant::now() + wait >= deadline {
-                return Err(error);
+                return (Err(error), used);
             }
             self.cluster.metrics.retried();
             let fault = Fault::from(error);

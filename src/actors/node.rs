@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use super::context::ShellContext;
-use super::device::{Device, LookedUp};
+use super::device::{Asked, Device};
 use super::drill::Point;
 use super::messages::{Probe, Tick, Withdraw};
 use super::probe::Prober;
@@ -48,12 +48,12 @@ impl NodeActor {
     /// Runs a lookup inside this actor, so that its panic is this actor's.
     fn begin(
         &mut self,
-        lookup: impl Future<Output = LookedUp> + 'static,
+        lookup: impl Future<Output = Asked> + 'static,
         scheduled: bool,
         ctx: &mut ShellContext<Self>,
     ) {
         let lookup = lookup.into_actor(self);
-        let lookup = lookup.map(|lookup, this, _| this.prober.finished(&lookup));
+        let lookup = lookup.map(|asked, this, _| this.prober.finished(asked));
         self.prober.started(ctx.spawn(lookup), scheduled);
     }
 }

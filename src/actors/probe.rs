@@ -7,9 +7,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use futures::FutureExt as _;
+use futures::future::Either;
 use smallvec::SmallVec;
 
-use super::device::{Device, LookedUp};
+use super::device::{Asked, Device};
 use super::drill::{Act, Point};
 use super::gathering::Reply;
 use super::health::Child;
@@ -52,30 +54,54 @@ impl Prober {
     }
 
     /// Takes a request. Gives the lookup to start, unless it could join one or need not ask.
-    pub(super) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = LookedUp> + use<>> {
-        if self.running.is_none()
-            && !reply.is_forced()
-            && let Some(fault) = self.device.refusal()
-        {
-            reply.send(Err(fault));
-            return None;
-        }
-        self.waiting.push(reply);
+    pub(super) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = Asked> + use<>> {
         if self.running.is_some() {
+            self.waiting.push(reply);
             self.device.joined();
             return None;
         }
-        Some(Arc::clone(&self.device).lookup())
+        match self.begin(reply.is_forced(), None) {
+            Ok(lookup) => {
+                self.waiting.push(reply);
+                Some(lookup)
+            }
+            Err(refusal) => {
+                reply.send(Err(refusal));
+                None
+            }
+        }
     }
 
     /// It is the device's time in the schedule. Gives the lookup to start, unless one runs (this
     /// one is skipped then) or the circuit breaker is open.
-    pub(super) fn tick(&mut self, tick: Tick) -> Option<impl Future<Output = LookedUp> + use<>> {
-        if self.running.is_some() || self.device.refusal().is_some() {
+    pub(super) fn tick(&mut self, tick: Tick) -> Option<impl Future<Output = Asked> + use<>> {
+        if self.running.is_some() {
             return None;
         }
-        tick.take();
-        Some(Arc::clone(&self.device).lookup())
+        self.begin(false, Some(tick)).ok()
+    }
+
+    /// The lookup to start, of which the schedule is told, or why there is none.
+    fn begin(
+        &self,
+        force: bool,
+        tick: Option<Tick>,
+    ) -> Result<impl Future<Output = Asked> + use<>, Arc<Fault>> {
+        let device = Arc::clone(&self.device);
+        let refusal = if force { None } else { device.refusal() };
+        let Some(refusal) = refusal else {
+            if let Some(tick) = tick {
+                tick.take();
+            }
+            return Ok(Either::Left(device.lookup()));
+        };
+        match device.refused_secrets() {
+            None => Err(refusal),
+            Some(refused) => {
+                let lookup = device.lookup_with_other(refused, refusal, tick);
+                Ok(Either::Right(lookup.boxed_local()))
+            }
+        }
     }
 
     /// The lookup that [`Prober::ask`] or [`Prober::tick`] gave has been started.
@@ -88,12 +114,18 @@ impl Prober {
     }
 
     /// The lookup is over: answers everybody who waits for it.
-    pub(super) fn finished(&mut self, lookup: &LookedUp) {
+    pub(super) fn finished(&mut self, asked: Asked) {
         self.running = None;
-        self.device.health().worked();
-        self.device.learned(lookup);
+        let outcome = match asked {
+            Asked::LookedUp(lookup) => {
+                self.device.health().worked();
+                self.device.learned(&lookup);
+                lookup.outcome
+            }
+            Asked::Not(refusal) => Err(refusal),
+        };
         for reply in std::mem::take(&mut self.waiting) {
-            reply.send(lookup.outcome.clone());
+            reply.send(outcome.clone());
         }
     }
 

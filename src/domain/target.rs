@@ -147,6 +147,13 @@ impl DriverSettings {
         }
     }
 
+    /// Whether asking needs something that is secret.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        // Its key is one.
+        matches!(self, Self::Ssh(_)) || !self.secrets().is_empty()
+    }
+
     /// Whether devices have to be discovered with a port to be asked like this.
     #[must_use]
     pub fn names_port(&self) -> bool {

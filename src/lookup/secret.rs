@@ -1,7 +1,14 @@
 //! Reading secrets, each time that one is needed.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::LookupError;
@@ -17,10 +24,90 @@ pub(crate) async fn read(source: &SecretSource, deadline: Instant) -> Result<Sec
     let limit = limit.min(files::LIMIT);
     let secret = match place(source) {
         Ok(Place::Here(secret)) => Ok(secret),
-        Ok(Place::File(path)) => understand(&path, files::read(&path, MAX_LEN, limit).await),
+        Ok(Place::File(path)) => {
+            let read = files::read(&path, MAX_LEN, limit).await;
+            if let Ok(bytes) = &read {
+                note_used(&path, bytes);
+            }
+            understand(&path, read)
+        }
         Err(why) => Err(why),
     };
     secret.map_err(LookupError::Failed)
+}
+
+/// A file with a secret, and what tells its content apart: a hash with a key that no other process has
+/// and that does not outlive this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UsedSecret {
+    path: PathBuf,
+    print: u64,
+}
+
+tokio::task_local! {
+    /// Files that the lookup which runs has read secrets from.
+    static USED: RefCell<Vec<UsedSecret>>;
+}
+
+fn print(bytes: &[u8]) -> u64 {
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    KEY.get_or_init(RandomState::new).hash_one(bytes)
+}
+
+/// The lookup that runs has read a secret from this file.
+pub(super) fn note_used(path: &Path, bytes: &[u8]) {
+    let used = UsedSecret {
+        path: path.to_owned(),
+        print: print(bytes),
+    };
+    // Nobody wants to know it of what is no lookup, such as a check of the configuration.
+    USED.try_with(|all| all.borrow_mut().push(used)).ok();
+}
+
+/// Runs a lookup, and gives the files, too, that it read secrets from.
+pub(crate) async fn using<T>(lookup: impl Future<Output = T>) -> (T, Vec<UsedSecret>) {
+    let lookup = async {
+        let result = lookup.await;
+        (result, USED.with(RefCell::take))
+    };
+    USED.scope(RefCell::default(), lookup).await
+}
+
+/// How often a file is looked at, whether a secret is another one, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// How long that may take; whoever waits for it is not asked meanwhile.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// The largest file that a secret is read from, in bytes: a private key.
+const MAX_FILE_LEN: u64 = 16 << 20;
+
+/// What files with secrets hold, as of the last look; `None` if they could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct SecretFiles(Mutex<HashMap<PathBuf, (Instant, Option<u64>)>>);
+
+impl SecretFiles {
+    /// Whether one of these files holds another secret now than it did then. Takes a second at most, for
+    /// each of them.
+    pub(crate) async fn have_changed(&self, used: &[UsedSecret]) -> bool {
+        // The others that ask wait, and find what was read for the first.
+        let mut known = self.0.lock().await;
+        for UsedSecret { path, print: then } in used {
+            let now = match known.get(path) {
+                Some((at, now)) if at.elapsed() < LOOK_EVERY => *now,
+                Some(_) | None => {
+                    let bytes = files::read(path, MAX_FILE_LEN, LOOK_LIMIT).await;
+                    let now = bytes.ok().map(|bytes| print(&bytes));
+                    known.insert(path.clone(), (Instant::now(), now));
+                    now
+                }
+            };
+            if now.is_some_and(|now| now != *then) {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// As [`read`], where one may wait for a file. Blocks for some seconds at most.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::exec::{json, key_value, words};
 use super::process::{self, Ended};
-use super::{Call, LookupError, said};
+use super::{Call, LookupError, said, secret};
 use crate::domain::{ExecOutput, Facts, HostKeys, SshSettings};
 use crate::files;
 
@@ -146,10 +146,11 @@ pub(super) fn connection_failed(address: &str, stderr: &str) -> LookupError {
 async fn is_readable(what: &str, path: &Path, deadline: Instant) -> Result<(), LookupError> {
     let limit = deadline.saturating_duration_since(Instant::now());
     let read = files::read(path, MAX_FILE_LEN, limit.min(files::LIMIT)).await;
-    read.map(drop).map_err(|error| {
-        let path = path.display();
-        LookupError::Failed(format!("cannot read the {what} {path}: {error}"))
-    })
+    read.map(|bytes| secret::note_used(path, &bytes))
+        .map_err(|error| {
+            let path = path.display();
+            LookupError::Failed(format!("cannot read the {what} {path}: {error}"))
+        })
 }
 
 /// A path as an option's value: quoted, and without ssh's own `%` expansion.

@@ -1,6 +1,9 @@
 //! Secrets: where they come from, and that they stand in no output.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
 use crate::servers::{ask_with, http, request, server};
@@ -189,4 +192,81 @@ fn a_secret_stands_in_no_answer_and_no_log_line_of_a_service() {
     for output in outputs {
         assert!(!output.contains("s3cr3t"), "{output}");
     }
+}
+
+/// A service whose only node is asked with a token from a file, its breaker open for ten minutes once that
+/// is refused; also counts how often the node was asked.
+fn refused(every: &str) -> (TestApp, std::path::PathBuf, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let addr = server(move |mut stream| {
+        let head = request(&mut stream);
+        counter.fetch_add(1, Ordering::SeqCst);
+        let right = head.contains("authorization: Bearer s3cr3t-right\r\n");
+        let status = if right { "200 OK" } else { "401 Unauthorized" };
+        stream.write_all(&http(status, "", b"{}")).ok();
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "s3cr3t-wrong\n").unwrap();
+    let source = format!("{{ file = {:?} }}", file.display().to_string());
+    let config = dir.path().join("clusters.toml");
+    let lookup = bearer(addr, &source);
+    let text = format!("{every}\n[lookup]\n{lookup}\n[[clusters]]\nid = 1\nnodes = \"1\"\n");
+    std::fs::write(&config, text).unwrap();
+    (TestApp::start_on(dir, config, &[]), file, asked)
+}
+
+/// Replaces a file, so that nobody reads half of it.
+pub fn write_whole(path: &std::path::Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+/// How a roll call ends for the only node: asks until it is so.
+pub fn until(app: &TestApp, device: &str) {
+    let start = Instant::now();
+    loop {
+        let found = app.get().devices();
+        if found == [device] {
+            return;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "{device}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn another_secret_is_tried_although_the_breaker_is_open_and_the_same_is_not() {
+    let (app, file, asked) = refused("");
+    assert_eq!(app.get().devices(), ["1/n1:auth"]);
+    // It is looked at for the first time, and is the same.
+    assert_eq!(app.get().devices(), ["1/n1:breaker_open"]);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    write_whole(&file, "s3cr3t-other\n");
+    until(&app, "1/n1:auth");
+    assert_eq!(app.get().devices(), ["1/n1:breaker_open"]);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "once for each secret");
+    // What cannot be read is no other secret.
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..3 {
+        assert_eq!(app.get().devices(), ["1/n1:breaker_open"]);
+    }
+    write_whole(&file, "s3cr3t-right\n");
+    until(&app, "1/n1");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let log = format!("{:?}", app.log());
+    assert!(!log.contains("s3cr3t"), "{log}");
+}
+
+#[test]
+fn the_schedule_tries_another_secret_too() {
+    let (app, file, asked) = refused("[collect]\nevery = \"1s\"");
+    app.wait_for_log(|line| line["message"] == "failing");
+    write_whole(&file, "s3cr3t-right\n");
+    app.wait_for_log(|line| line["message"] == "recovered");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
+use crate::harness::TestApp;
+use crate::secrets::until;
 use crate::servers::{Node, ask, nobody, server, wait_for, wait_for_end};
 
 /// A real sshd with keys of its own, killed when dropped.
@@ -184,4 +186,19 @@ fn what_goes_wrong_has_its_kind() {
         .lookup("user", "true", &pinned)
         .replace(&sshd.addr.to_string(), "no-such-host.invalid:22");
     ask(&name).fails("unreachable", "Could not resolve hostname");
+}
+
+#[test]
+fn another_key_is_tried_although_the_breaker_is_open() {
+    let sshd = Sshd::start();
+    let pinned = format!("host_key = {:?}", sshd.key("host.pub"));
+    let lookup = sshd.lookup("other", "echo '{}'", &pinned);
+    let config = format!("[lookup]\n{lookup}\n[[clusters]]\nid = 1\nnodes = \"1\"\n");
+    let app = TestApp::start(&config);
+    assert_eq!(app.get().devices(), ["1/n1:auth"]);
+    assert_eq!(app.get().devices(), ["1/n1:breaker_open"]);
+    // The client would offer what stands beside the key.
+    fs::rename(sshd.at("user.pub"), sshd.at("other.pub")).unwrap();
+    fs::rename(sshd.at("user"), sshd.at("other")).unwrap();
+    until(&app, "1/n1");
 }
