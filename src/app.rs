@@ -299,6 +299,7 @@ impl App {
         let engine = Engine::begin(config, options.source, threads, options.drill, elsewhere);
         engine.reload.guard(access.clone());
         engine.reload.discover().await;
+        engine.reload.note_demonstration();
         let address = SocketAddr::new(options.bind, options.port);
         let watchdog = Watchdog::start(&engine.fleet.tree(), options.watchdog);
         let workers = link.as_ref().map(Link::workers);
@@ -409,7 +410,8 @@ impl App {
 /// Says in the log what will be served.
 pub(crate) fn log_configured(config: &Config, name: &str) {
     let (clusters, devices) = (config.clusters.len(), config.devices());
-    log::info!(config = name, clusters, devices; "configured");
+    let simulated = config.simulated();
+    log::info!(config = name, clusters, devices, simulated; "configured");
 }
 
 /// Whether a service with this configuration would start on such an address, as far as tokens and
@@ -432,6 +434,8 @@ pub struct Readiness {
     pub lists: Vec<DiscoveryState>,
     /// Why secrets cannot be read, if so; what was read never stands there.
     pub secrets: Vec<String>,
+    /// How many devices are simulated, those of lists included.
+    pub simulated: usize,
 }
 
 /// Reads the secrets and the lists that a configuration names, and asks none of the devices.
@@ -441,12 +445,19 @@ pub struct Readiness {
 pub async fn look_around(config: Config) -> Readiness {
     let secrets = crate::lookup::secret::unreadable(&config.secrets()).await;
     if config.discoveries.is_empty() {
-        let lists = Vec::new();
-        return Readiness { lists, secrets };
+        return Readiness {
+            lists: Vec::new(),
+            secrets,
+            simulated: config.simulated(),
+        };
     }
     let engine = Engine::for_one_roll_call(config, &Scope::default(), 1).await;
-    let lists = engine.reload.discoveries();
-    Readiness { lists, secrets }
+    let (simulated, _) = engine.collector.simulated();
+    Readiness {
+        lists: engine.reload.discoveries(),
+        secrets,
+        simulated,
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -6,7 +6,7 @@
 //! | 1 | run-time failure: port taken, stopped with collects cut off, server not reached |
 //! | 2 | usage |
 //! | 3 | collected, but some devices failed, or a list of devices could not be read |
-//! | 78 | bad configuration (`EX_CONFIG` of BSD's `sysexits.h`) |
+//! | 78 | bad configuration, or none (`EX_CONFIG` of BSD's `sysexits.h`) |
 //! | 130 | `collect` was interrupted by Ctrl-C, as shells number it |
 //! | 141 | `collect` was cut short, as nothing read its lines any more; as shells number SIGPIPE |
 //!
@@ -39,7 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
-use crate::config::{Config, ConfigError, Source};
+use crate::config::{Config, ConfigError, SEARCHED, Source};
 use crate::distributed::{self, Distributed};
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat, complain};
@@ -52,7 +52,7 @@ Exit codes:
   1    run-time failure: port taken, stopped with collects cut off, server not reached
   2    usage
   3    collected, but some devices failed, or a list of devices could not be read
-  78   bad configuration
+  78   bad configuration, or none
   130  interrupted by Ctrl-C
   141  collect --format ndjson was cut short, as nothing read its lines any more";
 
@@ -94,7 +94,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Flags {
-    /// The configuration [default: config/clusters.toml, or a built-in copy of it]
+    /// The configuration [default: config/clusters.toml, or else /etc/fleetcall/clusters.toml]
     #[arg(long, global = true, value_name = "PATH", env = "FLEETCALL_CONFIG")]
     config: Option<PathBuf>,
     /// Reload when the configuration file changes; with `tree`, draw again every second
@@ -299,7 +299,11 @@ fn raise_open_files() {
 fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, CliError> {
     let distributed = flags.nats.settings(worker).map_err(CliError::Nats)?;
     raise_open_files();
-    let source = flags.source();
+    // A fleet that is shared, or asked by a worker, is never a made-up one by default.
+    let source = match &distributed {
+        None => flags.source().or_demonstration(),
+        Some(_) => flags.source(),
+    };
     // Before it is read, so that no change is missed in between.
     let stamp = source.stamp();
     let start = match (distributed, flags.published.published) {
@@ -308,6 +312,10 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
         (distributed, false) => {
             let (config, name) = source.load().map_err(CliError::Config)?;
             app::log_configured(&config, &name);
+            if source.is_demonstration() {
+                let looked_for = SEARCHED.join(", ");
+                log::warn!(looked_for; "there is no configuration, so a simulated demonstration is served");
+            }
             Start::Configured(Box::new(config), distributed)
         }
     };
@@ -396,11 +404,20 @@ fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
     let text = source.text().map_err(CliError::Config)?;
     let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
     let (clusters, devices) = (config.clusters.len(), config.devices());
+    let simulated = of_them_simulated(config.simulated());
     let published = System::new().block_on(distributed::publish(&distributed, text));
     let version = published.map_err(|error| CliError::App(AppError::Nats(error)))?;
-    let line = format!("version {version}: {clusters} clusters, {devices} devices");
+    let line = format!("version {version}: {clusters} clusters, {devices} devices{simulated}");
     print(line.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Goes behind a number of devices.
+fn of_them_simulated(simulated: usize) -> String {
+    match simulated {
+        0 => String::new(),
+        simulated => format!(", {simulated} of them simulated"),
+    }
 }
 
 fn check(flags: &Flags) -> Result<ExitCode, CliError> {
@@ -411,13 +428,18 @@ fn check(flags: &Flags) -> Result<ExitCode, CliError> {
     };
     app::check_access(&config, &flags.source(), exposure).map_err(CliError::Config)?;
     let (clusters, devices) = (config.clusters.len(), config.devices());
-    let Readiness { lists, secrets } = System::new().block_on(app::look_around(config));
+    let Readiness {
+        lists,
+        secrets,
+        simulated,
+    } = System::new().block_on(app::look_around(config));
     let mut line = format!("{name}: valid, {clusters} clusters, {devices} devices");
     if !lists.is_empty() {
         let discovered: usize = lists.iter().map(|list| list.devices).sum();
         let lists = lists.len();
         line.push_str(&format!(", and {discovered} in {lists} lists"));
     }
+    line.push_str(&of_them_simulated(simulated));
     print(line.as_bytes())?;
     // The service starts all the same, so this is no fault of the configuration.
     for why in secrets {

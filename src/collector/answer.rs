@@ -23,6 +23,8 @@ pub struct Answer {
     /// Which topology it is of: the same in every process that has the same clusters and devices in
     /// the same order.
     pub topology: u64,
+    /// Whether every device of the fleet was simulated when it began.
+    pub demonstration: bool,
     /// The number of changes that were known at its end: later ones have come since.
     pub changes: u64,
 }

@@ -212,6 +212,13 @@ impl CollectorHandle {
         self.0.tree.clusters()
     }
 
+    /// How many devices are simulated, and whether all are.
+    #[must_use]
+    pub fn simulated(&self) -> (usize, bool) {
+        let routes = self.0.tree.peek();
+        (routes.simulated, routes.is_demonstration())
+    }
+
     /// Whether there is such a cluster.
     #[must_use]
     pub fn has_cluster(&self, cluster: &ClusterId) -> bool {

@@ -212,6 +212,7 @@ impl Running {
             started: self.began,
             duration,
             topology: self.selection.routes().version,
+            demonstration: self.selection.routes().is_demonstration(),
             changes: self.shared.tree.chronicle().last(),
         })
     }

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use http::{HttpConfig, Rate, TlsConfig, TokenConfig, Written};
-pub(crate) use source::DEFAULT_PATH;
+pub(crate) use source::{DEFAULT_PATH, SEARCHED};
 pub use source::{Edition, Publication, Source};
 
 use crate::domain::{
-    ClusterId, DeviceId, DeviceKind, Discovery, DnsSettings, SecretSource, SupervisionPolicy,
-    Target,
+    ClusterId, DeviceId, DeviceKind, Discovery, DnsSettings, DriverKind, SecretSource,
+    SupervisionPolicy, Target,
 };
 pub use crate::files::Stamp;
 use crate::files::{self, FileError};
@@ -33,8 +33,8 @@ use crate::files::{self, FileError};
 /// The largest configuration file, in bytes; a million ids written one by one fit.
 const MAX_FILE_LEN: u64 = 64 << 20;
 
-/// The configuration that is compiled in: the repository's `config/clusters.toml`.
-const EMBEDDED: &str = include_str!("../../config/clusters.toml");
+/// The built-in demonstration: the repository's `config/clusters.toml`.
+const DEMONSTRATION: &str = include_str!("../../config/clusters.toml");
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -230,14 +230,14 @@ impl Config {
         Self::parse(path, &read(path)?)
     }
 
-    /// The configuration that is compiled in: the Python servers' topology, simulated.
+    /// The built-in demonstration: the Python servers' topology, simulated.
     ///
     /// # Panics
     /// Never in a build that passed its tests.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test loads this very text")]
-    pub fn embedded() -> Self {
-        Self::parse(Path::new("the embedded default"), EMBEDDED).expect("the default is valid")
+    pub fn demonstration() -> Self {
+        Self::parse(Path::new("the demonstration"), DEMONSTRATION).expect("it is valid")
     }
 
     /// Validates a configuration that has been read; `path` is for messages, and its folder for the
@@ -268,12 +268,22 @@ impl Config {
     /// How many devices it lists itself, in all clusters together.
     #[must_use]
     pub fn devices(&self) -> usize {
+        self.listed(|_| true)
+    }
+
+    /// How many of these are simulated.
+    #[must_use]
+    pub fn simulated(&self) -> usize {
+        self.listed(|target| target.driver.kind() == DriverKind::Simulated)
+    }
+
+    fn listed(&self, counts: impl Fn(&Target) -> bool) -> usize {
         let groups = self.clusters.iter().flat_map(|cluster| &cluster.groups);
         let listed = |group: &GroupConfig| match &group.members {
             Members::Listed(ids) => ids.len(),
             Members::Discovered { .. } => 0,
         };
-        groups.map(listed).sum()
+        groups.filter(|it| counts(&it.target)).map(listed).sum()
     }
 }
 

@@ -1,24 +1,31 @@
 //! Where the configuration comes from, and how one sees that it changed.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::{Config, ConfigError};
 use crate::files::{self, Stamp};
 
-/// Read if there is one and no other is named.
+/// Where `fleetcall init` writes, and where the configuration is looked for first.
 pub(crate) const DEFAULT_PATH: &str = "config/clusters.toml";
 
-/// What the built-in configuration is called.
-const BUILT_IN: &str = "the built-in default";
+/// Where the configuration is looked for if no file is named: the first that is there.
+pub(crate) const SEARCHED: [&str; 2] = [DEFAULT_PATH, "/etc/fleetcall/clusters.toml"];
 
-/// Where the configuration is: a file, which may appear, change and go while the service runs, or
-/// what somebody published.
+/// What the built-in demonstration is called.
+const DEMONSTRATION: &str = "the built-in demonstration";
+
+/// Where the configuration is: a file, which may change and go while the service runs, or what was
+/// published. A file that is looked for may also appear.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// `None`: the default file, or the built-in configuration if there is none.
-    path: Option<PathBuf>,
+    /// The file that was named, or found and read: later it is this one or none, so that a fleet is
+    /// never replaced by another because a file is away.
+    path: Arc<OnceLock<PathBuf>>,
+    /// Whether the built-in demonstration stands in as long as no file was found.
+    may_demonstrate: bool,
     published: Option<Publication>,
 }
 
@@ -77,12 +84,23 @@ impl Publication {
 }
 
 impl Source {
-    /// The file at `path`; `None` is `config/clusters.toml`, or a built-in copy if there is none.
+    /// The file at `path`; `None` is `config/clusters.toml`, or `/etc/fleetcall/clusters.toml` if
+    /// there is none.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
         Self {
-            path,
+            path: Arc::new(path.map_or_else(OnceLock::new, OnceLock::from)),
+            may_demonstrate: false,
             published: None,
+        }
+    }
+
+    /// As this, and the built-in demonstration as long as there is no file.
+    #[must_use]
+    pub fn or_demonstration(self) -> Self {
+        Self {
+            may_demonstrate: true,
+            ..self
         }
     }
 
@@ -90,42 +108,43 @@ impl Source {
     #[must_use]
     pub fn published(publication: Publication) -> Self {
         Self {
-            path: None,
             published: Some(publication),
+            ..Self::new(None)
         }
     }
 
-    fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
+    /// Where it may be, the first that is there counts.
+    fn candidates(&self) -> Vec<PathBuf> {
+        let named = self.path.get().map(|path| vec![path.clone()]);
+        named.unwrap_or_else(|| SEARCHED.map(PathBuf::from).to_vec())
     }
 
-    /// What messages call it.
+    /// The file; `None` if none is named and none is there. Blocks.
+    fn path(&self) -> Option<PathBuf> {
+        let find = || self.candidates().into_iter().find(|it| is_there(it));
+        self.path.get().cloned().or_else(find)
+    }
+
+    /// Whether what was loaded last is the built-in demonstration, as there was no file.
+    #[must_use]
+    pub(crate) fn is_demonstration(&self) -> bool {
+        self.may_demonstrate && self.published.is_none() && self.path.get().is_none()
+    }
+
+    /// What messages call it. Blocks.
     pub(crate) fn name(&self) -> PathBuf {
         if let Some(publication) = &self.published {
             let version = publication.edition().version;
             return PathBuf::from(format!("{} version {version}", publication.name));
         }
-        match self.is_built_in() {
-            Ok(true) => PathBuf::from(BUILT_IN),
-            Ok(false) | Err(_) => self.path().to_owned(),
-        }
-    }
-
-    /// Whether no file is named, and there is none where one is looked for. Blocks.
-    fn is_built_in(&self) -> Result<bool, ConfigError> {
-        if self.path.is_some() {
-            return Ok(false);
-        }
-        let stamp = files::begin_stamp(self.path()).wait();
-        let cannot = |error| super::of_file(self.path(), format!("cannot read the file: {error}"));
-        Ok(!stamp.map_err(cannot)?.is_there())
+        self.path().unwrap_or_else(|| DEMONSTRATION.into())
     }
 
     /// The configuration, and what to call the place that it comes from, for a start: the file may be
     /// a pipe, which can be read once. Blocks.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// As [`Config::load`], and if no file is named and none is there.
     pub fn load(&self) -> Result<(Config, String), ConfigError> {
         self.load_by(super::read_at_start)
     }
@@ -148,36 +167,83 @@ impl Source {
             let config = Config::parse(Path::new(&name), &text)?;
             return Ok((config, name));
         }
-        if self.is_built_in()? {
-            return Ok((Config::embedded(), BUILT_IN.to_owned()));
+        match self.path() {
+            Some(path) => {
+                let config = Config::parse(&path, &read(&path)?)?;
+                let name = path.display().to_string();
+                // Perhaps it is set to just this already.
+                self.path.set(path).ok();
+                Ok((config, name))
+            }
+            None if self.may_demonstrate => Ok((Config::demonstration(), DEMONSTRATION.to_owned())),
+            None => Err(nowhere()),
         }
-        let path = self.path();
-        let config = Config::parse(path, &read(path)?)?;
-        Ok((config, path.display().to_string()))
     }
 
     /// The text of the configuration, whatever is wrong with it, as [`Source::load`] reads it. Blocks.
     ///
     /// # Errors
-    /// If it cannot be read, or is not UTF-8.
+    /// If it cannot be read, or is not UTF-8; also if no file is named and none is there.
     pub fn text(&self) -> Result<String, ConfigError> {
         if let Some(publication) = &self.published {
             return Ok(publication.edition().text.clone());
         }
-        if self.is_built_in()? {
-            return Ok(super::EMBEDDED.to_owned());
-        }
-        super::read_at_start(self.path())
+        super::read_at_start(&self.path().ok_or_else(nowhere)?)
     }
 
     /// What the file looks like now; `None` if its file system does not answer. Blocks.
     #[must_use]
     pub fn stamp(&self) -> Option<Stamp> {
-        files::begin_stamp(self.path()).wait().ok()
+        let mut last = None;
+        for path in self.candidates() {
+            let stamp = files::begin_stamp(&path).wait().ok()?;
+            last = Some(stamp);
+            if stamp.is_there() {
+                break;
+            }
+        }
+        last
     }
 
     /// As [`Source::stamp`], for a task.
     pub(crate) async fn look(&self) -> Option<Stamp> {
-        files::stamp(self.path(), files::LIMIT).await.ok()
+        let mut last = None;
+        for path in self.candidates() {
+            let stamp = files::stamp(&path, files::LIMIT).await.ok()?;
+            last = Some(stamp);
+            if stamp.is_there() {
+                break;
+            }
+        }
+        last
     }
+}
+
+/// Whether something is at `path`. What cannot be looked at (a folder without permission, a link to
+/// nothing, a file system that does not answer) may be the configuration that is meant, so it counts
+/// as there, and reading it says what is wrong. Blocks.
+fn is_there(path: &Path) -> bool {
+    let look = |path: &Path| match std::fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Ok(_) | Err(_) => Ok(true),
+    };
+    files::begin(path, files::LIMIT, look)
+        .wait()
+        .unwrap_or(true)
+}
+
+/// No file is named, and there is none where one is looked for.
+fn nowhere() -> ConfigError {
+    let [first, second] = SEARCHED;
+    let here = std::env::current_dir().map(|it| format!(" in {}", it.display()));
+    let here = here.unwrap_or_default();
+    super::of_file(
+        Path::new(first),
+        format!(
+            "there is no such file{here}, and no {second}; name the configuration by --config or \
+             FLEETCALL_CONFIG, or write one by `fleetcall init`"
+        ),
+    )
 }

@@ -59,6 +59,8 @@ struct Applied {
     config: Option<Config>,
     /// In the order of its discoveries.
     feeds: Vec<Feed>,
+    /// Whether every device is simulated, as it was last logged.
+    is_demonstration: bool,
     /// Devices that lists repeat, as it was last logged.
     repeated: Vec<Repeated>,
     /// The tasks that read the lists again and again.
@@ -192,6 +194,11 @@ impl ReloadHandle {
         self.discover().await;
     }
 
+    /// Says in the log whether every device is simulated, if it has not said so.
+    pub(crate) fn note_demonstration(&self) {
+        self.0.note_demonstration(&mut self.0.applied());
+    }
+
     /// Reads no list again, and does not apply one that is being read again.
     pub(crate) fn stop(&self) {
         let mut applied = self.0.applied();
@@ -287,6 +294,7 @@ impl Shared {
             Ok((difference, from)) => {
                 self.metrics.reloaded(true);
                 log_difference(&difference, &from, trigger, self.tree.version());
+                self.note_demonstration(&mut self.applied());
                 Ok(difference)
             }
             Err(error) => {
@@ -463,6 +471,24 @@ impl Shared {
         Ok(self.tree.reload(fleet))
     }
 
+    fn note_demonstration(&self, applied: &mut Applied) {
+        let routes = self.tree.peek();
+        let (is_now, devices) = (routes.is_demonstration(), routes.topology.devices());
+        match (
+            std::mem::replace(&mut applied.is_demonstration, is_now),
+            is_now,
+        ) {
+            (false, true) => {
+                log::warn!(devices; "every device is simulated, this is a demonstration");
+            }
+            (true, false) => {
+                let simulated = routes.simulated;
+                log::info!(devices, simulated; "this is no demonstration any more");
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
     /// Uses what was read, if it is another list and still wanted; returns whether it is wanted.
     fn take(&self, discovery: &Discovery, read: Result<Arc<DeviceList>, String>) -> bool {
         let mut applied = self.applied();
@@ -491,6 +517,7 @@ impl Shared {
                         Trigger::Discovery.as_str(),
                         self.tree.version(),
                     );
+                    self.note_demonstration(&mut applied);
                 }
                 Err(too_many) => {
                     ended = None;

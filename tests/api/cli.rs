@@ -8,9 +8,8 @@ const QUICK: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = 
 const GOLDEN: &str = include_str!("../golden/test.json");
 
 #[test]
-fn collect_prints_the_answer_of_the_built_in_default() {
-    let (dir, _) = config_file("");
-    let output = run(fleetcall().current_dir(dir.path()).arg("collect"));
+fn collect_prints_the_answer_of_the_repository_configuration() {
+    let output = run(fleetcall().arg("collect"));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), format!("{GOLDEN}\n"));
     assert_eq!(stderr(&output), "");
@@ -39,16 +38,19 @@ fn check_says_what_a_valid_configuration_holds() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(
         stdout(&output),
-        format!("{}: valid, 1 clusters, 2 devices\n", path.display())
+        format!(
+            "{}: valid, 1 clusters, 2 devices, 2 of them simulated\n",
+            path.display()
+        )
     );
 }
 
 #[test]
-fn the_repository_configuration_is_the_built_in_one() {
+fn the_repository_configuration_is_valid() {
     let output = run(fleetcall().args(["check", "--config", "config/clusters.toml"]));
     assert_eq!(
         stdout(&output),
-        "config/clusters.toml: valid, 4 clusters, 32 devices\n"
+        "config/clusters.toml: valid, 4 clusters, 32 devices, 32 of them simulated\n"
     );
 }
 

@@ -134,8 +134,8 @@ impl TestApp {
     /// As [`Self::start_on`], with an environment of its own.
     pub fn start_as(mut command: Command, dir: TempDir, path: PathBuf, arguments: &[&str]) -> Self {
         command.args(["--port", "0", "--log-format", "json"]);
-        // One that takes the configuration from elsewhere has no file.
-        if !arguments.contains(&"--published") {
+        // One that takes the configuration from elsewhere, or has to find it, is told of no file.
+        if !arguments.contains(&"--published") && !path.as_os_str().is_empty() {
             command.arg("--config").arg(&path);
         }
         let mut child = command

@@ -15,6 +15,7 @@ mod cli;
 mod collect;
 mod config;
 mod contract;
+mod demonstration;
 mod forced;
 mod harness;
 mod init;

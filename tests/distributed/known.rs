@@ -107,6 +107,7 @@ fn a_front_knows_what_a_service_alone_knows() {
     let _workers = ["a", "b"].map(|name| worker(&nats, FLEET, name));
     rests(&alone);
     rests(&front);
+    assert_eq!(known(&front, "/v1/clusters")["demonstration"], true);
     for path in [
         "/v1/clusters",
         "/v1/clusters/1",

@@ -84,6 +84,12 @@ impl<'a> Stage<'a> {
                 let worker = TestApp::start_with(self.config, &arguments);
                 self.workers.insert(name.to_owned(), worker);
             }
+            ("reload", config) => {
+                let config: String = serde_json::from_str(config).unwrap();
+                let app = self.app.as_ref()?;
+                std::fs::write(&app.config, config).unwrap();
+                assert_eq!(app.request("POST", "/v1/reload", &[]).status, 200);
+            }
             ("kill-worker", name) => drop(self.workers.remove(name)?),
             ("kill-nats", "") => self.nats.as_mut()?.kill(),
             _ => return None,
@@ -94,7 +100,7 @@ impl<'a> Stage<'a> {
 
 /// Runs a script on a service with this configuration. It may print orders, a line each, and reads a
 /// line when that is done: `kill` kills the service, `start` starts it again, wherever it then is; the
-/// answer is its address. Where the fleet is shared, `worker NAME` starts a worker, `kill-worker NAME`
+/// answer is its address; `reload` has it use the configuration that follows as a JSON string. Where the fleet is shared, `worker NAME` starts a worker, `kill-worker NAME`
 /// and `kill-nats` kill.
 fn run(script: &str, config: &str) {
     run_on(script, Stage::new(config, None));
@@ -160,6 +166,14 @@ fn a_crash_appears_and_heals() {
         nodes = ["1-2", { ids = "3", lookup = { script = ["ok", "panic", "ok"] } }]
         switches = "1"
         "#,
+    );
+}
+
+#[test]
+fn devices_that_are_simulated_are_said_to_be() {
+    run(
+        "demonstration.mjs",
+        "[[clusters]]\nid = 1\nnodes = \"1-2\"\n",
     );
 }
 

@@ -35,7 +35,7 @@ use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
     ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
-    Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    DriverKind, Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
 };
 pub(crate) use routes::{NoWay, Route, Routes};
 
@@ -276,6 +276,8 @@ impl Tree {
             ..Difference::default()
         };
         let is_start = before.clusters.is_empty();
+        let simulated = spec.clusters.iter().map(|(_, runs)| count_simulated(runs));
+        let simulated = simulated.sum();
         let mut load = placed.load_of(spec.clusters.iter().map(|(cluster, _)| cluster));
         let all: usize = spec
             .clusters
@@ -368,6 +370,7 @@ impl Tree {
             }),
             clusters,
             settings,
+            simulated,
         }));
         if let Some(elsewhere) = &shared.elsewhere
             && !placed.taken.is_empty()
@@ -494,6 +497,7 @@ impl Shared {
             clusters,
             manifest: Arc::clone(&routes.manifest),
             settings: routes.settings,
+            simulated: routes.simulated,
         }));
         // Nothing that went is kept running by what was before, and what came is found by it.
         if let (Some(elsewhere), Some((_, before))) = (&self.elsewhere, &mut *lock(&self.before)) {
@@ -531,6 +535,14 @@ impl Placed {
         }
         load
     }
+}
+
+/// How many devices of a cluster are simulated.
+fn count_simulated(runs: &[Run]) -> usize {
+    let starts = std::iter::once(0).chain(runs.iter().map(|run| run.end));
+    let is_simulated = |run: &Run| run.target.driver.kind() == DriverKind::Simulated;
+    let simulated = runs.iter().zip(starts).filter(|(run, _)| is_simulated(run));
+    simulated.map(|(run, start)| run.end - start).sum()
 }
 
 /// How many devices a cluster counts for where threads are given out.

@@ -37,6 +37,8 @@ pub(crate) struct Routes {
     /// Their devices, in the same order.
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) settings: Settings,
+    /// How many devices are simulated.
+    pub(crate) simulated: usize,
 }
 
 impl Routes {
@@ -48,7 +50,14 @@ impl Routes {
             clusters: Vec::new(),
             manifest: Arc::default(),
             settings,
+            simulated: 0,
         }
+    }
+
+    /// Whether every device is simulated. A fleet without devices says nothing that could be taken
+    /// for real.
+    pub(crate) fn is_demonstration(&self) -> bool {
+        self.simulated > 0 && self.simulated == self.topology.devices()
     }
 }
 
@@ -84,6 +93,7 @@ impl Routes {
             clusters: before.clusters.iter().map(kept).collect(),
             manifest: Arc::clone(&before.manifest),
             settings: before.settings,
+            simulated: before.simulated,
         }
     }
 

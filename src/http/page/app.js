@@ -6,7 +6,7 @@ import { Details } from './details.js';
 import { Fleet } from './fleet.js';
 import { tick, timeElement } from './format.js';
 import { Link } from './link.js';
-import { drawLatency, drawSummary, Feeds, Legend } from './panels.js';
+import { drawLatency, drawSimulated, drawSummary, Feeds, Legend } from './panels.js';
 import { RollCall } from './rollcall.js';
 import { TokenDialog } from './token.js';
 import { Workers } from './workers.js';
@@ -103,6 +103,7 @@ let refreshedAt = -Infinity;
 async function refreshClusters(which) {
   const { json } = await get('v1/clusters');
   fleet.takeClusters(json.clusters);
+  drawSimulated(json);
   // One after another: the service draws few at a time.
   for (const cluster of fleet.clusters) {
     if (which && !which.has(cluster.key) && cluster.tag) continue;

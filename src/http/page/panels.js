@@ -67,6 +67,17 @@ export function drawSummary({ all, ok, failed, tally }) {
   return text;
 }
 
+/** How many devices are made up: what they say looks like what real ones say. */
+export function drawSimulated({ demonstration, simulated }) {
+  const all = 'Demonstration: every device is simulated. Nothing here is about real machines.';
+  const some = `${count(simulated, 'device')} of the fleet ${simulated === 1 ? 'is' : 'are'} simulated.`;
+  const element = document.getElementById('simulated');
+  element.hidden = simulated === 0;
+  element.toggleAttribute('data-all', demonstration);
+  const text = demonstration ? all : some;
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** How long the last lookups took. */
 export function drawLatency(devices) {
   const root = document.getElementById('latency');

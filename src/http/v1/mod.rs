@@ -369,7 +369,13 @@ async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
     let view = web::block(move || {
         let tree = collector.tree(crate::domain::TreeFilter::All, &sight);
         let clusters = tree.clusters.iter().map(ClusterCountView::from).collect();
-        serde_json::to_vec(&ClustersView { clusters }).unwrap_or_default()
+        let (simulated, demonstration) = collector.simulated();
+        let view = ClustersView {
+            demonstration,
+            simulated,
+            clusters,
+        };
+        serde_json::to_vec(&view).unwrap_or_default()
     });
     let json = view.await.map_err(|error| blocked(&error))?;
     Ok(report::tagged(&request, xxh3_128(&json), |response| {

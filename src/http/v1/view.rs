@@ -179,6 +179,8 @@ pub(super) struct HeadView {
     /// Which topology it is of, in 16 hexadecimal digits: the same in every process that has the
     /// same clusters and devices in the same order.
     pub(super) topology: String,
+    /// Whether every device of the fleet is simulated, so that nothing of this is of real machines.
+    pub(super) demonstration: bool,
 }
 
 /// A number that tells things apart.
@@ -194,6 +196,7 @@ impl HeadView {
             started_at: rfc3339(answer.started),
             duration_ms: fraction_ms(answer.duration),
             topology: hex(answer.topology),
+            demonstration: answer.demonstration,
         }
     }
 }
@@ -294,6 +297,10 @@ impl Slowest {
 /// All clusters in numbers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClustersView {
+    /// Whether every device of the fleet is simulated, so that nothing of this is of real machines.
+    pub(super) demonstration: bool,
+    /// How many devices are simulated.
+    pub(super) simulated: usize,
     /// The clusters, in configured order.
     pub(super) clusters: Vec<ClusterCountView>,
 }
