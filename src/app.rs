@@ -277,10 +277,15 @@ impl App {
         mut options: Options,
     ) -> Result<Self, AppError> {
         let (link, publication) = Link::connect_published(settings).await?;
-        options.source = Source::published(publication);
-        let (config, name) = options.source.load().map_err(AppError::Config)?;
+        options.source = Source::published(publication.clone());
+        let exposure = options.exposure();
+        let started = publication.start(|| {
+            let (config, name) = options.source.load()?;
+            let access = Access::new(&config, &options.source, exposure)?;
+            Ok((config, name, access))
+        });
+        let (config, name, access) = started.map_err(AppError::Config)?;
         log_configured(&config, &name);
-        let access = Self::access(&config, &options)?;
         Self::begin(config, access, options, Some(link)).await
     }
 

@@ -40,7 +40,7 @@ use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
-use crate::distributed::{self, Distributed};
+use crate::distributed::{self, Distributed, Found};
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat, complain};
 use terminal::{Screen, Terminal};
@@ -81,7 +81,7 @@ enum Command {
     /// Have a running service ask devices again: clear their breakers, backoffs and quarantines
     Reset(reset::Flags),
     /// Put the configuration into NATS, for all processes that run with --published
-    Publish,
+    Publish(nats::PublishFlags),
     /// Show who has which cluster of a fleet that several processes share
     Workers(workers::Flags),
     /// Write a configuration with every setting and a comment on it
@@ -243,7 +243,7 @@ fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
         // What it prints names every device that failed.
         Command::Collect(_) => "fleetcall=warn,fleetcall::actors=error",
         Command::Check
-        | Command::Publish
+        | Command::Publish(_)
         | Command::Tree(_)
         | Command::Reset(_)
         | Command::Workers(_)
@@ -259,7 +259,7 @@ fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
         Command::Serve => serve(options, None),
         Command::Worker(flags) => serve(options, Some(&flags)),
         Command::Check => check(options),
-        Command::Publish => publish(options),
+        Command::Publish(flags) => publish(&flags, options),
         Command::Collect(flags) => collect::collect(&flags, options, screen),
         Command::Tree(flags) => tree::show(&flags, options),
         Command::Reset(flags) => reset::reset(&flags),
@@ -395,21 +395,51 @@ impl Start {
 }
 
 /// Puts the configuration where the processes are that share a fleet.
-fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
-    let distributed = flags.nats.settings(None).map_err(CliError::Nats)?;
+fn publish(flags: &nats::PublishFlags, options: &Flags) -> Result<ExitCode, CliError> {
+    let distributed = options.nats.settings(None).map_err(CliError::Nats)?;
     let Some(distributed) = distributed else {
         return Err(CliError::Nats(nats::NatsFlagsError::PublishedNowhere));
     };
-    let source = flags.source();
-    let text = source.text().map_err(CliError::Config)?;
-    let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
-    let (clusters, devices) = (config.clusters.len(), config.devices());
-    let simulated = of_them_simulated(config.simulated());
-    let published = System::new().block_on(distributed::publish(&distributed, text));
-    let version = published.map_err(|error| CliError::App(AppError::Nats(error)))?;
-    let line = format!("version {version}: {clusters} clusters, {devices} devices{simulated}");
-    print(line.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    let failed = |error| CliError::App(AppError::Nats(error));
+    let mut configuration = None;
+    if !flags.init || options.config.is_some() {
+        let source = options.source();
+        let text = source.text().map_err(CliError::Config)?;
+        let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
+        let (clusters, devices) = (config.clusters.len(), config.devices());
+        let simulated = of_them_simulated(config.simulated());
+        configuration = Some((
+            format!("{clusters} clusters, {devices} devices{simulated}"),
+            text,
+        ));
+    }
+    let system = System::new();
+    let mut exit = ExitCode::SUCCESS;
+    if flags.init {
+        let made = system.block_on(distributed::init(&distributed, flags.lease));
+        for (bucket, found) in made.map_err(failed)? {
+            let said = match found {
+                Ok(Found::Made) => "made".to_owned(),
+                Ok(Found::There) => "there".to_owned(),
+                Ok(Found::Foreign(faults)) => {
+                    exit = ExitCode::FAILURE;
+                    format!("there, with other settings: {faults}")
+                }
+                Err(error) => {
+                    exit = ExitCode::FAILURE;
+                    complain(&format!("fleetcall: {error}"));
+                    continue;
+                }
+            };
+            print(format!("{bucket}: {said}").as_bytes())?;
+        }
+    }
+    if let Some((what, text)) = configuration {
+        let published = system.block_on(distributed::publish(&distributed, text));
+        let version = published.map_err(failed)?;
+        print(format!("version {version}: {what}").as_bytes())?;
+    }
+    Ok(exit)
 }
 
 /// Goes behind a number of devices.

@@ -7,7 +7,12 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::server::{ServerError, refuse_user_info};
-use crate::distributed::{Credentials, Distributed, NEWEST_SCHEMA, NatsSettings, Worker};
+use crate::distributed::{
+    Credentials, Distributed, NEWEST_SCHEMA, NatsSettings, Worker, is_worker,
+};
+
+/// How long leases last, unless it is said otherwise.
+const LEASE: &str = "2s";
 
 /// Where NATS is, and who this is to it.
 #[derive(Debug, Clone, Args)]
@@ -98,9 +103,24 @@ pub(super) struct WorkerFlags {
     /// How long a worker that is gone keeps its clusters; the same for all workers
     #[arg(
         long, value_name = "DURATION", env = "FLEETCALL_LEASE",
-        default_value = "2s", value_parser = lease
+        default_value = LEASE, value_parser = lease
     )]
     lease: Duration,
+}
+
+/// What is put into NATS.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PublishFlags {
+    /// Make the buckets that are not there, for a fleet whose processes may not; without --config
+    /// nothing is published
+    #[arg(long)]
+    pub(super) init: bool,
+    /// How long leases last in buckets that --init makes: what workers are started with
+    #[arg(
+        long, value_name = "DURATION", env = "FLEETCALL_LEASE",
+        default_value = LEASE, value_parser = lease
+    )]
+    pub(super) lease: Duration,
 }
 
 /// Why these flags mean nothing together.
@@ -126,9 +146,7 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let has_dots_inside = !text.starts_with('.') && !text.ends_with('.') && !text.contains("..");
-    if text.is_empty() || text.len() > 128 || !text.chars().all(is_fine) || !has_dots_inside {
+    if !is_worker(text) {
         return Err("use 1 to 128 letters, digits, '_', '-', and single '.' inside".to_owned());
     }
     Ok(text.to_owned())

@@ -11,8 +11,9 @@ pub(crate) trait Workers: fmt::Debug + Send + Sync + 'static {
     /// Those that say so within a moment, by name; their clusters in no order.
     fn workers(&self) -> BoxFuture<'static, Result<Vec<WorkerState>, String>>;
 
-    /// Why none of them can be asked anything now, if so; waits for nobody.
-    fn obstacle(&self) -> Option<String>;
+    /// What keeps the fleet from being asked now, by a reason of a closed set and in words; waits for
+    /// nobody.
+    fn obstacles(&self) -> Vec<(&'static str, String)>;
 
     /// What this process has to do with them; waits for nobody.
     fn sharing(&self) -> Sharing;

@@ -33,7 +33,22 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub struct Publication {
     name: Arc<str>,
-    edition: Arc<Mutex<Edition>>,
+    state: Arc<Mutex<Editions>>,
+}
+
+/// What a publication knows.
+#[derive(Debug)]
+struct Editions {
+    /// The one to use, or to try.
+    newest: Edition,
+    /// Those before it, the newest one first, until one of them all is taken at the start.
+    before: Vec<Edition>,
+    /// The version by which the newest one was deleted, if it was.
+    deleted: Option<u64>,
+    /// The one that was taken at the start.
+    taken: Option<Edition>,
+    /// What was said last of one that cannot be used.
+    refused: Option<String>,
 }
 
 /// One of the configurations that were published.
@@ -54,32 +69,110 @@ impl fmt::Debug for Edition {
 }
 
 impl Publication {
-    /// `name` is what messages call it.
+    /// `name` is what messages call it; `editions` are those that are kept, the newest one first, which
+    /// was deleted by a version if it was. `None` if there are none.
     #[must_use]
-    pub fn new(name: String, edition: Edition) -> Self {
-        Self {
+    pub(crate) fn new(name: String, editions: Vec<Edition>, deleted: Option<u64>) -> Option<Self> {
+        let mut editions = editions.into_iter();
+        let newest = editions.next()?;
+        let state = Editions {
+            newest,
+            before: editions.collect(),
+            deleted,
+            taken: None,
+            refused: None,
+        };
+        Some(Self {
             name: name.into(),
-            edition: Arc::new(Mutex::new(edition)),
-        }
+            state: Arc::new(Mutex::new(state)),
+        })
     }
 
-    fn edition(&self) -> MutexGuard<'_, Edition> {
-        self.edition.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Editions> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which one there is now.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.edition().version
+    /// What messages call it.
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    /// The one to use, or to try.
+    pub(crate) fn newest(&self) -> Edition {
+        self.state().newest.clone()
+    }
+
+    /// Which one that is.
+    pub(crate) fn version(&self) -> u64 {
+        self.state().newest.version
+    }
+
+    /// The one that was taken at the start.
+    pub(crate) fn in_force(&self) -> Edition {
+        let state = self.state();
+        state.taken.as_ref().unwrap_or(&state.newest).clone()
+    }
+
+    /// Whether that was not the newest one, which could not be used.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.in_force().version != self.version()
     }
 
     /// There is this one now; whether it is another one.
-    #[must_use]
-    pub fn replace(&self, edition: Edition) -> bool {
-        let mut current = self.edition();
-        let is_other = current.version != edition.version || current.text != edition.text;
-        *current = edition;
+    pub(crate) fn replace(&self, edition: Edition) -> bool {
+        let mut state = self.state();
+        let is_other = state.newest.version != edition.version || state.newest.text != edition.text;
+        state.newest = edition;
         is_other
+    }
+
+    /// Takes the newest of those that are kept that can be used, and says which ones cannot.
+    ///
+    /// # Errors
+    /// Why the newest one cannot be used, if none can.
+    pub(crate) fn start<T>(
+        &self,
+        mut use_it: impl FnMut() -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let (newest, before) = {
+            let mut state = self.state();
+            (state.newest.clone(), std::mem::take(&mut state.before))
+        };
+        let mut refused = Vec::new();
+        for edition in std::iter::once(newest.clone()).chain(before) {
+            let version = edition.version;
+            self.replace(edition.clone());
+            match use_it() {
+                Ok(used) => {
+                    self.took(edition, newest, &refused);
+                    return Ok(used);
+                }
+                Err(error) => refused.push((version, error)),
+            }
+        }
+        self.replace(newest);
+        let mut refused = refused.into_iter();
+        match refused.next() {
+            Some((_, error)) => Err(error),
+            None => use_it(),
+        }
+    }
+
+    fn took(&self, taken: Edition, newest: Edition, refused: &[(u64, ConfigError)]) {
+        let publication = &*self.name;
+        let in_force = taken.version;
+        let mut state = self.state();
+        if let Some(version) = state.deleted {
+            log::warn!(publication, version, taken = in_force; "the published configuration was deleted, the one before is taken");
+        }
+        for (version, error) in refused {
+            let faults = error.to_string();
+            log::warn!(publication, version, faults, taken = in_force; "a published configuration cannot be used, one before is taken");
+        }
+        state.refused = refused.first().map(|(_, error)| error.to_string());
+        // It is tried again.
+        state.newest = newest;
+        state.taken = Some(taken);
     }
 }
 
@@ -113,6 +206,16 @@ impl Source {
         }
     }
 
+    /// Takes note of why a published configuration cannot be used; whether that was said before. Files
+    /// are read again when somebody wants that, and that is answered each time.
+    pub(crate) fn was_refused(&self, error: &ConfigError) -> bool {
+        let Some(publication) = &self.published else {
+            return false;
+        };
+        let why = Some(error.to_string());
+        std::mem::replace(&mut publication.state().refused, why.clone()) == why
+    }
+
     /// Where it may be, the first that is there counts.
     fn candidates(&self) -> Vec<PathBuf> {
         let named = self.path.get().map(|path| vec![path.clone()]);
@@ -134,7 +237,7 @@ impl Source {
     /// What messages call it. Blocks.
     pub(crate) fn name(&self) -> PathBuf {
         if let Some(publication) = &self.published {
-            let version = publication.edition().version;
+            let version = publication.version();
             return PathBuf::from(format!("{} version {version}", publication.name));
         }
         self.path().unwrap_or_else(|| DEMONSTRATION.into())
@@ -162,7 +265,7 @@ impl Source {
         read: fn(&Path) -> Result<String, ConfigError>,
     ) -> Result<(Config, String), ConfigError> {
         if let Some(publication) = &self.published {
-            let Edition { version, text } = publication.edition().clone();
+            let Edition { version, text } = publication.newest();
             let name = format!("{} version {version}", publication.name);
             let config = Config::parse(Path::new(&name), &text)?;
             return Ok((config, name));
@@ -186,7 +289,7 @@ impl Source {
     /// If it cannot be read, or is not UTF-8; also if no file is named and none is there.
     pub fn text(&self) -> Result<String, ConfigError> {
         if let Some(publication) = &self.published {
-            return Ok(publication.edition().text.clone());
+            return Ok(publication.newest().text);
         }
         super::read_at_start(&self.path().ok_or_else(nowhere)?)
     }

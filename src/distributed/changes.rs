@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use super::Seldom;
 use super::front::Front;
 use super::nats::Connection;
 use super::owning::Owner;
@@ -31,9 +32,6 @@ const LONGEST_NAME: usize = 1024;
 
 /// For how long changes are gathered after some were told.
 const TOGETHER: Duration = Duration::from_millis(20);
-
-/// How often it is logged that changes are passed over.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Before a subscription is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -66,6 +64,7 @@ struct ChangeSaid<'a> {
 pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: Tree) {
     let chronicle = tree.chronicle();
     let mut last = chronicle.last();
+    let untold = Seldom::default();
     loop {
         chronicle.noted(last).await;
         let (changes, next) = {
@@ -82,7 +81,10 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
         }
         for (cluster, changes) in clusters {
             if let Some(fence) = owner.fence(&cluster) {
-                tell_of(&cluster, fence, &changes, &client, &names, &tree).await;
+                let is_told = tell_of(&cluster, fence, &changes, &client, &names, &tree).await;
+                if !is_told && untold.is_due() {
+                    log::warn!(cluster:%; "what changed cannot be told");
+                }
             }
             // Leases are renewed on this thread.
             tokio::task::yield_now().await;
@@ -92,6 +94,7 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
     }
 }
 
+/// Whether all of it is told.
 async fn tell_of(
     cluster: &ClusterId,
     fence: u64,
@@ -99,10 +102,11 @@ async fn tell_of(
     client: &Client,
     names: &Names,
     tree: &Tree,
-) {
+) -> bool {
     let Some((plan, happened)) = tree.happened(cluster, changes) else {
-        return;
+        return true;
     };
+    let mut is_told = true;
     let mut rest = happened.iter().peekable();
     while rest.peek().is_some() {
         let mut changes = Vec::new();
@@ -132,10 +136,9 @@ async fn tell_of(
             continue;
         };
         let told = client.publish(names.changes(), json.into());
-        if !matches!(timeout(PATIENCE, told).await, Ok(Ok(()))) {
-            log::warn!(cluster:%; "what changed cannot be told");
-        }
+        is_told &= matches!(timeout(PATIENCE, told).await, Ok(Ok(())));
     }
+    is_told
 }
 
 /// No more than is kept of any device.
@@ -147,11 +150,9 @@ fn some_names(mut names: Vec<String>) -> Vec<String> {
 
 /// Hears what changes in clusters that are not here; for ever.
 pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>, tree: Tree) {
-    let mut warned: Option<Instant> = None;
-    // One that cannot be read is one of many.
-    let mut warn = |what: &str| {
-        if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-            warned = Some(Instant::now());
+    let [unreadable, unknown, deaf] = [(); 3].map(|()| Seldom::default());
+    let warn = |seldom: &Seldom, what: &str| {
+        if seldom.is_due() {
             log::warn!(what; "a worker's changes are passed over");
         }
     };
@@ -161,7 +162,7 @@ pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>
                 while let Some(message) = told.next().await {
                     let Ok(changed) = serde_json::from_slice::<Changed<'_>>(&message.payload)
                     else {
-                        warn("they cannot be read");
+                        warn(&unreadable, "they cannot be read");
                         continue;
                     };
                     if changed.version != VERSION || front.is_older(&changed.cluster, changed.fence)
@@ -183,11 +184,15 @@ pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>
                     });
                     let is_known = tree.hear(&changed.cluster, changed.plan, all);
                     if !is_known {
-                        warn("it has another configuration");
+                        warn(&unknown, "it has another configuration");
                     }
                 }
             }
-            Err(error) => log::warn!(error:%; "cannot hear what changes"),
+            Err(error) => {
+                if deaf.is_due() {
+                    log::warn!(error:%; "cannot hear what changes");
+                }
+            }
         }
         sleep(AGAIN).await;
     }

@@ -1,7 +1,17 @@
 //! Why a cluster's worker does not answer for its devices: in words, and by a closed set of reasons.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lock;
 use super::wire::End;
 use crate::domain::ClusterId;
+
+/// How long a cluster is to be without a failure before it is said that it answers again.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Why devices that were to be asked by a worker are unreachable.
 #[derive(Debug, thiserror::Error)]
@@ -79,10 +89,66 @@ impl Failure {
     }
 }
 
+/// Which clusters cannot be asked, so that each kind of failure is logged once while it lasts.
+#[derive(Debug, Default)]
+pub(super) struct Failing(Mutex<HashMap<ClusterId, Lasting>>);
+
+#[derive(Debug)]
+struct Lasting {
+    /// The last failure.
+    at: Instant,
+    /// By the places of reasons.
+    reasons: [bool; Failure::REASONS.len()],
+}
+
+impl Failing {
+    /// Takes note of a failure; whether the cluster did not fail so until now.
+    pub(super) fn is_new(&self, cluster: &ClusterId, failure: &Failure) -> bool {
+        let mut failing = lock(&self.0);
+        let at = Instant::now();
+        let lasting = failing.entry(cluster.clone()).or_insert_with(|| Lasting {
+            at,
+            reasons: <_>::default(),
+        });
+        lasting.at = at;
+        !std::mem::replace(&mut lasting.reasons[failure.place()], true)
+    }
+
+    /// A cluster was answered for. Of requests at once some may fail and some not.
+    pub(super) fn answered(&self, cluster: &ClusterId) {
+        let mut failing = lock(&self.0);
+        if failing
+            .get(cluster)
+            .is_some_and(|it| it.at.elapsed() >= SETTLED)
+        {
+            failing.remove(cluster);
+            log::info!(cluster:%; "the cluster's worker answers again");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Failure;
+    use super::{Failing, Failure, SETTLED};
     use crate::domain::ClusterId;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_new_once_while_it_lasts() {
+        let failing = Failing::default();
+        let [one, two] = ["1", "2"].map(|it| ClusterId::parse(it).unwrap());
+        assert!(failing.is_new(&one, &Failure::Silent));
+        for _ in 0..100 {
+            assert!(!failing.is_new(&one, &Failure::Silent));
+            // Another request was answered at the same time.
+            failing.answered(&one);
+        }
+        assert!(failing.is_new(&one, &Failure::GaveUp));
+        assert!(failing.is_new(&two, &Failure::Silent));
+        tokio::time::advance(SETTLED).await;
+        failing.answered(&one);
+        assert!(failing.is_new(&one, &Failure::Silent));
+        assert!(!failing.is_new(&two, &Failure::Silent));
+    }
 
     #[test]
     fn failures_are_counted_by_what_they_are() {

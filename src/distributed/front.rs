@@ -12,17 +12,18 @@ use async_nats::{Client, Message, StatusCode};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::buckets::Buckets;
 use super::counts::Counts;
-use super::failure::Failure;
+use super::failure::{Failing, Failure};
 use super::inbox::{self, Inbox};
-use super::lock;
 use super::nats::{Connection, NatsError};
 use super::owning::Owner;
 use super::serving::{ACK, HEARTBEAT};
 use super::wire::{End, Names, OLDEST_SCHEMA, Order, Piece, Places, Roster};
+use super::{Seldom, lock};
 use crate::actors::elsewhere::{Elsewhere, Errand};
 use crate::actors::sight::{Inquiry, Seen};
 use crate::collector::Workers;
@@ -47,6 +48,9 @@ const LINGER: Duration = Duration::from_millis(200);
 /// How long workers have to say what they have.
 const ROSTER: Duration = Duration::from_millis(300);
 
+/// Between two questions what keeps workers from their clusters, once something does.
+const STILL: Duration = Duration::from_secs(1);
+
 /// How many of their messages may wait to be read.
 const MOST_WORKERS: usize = 1024;
 
@@ -60,6 +64,8 @@ pub(super) struct Front {
     runtime: Handle,
     /// This process as a worker, while it is one.
     owner: OnceLock<Weak<Owner>>,
+    /// The buckets that it uses.
+    buckets: OnceLock<Arc<Buckets>>,
 }
 
 #[derive(Debug)]
@@ -76,6 +82,13 @@ pub(super) struct Shared {
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
     fences: Mutex<HashMap<ClusterId, u64>>,
+    /// Which clusters cannot be asked.
+    failing: Failing,
+    /// What keeps workers from taking clusters, as they say.
+    hindered: Mutex<Option<String>>,
+    /// Told when a cluster has no owner.
+    nobody: Notify,
+    unreadable: Seldom,
 }
 
 /// Why nobody waits for an errand any more.
@@ -107,12 +120,44 @@ impl Front {
             counts,
             errands: Mutex::default(),
             fences: Mutex::default(),
+            failing: Failing::default(),
+            hindered: Mutex::default(),
+            nobody: Notify::new(),
+            unreadable: Seldom::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
             runtime: Handle::current(),
             owner: OnceLock::new(),
+            buckets: OnceLock::new(),
         })
+    }
+
+    /// Uses these buckets; once.
+    pub(super) fn use_buckets(&self, buckets: &Arc<Buckets>) {
+        self.buckets.get_or_init(|| Arc::clone(buckets));
+    }
+
+    /// Asks workers what keeps them from taking clusters when one has no owner; for ever.
+    pub(super) async fn keep_asking(self: Arc<Self>) {
+        loop {
+            let is_hindered = lock(&self.shared.hindered).is_some();
+            if is_hindered {
+                sleep(STILL).await;
+            } else {
+                self.shared.nobody.notified().await;
+            }
+            let Ok(rosters) = self.shared.rosters().await else {
+                continue;
+            };
+            let now = rosters.iter().find_map(|it| it.obstacle.clone());
+            match &now {
+                Some(why) if !is_hindered => log::warn!(why; "a worker cannot take clusters"),
+                None if is_hindered => log::info!("workers can take clusters again"),
+                Some(_) | None => {}
+            }
+            *lock(&self.shared.hindered) = now;
+        }
     }
 
     /// This process takes clusters, too; once.
@@ -173,9 +218,15 @@ impl Workers for Front {
         async move { asked.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed()
     }
 
-    fn obstacle(&self) -> Option<String> {
-        let is_up = self.shared.connection.is_up();
-        (!is_up).then(|| Failure::Disconnected.to_string())
+    fn obstacles(&self) -> Vec<(&'static str, String)> {
+        if !self.shared.connection.is_up() {
+            return vec![("disconnected", Failure::Disconnected.to_string())];
+        }
+        let own = self.buckets.get().and_then(|it| it.obstacle());
+        let hindered = lock(&self.shared.hindered).clone();
+        // Those of a worker are its own.
+        let obstacle = own.or(hindered);
+        obstacle.map(|why| ("bucket", why)).into_iter().collect()
     }
 
     fn sharing(&self) -> Sharing {
@@ -245,12 +296,25 @@ impl Shared {
 
     fn fail(&self, mut errand: Errand, failure: &Failure) {
         let cluster = errand.cluster();
-        match failure {
-            Failure::Nobody(_) => log::warn!(cluster:%; "no worker has the cluster"),
-            why => log::warn!(cluster:%, why:%; "the cluster's worker cannot be asked"),
+        let is_nobody = matches!(failure, Failure::Nobody(_));
+        if is_nobody {
+            self.nobody.notify_one();
+        }
+        if self.is_new(cluster, failure) {
+            match is_nobody {
+                true => log::warn!(cluster:%; "no worker has the cluster"),
+                false => {
+                    log::warn!(cluster:%, why:% = failure; "the cluster's worker cannot be asked")
+                }
+            }
         }
         self.counts.failed(failure);
         errand.blame(Fault::new(FaultKind::Unreachable, failure.to_string()));
+    }
+
+    /// Whether a cluster did not fail so until now.
+    pub(super) fn is_new(&self, cluster: &ClusterId, failure: &Failure) -> bool {
+        self.failing.is_new(cluster, failure)
     }
 
     async fn attempt(&self, errand: &Errand, gone: &mut oneshot::Receiver<Gone>) -> Tried {
@@ -311,6 +375,7 @@ impl Shared {
                 Ok(Some(End::Complete)) => {
                     self.note_fence(errand.cluster(), reading.fence);
                     return if errand.is_settled() {
+                        self.failing.answered(errand.cluster());
                         Tried::Done
                     } else {
                         Tried::Failed(Failure::LeftOut)
@@ -333,8 +398,21 @@ impl Shared {
         }
     }
 
-    /// Asks all workers, and takes what comes within [`ROSTER`].
+    /// Asks all workers what they have.
     async fn workers(&self) -> Result<Vec<WorkerState>, String> {
+        let mut workers: BTreeMap<String, WorkerState> = BTreeMap::new();
+        for roster in self.rosters().await? {
+            let state = roster.state();
+            match workers.entry(state.name.clone()) {
+                Entry::Vacant(place) => drop(place.insert(state)),
+                Entry::Occupied(mut place) => place.get_mut().holdings.extend(state.holdings),
+            }
+        }
+        Ok(workers.into_values().collect())
+    }
+
+    /// Asks all workers, and takes what comes within [`ROSTER`].
+    async fn rosters(&self) -> Result<Vec<Roster>, String> {
         if !self.connection.is_up() {
             return Err("there is no connection to NATS".to_owned());
         }
@@ -346,23 +424,21 @@ impl Shared {
             Ok(published) => published.map_err(|error| error.to_string())?,
             Err(_) => return Err("the connection to NATS is stuck".to_owned()),
         }
-        let mut workers: BTreeMap<String, WorkerState> = BTreeMap::new();
+        let mut rosters = Vec::new();
         let until = Instant::now() + ROSTER;
         while let Ok(Some(message)) = timeout_at(until, answers.messages.recv()).await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 break;
             }
-            let Ok(roster) = serde_json::from_slice::<Roster>(&message.payload) else {
-                log::warn!("a worker sends what cannot be read");
-                continue;
-            };
-            let state = roster.state();
-            match workers.entry(state.name.clone()) {
-                Entry::Vacant(place) => drop(place.insert(state)),
-                Entry::Occupied(mut place) => place.get_mut().holdings.extend(state.holdings),
+            match serde_json::from_slice::<Roster>(&message.payload) {
+                Ok(roster) => rosters.push(roster),
+                Err(error) if self.unreadable.is_due() => {
+                    log::warn!(error:%; "a worker sends what cannot be read");
+                }
+                Err(_) => {}
             }
         }
-        Ok(workers.into_values().collect())
+        Ok(rosters)
     }
 
     async fn order(

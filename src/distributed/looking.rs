@@ -127,7 +127,9 @@ impl Shared {
                 Ok(None) => continue,
                 Err(why) => {
                     let cluster = inquiry.cluster();
-                    log::warn!(cluster:%, why:%; "what the cluster's worker knows cannot be read");
+                    if self.is_new(cluster, &why) {
+                        log::warn!(cluster:%, why:%; "what the cluster's worker knows cannot be read");
+                    }
                     return Ok(None);
                 }
             };

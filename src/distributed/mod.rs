@@ -5,6 +5,7 @@
 //! process that is connected is a front, and a worker is one that takes leases, too.
 //! `docs/distributed.md` is the protocol and what it guarantees. Entry point: `Link`.
 
+mod buckets;
 mod changes;
 mod counts;
 mod failure;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::actors::elsewhere::Elsewhere;
 use crate::actors::fleet::Tree;
@@ -33,6 +35,7 @@ use crate::collector::{CollectorHandle, Workers};
 use crate::config::Publication;
 use crate::reload::ReloadHandle;
 use crate::watchdog::WatchdogHandle;
+use buckets::{Bucket, Buckets};
 use counts::Counts;
 use front::Front;
 use inbox::Inbox;
@@ -43,9 +46,11 @@ use publishing::Published;
 use serving::Server;
 use wire::Names;
 
+pub use buckets::Found;
 pub use nats::{Credentials, NatsError, NatsSettings};
-pub use publishing::publish;
+pub use publishing::{init, publish};
 pub use wire::NEWEST_SCHEMA;
+pub(crate) use wire::is_worker;
 
 /// How a process takes part.
 #[derive(Debug, Clone)]
@@ -97,6 +102,25 @@ struct Aborts(JoinHandle<()>);
 impl Drop for Aborts {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Before the same is logged again that others can bring about at any time.
+const SELDOM: Duration = Duration::from_secs(600);
+
+/// Bounds how often something is logged that others can bring about at any time.
+#[derive(Debug, Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    /// Whether it was not logged for long, and is now.
+    fn is_due(&self) -> bool {
+        let mut last = lock(&self.0);
+        let is_due = last.is_none_or(|at| at.elapsed() >= SELDOM);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 }
 
@@ -177,8 +201,23 @@ impl Link {
             tree.clone(),
         );
         let mut others = vec![Aborts(actix::spawn(hears))];
+        let lease = self.worker.as_ref().map(|it| it.lease);
+        let mut all = Vec::new();
+        if let Some(lease) = lease {
+            all.push(Bucket::leases(&self.names, lease));
+            all.push(Bucket::workers(&self.names, lease));
+        }
+        if self.published.is_some() {
+            all.push(Bucket::configurations(&self.names));
+        }
+        let buckets = Arc::new(Buckets::new(&self.connection, &self.names, lease, all));
+        buckets.open().await?;
+        others.push(Aborts(actix::spawn(Arc::clone(&buckets).keep())));
+        self.front.use_buckets(&buckets);
+        others.push(Aborts(actix::spawn(Arc::clone(&self.front).keep_asking())));
         if let Some(published) = self.published {
-            others.push(Aborts(actix::spawn(published.follow(reload))));
+            let follows = published.follow(reload, Arc::clone(&buckets));
+            others.push(Aborts(actix::spawn(follows)));
         }
         let Some(worker) = self.worker else {
             return Ok(Membership {
@@ -196,10 +235,19 @@ impl Link {
             schema: self.schema,
             looks: Looks::default(),
             counts: self.counts,
+            unreadable: Seldom::default(),
+            unsent: Seldom::default(),
         };
-        let owner = Owner::new(self.connection, self.names, worker, tree.clone(), server).await?;
+        let (connection, tree_of) = (self.connection, tree.clone());
+        let owner = Owner::new(connection, self.names, worker, tree_of, server, buckets).await?;
         let owner = Arc::new(owner);
         self.front.work_as(&owner);
+        // Before this one can be asked, so that there is no waiting where there are no others.
+        if owner.is_beginning()
+            && let Ok(others) = self.front.workers().await
+        {
+            owner.heard(&others);
+        }
         owner.guard(watchdog).map_err(NatsError::Thread)?;
         let advised = Arc::clone(&owner);
         actix::spawn(async move { advised.advise().await });

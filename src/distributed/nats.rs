@@ -1,5 +1,6 @@
 //! The connection to NATS: where, as whom, and which servers will do.
 
+use std::collections::HashMap;
 use std::future::{Ready, ready};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -7,12 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::{self, kv};
 use async_nats::{Client, ConnectOptions, Event};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::lock;
 use crate::domain::{Connectedness, SecretSource};
@@ -25,21 +25,16 @@ const OLDEST: (u32, u32) = (2, 11);
 /// How long it may take to connect at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long servers may take until buckets can be used: three that start choose a leader first.
-pub(super) const STARTING: Duration = Duration::from_secs(10);
-
-/// Between two tries to use a bucket.
-const BUCKET_AGAIN: Duration = Duration::from_millis(250);
-
-/// How long the server may take to say something of a bucket.
-const BUCKET_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// How often a silent server is asked whether it is there. After two pings without an answer it is
 /// taken for gone.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest wait between two tries to connect again.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Before the same is said of a connection again, and how much is remembered of what was said.
+const SAY_AGAIN: Duration = Duration::from_secs(600);
+const MOST_SAID: usize = 64;
 
 /// How many messages may wait to be read; more are dropped, and their senders' requests fail.
 const WAITING: usize = 65_536;
@@ -133,6 +128,14 @@ pub enum NatsError {
     /// There is no thread to guard leases.
     #[error("cannot start the thread that guards leases: {0}")]
     Thread(std::io::Error),
+    /// A bucket has settings that it cannot be used with.
+    #[error("the NATS bucket {bucket:?} has other settings than it needs: {faults}")]
+    OtherSettings {
+        /// Its name.
+        bucket: String,
+        /// Which ones, and what they should be.
+        faults: String,
+    },
     /// A bucket has leases of another length.
     #[error(
         "the entries of the NATS bucket {bucket:?} last for {theirs}, and this process says {ours}; \
@@ -146,28 +149,6 @@ pub enum NatsError {
         /// How long they are to last.
         ours: String,
     },
-}
-
-/// What a bucket is to be like.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket<'a> {
-    pub(super) name: &'a str,
-    /// For people.
-    pub(super) description: &'a str,
-    /// How long its entries last; 0 is for ever.
-    pub(super) max_age: Duration,
-    /// How many of the last values of a key it keeps.
-    pub(super) history: i64,
-    /// The longest value, in bytes; `None` is what servers take.
-    pub(super) max_value_size: Option<i32>,
-}
-
-/// Why a bucket cannot be used.
-#[derive(Debug)]
-pub(super) struct NoBucket {
-    pub(super) why: String,
-    /// The server says that there is none.
-    pub(super) is_missing: bool,
 }
 
 /// A connection; cheap to clone, and every clone is the same.
@@ -184,6 +165,21 @@ struct History {
     lost: Mutex<Option<Instant>>,
     /// Told when there is one again.
     again: Notify,
+    /// What was said of it, and when.
+    said: Mutex<HashMap<String, Instant>>,
+}
+
+impl History {
+    /// Whether this was not said for long: what goes on is said once, and not with every try.
+    fn is_new(&self, what: &str) -> bool {
+        let mut said = lock(&self.said);
+        said.retain(|_, at| at.elapsed() < SAY_AGAIN);
+        if said.contains_key(what) || said.len() >= MOST_SAID {
+            return false;
+        }
+        said.insert(what.to_owned(), Instant::now());
+        true
+    }
 }
 
 impl Connection {
@@ -261,88 +257,6 @@ impl Connection {
             sent: counted.out_bytes.load(Ordering::Relaxed),
         }
     }
-
-    /// A bucket; it is made if it is not there. Servers that are just starting are given [`STARTING`].
-    ///
-    /// # Errors
-    /// [`NatsError::Bucket`], also if its entries last for another time.
-    pub(super) async fn bucket(&self, bucket: &Bucket<'_>) -> Result<kv::Store, NatsError> {
-        let until = Instant::now() + STARTING;
-        loop {
-            let error = match self.try_bucket(bucket).await {
-                Ok(store) => return Ok(store),
-                Err(error) => error,
-            };
-            if matches!(error, NatsError::OtherLease { .. }) || Instant::now() >= until {
-                return Err(error);
-            }
-            log::info!(bucket = bucket.name, error:%; "a bucket is not there yet");
-            sleep(BUCKET_AGAIN).await;
-        }
-    }
-
-    fn jetstream(&self) -> jetstream::Context {
-        let mut jetstream = jetstream::new(self.client.clone());
-        jetstream.set_timeout(BUCKET_TIMEOUT);
-        jetstream
-    }
-
-    /// A bucket that somebody made.
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub(super) async fn existing(&self, name: &str) -> Result<kv::Store, NoBucket> {
-        let store = self.jetstream().get_key_value(name).await;
-        store.map_err(|error| NoBucket {
-            why: chain(&error),
-            is_missing: is_missing(&error),
-        })
-    }
-
-    /// As [`Connection::bucket`], without patience.
-    pub(super) async fn try_bucket(&self, bucket: &Bucket<'_>) -> Result<kv::Store, NatsError> {
-        let Bucket { name, max_age, .. } = *bucket;
-        let jetstream = self.jetstream();
-        let cannot = |why: String| NatsError::Bucket {
-            bucket: name.to_owned(),
-            why,
-        };
-        let made = jetstream.create_key_value(kv::Config {
-            bucket: name.to_owned(),
-            description: bucket.description.to_owned(),
-            max_age,
-            history: bucket.history,
-            max_value_size: bucket.max_value_size.unwrap_or(-1),
-            num_replicas: self.replicas(),
-            ..kv::Config::default()
-        });
-        let error = match made.await {
-            Ok(store) => return Ok(store),
-            Err(error) => error,
-        };
-        // Made before, by somebody with other settings, or this one may not make it.
-        let store = jetstream.get_key_value(name).await;
-        let store = store.map_err(|_| cannot(chain(&error)))?;
-        let status = store.status().await.map_err(|it| cannot(chain(&it)))?;
-        let theirs = status.max_age();
-        if theirs != max_age {
-            let bucket = name.to_owned();
-            let [theirs, ours] =
-                [theirs, max_age].map(|it| humantime::format_duration(it).to_string());
-            return Err(NatsError::OtherLease {
-                bucket,
-                theirs,
-                ours,
-            });
-        }
-        Ok(store)
-    }
-
-    /// Leases are to survive a server, if there are three.
-    fn replicas(&self) -> usize {
-        let info = self.client.server_info();
-        if info.connect_urls.len() >= 3 { 3 } else { 1 }
-    }
 }
 
 fn tls(options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
@@ -384,23 +298,6 @@ async fn authenticate(
     }
 }
 
-/// Whether an error has it that there is no such stream.
-fn is_missing(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<jetstream::Error>() {
-            return error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND;
-        }
-        if let Some(error) = error.downcast_ref::<jetstream::context::GetStreamError>()
-            && let jetstream::context::GetStreamErrorKind::JetStream(error) = error.kind()
-        {
-            return error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND;
-        }
-        cause = error.source();
-    }
-    false
-}
-
 /// An error with what caused it.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -424,6 +321,7 @@ fn note_events(history: Arc<History>) -> impl Fn(Event) -> Ready<()> + Send + Sy
 }
 
 fn note_event(event: &Event, history: &History) {
+    let is_new = || history.is_new(&event.to_string());
     match event {
         Event::Connected => {
             if lock(&history.lost).take().is_some() {
@@ -432,14 +330,22 @@ fn note_event(event: &Event, history: &History) {
             }
         }
         Event::Disconnected => {
-            lock(&history.lost).get_or_insert_with(Instant::now);
-            log::warn!("the connection to NATS is lost");
+            let mut lost = lock(&history.lost);
+            if lost.is_none() {
+                *lost = Some(Instant::now());
+                log::warn!("the connection to NATS is lost");
+            }
         }
-        Event::SlowConsumer(_) => {
+        Event::SlowConsumer(_) if history.is_new("slow") => {
             log::error!("messages from NATS were dropped, too many are waiting");
         }
-        Event::ServerError(error) => log::error!(error:%; "the NATS server refuses something"),
-        Event::ClientError(error) => log::warn!(error:%; "the NATS connection has an error"),
+        Event::ServerError(error) if is_new() => {
+            log::error!(error:%; "the NATS server refuses something");
+        }
+        Event::ClientError(error) if is_new() => {
+            log::warn!(error:%; "the NATS connection has an error");
+        }
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {}
         Event::LameDuckMode => log::info!("the NATS server is about to stop"),
         Event::Draining | Event::Closed => log::debug!(event:%; "the NATS connection ends"),
     }

@@ -3,13 +3,15 @@
 //! It is a key of a bucket, so each one that is published has a number, and all see it at once. Those
 //! who take it hold the last one that is valid, as they do with a file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Entry, Operation, Store};
+use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store};
 use futures::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::nats::{Bucket, Connection, NatsError, STARTING, chain};
+use super::buckets::{self, Bucket, Buckets, Found, STARTING};
+use super::nats::{Connection, NatsError, chain};
 use super::wire::Names;
 use super::{Distributed, NatsSettings};
 use crate::config::{Edition, Publication};
@@ -17,9 +19,6 @@ use crate::reload::{ReloadHandle, Trigger};
 
 /// The key.
 const KEY: &str = "clusters";
-
-/// How many of the last ones the bucket keeps, for people to look at.
-const KEPT: i64 = 16;
 
 /// What is left of a message for what is not the configuration, in bytes.
 const OVERHEAD: usize = 16 * 1024;
@@ -54,15 +53,13 @@ pub async fn publish(settings: &Distributed, text: String) -> Result<u64, NatsEr
             most,
         });
     }
-    let bucket = Bucket {
-        name: &name,
-        description: "fleetcall: the configuration",
-        max_age: Duration::ZERO,
-        history: KEPT,
-        max_value_size: None,
-    };
+    let bucket = Bucket::configurations(&Names::new(&settings.prefix));
     // Once: whoever does this sees what comes of it.
-    let store = connection.try_bucket(&bucket).await?;
+    if let Found::Foreign(faults) = buckets::make(&connection, &bucket).await? {
+        let bucket = name;
+        return Err(NatsError::OtherSettings { bucket, faults });
+    }
+    let store = buckets::store(&connection, &name).await?;
     let cannot = |why: String| NatsError::Bucket {
         bucket: name.clone(),
         why,
@@ -72,6 +69,29 @@ pub async fn publish(settings: &Distributed, text: String) -> Result<u64, NatsEr
         Ok(Err(error)) => Err(cannot(chain(&error))),
         Err(_) => Err(cannot("no answer in 5 s".to_owned())),
     }
+}
+
+/// Makes all buckets that processes of a fleet with such leases need, as far as they are not there;
+/// what was found of each, by its name.
+///
+/// # Errors
+/// If NATS cannot be reached; [`NatsError::Bucket`] for a bucket that cannot be used.
+pub async fn init(
+    settings: &Distributed,
+    lease: Duration,
+) -> Result<Vec<(String, Result<Found, NatsError>)>, NatsError> {
+    let connection = Connection::open(&settings.nats).await?;
+    let names = Names::new(&settings.prefix);
+    let mut all = Vec::new();
+    for bucket in [
+        Bucket::leases(&names, lease),
+        Bucket::workers(&names, lease),
+        Bucket::configurations(&names),
+    ] {
+        let found = buckets::make(&connection, &bucket).await;
+        all.push((bucket.name, found));
+    }
+    Ok(all)
 }
 
 /// What was published, as one process takes it.
@@ -89,26 +109,30 @@ impl Published {
     pub(super) async fn open(connection: &Connection, names: &Names) -> Result<Self, NatsError> {
         let bucket = names.configurations();
         let until = Instant::now() + STARTING;
+        let mut is_said = false;
         loop {
-            let (is_known, why) = match connection.existing(&bucket).await {
-                Ok(store) => match timeout(PATIENCE, edition(&store)).await {
-                    Ok(Ok(Some(edition))) => {
-                        return Ok(Self {
-                            store,
-                            publication: Publication::new(bucket, edition),
-                        });
+            let (is_known, why) = match buckets::existing(connection, &bucket).await {
+                Ok(Some(store)) => match timeout(PATIENCE, kept(&store)).await {
+                    Ok(Ok(kept)) => {
+                        let name = bucket.clone();
+                        match Publication::new(name, kept.editions, kept.deleted) {
+                            Some(publication) => return Ok(Self { store, publication }),
+                            None => (true, NOTHING.to_owned()),
+                        }
                     }
-                    Ok(Ok(None)) => (true, NOTHING.to_owned()),
                     Ok(Err(error)) => (false, error),
                     Err(_) => (false, "no answer in 5 s".to_owned()),
                 },
-                Err(error) => (error.is_missing, format!("{NOTHING} ({})", error.why)),
+                Ok(None) => (true, NOTHING.to_owned()),
+                Err(why) => (false, format!("{NOTHING} ({why})")),
             };
             // Whether there is one is known as soon as somebody says so.
             if is_known || Instant::now() >= until {
                 return Err(NatsError::Bucket { bucket, why });
             }
-            log::info!(bucket, error = why; "a bucket is not there yet");
+            if !std::mem::replace(&mut is_said, true) {
+                log::info!(bucket, error = why; "a bucket is not there yet");
+            }
             sleep(AGAIN).await;
         }
     }
@@ -118,21 +142,29 @@ impl Published {
     }
 
     /// Reloads whenever another one is published, and again if one could not be used; for ever.
-    pub(super) async fn follow(self, reload: ReloadHandle) {
+    pub(super) async fn follow(self, reload: ReloadHandle, buckets: Arc<Buckets>) {
+        let bucket = self.store.name.clone();
+        let mut remade = buckets.remade(&bucket);
+        let is_behind = self.publication.is_behind();
         let mut taking = Taking {
+            known: self.publication.version(),
+            in_force: self.publication.in_force(),
             publication: self.publication,
             reload,
+            buckets,
             older: None,
-            again: None,
+            again: is_behind.then(|| Instant::now() + LOOK_EVERY),
             wait: LOOK_EVERY,
         };
+        taking.buckets.knows(&bucket, taking.known);
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            remade.mark_unchanged();
             // With the one that is there already.
             let watched = self.store.watch_with_history(KEY).await;
-            if let Err(error) = &watched {
-                log::warn!(error = chain(error); "cannot hear of configurations");
+            if watched.is_err() {
+                taking.buckets.look();
             }
             let mut entries = watched.ok();
             loop {
@@ -153,16 +185,21 @@ impl Published {
                         None => break,
                     },
                     _ = looks.tick() => {
-                        // While it cannot be read, or is gone, the last one stays.
-                        let looked = timeout(PATIENCE, edition(&self.store)).await;
-                        if let Ok(Ok(Some(edition))) = looked {
-                            taking.looked(edition).await;
-                        }
+                        taking.look(&self.store).await;
                         taking.try_again().await;
+                    }
+                    Ok(()) = remade.changed() => {
+                        // Its versions may begin anew.
+                        taking.known = 0;
+                        taking.look(&self.store).await;
+                        break;
                     }
                 }
             }
-            sleep(AGAIN).await;
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                Ok(()) = remade.changed() => remade.mark_changed(),
+            }
         }
     }
 }
@@ -170,7 +207,12 @@ impl Published {
 /// Takes one edition after the other.
 struct Taking {
     publication: Publication,
+    /// Its version in the bucket that there is now.
+    known: u64,
+    /// The last one that could be used.
+    in_force: Edition,
     reload: ReloadHandle,
+    buckets: Arc<Buckets>,
     /// The last look gave one that is older than what is in force.
     older: Option<u64>,
     /// When one that could not be used is tried again.
@@ -183,9 +225,26 @@ impl Taking {
     /// The server says that there is another one.
     async fn told(&mut self, edition: Option<Edition>) {
         // What is older is heard again after a connection was lost.
-        let edition = edition.filter(|it| it.version > self.publication.version());
+        let edition = edition.filter(|it| it.version > self.known);
         if let Some(edition) = edition {
             self.take(edition).await;
+        }
+    }
+
+    /// Looks which one is there, and puts back the one in force if none is kept any more. While it
+    /// cannot be read, or is deleted with those before it still there, the last one stays.
+    async fn look(&mut self, store: &Store) {
+        let Ok(Ok(entry)) = timeout(PATIENCE, store.entry(KEY)).await else {
+            return;
+        };
+        match entry {
+            Some(entry) if entry.operation == Operation::Delete => {}
+            Some(entry) if entry.operation == Operation::Put => {
+                if let Some(edition) = read(&entry) {
+                    self.looked(edition).await;
+                }
+            }
+            Some(_) | None => self.put_back(store).await,
         }
     }
 
@@ -193,11 +252,31 @@ impl Taking {
     /// that is still the older one at the next look is of a server that lost its files.
     async fn looked(&mut self, edition: Edition) {
         let version = edition.version;
-        let is_older = version < self.publication.version();
+        let is_older = version < self.known;
         if !is_older || self.older.replace(version) == Some(version) {
             self.older = None;
             self.take(edition).await;
         }
+    }
+
+    /// The bucket lost what it had.
+    async fn put_back(&mut self, store: &Store) {
+        let text = self.in_force.text.clone();
+        let bucket = store.name.as_str();
+        let put = timeout(PATIENCE, store.create(KEY, text.clone().into()));
+        let why = match put.await {
+            Ok(Ok(version)) => {
+                log::info!(bucket, version; "the configuration in force is published again");
+                self.buckets.wrote(bucket);
+                self.take(Edition { version, text }).await;
+                return;
+            }
+            // Another process was faster.
+            Ok(Err(error)) if error.kind() == CreateErrorKind::AlreadyExists => return,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer".to_owned(),
+        };
+        self.buckets.failed(bucket, format!("{NOTHING} ({why})"));
     }
 
     async fn try_again(&mut self) {
@@ -207,6 +286,10 @@ impl Taking {
     }
 
     async fn take(&mut self, edition: Edition) {
+        self.known = edition.version;
+        self.buckets
+            .knows(&self.publication.name(), edition.version);
+        self.buckets.wrote(&self.publication.name());
         if self.publication.replace(edition) {
             self.wait = LOOK_EVERY;
             self.apply().await;
@@ -214,9 +297,13 @@ impl Taking {
     }
 
     async fn apply(&mut self) {
+        let edition = self.publication.newest();
         // It says in the log what comes of it.
         self.again = match self.reload.reload(Trigger::Publication).await {
-            Ok(_) => None,
+            Ok(_) => {
+                self.in_force = edition;
+                None
+            }
             // Perhaps a list, or a file that it names, is not there yet.
             Err(_) => Some(Instant::now() + self.wait),
         };
@@ -227,9 +314,27 @@ impl Taking {
 /// What to do about an empty bucket, or none.
 const NOTHING: &str = "no configuration is published; `fleetcall publish --config FILE` does that";
 
-async fn edition(store: &Store) -> Result<Option<Edition>, String> {
-    let entry = store.entry(KEY).await.map_err(|error| chain(&error))?;
-    Ok(entry.as_ref().and_then(read))
+/// What a bucket keeps of a configuration.
+struct Kept {
+    /// The newest one first.
+    editions: Vec<Edition>,
+    /// The version by which it was deleted, if it was.
+    deleted: Option<u64>,
+}
+
+async fn kept(store: &Store) -> Result<Kept, String> {
+    let mut history = store.history(KEY).await.map_err(|error| chain(&error))?;
+    let mut kept = Kept {
+        editions: Vec::new(),
+        deleted: None,
+    };
+    while let Some(entry) = history.next().await {
+        let entry = entry.map_err(|error| chain(&error))?;
+        kept.deleted = (entry.operation != Operation::Put).then_some(entry.revision);
+        kept.editions.extend(read(&entry));
+    }
+    kept.editions.reverse();
+    Ok(kept)
 }
 
 /// `None` if it was deleted.

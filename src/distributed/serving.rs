@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::{Client, Message, Subject};
 use tokio::time::{Instant, timeout};
 
+use super::Seldom;
 use super::counts::Counts;
 use super::inbox::{self, Inbox};
 use super::looking::Looks;
@@ -48,12 +49,15 @@ pub(super) struct Server {
     pub(super) schema: u32,
     pub(super) looks: Looks,
     pub(super) counts: Arc<Counts>,
+    pub(super) unreadable: Seldom,
+    pub(super) unsent: Seldom,
 }
 
 /// An answer on its way to a front.
 pub(super) struct Sending<'a> {
     client: &'a Client,
     counts: &'a Counts,
+    unsent: &'a Seldom,
     /// Whether nobody is asked for it.
     is_look: bool,
     /// Counts it until it is sent, if somebody is.
@@ -80,6 +84,7 @@ impl Server {
         let mut sending = Sending {
             client: &self.client,
             counts: &self.counts,
+            unsent: &self.unsent,
             is_look: false,
             counted: None,
             front,
@@ -195,7 +200,9 @@ impl Server {
         }
         let subject = order.subject.as_str();
         let order: Order = serde_json::from_slice(&order.payload).map_err(|error| {
-            log::warn!(error:%; "an order cannot be read");
+            if self.unreadable.is_due() {
+                log::warn!(error:%; "an order cannot be read");
+            }
             End::OtherPlan
         })?;
         if order.version != VERSION || self.names.orders(&order.cluster) != *subject {
@@ -315,7 +322,9 @@ impl Sending<'_> {
                 Ok(())
             }
             Ok(Err(error)) => {
-                log::warn!(error:%; "an answer cannot be sent");
+                if self.unsent.is_due() {
+                    log::warn!(error:%; "an answer cannot be sent");
+                }
                 Err(Unwanted)
             }
             // Its connection is stuck, and so is everything that is said by it.

@@ -4,11 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Entry, Operation};
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::rank;
-use super::wire::{Lease, Presence};
+use super::wire::{Lease, Presence, VERSION, cluster_of, is_worker, key};
+use crate::domain::WorkerState;
+
+/// How many workers and leases are remembered; what is beyond is not there. A lease that is not
+/// remembered is not taken all the same: its key is in the bucket.
+const MOST_WORKERS: usize = 1024;
+const MOST_LEASES: usize = 65_536;
 
 /// A server removes what is too old a little later than it could.
 pub(super) const SERVER_SLACK: Duration = Duration::from_millis(300);
@@ -155,28 +162,49 @@ impl View {
 
     /// Takes note of an entry of the bucket of leases.
     pub(super) fn see_lease(&mut self, entry: &Entry) {
-        let Some(lease) = read::<Lease>(entry) else {
-            self.leases.remove(&entry.key);
-            return;
+        let at = Instant::now();
+        let seen = match read::<Lease>(entry) {
+            Content::Removed => {
+                self.leases.remove(&entry.key);
+                return;
+            }
+            // Who had it has it until that is over, or writes it again.
+            Content::Rubbish => return,
+            Content::Known(lease) => Seen {
+                worker: lease.worker,
+                tenure: lease.tenure,
+                serves: lease.serves,
+                at,
+            },
+            // It has an owner, of whom nothing else is known.
+            Content::Newer => Seen {
+                worker: String::new(),
+                tenure: 0,
+                serves: true,
+                at,
+            },
         };
-        let waiting = self.waiting.get(&entry.key);
-        if lease.serves
-            && waiting.is_some_and(|it| it.tenure != lease.tenure)
-            && let Some(waiting) = self.waiting.remove(&entry.key)
+        if cluster_of(&entry.key).is_some() {
+            self.saw_lease(&entry.key, seen);
+        }
+    }
+
+    fn saw_lease(&mut self, key: &str, seen: Seen) {
+        if self.leases.len() >= MOST_LEASES && !self.leases.contains_key(key) {
+            return;
+        }
+        let waiting = self.waiting.get(key);
+        if seen.serves
+            && waiting.is_some_and(|it| it.tenure != seen.tenure)
+            && let Some(waiting) = self.waiting.remove(key)
         {
             // It may have waited long enough.
             waiting.served.send(()).ok();
         }
-        let seen = Seen {
-            worker: lease.worker,
-            tenure: lease.tenure,
-            serves: lease.serves,
-            at: Instant::now(),
-        };
         let worker = seen.worker.clone();
-        let before = self.leases.insert(entry.key.clone(), seen);
+        let before = self.leases.insert(key.to_owned(), seen);
         if before.is_none_or(|before| before.worker != worker) {
-            log::debug!(key = entry.key, worker; "a cluster has an owner");
+            log::debug!(key, worker; "a cluster has an owner");
         }
     }
 
@@ -187,26 +215,179 @@ impl View {
             self.unheard = None;
             return;
         }
-        let Some(presence) = read::<Presence>(entry) else {
-            if self.workers.remove(worker).is_some() {
-                log::info!(worker; "a worker left");
+        match read::<Presence>(entry) {
+            Content::Removed => {
+                if self.workers.remove(worker).is_some() {
+                    log::info!(worker; "a worker left");
+                }
             }
+            Content::Rubbish => {}
+            Content::Known(presence) => self.saw_worker(worker, presence.unsteady),
+            Content::Newer => self.saw_worker(worker, false),
+        }
+    }
+
+    fn saw_worker(&mut self, worker: &str, is_unsteady: bool) {
+        let is_full = self.workers.len() >= MOST_WORKERS && !self.workers.contains_key(worker);
+        if !is_worker(worker) || is_full {
             return;
-        };
-        let peer = Peer {
-            is_unsteady: presence.unsteady,
-            at: Instant::now(),
-        };
+        }
+        let at = Instant::now();
+        let peer = Peer { is_unsteady, at };
         if self.workers.insert(worker.to_owned(), peer).is_none() {
             log::info!(worker; "a worker is there");
         }
     }
+
+    /// Takes note of what workers say that they have.
+    pub(super) fn heard(&mut self, workers: &[WorkerState]) {
+        for worker in workers {
+            if worker.name == self.own {
+                continue;
+            }
+            self.saw_worker(&worker.name, false);
+            for holding in &worker.holdings {
+                let seen = Seen {
+                    worker: worker.name.clone(),
+                    tenure: 0,
+                    serves: true,
+                    at: Instant::now(),
+                };
+                self.saw_lease(&key(&holding.cluster), seen);
+            }
+        }
+    }
 }
 
-/// What an entry says; `None` if it was removed, or is of another version.
-fn read<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {
-    if entry.operation != Operation::Put {
-        return None;
+/// What an entry of a bucket says.
+#[derive(Debug)]
+pub(super) enum Content<T> {
+    /// It was removed.
+    Removed,
+    /// This.
+    Known(T),
+    /// What a later release writes: that it is there is known, and no more.
+    Newer,
+    /// Nothing that any release writes.
+    Rubbish,
+}
+
+/// What an entry says; a version of messages that is not known here is not read.
+pub(super) fn read<T: serde::de::DeserializeOwned>(entry: &Entry) -> Content<T> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
     }
-    serde_json::from_slice(&entry.value).ok()
+    if entry.operation != Operation::Put {
+        return Content::Removed;
+    }
+    match serde_json::from_slice(&entry.value) {
+        Ok(Versioned { version }) if version > VERSION => Content::Newer,
+        Ok(Versioned { version: VERSION }) => match serde_json::from_slice(&entry.value) {
+            Ok(known) => Content::Known(known),
+            Err(_) => Content::Rubbish,
+        },
+        Ok(_) | Err(_) => Content::Rubbish,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::datetime::DateTime;
+
+    use super::*;
+
+    fn entry(key: &str, value: &str) -> Entry {
+        Entry {
+            bucket: "fleetcall_leases".to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned().into(),
+            revision: 1,
+            delta: 0,
+            created: DateTime::UNIX_EPOCH,
+            operation: Operation::Put,
+            seen_current: false,
+        }
+    }
+
+    /// Of a worker that is to have nothing.
+    fn view() -> View {
+        let mut view = View::new("me".to_owned());
+        view.set_fitness(Fitness::Unfit);
+        view
+    }
+
+    fn removed(key: &str) -> Entry {
+        let operation = Operation::Delete;
+        Entry {
+            operation,
+            ..entry(key, "")
+        }
+    }
+
+    const LEASE: &str = r#"{"version":1,"worker":"a","tenure":1,"since_ms":1,"more":[]}"#;
+    const PRESENCE: &str = r#"{"version":1,"release":"1","since_ms":1}"#;
+    const LATER: &str = r#"{"version":2,"who":"a"}"#;
+    const RUBBISH: [&str; 6] = [
+        "",
+        "x",
+        "{}",
+        r#"{"version":0,"worker":"a","tenure":1,"since_ms":1,"release":"1"}"#,
+        r#"{"version":1,"worker":7}"#,
+        r#"{"version":-1}"#,
+    ];
+
+    #[test]
+    fn leases_of_later_releases_are_taken_and_rubbish_is_none() {
+        let mut view = view();
+        for (key, value) in [("1", LEASE), ("rack=7", LATER)] {
+            view.see_lease(&entry(key, value));
+            assert!(view.owner(key).is_some(), "{value}");
+            // What was there until now is as good as before.
+            for rubbish in RUBBISH {
+                view.see_lease(&entry(key, rubbish));
+            }
+            assert!(view.owner(key).is_some());
+            view.see_lease(&removed(key));
+            assert!(view.owner(key).is_none());
+            for rubbish in RUBBISH {
+                view.see_lease(&entry(key, rubbish));
+            }
+            assert!(view.owner(key).is_none());
+        }
+        view.see_lease(&entry("no/cluster", LEASE));
+        assert!(view.owner("no/cluster").is_none());
+    }
+
+    #[test]
+    fn workers_of_later_releases_are_there_and_rubbish_is_none() {
+        let mut view = view();
+        for value in RUBBISH {
+            view.see_worker(&entry("x", value));
+        }
+        for name in ["a/b", "=", &"a".repeat(129)] {
+            view.see_worker(&entry(name, PRESENCE));
+        }
+        assert_eq!(view.chosen("1"), None);
+        view.see_worker(&entry("later", LATER));
+        assert_eq!(view.chosen("1"), Some("later"));
+        view.see_worker(&entry("later", "x"));
+        assert_eq!(view.chosen("1"), Some("later"));
+        view.see_worker(&removed("later"));
+        view.see_worker(&entry("a", PRESENCE));
+        assert_eq!(view.chosen("1"), Some("a"));
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_a_fleet_may_have() {
+        let mut view = view();
+        for number in 0..MOST_WORKERS + 10 {
+            view.see_worker(&entry(&format!("w{number}"), PRESENCE));
+        }
+        assert_eq!(view.workers.len(), MOST_WORKERS);
+        for number in 0..MOST_LEASES + 10 {
+            view.see_lease(&entry(&number.to_string(), LEASE));
+        }
+        assert_eq!(view.leases.len(), MOST_LEASES);
+    }
 }

@@ -34,6 +34,9 @@ pub use feeds::DiscoveryState;
 /// so that a file that is being written is not read half-way.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Who tries a configuration again that could not be used.
+const RETRIED: &str = Trigger::Publication.as_str();
+
 /// Reloads the configuration of a running service; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ReloadHandle(Arc<Shared>);
@@ -299,6 +302,11 @@ impl Shared {
             }
             Err(error) => {
                 self.metrics.reloaded(false);
+                // One that is tried again is said once.
+                let was_said = self.source.was_refused(&error) && trigger == RETRIED;
+                if was_said {
+                    return Err(ReloadError::Config(error));
+                }
                 for fault in &error.faults {
                     let (line, column) = fault.place.unzip();
                     let path = error.path.display();

@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::devices::Devices;
-use crate::fleet::{clusters, front, front_at, held, says, until_well, worker, worker_at};
-use crate::load::{Apart, CLUSTERS, Scene, under_load};
+use crate::fleet::{
+    LEASE, clusters, front, front_at, held, says, says_nothing_twice, until_well, worker, worker_at,
+};
+use crate::load::{Apart, CLUSTERS, Scene, ask, under_load};
 use crate::nats::{Nats, Three};
 
 #[test]
@@ -215,16 +217,67 @@ fn a_worker_that_is_cut_off_from_nats_stops_asking_before_others_begin() {
     assert_eq!(devices.overlaps(), Vec::<String>::new());
 }
 
+/// However long it lasts, and however often devices are asked for meanwhile.
+#[test]
+fn what_nats_leaves_undone_is_said_once() {
+    let mut scene = Scene::new();
+    let workers = scene.two_workers();
+    scene.nats.kill();
+    for (worker, held) in workers
+        .iter()
+        .zip(workers.each_ref().map(|it| held(it).len()))
+    {
+        worker.wait_for_logs(held, says("cluster lost"));
+    }
+    // More than all clusters have states.
+    for app in workers.iter().chain([&scene.front]) {
+        ask(app, 20);
+    }
+    scene.nats.restart();
+    until_well(&scene.front);
+    for app in workers.iter().chain([&scene.front]) {
+        says_nothing_twice(app);
+    }
+    scene
+        .front
+        .wait_for_logs(CLUSTERS, says("the cluster's worker cannot be asked"));
+}
+
+/// Those that are left cannot choose a leader, and nothing can be written.
+#[test]
+fn two_of_three_servers_that_go_and_come_back_are_waited_for() {
+    let devices = Devices::start();
+    let config = devices.config(CLUSTERS);
+    let mut three = Three::start();
+    let url = three.url();
+    let front = front_at(&url, &config);
+    let workers = ["a", "b"].map(|name| worker_at(&url, &config, name, LEASE));
+    until_well(&front);
+    three.0[1].kill();
+    three.0[2].kill();
+    while !workers.iter().all(|it| held(it).is_empty()) {
+        front.get();
+    }
+    under_load(&front, || {
+        three.0[1].restart();
+        three.0[2].restart();
+    });
+    for app in workers.iter().chain([&front]) {
+        says_nothing_twice(app);
+    }
+    assert_eq!(devices.overlaps(), Vec::<String>::new());
+}
+
 #[test]
 fn nats_that_lost_all_it_knew_is_told_again() {
     let mut scene = Scene::new();
-    let [a, b] = scene.two_workers();
-    let held = [&a, &b].map(|it| held(it).len());
+    let _workers = scene.two_workers();
     scene.nats.kill();
     scene.nats.wipe();
     scene.nats.restart();
-    for (worker, held) in [&a, &b].into_iter().zip(held) {
-        worker.wait_for_logs(held, says("cluster lost"));
+    let info = "STREAM.INFO.KV_fleetcall_leases";
+    while scene.nats.api(info, &serde_json::Value::Null)["state"]["messages"] != CLUSTERS {
+        scene.front.get();
     }
     until_well(&scene.front);
     scene.asked_nobody_twice_at_a_time();

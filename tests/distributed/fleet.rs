@@ -1,5 +1,6 @@
 //! Fronts and workers of one fleet.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -89,4 +90,17 @@ pub fn until_shared(front: &TestApp, workers: [&TestApp; 2], shares: [usize; 2])
 /// Whether a line says this.
 pub fn says(message: &str) -> impl Fn(&Value) -> bool {
     move |line| line["message"] == message
+}
+
+/// What a process says of the others that is no good news is said once for each state.
+pub fn says_nothing_twice(app: &TestApp) {
+    let mut said = HashSet::new();
+    for mut line in app.log() {
+        let target = line["target"].as_str().unwrap_or_default();
+        let is_bad = line["level"] == "warn" || line["level"] == "error";
+        if is_bad && target.contains("distributed") {
+            line.as_object_mut().unwrap().remove("time");
+            assert!(said.insert(line.to_string()), "it is said twice: {line}");
+        }
+    }
 }

@@ -12,6 +12,7 @@
 
 mod access;
 mod answers;
+mod buckets;
 mod certificates;
 mod clocks;
 mod credentials;

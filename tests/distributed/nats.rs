@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The servers that `.ci/test` installs: the newest, and the oldest one that fleetcall takes.
@@ -101,6 +102,24 @@ impl Nats {
         assert!(lines.any(|line| line.unwrap() == "PONG"));
     }
 
+    /// Removes a key of a bucket: `DEL` keeps what was there before it, `PURGE` does not.
+    pub fn remove(&self, bucket: &str, key: &str, operation: &str) {
+        let mut header = format!("NATS/1.0\r\nKV-Operation: {operation}\r\n");
+        if operation == "PURGE" {
+            header += "Nats-Rollup: sub\r\n";
+        }
+        header += "\r\n";
+        let len = header.len();
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        let said = format!(
+            "CONNECT {{\"headers\":true,\"verbose\":false}}\r\n\
+             HPUB $KV.{bucket}.{key} {len} {len}\r\n{header}\r\nPING\r\n"
+        );
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        assert!(lines.any(|line| line.unwrap() == "PONG"));
+    }
+
     /// Sends a message; all that are sent come in this order.
     pub fn send(&self, subject: &str, reply: Option<&str>, payload: &str) {
         let (reply, len) = (reply.unwrap_or_default(), payload.len());
@@ -114,6 +133,55 @@ impl Nats {
             stream
         });
         stream.write_all(said.as_bytes()).unwrap();
+    }
+
+    /// Asks JetStream's API as this user, if there are users; what it answers.
+    pub fn api_as(&self, user: &str, request: &str, payload: &Value) -> Value {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let payload = match payload {
+            Value::Null => String::new(),
+            some => some.to_string(),
+        };
+        let len = payload.len();
+        let said = format!(
+            "CONNECT {{\"verbose\":false{user}}}\r\nSUB _INBOX.test 1\r\n\
+             PUB $JS.API.{request} _INBOX.test {len}\r\n{payload}\r\n"
+        );
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut answers = BufReader::new(stream);
+        let mut line = String::new();
+        while !line.starts_with("MSG") {
+            line.clear();
+            assert_ne!(answers.read_line(&mut line).unwrap(), 0, "{request}");
+            assert!(!line.starts_with("-ERR"), "{request}: {line}");
+        }
+        let len: usize = line.split_whitespace().last().unwrap().parse().unwrap();
+        let mut payload = vec![0; len];
+        answers.read_exact(&mut payload).unwrap();
+        serde_json::from_slice(&payload).unwrap()
+    }
+
+    /// Asks JetStream's API; what it answers.
+    pub fn api(&self, request: &str, payload: &Value) -> Value {
+        self.api_as("", request, payload)
+    }
+
+    /// Does something by JetStream's API.
+    pub fn does(&self, request: &str, payload: &Value) -> Value {
+        let answer = self.api(request, payload);
+        assert!(answer["error"].is_null(), "{request}: {answer}");
+        answer
+    }
+
+    /// Deletes a bucket.
+    pub fn delete(&self, bucket: &str) {
+        self.does(&format!("STREAM.DELETE.KV_{bucket}"), &Value::Null);
+    }
+
+    /// What the server knows of a bucket.
+    pub fn info(&self, bucket: &str) -> Value {
+        self.does(&format!("STREAM.INFO.KV_{bucket}"), &Value::Null)
     }
 
     /// The payloads of all messages with such a subject, from now on.

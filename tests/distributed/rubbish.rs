@@ -7,7 +7,7 @@ use crate::nats::Nats;
 const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
 
 /// The memory that a process has in RAM, in MiB.
-fn memory(app: &TestApp) -> u64 {
+pub fn memory(app: &TestApp) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.unwrap().trim().trim_end_matches(" kB");

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use serde_json::Value;
 
 use crate::devices::Devices;
-use crate::fleet::{LEASE, front, says, until_well};
+use crate::fleet::{LEASE, front, says, says_nothing_twice, until_well};
 use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stderr, stdout};
 use crate::nats::Nats;
 
@@ -165,6 +165,131 @@ fn a_bad_configuration_is_not_published_and_not_taken() {
     let new = publish(&nats, &fleet.replace("1-3", "1-4"));
     assert!(new.status.success(), "{new:?}");
     front.wait_for_log(says("reloaded"));
+    assert_eq!(until_well(&front).devices().len(), 4);
+}
+
+const SMALL: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
+const BUCKET: &str = "fleetcall_config";
+
+/// The versions that a process says it cannot use, or were deleted, and the one that it takes.
+fn passed_over(app: &TestApp) -> Vec<(u64, u64)> {
+    let said = app.log().into_iter().filter(|line| line["taken"].is_u64());
+    said.map(|line| {
+        (
+            line["version"].as_u64().unwrap(),
+            line["taken"].as_u64().unwrap(),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn a_process_starts_with_the_newest_configuration_that_it_can_use() {
+    let nats = Nats::start();
+    let put = |text: &str| nats.put(BUCKET, "clusters", text);
+    assert!(publish(&nats, SMALL).status.success());
+    put("[[clusters]]\nid = 1\nlater = true\n");
+    put("rubbish");
+    put("");
+    // The file of a token that is not there.
+    put(&format!(
+        "{SMALL}[[http.tokens]]\nname = \"a\"\nrole = \"read\"\ntoken = {{ file = \"/nowhere\" }}\n"
+    ));
+    let worker = worker(&nats, "a");
+    let front = started(&nats, &["serve"]);
+    assert_eq!(until_well(&front).devices().len(), 3);
+    for app in [&worker, &front] {
+        assert_eq!(passed_over(app), [(5, 1), (4, 1), (3, 1), (2, 1)]);
+        let of = |version: u64| {
+            let line = app.wait_for_log(|it| it["version"] == version && it["taken"] == 1);
+            line["faults"].as_str().unwrap().to_owned()
+        };
+        assert!(of(2).contains("later"), "{}", of(2));
+        assert!(of(5).contains("/nowhere"), "{}", of(5));
+        app.wait_for_log(|it| {
+            it["message"] == "configured" && it["config"] == "fleetcall_config version 1"
+        });
+    }
+    // What is published then is taken as ever.
+    assert!(
+        publish(&nats, &SMALL.replace("1-3", "1-4"))
+            .status
+            .success()
+    );
+    for app in [&worker, &front] {
+        app.wait_for_log(says("reloaded"));
+        says_nothing_twice(app);
+    }
+    assert_eq!(until_well(&front).devices().len(), 4);
+    // One that is deleted leaves those before it.
+    nats.remove(BUCKET, "clusters", "DEL");
+    let late = started(&nats, &["serve"]);
+    assert_eq!(until_well(&late).devices().len(), 4);
+    assert_eq!(passed_over(&late), [(7, 6)]);
+}
+
+#[test]
+fn a_process_does_not_start_without_a_configuration_that_it_can_use() {
+    let nats = Nats::start();
+    let url = nats.url();
+    assert!(publish(&nats, SMALL).status.success());
+    for version in 0..16 {
+        nats.put(BUCKET, "clusters", &format!("later_{version} = 1\n"));
+    }
+    let none = run(fleetcall().args(["--published", "--nats", &url, "--port", "0"]));
+    assert_eq!(none.status.code(), Some(78), "{none:?}");
+    let said = stderr(&none);
+    assert!(
+        said.contains("later_15") && !said.contains("later_14"),
+        "of the newest: {said}"
+    );
+}
+
+#[test]
+fn a_published_configuration_that_is_lost_is_published_again() {
+    let nats = Nats::start();
+    assert!(
+        publish(&nats, &SMALL.replace("1-3", "1-2"))
+            .status
+            .success()
+    );
+    assert!(publish(&nats, SMALL).status.success());
+    let worker = worker(&nats, "a");
+    let front = started(&nats, &["serve"]);
+    until_well(&front);
+    let lose: [&dyn Fn(); 3] = [
+        &|| nats.delete(BUCKET),
+        &|| drop(nats.does("STREAM.PURGE.KV_fleetcall_config", &Value::Null)),
+        &|| nats.remove(BUCKET, "clusters", "PURGE"),
+    ];
+    let mut version = 2;
+    for lose in lose {
+        lose();
+        let is_newer = |it: &Value| {
+            let message = "the configuration in force is published again";
+            it["message"] == message && it["version"].as_u64().unwrap() > version
+        };
+        let all = || worker.log().into_iter().chain(front.log());
+        let again = loop {
+            assert_eq!(front.get().status, 200, "nobody notices");
+            if let Some(line) = all().find(is_newer) {
+                break line;
+            }
+        };
+        version = again["version"].as_u64().unwrap();
+        let late = started(&nats, &["serve"]);
+        assert_eq!(until_well(&late).devices().len(), 3);
+    }
+    // And the next one is taken.
+    assert!(
+        publish(&nats, &SMALL.replace("1-3", "1-4"))
+            .status
+            .success()
+    );
+    for app in [&worker, &front] {
+        let newest = format!("fleetcall_config version {}", version + 1);
+        app.wait_for_log(|it| it["message"] == "reloaded" && it["config"] == *newest);
+    }
     assert_eq!(until_well(&front).devices().len(), 4);
 }
 

@@ -12,6 +12,7 @@ use super::leaving::Loss;
 use super::{AT_ONCE, Own, Owner};
 use crate::distributed::nats::chain;
 use crate::distributed::tenure::{Tenure, Term};
+use crate::distributed::view::{Content, read};
 use crate::distributed::wire::{Lease, VERSION, key, to_ms};
 use crate::domain::ClusterId;
 use crate::watchdog::WatchdogHandle;
@@ -19,12 +20,17 @@ use crate::watchdog::WatchdogHandle;
 impl Owner {
     /// Renews what is held, for ever; whatever else waits for the server.
     pub(in crate::distributed) async fn keep_renewing(self: Arc<Self>) {
+        let mut remade = self.buckets.remade(&self.leases.name);
         let mut rounds = interval(self.worker.lease / 20);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            rounds.tick().await;
+            // A bucket that was made anew knows of no lease: they are told at once.
+            let age = tokio::select! {
+                _ = rounds.tick() => self.worker.lease / 3,
+                Ok(()) = remade.changed() => Duration::ZERO,
+            };
             if self.connection.is_up() {
-                self.renew().await;
+                self.renew(age).await;
             }
         }
     }
@@ -75,8 +81,9 @@ impl Owner {
         stuck
     }
 
-    async fn renew(&self) {
-        let due = |(_, tenure): &Own| tenure.term().asked.elapsed() >= self.worker.lease / 3;
+    /// Renews what was asked for so long ago.
+    async fn renew(&self, age: Duration) {
+        let due = |(_, tenure): &Own| tenure.term().asked.elapsed() >= age;
         let due: Vec<_> = self.held().into_iter().filter(due).collect();
         let renewed = stream::iter(due).map(|(cluster, tenure)| async move {
             let is_renewed = self.renew_one(&cluster, &tenure).await;
@@ -91,30 +98,70 @@ impl Owner {
         let asked = Instant::now();
         let revision = tenure.term().revision;
         let update = self.leases.update(&key, lease.clone(), revision);
-        let revision = match timeout(self.patience(), update).await {
-            Ok(Ok(revision)) => revision,
+        let error = match timeout(self.patience(), update).await {
+            Ok(Ok(revision)) => {
+                self.buckets.wrote(&self.leases.name);
+                tenure.renewed(self.term(revision, asked));
+                return true;
+            }
             // It may have been written; the next try says so.
             Err(_) => return false,
-            Ok(Err(error)) => match timeout(self.patience(), self.leases.entry(&key)).await {
-                // The answer to an earlier try was lost. When the server wrote it is not known, so
-                // that lengthens nothing; the next round does.
-                Ok(Ok(Some(entry))) if entry.value == lease => {
-                    tenure.wrote(entry.revision);
-                    return false;
-                }
-                Ok(Ok(_)) => {
-                    let lost = (cluster.clone(), Arc::clone(tenure));
-                    self.lose(&[lost], Loss::Taken);
-                    return false;
-                }
-                Ok(Err(_)) | Err(_) => {
-                    log::warn!(cluster:%, error = chain(&error); "cannot renew a lease");
-                    return false;
-                }
-            },
+            Ok(Err(error)) => error,
         };
-        tenure.renewed(self.term(revision, asked));
-        true
+        let found = timeout(self.patience(), self.leases.entry(&key)).await;
+        let Ok(Ok(found)) = found else {
+            self.buckets.failed(&self.leases.name, chain(&error));
+            return false;
+        };
+        // The answer to an earlier try was lost. When the server wrote it is not known, so that
+        // lengthens nothing; the next round does.
+        if let Some(entry) = found.as_ref().filter(|it| it.value == lease) {
+            if entry.revision == revision {
+                self.buckets.failed(&self.leases.name, chain(&error));
+            }
+            tenure.wrote(entry.revision);
+            return false;
+        }
+        let own = (cluster.clone(), Arc::clone(tenure));
+        match found.as_ref().map(read::<Lease>) {
+            // Its bucket is another one, or what is there is no lease: no other worker has it, and
+            // the server decides who is first.
+            None | Some(Content::Removed | Content::Rubbish) if tenure.is_valid(asked) => {
+                let revision = found.map_or(0, |it| it.revision);
+                self.write_again(&key, lease, revision, tenure).await
+            }
+            None | Some(Content::Removed | Content::Rubbish) => {
+                self.lose(&[own], Loss::NotRenewed);
+                false
+            }
+            Some(Content::Known(_) | Content::Newer) => {
+                self.lose(&[own], Loss::Taken);
+                false
+            }
+        }
+    }
+
+    /// Writes a lease where there is none at this revision; whether it lasts for longer.
+    async fn write_again(
+        &self,
+        key: &str,
+        lease: bytes::Bytes,
+        revision: u64,
+        tenure: &Tenure,
+    ) -> bool {
+        let asked = Instant::now();
+        let again = self.leases.update(key, lease, revision);
+        match timeout(self.patience(), again).await {
+            Ok(Ok(revision)) => {
+                tenure.renewed(self.term(revision, asked));
+                true
+            }
+            Ok(Err(error)) => {
+                self.buckets.failed(&self.leases.name, chain(&error));
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     pub(super) fn term(&self, revision: u64, asked: Instant) -> Term {

@@ -24,13 +24,14 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::actors::fleet::Tree;
+use crate::distributed::buckets::Buckets;
 use crate::distributed::counts::Counts;
-use crate::distributed::nats::{Bucket, Connection, NatsError, chain};
+use crate::distributed::nats::{Connection, NatsError, chain};
 use crate::distributed::serving::Server;
 use crate::distributed::tenure::Tenure;
-use crate::distributed::view::{Fitness, View};
+use crate::distributed::view::{Fitness, SERVER_SLACK, View};
 use crate::distributed::wire::{Names, Presence, Roster, VERSION, to_ms};
-use crate::distributed::{Aborts, Worker, lock};
+use crate::distributed::{Aborts, Seldom, Worker, lock};
 use crate::domain::{ClusterId, Holding, Work, WorkerState};
 use standing::Standing;
 use taking::Former;
@@ -55,6 +56,7 @@ pub(super) struct Owner {
     worker: Worker,
     tree: Tree,
     server: Arc<Server>,
+    buckets: Arc<Buckets>,
     leases: Store,
     workers: Store,
     since: SystemTime,
@@ -70,6 +72,8 @@ pub(super) struct Owner {
     deaf: Notify,
     /// How many clusters are being handed over.
     handing: AtomicUsize,
+    not_asked: Seldom,
+    no_orders: Seldom,
 }
 
 impl Owner {
@@ -81,8 +85,10 @@ impl Owner {
         worker: Worker,
         tree: Tree,
         server: Server,
+        buckets: Arc<Buckets>,
     ) -> Result<Self, NatsError> {
-        let (leases, workers) = buckets(&connection, &names, &worker).await?;
+        let leases = buckets.store(&names.leases()).await?;
+        let workers = buckets.store(&names.workers()).await?;
         let counts = Arc::clone(&server.counts);
         let view = Mutex::new(View::new(worker.name.clone()));
         Ok(Self {
@@ -91,6 +97,7 @@ impl Owner {
             worker,
             tree,
             server: Arc::new(server),
+            buckets,
             leases,
             workers,
             since: SystemTime::now(),
@@ -102,6 +109,8 @@ impl Owner {
             freed: Notify::new(),
             deaf: Notify::new(),
             handing: AtomicUsize::new(0),
+            not_asked: Seldom::default(),
+            no_orders: Seldom::default(),
         })
     }
 
@@ -126,6 +135,18 @@ impl Owner {
         held.iter()
             .map(|(id, it)| (id.clone(), Arc::clone(it)))
             .collect()
+    }
+
+    /// Whether the bucket of leases was made so short a time ago that it may not know yet what others
+    /// have, as they had it in one before.
+    pub(super) fn is_beginning(&self) -> bool {
+        let lease = self.worker.lease + SERVER_SLACK;
+        self.buckets.is_younger(&self.leases.name, lease)
+    }
+
+    /// Takes note of what other workers say that they have.
+    pub(super) fn heard(&self, workers: &[WorkerState]) {
+        lock(&self.view).heard(workers);
     }
 
     /// Takes and hands over, for ever.
@@ -161,11 +182,15 @@ impl Owner {
 
     /// Says whether this worker is there for clusters, again and again; for ever.
     pub(super) async fn keep_announcing(self: Arc<Self>) {
+        let mut remade = self.buckets.remade(&self.workers.name);
         let mut rounds = interval(self.worker.lease / 10);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut announced: Option<(Instant, Fitness)> = None;
         loop {
-            rounds.tick().await;
+            tokio::select! {
+                _ = rounds.tick() => {}
+                Ok(()) = remade.changed() => announced = None,
+            }
             let fitness = self.fitness();
             let is_due = announced
                 .is_none_or(|(at, said)| said != fitness || at.elapsed() >= self.worker.lease / 3);
@@ -200,18 +225,18 @@ impl Owner {
             let put = workers.put(name, json.into()).await;
             put.map(drop).map_err(|error| chain(&error))
         };
-        match timeout(self.patience(), put).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                log::warn!(error; "cannot say that this worker is there");
-                // A server that lost its files has no buckets.
-                if let Err(error) = buckets(&self.connection, &self.names, &self.worker).await {
-                    log::warn!(error:%; "the buckets are not there");
-                }
-                false
+        let why = match timeout(self.patience(), put).await {
+            Ok(Ok(())) => {
+                self.buckets.wrote(&self.workers.name);
+                return true;
             }
-            Err(_) => false,
+            Ok(Err(error)) => error,
+            Err(_) => "no answer".to_owned(),
+        };
+        if self.connection.is_up() {
+            self.buckets.failed(&self.workers.name, why);
         }
+        false
     }
 
     /// What it has, in no order.
@@ -253,7 +278,8 @@ impl Owner {
                         let Some(reply) = question.reply else {
                             continue;
                         };
-                        for message in Roster::of(&self.state()) {
+                        let obstacle = self.buckets.obstacle();
+                        for message in Roster::of(&self.state(), obstacle.as_deref()) {
                             let json = serde_json::to_vec(&message).unwrap_or_default();
                             // Whoever asked asks again.
                             let said = client.publish(reply.clone(), json.into());
@@ -261,7 +287,11 @@ impl Owner {
                         }
                     }
                 }
-                Err(error) => log::warn!(error:%; "cannot be asked what this worker has"),
+                Err(error) => {
+                    if self.not_asked.is_due() {
+                        log::warn!(error:%; "cannot be asked what this worker has");
+                    }
+                }
             }
             sleep(self.worker.lease / 10).await;
         }
@@ -269,56 +299,34 @@ impl Owner {
 
     /// Sees what is written to a bucket; for ever.
     async fn watch(self: Arc<Self>, bucket: Store, see: fn(&mut View, &Entry)) {
+        let mut remade = self.buckets.remade(&bucket.name);
         loop {
-            match bucket.watch_with_history(">").await {
-                Ok(mut entries) => {
-                    loop {
-                        let entry = tokio::select! {
-                            entry = entries.next() => entry,
-                            // Perhaps it hears by another subscription.
-                            () = self.deaf.notified() => None,
-                        };
-                        let Some(Ok(entry)) = entry else {
-                            break;
-                        };
-                        see(&mut lock(&self.view), &entry);
-                        if entry.operation != Operation::Put {
-                            self.freed.notify_one();
-                        }
+            // What comes from now on is of this bucket.
+            remade.mark_unchanged();
+            if let Ok(mut entries) = bucket.watch_with_history(">").await {
+                loop {
+                    let entry = tokio::select! {
+                        entry = entries.next() => entry,
+                        // Perhaps it hears by another subscription.
+                        () = self.deaf.notified() => None,
+                        // Another one's revisions may be lower than those that are waited for.
+                        Ok(()) = remade.changed() => None,
+                    };
+                    let Some(Ok(entry)) = entry else {
+                        break;
+                    };
+                    see(&mut lock(&self.view), &entry);
+                    if entry.operation != Operation::Put {
+                        self.freed.notify_one();
                     }
-                }
-                Err(error) => {
-                    let bucket = bucket.name.as_str();
-                    log::warn!(bucket, error = chain(&error); "cannot watch a bucket");
                 }
             }
             // The connection may be lost; what is not seen for long counts as gone.
-            sleep(self.worker.lease / 10).await;
+            self.buckets.look();
+            tokio::select! {
+                () = sleep(self.worker.lease / 10) => {}
+                Ok(()) = remade.changed() => {}
+            }
         }
     }
-}
-
-/// The buckets of leases and of workers; they are made if they are not there.
-async fn buckets(
-    connection: &Connection,
-    names: &Names,
-    worker: &Worker,
-) -> Result<(Store, Store), NatsError> {
-    let (leases, workers) = (names.leases(), names.workers());
-    let leases = Bucket {
-        name: &leases,
-        description: "fleetcall: who asks which cluster",
-        max_age: worker.lease,
-        history: 1,
-        max_value_size: Some(4096),
-    };
-    let workers = Bucket {
-        name: &workers,
-        description: "fleetcall: who is there to ask clusters",
-        ..leases
-    };
-    Ok((
-        connection.bucket(&leases).await?,
-        connection.bucket(&workers).await?,
-    ))
 }

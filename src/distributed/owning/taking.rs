@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_nats::Subscriber;
-use async_nats::jetstream::kv::{Entry, Operation};
+use async_nats::jetstream::kv::{CreateErrorKind, Operation};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
 use super::{AT_ONCE, Own, Owner};
 use crate::distributed::lock;
 use crate::distributed::tenure::Tenure;
-use crate::distributed::view::{Fitness, SERVER_SLACK};
+use crate::distributed::view::{Content, Fitness, SERVER_SLACK, read};
 use crate::distributed::wire::{Lease, key};
 use crate::domain::ClusterId;
 
@@ -152,7 +152,9 @@ impl Owner {
                 return None;
             }
             Ok(Err(error)) => {
-                log::error!(cluster:%, error:%; "cannot take orders for a cluster");
+                if self.no_orders.is_due() {
+                    log::error!(cluster:%, error:%; "cannot take orders for a cluster");
+                }
                 self.keep_former(&cluster, Former::of(tenure));
                 return None;
             }
@@ -170,7 +172,7 @@ impl Owner {
         let asked = Instant::now();
         let (number, since) = (rand::random(), SystemTime::now());
         let lease = self.lease(number, since, false);
-        let create = self.leases.create(key(cluster), lease);
+        let create = self.write_first(cluster, lease);
         let Ok(created) = timeout(self.patience(), create).await else {
             // It may have been written.
             let tenure = None;
@@ -182,10 +184,29 @@ impl Owner {
             self.keep_former(cluster, former);
             return None;
         };
-        // Refused, somebody was faster.
-        let fence = created.ok()?;
+        // Refused, another worker was faster.
+        let fence = created?;
         let tenure = Tenure::new(fence, number, since, self.term(fence, asked));
         Some(Arc::new(tenure))
+    }
+
+    /// Writes the lease of a cluster that no worker has; its revision.
+    async fn write_first(&self, cluster: &ClusterId, lease: bytes::Bytes) -> Option<u64> {
+        let key = key(cluster);
+        let error = match self.leases.create(&key, lease.clone()).await {
+            Ok(revision) => return Some(revision),
+            Err(error) => error,
+        };
+        if error.kind() != CreateErrorKind::AlreadyExists {
+            self.buckets.look();
+            return None;
+        }
+        // What is no lease keeps nobody from taking one.
+        let entry = self.leases.entry(&key).await.ok().flatten()?;
+        if !matches!(read::<Lease>(&entry), Content::Rubbish) {
+            return None;
+        }
+        self.leases.update(&key, lease, entry.revision).await.ok()
     }
 
     /// Goes on with a lease if nobody else had it since.
@@ -201,8 +222,10 @@ impl Owner {
         let Some(entry) = entry else {
             return self.create(cluster).await;
         };
-        if !self.is_of(&entry, &former) {
-            return None;
+        match read::<Lease>(&entry) {
+            Content::Known(lease) if self.is_of(&lease, &former) => {}
+            Content::Rubbish => return self.create(cluster).await,
+            Content::Known(_) | Content::Newer | Content::Removed => return None,
         }
         let (number, since) = (former.number, former.since);
         let fence = match &former.tenure {
@@ -225,9 +248,8 @@ impl Owner {
         Some(Arc::new(tenure))
     }
 
-    fn is_of(&self, entry: &Entry, former: &Former) -> bool {
-        serde_json::from_slice::<Lease>(&entry.value)
-            .is_ok_and(|it| it.worker == self.worker.name && it.tenure == former.number)
+    fn is_of(&self, lease: &Lease, former: &Former) -> bool {
+        lease.worker == self.worker.name && lease.tenure == former.number
     }
 
     /// A lease may be in the bucket that this worker can take back.

@@ -28,6 +28,9 @@ pub(in crate::distributed) const VERSION: u32 = 1;
 /// newest that both know, so releases with another newest one work together.
 pub const NEWEST_SCHEMA: u32 = 2;
 
+/// What subjects and buckets begin with, unless it is said otherwise.
+pub(in crate::distributed) const DEFAULT_PREFIX: &str = "fleetcall";
+
 /// The form of pieces that everybody reads: each outcome by itself. From 2 on, those without anything
 /// to say are in columns.
 pub(in crate::distributed) const OLDEST_SCHEMA: u32 = 1;
@@ -54,6 +57,14 @@ impl Names {
     pub(in crate::distributed) fn new(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
+        }
+    }
+
+    /// What a command line needs for these names; nothing for the default ones.
+    pub(in crate::distributed) fn flag(&self) -> String {
+        match self.prefix.as_str() {
+            DEFAULT_PREFIX => String::new(),
+            other => format!(" --nats-prefix {other}"),
         }
     }
 
@@ -92,6 +103,18 @@ impl Names {
 pub(in crate::distributed) fn key(cluster: &ClusterId) -> String {
     // No id has '=' in it.
     cluster.to_string().replace('.', "=")
+}
+
+/// Whether a worker may have such a name: it is a key of a bucket, too.
+pub(crate) fn is_worker(name: &str) -> bool {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let has_dots_inside = !name.starts_with('.') && !name.ends_with('.') && !name.contains("..");
+    (1..=128).contains(&name.len()) && name.chars().all(is_fine) && has_dots_inside
+}
+
+/// The cluster of such a key; `None` if it is none's.
+pub(in crate::distributed) fn cluster_of(key: &str) -> Option<ClusterId> {
+    ClusterId::parse(&key.replace('=', ".")).ok()
 }
 
 /// From a front to a cluster's owner: ask these devices.
@@ -388,6 +411,9 @@ pub(in crate::distributed) struct Roster {
     taken: u64,
     handed_over: u64,
     lost: u64,
+    /// What keeps it from taking clusters, if something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::distributed) obstacle: Option<String>,
     held: Vec<Held>,
 }
 
@@ -424,7 +450,7 @@ fn from_ms(ms: u64) -> SystemTime {
 
 impl Roster {
     /// What a worker has, in messages.
-    pub(in crate::distributed) fn of(worker: &WorkerState) -> Vec<Self> {
+    pub(in crate::distributed) fn of(worker: &WorkerState, obstacle: Option<&str>) -> Vec<Self> {
         let held: Vec<_> = worker.holdings.iter().collect();
         let none: &[&Holding] = &[];
         let chunks = held.chunks(HELD);
@@ -438,6 +464,7 @@ impl Roster {
             topology: worker.topology,
             taken: worker.moves.taken,
             handed_over: worker.moves.handed_over,
+            obstacle: obstacle.map(str::to_owned),
             lost: worker.moves.lost,
             held: chunk
                 .iter()

@@ -99,9 +99,8 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
         }
     }
     // One that shares its fleet could answer for what is here at most, and others are better asked.
-    if let Some(why) = state.workers.as_ref().and_then(|it| it.obstacle()) {
-        reasons.push(Reason::new("disconnected", why));
-    }
+    let obstacles = state.workers.iter().flat_map(|it| it.obstacles());
+    reasons.extend(obstacles.map(|(reason, why)| Reason::new(reason, why)));
     reasons.extend(stuck(&state));
     let report = Report {
         status: "ready",
