@@ -242,6 +242,8 @@ impl View {
     fn clear(&self) {
         if let Some((screen, _)) = &self.progress {
             screen.clear();
+            // Or it may be erased behind the answer.
+            telemetry::flush();
         }
     }
 
@@ -327,8 +329,6 @@ pub(super) fn collect(
     let start = Instant::now();
     let made = System::new().block_on(make(way, &request, &view, stop));
     view.clear();
-    // Or the progress may be erased behind the answer.
-    telemetry::flush();
     let Some(Made {
         mut roll,
         end,
