@@ -324,9 +324,11 @@ fn note_event(event: &Event, history: &History) {
     let is_new = || history.is_new(&event.to_string());
     match event {
         Event::Connected => {
-            if lock(&history.lost).take().is_some() {
+            let lost = lock(&history.lost).take();
+            if let Some(lost) = lost {
                 history.again.notify_waiters();
-                log::info!("connected to NATS again");
+                let lost_ms = u64::try_from(lost.elapsed().as_millis()).unwrap_or(u64::MAX);
+                log::info!(lost_ms; "connected to NATS again");
             }
         }
         Event::Disconnected => {

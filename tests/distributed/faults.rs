@@ -337,3 +337,30 @@ fn one_of_three_servers_that_is_killed_is_done_without() {
     }
     assert_eq!(devices.overlaps(), Vec::<String>::new());
 }
+
+#[test]
+fn a_connection_that_is_lost_is_said_once_and_once_when_it_is_back() {
+    let mut nats = Nats::start();
+    let config = "[[clusters]]\nid = 1\nnodes = \"1\"\n";
+    let front = front(&nats, config);
+    nats.kill();
+    // Tries to connect, one after the other.
+    let listener = std::net::TcpListener::bind(nats.addr).unwrap();
+    for _ in 0..6 {
+        listener.accept().unwrap();
+    }
+    drop(listener);
+    nats.restart();
+    let again = front.wait_for_log(says("connected to NATS again"));
+    assert!(again["lost_ms"].as_u64().unwrap() > 0, "{again}");
+    let log = front.log();
+    let said = |message: &'static str| log.iter().filter(move |it| it["message"] == message);
+    assert_eq!(said("the connection to NATS is lost").count(), 1);
+    let errors: Vec<_> = said("the NATS connection has an error")
+        .map(|line| line["error"].as_str().unwrap())
+        .collect();
+    let mut each = errors.clone();
+    each.sort_unstable();
+    each.dedup();
+    assert_eq!(each.len(), errors.len(), "{errors:?}");
+}

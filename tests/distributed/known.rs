@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fleet::{front, says, until_answer, until_well, worker};
+use crate::fleet::{front, held, says, until_answer, until_well, worker};
 use crate::harness::TestApp;
 use crate::nats::Nats;
 
@@ -166,6 +166,38 @@ fn a_front_hears_at_once_what_changes_where_it_asks_nobody() {
     };
     assert_eq!(of("bad"), ["failing"]);
     assert_eq!(of("broken"), ["failing", "recovered", "failing"]);
+}
+
+#[test]
+fn a_device_that_fails_is_logged_by_its_owner_alone() {
+    let nats = Nats::start();
+    let front = front(&nats, FLEET);
+    let workers = ["a", "b"].map(|name| worker(&nats, FLEET, name));
+    rests(&front);
+    for app in workers.iter().chain([&front]) {
+        until_answer(app, "/v1/changes", "all changes", |it| {
+            it.json()["changes"].as_array().unwrap().len() >= 4
+        });
+    }
+    let said = |app: &TestApp| -> Vec<String> {
+        let lines = app.log().into_iter().filter(|line| line["node"] == "bad");
+        let lines = lines.filter(|line| line["level"] != "debug");
+        lines
+            .map(|line| line["message"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (owners, others): (Vec<_>, Vec<_>) = workers
+        .into_iter()
+        .partition(|worker| held(worker).iter().any(|it| it == "1"));
+    assert_eq!(said(&owners[0]), ["failing"]);
+    assert_eq!(said(&front), [""; 0]);
+    // Where it is asked next, it is well at first: there the log has the end of what began elsewhere.
+    drop(owners);
+    let is_well = |line: &Value| line["node"] == "bad" && line["message"] == "recovered";
+    let line = others[0].wait_for_log(is_well);
+    assert!(line["failing_ms"].as_u64().unwrap() > 0, "{line}");
+    assert_eq!(said(&others[0])[0], "recovered");
+    assert_eq!(said(&front), [""; 0]);
 }
 
 #[test]
