@@ -41,6 +41,7 @@ use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
 use crate::distributed::{self, Distributed, Found};
+use crate::domain::{counted, parse_duration};
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat, complain};
 use terminal::{Screen, Terminal};
@@ -406,12 +407,10 @@ fn publish(flags: &nats::PublishFlags, options: &Flags) -> Result<ExitCode, CliE
         let source = options.source();
         let text = source.text().map_err(CliError::Config)?;
         let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
-        let (clusters, devices) = (config.clusters.len(), config.devices());
+        let clusters = counted(config.clusters.len(), "cluster");
+        let devices = counted(config.devices(), "device");
         let simulated = of_them_simulated(config.simulated());
-        configuration = Some((
-            format!("{clusters} clusters, {devices} devices{simulated}"),
-            text,
-        ));
+        configuration = Some((format!("{clusters}, {devices}{simulated}"), text));
     }
     let system = System::new();
     let mut exit = ExitCode::SUCCESS;
@@ -463,11 +462,12 @@ fn check(flags: &Flags) -> Result<ExitCode, CliError> {
         secrets,
         simulated,
     } = System::new().block_on(app::look_around(config));
-    let mut line = format!("{name}: valid, {clusters} clusters, {devices} devices");
+    let (clusters, devices) = (counted(clusters, "cluster"), counted(devices, "device"));
+    let mut line = format!("{name}: valid, {clusters}, {devices}");
     if !lists.is_empty() {
         let discovered: usize = lists.iter().map(|list| list.devices).sum();
-        let lists = lists.len();
-        line.push_str(&format!(", and {discovered} in {lists} lists"));
+        let lists = counted(lists.len(), "list");
+        line.push_str(&format!(", and {discovered} in {lists}"));
     }
     line.push_str(&of_them_simulated(simulated));
     print(line.as_bytes())?;
@@ -508,8 +508,7 @@ fn print(line: &[u8]) -> Result<bool, CliError> {
 }
 
 fn grace(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|_| "write a number and its unit, such as \"30s\"".to_owned())?;
+    let duration = parse_duration(text)?;
     if duration > Duration::from_secs(24 * 60 * 60) {
         return Err("write at most \"24h\"".to_owned());
     }

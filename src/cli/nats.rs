@@ -10,6 +10,7 @@ use super::server::{ServerError, refuse_user_info};
 use crate::distributed::{
     Credentials, Distributed, NEWEST_SCHEMA, NatsSettings, Worker, is_worker,
 };
+use crate::domain::parse_duration;
 
 /// How long leases last, unless it is said otherwise.
 const LEASE: &str = "2s";
@@ -153,7 +154,7 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = parse_duration(text)?;
     if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&duration) {
         return Err("use 1s to 1h".to_owned());
     }

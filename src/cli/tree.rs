@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::CliError;
 use super::server::{ServerError, ServerFlags, authorized};
 use super::terminal::plain;
-use crate::domain::{ClusterId, DeviceId};
+use crate::domain::{ClusterId, DeviceId, counted};
 use crate::http::tree::{
     BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ErrorView, ExitView, TreeView,
 };
@@ -323,7 +323,7 @@ impl Lines {
             error,
         } = list;
         let read = match read_at {
-            Some(time) => format!("{devices} devices, read {time}"),
+            Some(time) => format!("{}, read {time}", counted(*devices, "device")),
             None => "never read".to_owned(),
         };
         self.add(&format!("list {origin} ({key})  {read}"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reader::{Node, Table, list};
 use super::{DiscoveryConfig, Members, lookup};
-use crate::domain::{ClusterId, Discovery, Origin, Template, WebSettings};
+use crate::domain::{ClusterId, Discovery, Origin, Template, WebSettings, did_you_mean};
 
 /// The keys that say where a list is; one of them says what else may stand beside it.
 const ORIGINS: [&str; 3] = ["file", "url", "dns_srv"];
@@ -60,10 +60,13 @@ impl<'d> Discoveries<'d> {
         let table = node.as_table()?;
         let mut origins = ORIGINS.iter().filter(|key| table.get(key).is_some());
         let (Some(origin), None) = (origins.next(), origins.next()) else {
+            let keys = table.entries();
+            let hints = keys.iter().map(|(key, _)| did_you_mean(key, ORIGINS));
             node.fault(format!(
                 "a list of devices comes from one of {}; write one, such as {{ file = \
-                 \"targets/*.json\" }}",
-                list(&ORIGINS)
+                 \"targets/*.json\" }}{}",
+                list(&ORIGINS),
+                hints.max_by_key(String::len).unwrap_or_default()
             ));
             return None;
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::lookup::secret;
 use super::reader::{Node, Table, list};
-use crate::domain::{Role, SecretSource};
+use crate::domain::{Role, SecretSource, did_you_mean};
 
 /// Tokens at most: each request is compared with all of them.
 const MAX_TOKENS: usize = 256;
@@ -233,7 +233,8 @@ fn role(table: &Table<'_, '_>) -> Option<Role> {
     let text = node.text(&format!("write one of {names}"))?;
     let role = Role::ALL.into_iter().find(|role| role.as_str() == text);
     if role.is_none() {
-        node.fault(format!("{text:?} is no role; write one of {names}"));
+        let hint = did_you_mean(text, Role::ALL.map(Role::as_str));
+        node.fault(format!("{text:?} is no role; write one of {names}{hint}"));
     }
     role
 }

@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::ConfigFault;
+use crate::domain::{did_you_mean, parse_duration};
 
 /// The longest duration any setting may have.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -197,9 +198,13 @@ impl<'a, 't> Node<'a, 't> {
 
     /// A duration from `min` to 24 hours, written as a string with units.
     pub(super) fn duration(&self, min: Duration) -> Option<Duration> {
-        let text =
-            self.text("write a duration as a string with its unit, such as \"3s\" or \"250ms\"")?;
-        match humantime::parse_duration(text) {
+        let mut right =
+            "write a duration as a string with its unit, such as \"3s\" or \"250ms\"".to_owned();
+        if let Some(Ok(number)) = self.as_integer() {
+            right.push_str(&format!("; did you mean \"{number}s\"?"));
+        }
+        let text = self.text(&right)?;
+        match parse_duration(text) {
             Ok(duration) if duration < min => {
                 let min = humantime::format_duration(min);
                 self.fault(format!("{text:?} is too short; write at least \"{min}\""));
@@ -208,10 +213,7 @@ impl<'a, 't> Node<'a, 't> {
                 self.fault(format!("{text:?} is too long; write at most \"24h\""));
             }
             Ok(duration) => return Some(duration),
-            Err(_) => self.fault(format!(
-                "cannot read {text:?} as a duration; write a number and its unit, such as \"3s\" \
-                 or \"250ms\""
-            )),
+            Err(why) => self.fault(why),
         }
         None
     }
@@ -349,7 +351,11 @@ impl<'a, 't> Table<'a, 't> {
         for name in table.keys() {
             if !known.contains(&name.get_ref().as_ref()) {
                 let path = this.path(name.get_ref());
-                let right = format!("unknown key; known here are {}", list(known));
+                let right = format!(
+                    "unknown key; known here are {}{}",
+                    list(known),
+                    did_you_mean(name.get_ref(), known)
+                );
                 // A key outside of all sections is what is left of a broken section header.
                 let source = if this.key.is_empty() {
                     Source::Structure

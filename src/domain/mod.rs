@@ -10,6 +10,7 @@ mod collection;
 mod device;
 mod discovery;
 mod dns;
+mod duration;
 mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -24,6 +25,7 @@ mod snmp;
 mod supervision;
 mod target;
 mod template;
+mod words;
 mod workers;
 
 pub use access::Role;
@@ -32,6 +34,7 @@ pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
 pub use dns::DnsSettings;
+pub use duration::parse_duration;
 pub use fault::{Facts, Fault, FaultKind};
 pub use history::{Change, Event, Forgotten, HISTORY_LEN, History};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
@@ -52,6 +55,7 @@ pub use target::{
     Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
+pub(crate) use words::{counted, did_you_mean};
 pub use workers::{
     Connectedness, Holding, Moves, OrdersAnswered, OrdersSent, Renewals, Sharing, Work, WorkerState,
 };

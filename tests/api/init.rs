@@ -13,7 +13,7 @@ fn init_writes_a_configuration_that_is_valid_and_never_over_another() {
     let output = here(&["check"]);
     assert_eq!(
         stdout(&output),
-        "config/clusters.toml: valid, 1 clusters, 6 devices, 6 of them simulated\n"
+        "config/clusters.toml: valid, 1 cluster, 6 devices, 6 of them simulated\n"
     );
     let path = dir.path().join("config/clusters.toml");
     std::fs::write(&path, "mine").unwrap();

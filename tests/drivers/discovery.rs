@@ -369,7 +369,7 @@ fn a_roll_call_without_a_list_says_so_in_its_exit_code() {
     assert_eq!(output.status.code(), Some(0));
     let warning = "warning: clusters[0].switches: the list";
     assert!(stderr(&output).contains(warning), "{}", stderr(&output));
-    assert!(stdout(&output).contains("valid, 1 clusters, 1 devices, and 0 in 1 lists"));
+    assert!(stdout(&output).contains("valid, 1 cluster, 1 device, and 0 in 1 list"));
 }
 
 #[test]

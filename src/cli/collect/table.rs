@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::roll::{ClusterRoll, DeviceRoll, Roll, Tally};
 use crate::cli::terminal::{Color, Terminal, columns, cut, pad, plain};
-use crate::domain::Fault;
+use crate::domain::{Fault, counted};
 
 /// The table, without a line end; only clusters with failures if `only_failed`.
 pub(super) fn text(
@@ -137,7 +137,7 @@ impl Table {
     }
 
     fn total(&mut self, tally: &Tally, elapsed: Duration) {
-        let mut line = format!("{} devices: {} ok", tally.asked, tally.ok);
+        let mut line = format!("{}: {} ok", counted(tally.asked, "device"), tally.ok);
         if tally.failed() > 0 {
             let kinds = tally
                 .by_kind()

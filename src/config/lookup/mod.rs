@@ -20,6 +20,7 @@ use super::span::SpanFields;
 use super::validate::SHORTEST;
 use crate::domain::{
     Backoff, BreakerPolicy, DriverKind, DriverSettings, RetryPolicy, Target, WebSettings,
+    did_you_mean,
 };
 use exec::ExecFields;
 use network::NetworkFields;
@@ -169,7 +170,8 @@ impl LookupFields {
         let name = node.text(&right)?;
         let found = DriverKind::ALL.into_iter().find(|it| it.as_str() == name);
         if found.is_none() {
-            node.fault(format!("there is no driver {name:?}; {right}"));
+            let hint = did_you_mean(name, DriverKind::ALL.map(DriverKind::as_str));
+            node.fault(format!("there is no driver {name:?}; {right}{hint}"));
         }
         found
     }

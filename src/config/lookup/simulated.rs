@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::reader::{Node, Table};
-use crate::domain::{Behaviour, FaultKind, FaultRates, SimulatedSettings, Step};
+use crate::domain::{Behaviour, FaultKind, FaultRates, SimulatedSettings, Step, did_you_mean};
 
 pub(super) const KEYS: [&str; 5] = ["latency", "jitter", "seed", "faults", "script"];
 
@@ -113,7 +113,10 @@ impl SimulatedFields {
             other => {
                 let kind = Step::FAULTS.into_iter().find(|kind| kind.as_str() == other);
                 if kind.is_none() {
-                    node.fault(format!("{other:?} is no step; {right}"));
+                    let steps = Step::FAULTS.iter().map(|kind| kind.as_str());
+                    let steps = ["ok", "fail", "hang", "panic"].into_iter().chain(steps);
+                    let hint = did_you_mean(other, steps);
+                    node.fault(format!("{other:?} is no step; {right}{hint}"));
                 }
                 kind.map(Step::Fail)
             }

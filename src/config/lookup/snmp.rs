@@ -8,7 +8,7 @@ use crate::config::reader::{Node, Table};
 use crate::config::validate::SHORTEST;
 use crate::domain::{
     SecretSource, SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings,
-    SnmpUser,
+    SnmpUser, did_you_mean,
 };
 
 use super::exec::secret;
@@ -180,7 +180,8 @@ fn one_of<T: Copy, const N: usize>(
     let name = node.text(&right)?;
     let found = all.into_iter().find(|it| as_str(*it) == name);
     if found.is_none() {
-        node.fault(format!("{name:?} is not known here; {right}"));
+        let hint = did_you_mean(name, all.map(as_str));
+        node.fault(format!("{name:?} is not known here; {right}{hint}"));
     }
     found
 }

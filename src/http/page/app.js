@@ -4,7 +4,7 @@ import { get, Refusal, Unreachable } from './api.js';
 import { Board } from './cells.js';
 import { Details } from './details.js';
 import { Fleet } from './fleet.js';
-import { tick, timeElement } from './format.js';
+import { count, tick, timeElement } from './format.js';
 import { Link } from './link.js';
 import { drawLatency, drawSimulated, drawSummary, Feeds, Legend } from './panels.js';
 import { RollCall } from './rollcall.js';
@@ -182,7 +182,9 @@ function tell(news) {
     return;
   }
   const failing = told.filter((it) => it.change === 'failing').length;
-  say(`${failing} devices fail now, ${told.length - failing} answer again.`);
+  const verb = (number, verb) => (number === 1 ? `${verb}s` : verb);
+  const again = told.length - failing;
+  say(`${count(failing, 'device')} ${verb(failing, 'fail')} now, ${again} ${verb(again, 'answer')} again.`);
 }
 
 // --- Asking.
