@@ -147,7 +147,7 @@ async fn collects_at_once(count: usize) -> Duration {
     );
     let engine = start(&config, 0);
     let ask = |device: usize| {
-        let devices = vec![NodeSet::parse(&device.to_string()).unwrap()];
+        let devices = Some(NodeSet::parse(&device.to_string()).unwrap());
         let scope = Scope {
             devices,
             ..Scope::default()

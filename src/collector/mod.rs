@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use crate::actors::fleet::Tree;
 use crate::actors::gathering::heard_or;
 use crate::domain::{
-    Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, Forgotten,
-    Hold, Scope, SupervisionTree, TreeFilter,
+    Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, HistoryError,
+    Hold, Scope, ScopeError, SupervisionTree, Topology, TreeFilter,
 };
 use crate::telemetry::{Guard, LogLimit, Metrics, thread_place};
 use joint::{Joint, Latest};
@@ -69,10 +69,13 @@ struct Shared {
 pub struct Place(#[expect(dead_code, reason = "it counts until it is dropped")] Guard);
 
 /// Why there is no answer at all. A device that failed is not an error: it is part of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CollectError {
     /// As many collects as may wait at once are waiting.
-    #[error("{waiting} collects are waiting already; try again later")]
+    #[error(
+        "{} waiting already; try again later",
+        if *waiting == 1 { "1 collect is".to_owned() } else { format!("{waiting} collects are") }
+    )]
     Overloaded {
         /// The limit that is reached.
         waiting: usize,
@@ -80,9 +83,9 @@ pub enum CollectError {
     /// The service is going away.
     #[error("the service is shutting down")]
     ShuttingDown,
-    /// No device is meant.
-    #[error("no device of the fleet is meant")]
-    Nobody,
+    /// No device is meant, or not what is named.
+    #[error("{0}")]
+    Scope(#[from] ScopeError),
 }
 
 /// Whom to ask, and how.
@@ -141,7 +144,7 @@ impl CollectorHandle {
     /// [`CollectorHandle::collect`].
     ///
     /// # Errors
-    /// As [`CollectorHandle::collect`], and [`CollectError::Nobody`] at once.
+    /// As [`CollectorHandle::collect`], and [`CollectError::Scope`] at once.
     pub async fn request(
         &self,
         request: &CollectRequest,
@@ -219,6 +222,11 @@ impl CollectorHandle {
         (routes.simulated, routes.is_demonstration())
     }
 
+    /// The clusters and devices in configured order.
+    pub(crate) fn devices(&self) -> Arc<Topology> {
+        Arc::clone(&self.0.tree.peek().topology)
+    }
+
     /// Whether there is such a cluster.
     #[must_use]
     pub fn has_cluster(&self, cluster: &ClusterId) -> bool {
@@ -276,7 +284,7 @@ impl CollectorHandle {
 
     /// What changed after the change with this number, or all that is known; and the number of the
     /// last change.
-    pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Change>, Forgotten>, u64) {
+    pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Change>, HistoryError>, u64) {
         let history = self.0.tree.chronicle().history();
         let changes = match since {
             Some(since) => history.since(since),

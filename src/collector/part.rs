@@ -31,7 +31,7 @@ pub(crate) struct PartRequest {
 }
 
 /// Why a part is not collected here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PartError {
     /// The cluster runs elsewhere, or nowhere.
     #[error("the cluster does not run here")]

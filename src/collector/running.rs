@@ -84,10 +84,7 @@ impl Running {
     ) -> Result<(Self, Place), CollectError> {
         let routes = shared.tree.routes();
         let place = Self::place(shared, routes.settings.max_waiting)?;
-        let selection = Selection::new(routes, &request.scope);
-        if selection.topology().devices() == 0 && !request.scope.is_whole() {
-            return Err(CollectError::Nobody);
-        }
+        let selection = Selection::new(routes, &request.scope)?;
         let how = How {
             deadline: request.deadline,
             read,
@@ -261,6 +258,7 @@ impl Drop for Running {
 /// Its memory is that of the answer, however slow the reader is.
 #[derive(Debug)]
 pub struct AnswerStream {
+    id: u64,
     gathering: Arc<Gathering>,
     selection: Arc<Selection>,
     /// Outcomes read so far.
@@ -274,6 +272,7 @@ pub struct AnswerStream {
 
 impl AnswerStream {
     pub(super) fn new(running: Running, place: Option<Place>) -> Self {
+        let id = running.id;
         let gathering = Arc::clone(&running.gathering);
         let selection = Arc::clone(&running.selection);
         let (sender, answer) = oneshot::channel();
@@ -284,6 +283,7 @@ impl AnswerStream {
             sender.send(answer).ok();
         });
         Self {
+            id,
             gathering,
             selection,
             read: 0,
@@ -291,6 +291,12 @@ impl AnswerStream {
             answer,
             _place: place,
         }
+    }
+
+    /// Which collect it is, counted from 1.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The devices that the answer is for.

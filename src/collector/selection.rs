@@ -7,7 +7,7 @@ use crate::actors::elsewhere::Time;
 use crate::actors::fleet::{Route, Routes};
 use crate::actors::gathering::{Gathering, Picks};
 use crate::actors::messages::Withdraw;
-use crate::domain::{Cluster, DeviceKind, Scope, Topology};
+use crate::domain::{Scope, ScopeError, Topology};
 
 use super::answer::Observation;
 
@@ -28,57 +28,45 @@ struct Chosen {
     devices: Box<[u32]>,
 }
 
-/// The part of a cluster with these places.
-fn choose(cluster: &Cluster, place: usize, places: Vec<usize>) -> (Cluster, Chosen) {
-    let ids = |only: DeviceKind| {
-        let device = |&place: &usize| {
-            let (kind, id) = cluster.device(place);
-            (kind == only).then(|| id.clone())
-        };
-        places.iter().filter_map(device).collect()
-    };
-    let (nodes, switches) = (ids(DeviceKind::Node), ids(DeviceKind::Switch));
-    let part = Cluster::new(cluster.id().clone(), nodes, switches);
-    // There are at most 1,000,000 devices.
-    let place_of = |place| u32::try_from(place).unwrap_or(u32::MAX);
-    let devices = places.into_iter().map(place_of).collect();
-    let cluster = place;
-    (part, Chosen { cluster, devices })
+impl Chosen {
+    fn new(cluster: usize, places: &[usize]) -> Self {
+        // There are at most 1,000,000 devices.
+        let place_of = |&place: &usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Self {
+            cluster,
+            devices: places.iter().map(place_of).collect(),
+        }
+    }
 }
 
 impl Selection {
-    pub(super) fn new(routes: Arc<Routes>, scope: &Scope) -> Self {
+    pub(super) fn new(routes: Arc<Routes>, scope: &Scope) -> Result<Self, ScopeError> {
         if scope.is_whole() {
-            return Self {
+            return Ok(Self {
                 routes,
                 chosen: None,
-            };
+            });
         }
-        let (mut clusters, mut chosen) = (Vec::new(), Vec::new());
-        for (place, cluster) in routes.topology.clusters().iter().enumerate() {
-            if !scope.has_cluster(cluster.id()) {
-                continue;
-            }
-            let places = scope.places(cluster);
-            if places.is_empty() {
-                continue;
-            }
-            let (part, places) = choose(cluster, place, places);
-            clusters.push(part);
-            chosen.push(places);
-        }
-        Self {
-            routes,
-            chosen: Some((Arc::new(Topology::new(clusters)), chosen.into())),
-        }
+        let places = scope.places(&routes.topology)?;
+        Ok(Self::of(routes, &places))
     }
 
     /// Some devices of one cluster, by their rising places in its plan.
     pub(super) fn part(routes: Arc<Routes>, cluster: usize, places: &[u32]) -> Self {
-        let whole = &routes.topology.clusters()[cluster];
-        let places = places.iter().map(|&place| place as usize);
-        let (part, chosen) = choose(whole, cluster, places.collect());
-        let chosen = Some((Arc::new(Topology::new(vec![part])), [chosen].into()));
+        let places = places.iter().map(|&place| place as usize).collect();
+        Self::of(routes, &[(cluster, places)])
+    }
+
+    fn of(routes: Arc<Routes>, places: &[(usize, Vec<usize>)]) -> Self {
+        let all = routes.topology.clusters();
+        let clusters = places
+            .iter()
+            .map(|(place, devices)| all[*place].part(devices));
+        let topology = Arc::new(Topology::new(clusters.collect()));
+        let chosen = places
+            .iter()
+            .map(|(place, devices)| Chosen::new(*place, devices));
+        let chosen = Some((topology, chosen.collect()));
         Self { routes, chosen }
     }
 

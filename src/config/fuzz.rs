@@ -82,7 +82,8 @@ pub fn node_set(bytes: &[u8]) {
     let Ok(ids) = set.ids() else {
         return;
     };
-    assert_eq!(ids.len() as u64, set.len());
+    // Some may be taken away again.
+    assert!(ids.len() as u64 <= set.len());
     for id in ids {
         assert!(set.contains(&id), "{id}");
         assert_eq!(DeviceId::parse(&id.to_string()), Ok(id));

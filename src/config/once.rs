@@ -40,14 +40,9 @@ impl Config {
 
 /// The devices that a scope names one by one; `None` if it names none, or too many to look at.
 fn named(scope: &Scope) -> Option<Vec<DeviceId>> {
-    let count = scope.devices.iter().map(|set| set.len());
-    let count = count.fold(0, u64::saturating_add);
-    if count == 0 || count > MAX_DEVICES as u64 {
-        return None;
-    }
-    let ids = scope.devices.iter().map(|set| set.ids().ok());
-    let ids: Option<Vec<_>> = ids.collect();
-    ids.map(|ids| ids.concat())
+    let devices = scope.devices.as_ref();
+    let devices = devices.filter(|set| set.len() <= MAX_DEVICES as u64);
+    devices.and_then(|set| set.ids().ok())
 }
 
 /// Whether a list can hold devices of the scope that the cluster does not list itself.
@@ -68,8 +63,9 @@ fn needs_list(
             Members::Discovered { .. } => &[],
         })
         .collect();
-    let mut meant = named.iter().filter(|id| scope.has_device(kind, id));
-    meant.any(|id| !listed.contains(id))
+    let is_excluded = |id: &DeviceId| scope.exclude.as_ref().is_some_and(|set| set.contains(id));
+    let mut unlisted = named.iter().filter(|id| !listed.contains(id));
+    unlisted.any(|id| !is_excluded(id))
 }
 
 #[cfg(test)]
@@ -112,14 +108,12 @@ mod tests {
     }
 
     fn scope(cluster: &str, kind: Option<DeviceKind>, device: &str) -> Scope {
-        let sets = |text: &str| match text {
-            "" => Vec::new(),
-            text => vec![NodeSet::parse(text).unwrap()],
-        };
+        let set = |text: &str| (!text.is_empty()).then(|| NodeSet::parse(text).unwrap());
         Scope {
-            clusters: sets(cluster),
+            clusters: set(cluster),
             kind,
-            devices: sets(device),
+            devices: set(device),
+            exclude: set("web9"),
         }
     }
 
@@ -136,6 +130,8 @@ mod tests {
             // What a cluster lists itself is asked as it says there.
             ("a", node, "web[1-2]", &[]),
             ("a", node, "web[1-3]", &["a.json"]),
+            ("a", node, "web[1-3]!web3", &[]),
+            ("a", node, "web[1-2],web9", &[]),
             ("", node, "web1", &["b.json"]),
             ("b", switch, "tor1", &[]),
             ("b", None, "tor1", &["b.json"]),

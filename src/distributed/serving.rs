@@ -232,7 +232,7 @@ impl Server {
             .part(request, others)
             .map_err(|error| match error {
                 PartError::NotHere => End::NotHere,
-                PartError::OtherPlan | PartError::Refused(CollectError::Nobody) => End::OtherPlan,
+                PartError::OtherPlan | PartError::Refused(CollectError::Scope(_)) => End::OtherPlan,
                 PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
                 PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
             })

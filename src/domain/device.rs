@@ -83,6 +83,20 @@ impl Cluster {
         self.nodes
     }
 
+    /// The part of it with the devices at these places, which rise.
+    ///
+    /// # Panics
+    /// If a place is not below [`Cluster::len`].
+    #[must_use]
+    pub fn part(&self, places: &[usize]) -> Self {
+        let devices = places.iter().map(|&place| self.devices[place].clone());
+        Self {
+            id: self.id.clone(),
+            devices: devices.collect(),
+            nodes: places.partition_point(|&place| place < self.nodes),
+        }
+    }
+
     /// The kind and id of the device at `index`, counted over nodes, then switches.
     ///
     /// # Panics

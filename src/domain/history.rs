@@ -64,16 +64,31 @@ pub struct History {
     last: u64,
 }
 
-/// The changes that were asked for are not all known any more.
+/// Why changes since a number cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "changes since {since} are not all known any more; the oldest that can be asked for is {oldest}"
-)]
-pub struct Forgotten {
-    /// What was asked for.
-    pub since: u64,
-    /// What could be.
-    pub oldest: u64,
+pub enum HistoryError {
+    /// Some of them are not known any more.
+    #[error(
+        "changes since {since} are not all known any more; the oldest that can be asked for is \
+         {oldest}"
+    )]
+    Forgotten {
+        /// What was asked for.
+        since: u64,
+        /// What could be.
+        oldest: u64,
+    },
+    /// There was no such change since the service started.
+    #[error(
+        "`since` is of the future: there is no change {since} yet, the newest is {newest}; a number \
+         of an earlier run of the service means nothing to this one"
+    )]
+    ToCome {
+        /// What was asked for.
+        since: u64,
+        /// The number of the last change.
+        newest: u64,
+    },
 }
 
 impl History {
@@ -114,12 +129,15 @@ impl History {
     ///
     /// # Errors
     /// If some of them are forgotten, or there was no such number since the service started.
-    pub fn since(&self, since: u64) -> Result<Vec<Change>, Forgotten> {
+    pub fn since(&self, since: u64) -> Result<Vec<Change>, HistoryError> {
         let first = self.changes.front().map_or(self.last + 1, |it| it.number);
-        // A number that is still to come is of another run of the service.
-        if since + 1 < first || since > self.last {
+        if since > self.last {
+            let newest = self.last;
+            return Err(HistoryError::ToCome { since, newest });
+        }
+        if since + 1 < first {
             let oldest = first - 1;
-            return Err(Forgotten { since, oldest });
+            return Err(HistoryError::Forgotten { since, oldest });
         }
         let later = self.changes.iter().filter(|it| it.number > since);
         Ok(later.cloned().collect())
@@ -145,18 +163,15 @@ mod tests {
             note(&mut history, device);
         }
         assert_eq!(history.last(), count);
-        let devices = |since| -> Result<Vec<u64>, Forgotten> {
+        let devices = |since| -> Result<Vec<u64>, HistoryError> {
             Ok(history.since(since)?.iter().map(|it| it.number).collect())
         };
         assert_eq!(devices(count - 2), Ok(vec![count - 1, count]));
         assert_eq!(devices(count), Ok(Vec::new()));
-        let (since, oldest) = (count + 7, 5);
-        assert_eq!(devices(count + 7), Err(Forgotten { since, oldest }));
+        let (since, newest) = (count + 7, count);
+        assert_eq!(devices(since), Err(HistoryError::ToCome { since, newest }));
         assert_eq!(devices(5).unwrap().len(), HISTORY_LEN);
-        let forgotten = Forgotten {
-            since: 4,
-            oldest: 5,
-        };
-        assert_eq!(devices(4), Err(forgotten));
+        let (since, oldest) = (4, 5);
+        assert_eq!(devices(4), Err(HistoryError::Forgotten { since, oldest }));
     }
 }

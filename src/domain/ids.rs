@@ -48,6 +48,11 @@ pub enum IdError {
     BadCharacter(char),
 }
 
+/// Whether a character may stand in an id.
+pub(super) fn is_id_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
+}
+
 impl Id {
     /// An integer id.
     #[must_use]
@@ -78,10 +83,7 @@ impl Id {
         if text.is_empty() {
             return Err(IdError::Empty);
         }
-        if let Some(bad) = text
-            .chars()
-            .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
-        {
+        if let Some(bad) = text.chars().find(|&c| !is_id_character(c)) {
             return Err(IdError::BadCharacter(bad));
         }
         if text.len() > MAX_NAME_LEN {

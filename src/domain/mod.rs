@@ -36,11 +36,11 @@ pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup
 pub use dns::DnsSettings;
 pub use duration::parse_duration;
 pub use fault::{Facts, Fault, FaultKind};
-pub use history::{Change, Event, Forgotten, HISTORY_LEN, History};
+pub use history::{Change, Event, HISTORY_LEN, History, HistoryError};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use nodeset::NodeSet;
 pub use restart::{Backoff, Decision, RestartHistory, SupervisionPolicy};
-pub use scope::Scope;
+pub use scope::{Places, Scope, ScopeError};
 pub use secret::{Secret, SecretSource};
 pub use snmp::{
     SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings, SnmpUser,
@@ -55,7 +55,7 @@ pub use target::{
     Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
-pub(crate) use words::{counted, did_you_mean};
+pub(crate) use words::{counted, did_you_mean, first_of};
 pub use workers::{
     Connectedness, Holding, Moves, OrdersAnswered, OrdersSent, Renewals, Sharing, Work, WorkerState,
 };

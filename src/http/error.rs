@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::view::NoReport;
 use crate::collector::CollectError;
 use crate::config::ConfigFault;
+use crate::domain::{ScopeError, counted};
 use crate::reload::ReloadError;
 
 /// An error as HTTP shows it.
@@ -22,12 +23,16 @@ impl ApiError {
     /// | --- | --- | --- |
     /// | overloaded | 503 | 1 s: places come free with every answer |
     /// | shutting down | 503 | 5 s: about what a restart takes |
-    /// | nobody is meant | 404 | – |
+    /// | no device is meant, or not what is named | 404 | – |
+    /// | what is meant would take too long to find | 400 | – |
     fn status(&self) -> (StatusCode, u32) {
-        match self.0 {
+        match &self.0 {
             CollectError::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, 1),
             CollectError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, 5),
-            CollectError::Nobody => (StatusCode::NOT_FOUND, 5),
+            CollectError::Scope(ScopeError::TooLarge { .. }) => (StatusCode::BAD_REQUEST, 5),
+            CollectError::Scope(ScopeError::Unmatched(_) | ScopeError::Empty(_)) => {
+                (StatusCode::NOT_FOUND, 5)
+            }
         }
     }
 
@@ -96,6 +101,11 @@ impl Problem {
         }
     }
 
+    /// 400.
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
     /// Says after how many seconds to come again.
     pub(super) fn retry_after(self, secs: u32) -> Self {
         Self {
@@ -143,13 +153,14 @@ impl ResponseError for Problem {
 
 impl From<CollectError> for Problem {
     fn from(error: CollectError) -> Self {
-        let (status, retry_after_secs) = ApiError(error).status();
-        let problem = Self::new(status, error.to_string());
-        match error {
+        let error = ApiError(error);
+        let (status, retry_after_secs) = error.status();
+        let problem = Self::new(status, error.0.to_string());
+        match error.0 {
             CollectError::Overloaded { .. } | CollectError::ShuttingDown => {
                 problem.retry_after(retry_after_secs)
             }
-            CollectError::Nobody => problem,
+            CollectError::Scope(_) => problem,
         }
     }
 }
@@ -177,10 +188,7 @@ impl From<&ReloadError> for Problem {
         match error {
             ReloadError::Config(error) => {
                 let path = error.path.display();
-                let faults = match error.faults.len() {
-                    1 => "a fault".to_owned(),
-                    count => format!("{count} faults"),
-                };
+                let faults = counted(error.faults.len(), "fault");
                 let detail = format!("{path} has {faults}; the configuration stays as it was");
                 Self {
                     faults: error.faults.iter().map(FaultView::from).collect(),

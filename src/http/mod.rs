@@ -14,6 +14,7 @@
 //!
 //! Every request passes `guard` first, then `front`. It never names an actor or a driver.
 
+mod accept;
 mod body;
 mod devices;
 mod error;
@@ -24,6 +25,7 @@ mod guard;
 mod indent;
 mod listing;
 mod page;
+mod parameters;
 mod pieces;
 mod process;
 mod routes;

@@ -110,8 +110,17 @@ fn the_service_is_asked_for_what_is_meant_and_shown_the_token() {
     std::fs::write(&token, "s3cret-from-file\n").unwrap();
     let output = run(fleetcall()
         .env("FLEETCALL_TOKEN", "s3cret-from-env")
-        .args(["collect", "--server", &service.url(), "--cluster", "1,edge"])
-        .args(["--kind", "node", "--device", "[1-3]", "--device", "x"])
+        .args(["collect", "--server", &service.url(), "--cluster", "1,1"])
+        .args([
+            "--kind",
+            "node",
+            "--device",
+            "[1-3]",
+            "--device",
+            "3",
+            "--exclude",
+            "2",
+        ])
         .args(["--deadline", "1500ms", "--token-file"])
         .arg(&token));
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
@@ -119,7 +128,7 @@ fn the_service_is_asked_for_what_is_meant_and_shown_the_token() {
     let report = &asked[1];
     assert!(
         report.starts_with(
-            "GET /v1/report?cluster=1%2Cedge&device=%5B1-3%5D%2Cx&kind=node&deadline=1500ms "
+            "GET /v1/report?cluster=1%2C1&device=%5B1-3%5D%2C3&exclude=2&kind=node&deadline=1s+500ms "
         ),
         "{report}"
     );
@@ -321,11 +330,28 @@ fn a_real_service_gives_the_answer_that_asking_from_here_gives() {
         ),
         (vec!["--kind", "switch"], 0, vec!["1/s1"]),
         (
-            vec!["--cluster", "2-9", "--cluster", "1", "--device", "1"],
+            vec!["--cluster", "edge", "--cluster", "1", "--device", "1"],
             0,
             vec!["1/n1", "1/s1"],
         ),
         (vec!["--failed", "--cluster", "1"], 3, vec!["1/nbad:failed"]),
+        (
+            vec![
+                "--cluster",
+                "edge",
+                "--exclude",
+                "web01",
+                "--exclude",
+                "web03,bad",
+            ],
+            0,
+            vec!["edge/nweb02"],
+        ),
+        (
+            vec!["--device", "web[01-03]!web02", "--device", "2"],
+            0,
+            vec!["1/n2", "edge/nweb01", "edge/nweb03"],
+        ),
     ] {
         for output in both(&app, &arguments) {
             assert_eq!(
@@ -338,16 +364,33 @@ fn a_real_service_gives_the_answer_that_asking_from_here_gives() {
             assert_eq!(devices(&json), expected, "{arguments:?}");
         }
     }
-    for output in both(&app, &["--cluster", "nowhere"]) {
-        assert_eq!(
-            (output.status.code(), stdout(&output).as_str()),
-            (Some(1), "")
-        );
-        assert!(
-            stderr(&output).contains("no device of the fleet is meant"),
-            "{}",
-            stderr(&output)
-        );
+    for (arguments, expected) in [
+        (
+            ["--cluster", "edg"],
+            "`cluster`: there is no cluster \"edg\"; there are 1, edge; did you mean \"edge\"?",
+        ),
+        (
+            ["--device", "web[01-03,10]"],
+            "`device`: there is no device \"web10\"; there are 1, 2, bad, 1, web01, web02, web03; did \
+             you mean \"web01\"?",
+        ),
+        (
+            ["--exclude", "wbe01"],
+            "`exclude`: there is no device \"wbe01\" to take away; did you mean \"web01\"?",
+        ),
+        (
+            ["--exclude", "1-2,bad,web[01-03]"],
+            "no device of the fleet is meant: all that would be are excluded",
+        ),
+    ] {
+        for output in both(&app, &arguments) {
+            assert_eq!(
+                (output.status.code(), stdout(&output).as_str()),
+                (Some(1), "")
+            );
+            let expected = format!("fleetcall: no answer: {expected}\n");
+            assert_eq!(stderr(&output), expected, "{arguments:?}");
+        }
     }
 }
 

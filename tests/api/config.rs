@@ -81,7 +81,7 @@ switches = [-1]
         "18:6: clusters[1].id: the id 1 is that of clusters[0] already; ids are unique",
         "19:10: clusters[1].nodes[0]: \"web[1-\" is no node set: a '[' without its ']'",
         "19:20: clusters[1].nodes[1]: this is a boolean; write an integer or a node set",
-        "20:12: clusters[1].switches: \"x y\": ' ' cannot stand in an id: use letters, digits",
+        "20:12: clusters[1].switches: \"x y\" is no node set: ' ' cannot stand in an id: use letters, digits",
         "21:1: clusters[2]: the cluster has no `id`; write an integer or a name, such as id = 1",
         "22:13: clusters[2].switches[0]: out of range; write an integer from 0 or a name",
     ];
@@ -519,6 +519,29 @@ fn cluster_settings_say_what_would_be_right() {
     fault(
         "id = 1\nnodes = \"4-1\"",
         "\"4-1\" is no node set: \"4-1\" counts down; write \"1-4\"",
+    );
+    fault(
+        "id = 1\nnodes = \"1-\"",
+        "\"1-\" is a range without both its numbers; write them, such as \"1-4\"",
+    );
+    fault("id = 1\nnodes = \"1-4-\"", "; did you mean \"1-4\"?");
+    fault("id = 1\nnodes = \"1..4\"", "; did you mean \"1-4\"?");
+    fault(
+        "id = 1\nnodes = \"n[1-4]!n7\"",
+        "\"n[1-4]!n7\": \"!n7\" takes nothing away",
+    );
+    fault(
+        "id = 1\nnode = \"1\"\nnodes = \"1\"",
+        "clusters[0].node: unknown key; known here are `id`, `lookup`, `nodes`, `switches`; did you mean \
+         \"nodes\"?",
+    );
+    fault(
+        "id = 1\nnodes = \"1\"\nlookup = { driver = \"snpm\" }",
+        "; did you mean \"snmp\"?",
+    );
+    fault(
+        "id = 1\nnodes = \"1\"\nlookup = { timeout = 3 }",
+        "; did you mean \"3s\"?",
     );
     fault(
         "id = 1\nnodes = \"\"",

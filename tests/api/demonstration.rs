@@ -212,7 +212,7 @@ fn check_says_how_many_devices_are_simulated_those_of_lists_too() {
         ),
         (
             format!("{list}[[clusters]]\nid = 2\nnodes = \"1\"\n{real}"),
-            "1 devices, and 2 in 1 lists, 2 of them simulated\n",
+            "1 device, and 2 in 1 list, 2 of them simulated\n",
         ),
     ] {
         let (dir, path) = config_file(&format!("[[clusters]]\nid = 1\n{clusters}"));

@@ -106,7 +106,7 @@ fn a_bad_file_changes_nothing_and_all_its_faults_are_reported() {
         "{}",
         answer.body
     );
-    says(&answer, "has a fault; the configuration stays");
+    says(&answer, "has 1 fault; the configuration stays");
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
 }
 

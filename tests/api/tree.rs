@@ -128,16 +128,25 @@ fn the_tree_can_be_cut_down_to_what_failed() {
     let nodes = |cluster: usize| tree["clusters"][cluster]["nodes"].as_array().unwrap().len();
     assert_eq!((nodes(0), nodes(2)), (1, 1));
     assert_eq!(tree["clusters"][0]["devices"], 6, "the others are counted");
-    for query in ["?devices=some", "?device=1", "?devices=all&devices=all"] {
+    for (query, why) in [
+        (
+            "?devices=some",
+            "`devices` is \"some\"; write `all` or `failures`",
+        ),
+        (
+            "?device=1",
+            "unknown parameter \"device\"; known here are `devices`; did you mean \"devices\"?",
+        ),
+        (
+            "?devices=all&devices=all",
+            "`devices` is given more than once",
+        ),
+    ] {
         let answer = app.request("GET", &format!("/v1/supervision{query}"), &[]);
         assert_eq!(answer.status, 400, "{query}");
-        assert!(
-            answer
-                .body
-                .contains("write ?devices=all or ?devices=failures"),
-            "{}",
-            answer.body
-        );
+        let detail = answer.json()["detail"].to_string();
+        let why = serde_json::to_string(why).unwrap();
+        assert!(detail.contains(why.trim_matches('"')), "{detail}");
     }
     let answer = app.request("DELETE", "/v1/supervision", &[]);
     assert_eq!(

@@ -318,7 +318,7 @@ fn where_no_process_may_make_buckets_it_says_what_makes_them() {
     assert_eq!(
         stdout(&made),
         "fleetcall_leases: made\nfleetcall_workers: made\nfleetcall_config: made\n\
-         version 1: 1 clusters, 3 devices, 3 of them simulated\n"
+         version 1: 1 cluster, 3 devices, 3 of them simulated\n"
     );
     let worker = start("worker", &["worker", "--name", "a", "--lease", LEASE]);
     let front = start("front", &["serve"]);

@@ -186,6 +186,14 @@ fn a_lost_connection_is_said_and_recovers() {
 }
 
 #[test]
+fn an_event_source_makes_one_roll_call() {
+    run(
+        "events.mjs",
+        "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
+    );
+}
+
+#[test]
 fn who_has_which_cluster_is_shown_where_the_fleet_is_shared() {
     run_on(
         "workers.mjs",

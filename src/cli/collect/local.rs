@@ -41,6 +41,7 @@ impl Local {
         request: &Request,
     ) -> Result<(Self, Roll, bool), CliError> {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+        let all_lists = config.discoveries.len();
         let engine = Engine::for_one_roll_call(config, &request.scope, threads).await;
         // Devices of those that cannot be are not in the answer; the log has said why.
         let lists = engine.reload().discoveries();
@@ -50,6 +51,11 @@ impl Local {
             deadline: request.deadline,
             ..CollectRequest::default()
         };
+        // What is taken away may be in a list that is not needed, and not read.
+        if lists.len() == all_lists {
+            let checked = request.scope.check_removals(&engine.collector().devices());
+            checked.map_err(|error| CliError::Collect(error.into()))?;
+        }
         let stream = engine.collector().stream(&request);
         let stream = stream.map_err(CliError::Collect)?;
         let roll = Roll::new(stream.topology());

@@ -27,7 +27,7 @@ use super::CliError;
 use super::server::TrustFlags;
 use super::terminal::{Screen, Terminal, steers};
 use crate::config::Config;
-use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope};
+use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope, counted};
 use crate::http::view::report;
 use crate::telemetry::{self, complain};
 use line::Line;
@@ -57,6 +57,9 @@ pub(super) struct Flags {
     /// Ask only devices of this node set, such as "web[01-40]"; may be repeated
     #[arg(long, value_name = "SET", value_parser = named_set)]
     device: Vec<NamedSet>,
+    /// Do not ask devices of this node set; may be repeated
+    #[arg(long, value_name = "SET", value_parser = named_set)]
+    exclude: Vec<NamedSet>,
     /// Show only the devices that failed
     #[arg(long)]
     failed: bool,
@@ -130,11 +133,12 @@ struct Request {
     /// The sets of the scope as one text each; empty is none.
     clusters: String,
     devices: String,
+    exclude: String,
 }
 
 impl Request {
     fn new(flags: &Flags) -> Self {
-        let sets = |sets: &[NamedSet]| sets.iter().map(|it| it.set.clone()).collect();
+        let set = |sets: &[NamedSet]| NodeSet::join(sets.iter().map(|it| &it.set));
         let texts = |sets: &[NamedSet]| {
             let texts: Vec<&str> = sets.iter().map(|it| it.text.as_str()).collect();
             texts.join(",")
@@ -142,14 +146,16 @@ impl Request {
         let kind = flags.kind.map(DeviceKind::from);
         Self {
             scope: Scope {
-                clusters: sets(&flags.cluster),
+                clusters: set(&flags.cluster),
                 kind,
-                devices: sets(&flags.device),
+                devices: set(&flags.device),
+                exclude: set(&flags.exclude),
             },
             deadline: flags.deadline,
             force: flags.force,
             clusters: texts(&flags.cluster),
             devices: texts(&flags.device),
+            exclude: texts(&flags.exclude),
         }
     }
 
@@ -158,29 +164,16 @@ impl Request {
         let set = |key, text: &str| (!text.is_empty()).then(|| (key, text.to_owned()));
         let clusters = set("cluster", &self.clusters);
         let devices = set("device", &self.devices);
+        let exclude = set("exclude", &self.exclude);
         let kind = self.scope.kind.map(|kind| ("kind", kind.to_string()));
         let deadline = self
             .deadline
-            .map(|deadline| ("deadline", in_six_digits(deadline)));
+            .map(|deadline| ("deadline", humantime::format_duration(deadline).to_string()));
         let force = self.force.then(|| ("force", "true".to_owned()));
-        [clusters, devices, kind, deadline, force]
+        [clusters, devices, exclude, kind, deadline, force]
             .into_iter()
             .flatten()
     }
-}
-
-/// A duration as `/v1` takes it: a number of at most six digits, and its unit. Rounded up.
-fn in_six_digits(duration: Duration) -> String {
-    let millis = duration.as_millis().max(1);
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let fits = |&(unit, len): &(&str, u128)| {
-        let number = millis.div_ceil(len);
-        (number < 1_000_000).then(|| format!("{number}{unit}"))
-    };
-    units
-        .iter()
-        .find_map(fits)
-        .unwrap_or_else(|| "999999h".to_owned())
 }
 
 /// Who is to make the roll call.
@@ -342,21 +335,21 @@ pub(super) fn collect(
     let is_complete = matches!(end, End::Complete);
     roll.settle(is_complete);
     view.print(&roll, elapsed, is_complete, options.debug)?;
-    let (asked, unheard) = (roll.tally.asked, roll.tally.unheard());
+    let (asked, unheard) = (counted(roll.tally.asked, "device"), roll.tally.unheard());
     Ok(match end {
         End::Complete if roll.tally.failed() == 0 && is_whole => ExitCode::SUCCESS,
         End::Complete => ExitCode::from(3),
         End::Interrupted => {
             complain(&format!(
-                "fleetcall: interrupted, so this is not complete: {unheard} of {asked} devices had \
-                 not answered"
+                "fleetcall: interrupted, so this is not complete: {unheard} of {asked} had not \
+                 answered"
             ));
             ExitCode::from(interrupt::EXIT_CODE)
         }
         End::Unread => ExitCode::from(UNREAD_EXIT_CODE),
         End::Broken(error) => {
             complain(&format!(
-                "{error}; this is not complete: {unheard} of {asked} devices had not answered"
+                "{error}; this is not complete: {unheard} of {asked} had not answered"
             ));
             ExitCode::FAILURE
         }

@@ -16,7 +16,7 @@ use super::line::Line;
 use crate::cli::server::{ServerError, TrustFlags, refuse_user_info};
 use crate::cli::terminal::plain;
 use crate::cli::tree;
-use crate::domain::{Cluster, Scope, Topology};
+use crate::domain::{Cluster, Scope, ScopeError, Topology};
 use crate::http::tree::TreeView;
 use crate::lookup::tls;
 
@@ -49,6 +49,8 @@ pub(in crate::cli) enum ServiceError {
     Address(String),
     #[error("{0}")]
     Trust(#[from] ServerError),
+    #[error("no answer: {0}")]
+    Scope(#[from] ScopeError),
     #[error("the token has characters that no header can have")]
     Token,
     #[error("cannot ask {url}: {why}")]
@@ -216,7 +218,7 @@ impl Api {
         let body = read(response, MAX_TREE_LEN, &url).await?;
         let json = String::from_utf8_lossy(&body);
         let tree = tree::parse(&json).map_err(|what| answer(&url, &what))?;
-        Ok(topology(&tree, scope))
+        topology(&tree, scope)
     }
 
     async fn report(&self, request: &Request) -> Result<(Response, String), ServiceError> {
@@ -300,27 +302,20 @@ async fn read(mut response: Response, limit: usize, url: &str) -> Result<Vec<u8>
 }
 
 /// Those of a service's devices that are meant.
-fn topology(tree: &TreeView, scope: &Scope) -> Topology {
-    let clusters = tree
-        .clusters
-        .iter()
-        .filter(|cluster| scope.has_cluster(&cluster.cluster_id));
-    let meant = clusters.map(|cluster| {
-        use crate::domain::DeviceKind::{Node, Switch};
+fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceError> {
+    let clusters = tree.clusters.iter().map(|cluster| {
         let nodes = cluster.nodes.iter().filter_map(|it| it.node_id.clone());
-        let switches = cluster
-            .switches
-            .iter()
-            .filter_map(|it| it.switch_id.clone());
-        let nodes = nodes.filter(|id| scope.has_device(Node, id)).collect();
-        let switches = switches.filter(|id| scope.has_device(Switch, id)).collect();
-        Cluster::new(cluster.cluster_id.clone(), nodes, switches)
+        let switches = cluster.switches.iter();
+        let switches = switches.filter_map(|it| it.switch_id.clone());
+        let id = cluster.cluster_id.clone();
+        Cluster::new(id, nodes.collect(), switches.collect())
     });
-    Topology::new(
-        meant
-            .filter(|it| scope.is_whole() || !it.is_empty())
-            .collect(),
-    )
+    let all = Topology::new(clusters.collect());
+    if scope.is_whole() {
+        return Ok(all);
+    }
+    scope.check_removals(&all)?;
+    Ok(scope.part(&all)?)
 }
 
 /// With the cause that says most.

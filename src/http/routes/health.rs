@@ -85,7 +85,7 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
         let reason = match error {
             CollectError::Overloaded { .. } => "overloaded",
             CollectError::ShuttingDown => "shutting_down",
-            CollectError::Nobody => "empty",
+            CollectError::Scope(_) => "empty",
         };
         reasons.push(Reason::new(reason, error.to_string()));
     }

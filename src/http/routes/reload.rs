@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::http::State;
 use crate::http::error::{Problem, method_not_allowed, refuse_body};
+use crate::http::v1::plain;
 use crate::reload::Trigger;
 
 pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
@@ -21,14 +22,16 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     tag = "supervision",
     responses(crate::http::v1::openapi::Reload)
 )]
-pub(in crate::http) async fn post(state: web::Data<State>, body: web::Bytes) -> HttpResponse {
-    if let Err(problem) = refuse_body(&body) {
-        return problem.response();
-    }
-    match state.reload.reload(Trigger::Request).await {
-        Ok(difference) => HttpResponse::Ok().json(difference),
-        Err(error) => Problem::from(&error).response(),
-    }
+pub(in crate::http) async fn post(
+    request: HttpRequest,
+    state: web::Data<State>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Problem> {
+    refuse_body(&body)?;
+    plain(&request)?;
+    let difference = state.reload.reload(Trigger::Request).await;
+    let difference = difference.map_err(|error| Problem::from(&error))?;
+    Ok(HttpResponse::Ok().json(difference))
 }
 
 async fn other(request: HttpRequest) -> HttpResponse {

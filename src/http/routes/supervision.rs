@@ -4,32 +4,31 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
 
 use crate::collector::Whose;
 use crate::domain::TreeFilter;
 use crate::http::State;
+use crate::http::accept;
 use crate::http::body::Held;
 use crate::http::error::{Problem, get_only};
+use crate::http::parameters::Parameters;
 use crate::http::tree::TreeView;
 
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `Parameters` reads")]
 struct Query {
     /// `failures` leaves out devices that never failed.
     #[param(inline)]
-    #[serde(default)]
-    devices: Devices,
+    devices: Option<Devices>,
 }
 
 /// Which devices to show.
-#[derive(Debug, Clone, Copy, Default, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes what `Parameters` reads")]
 enum Devices {
-    #[default]
     All,
     Failures,
 }
@@ -53,24 +52,18 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     params(Query),
     responses(crate::http::v1::openapi::Tree)
 )]
-pub(in crate::http) async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let query = match web::Query::<Query>::from_query(request.query_string()) {
-        Ok(query) => query.into_inner(),
-        Err(error) => {
-            let detail = format!("{error}; write ?devices=all or ?devices=failures");
-            return Problem::new(StatusCode::BAD_REQUEST, detail).response();
-        }
-    };
-    let filter = match query.devices {
-        Devices::All => TreeFilter::All,
-        Devices::Failures => TreeFilter::Failures,
-    };
+pub(in crate::http) async fn get(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    accept::json(&request)?;
+    let filters = [("all", TreeFilter::All), ("failures", TreeFilter::Failures)];
+    let given = Parameters::read(&request, &["devices"])?;
+    let filter = given.one_of("devices", &filters)?;
+    let filter = filter.unwrap_or(TreeFilter::All);
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
         let detail = "as many trees as may be sent at once are; try again later";
-        let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).response();
-        let retry_after = HeaderValue::from_static("1");
-        response.headers_mut().insert(RETRY_AFTER, retry_after);
-        return response;
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1));
     };
     let (collector, reload) = (state.collector.clone(), state.reload.clone());
     let debug = state.debug;
@@ -81,9 +74,12 @@ pub(in crate::http) async fn get(request: HttpRequest, state: web::Data<State>) 
         TreeView::new(&tree, reload.discoveries(), collector.metrics()).to_json(debug)
     });
     match json.await {
-        Ok(json) => HttpResponse::Ok()
+        Ok(json) => Ok(HttpResponse::Ok()
             .content_type("application/json")
-            .body(Held::new(json, place)),
-        Err(error) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).response(),
+            .body(Held::new(json, place))),
+        Err(error) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.to_string(),
+        )),
     }
 }

@@ -17,11 +17,13 @@ use actix_web::middleware::Compress;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use log::Level;
 use log::kv::Value;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::IntoParams;
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::query::{ForceQuery, ReportQuery, bad};
+use self::query::{
+    CLUSTER, ClusterQuery, DEVICE, DeviceQuery, FORCE, ForceQuery, RollCallQuery, Wanted,
+};
 pub(in crate::http) use self::view::IdSchema;
 use self::view::{
     ChangeView, ChangesView, ClusterCountView, ClusterStateView, ClustersView, DeviceStateView,
@@ -29,10 +31,15 @@ use self::view::{
 };
 use self::workers::WorkersView;
 use super::State;
+use super::accept;
 use super::body::Held;
 use super::error::{Problem, get_only, method_not_allowed, refuse_body};
+use super::parameters::{Parameters, shown};
 use crate::collector::{HeldBack, Whose};
-use crate::domain::{ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope};
+use crate::domain::{
+    Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope, did_you_mean,
+    first_of,
+};
 use crate::http::guard::Caller;
 use crate::telemetry::event;
 
@@ -106,22 +113,26 @@ type Answered = Result<HttpResponse, Problem>;
     get,
     path = "/v1/report",
     tag = "roll calls",
-    params(ReportQuery),
-    responses(openapi::RollCall)
+    params(
+        ClusterQuery, DeviceQuery, RollCallQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "sent by an `EventSource` that comes \
+         back when its stream has ended; it is told by 204 to stay away"),
+    ),
+    responses(openapi::Report)
 )]
 async fn report(request: HttpRequest, state: web::Data<State>) -> Answered {
-    let query = ReportQuery::read(&request)?;
-    if query.force == Some(true) {
+    let wanted = Wanted::read(&request, &[CLUSTER, DEVICE, FORCE].concat())?;
+    if wanted.request.force {
         // A browser sends a GET for a page of any origin, without a word of where it comes from.
         let why = "`force` is for POST /v1/collect and the others that ask now";
-        return Err(bad(why.to_owned()));
+        return Err(Problem::bad(why));
     }
-    report::answer(&request, &state, &query, |_| {}).await
+    report::answer(&request, &state, wanted).await
 }
 
 /// Who has a roll call made by force.
-fn log_forced(request: &HttpRequest, query: &ReportQuery) {
-    if query.force == Some(true) {
+fn log_forced(request: &HttpRequest, wanted: &Wanted) {
+    if wanted.request.force {
         let (by, path) = (caller(request), request.path());
         let query = request.query_string();
         log::info!(by, path, query; "roll call by force");
@@ -140,17 +151,21 @@ fn caller(request: &HttpRequest) -> String {
     post,
     path = "/v1/collect",
     tag = "roll calls",
-    params(ReportQuery, ForceQuery),
+    params(ClusterQuery, DeviceQuery, RollCallQuery, ForceQuery),
     responses(openapi::RollCall)
 )]
 async fn collect(request: HttpRequest, state: web::Data<State>, body: web::Bytes) -> Answered {
-    ask(&request, &state, &body, |_| {}).await
+    let filters = [CLUSTER, DEVICE].concat();
+    ask(&request, &state, &body, &filters, |_| {}).await
 }
 
 /// Asks the devices of a cluster now.
 #[utoipa::path(
     post, path = "/v1/clusters/{cluster}/collect", tag = "roll calls",
-    params(("cluster" = String, Path, description = "the cluster's id"), ReportQuery, ForceQuery),
+    params(
+        ("cluster" = String, Path, description = "the cluster's id"),
+        DeviceQuery, RollCallQuery, ForceQuery,
+    ),
     responses(openapi::RollCall),
 )]
 async fn collect_cluster(
@@ -160,7 +175,7 @@ async fn collect_cluster(
     body: web::Bytes,
 ) -> Answered {
     let scope = cluster_scope(&state, &path)?;
-    ask(&request, &state, &body, |asked| {
+    ask(&request, &state, &body, DEVICE, |asked| {
         asked.clusters = scope.clusters
     })
     .await
@@ -173,7 +188,7 @@ async fn collect_cluster(
     params(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the node's id"),
-        ReportQuery,
+        RollCallQuery,
         ForceQuery,
     ),
     responses(openapi::RollCall),
@@ -194,7 +209,7 @@ async fn collect_node(
     params(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the switch's id"),
-        ReportQuery,
+        RollCallQuery,
         ForceQuery,
     ),
     responses(openapi::RollCall),
@@ -217,9 +232,9 @@ async fn ask_device(
     kind: DeviceKind,
 ) -> Answered {
     refuse_body(body)?;
-    let query = ReportQuery::read(request)?;
+    let mut wanted = Wanted::read(request, FORCE)?;
     let scope = device_scope(state, path, kind)?;
-    let force = query.force != Some(false);
+    let force = wanted.force != Some(false);
     if force {
         let (cluster, device) = (id(&path.0)?, id(&path.1)?);
         let whose = Whose::Device(&cluster, kind, &device);
@@ -233,12 +248,11 @@ async fn ask_device(
             log_device(&by, &path.0, kind, &path.1, "device asked by force", &[]);
         }
     }
-    report::answer(request, state, &query, |asked| {
-        asked.max_age = None;
-        asked.force = force;
-        asked.scope = scope;
-    })
-    .await
+    let asked = &mut wanted.request;
+    asked.max_age = None;
+    asked.force = force;
+    asked.scope = scope;
+    report::answer(request, state, wanted).await
 }
 
 fn too_soon(wait: Duration) -> Problem {
@@ -294,15 +308,16 @@ async fn reset(
     kind: DeviceKind,
 ) -> Answered {
     refuse_body(body)?;
+    plain(request)?;
     let (cluster_id, device_id) = (id(cluster)?, id(device)?);
     if !state.collector.has_cluster(&cluster_id) {
-        return Err(no_cluster(cluster));
+        return Err(no_cluster(state, cluster));
     }
     let by = caller(request);
     let reset = state.collector.reset(&cluster_id, kind, &device_id, &by);
     let cleared = reset
         .await
-        .ok_or_else(|| no_device(cluster, kind, device))?;
+        .ok_or_else(|| no_device(state, cluster, kind, device))?;
     let cleared = cleared.map_err(|why| {
         let detail = format!("it was not reset: {why}");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
@@ -343,16 +358,15 @@ async fn ask(
     request: &HttpRequest,
     state: &State,
     body: &[u8],
+    filters: &[&str],
     change: impl FnOnce(&mut Scope),
 ) -> Answered {
     refuse_body(body)?;
-    let query = ReportQuery::read(request)?;
-    log_forced(request, &query);
-    report::answer(request, state, &query, |asked| {
-        asked.max_age = None;
-        change(&mut asked.scope);
-    })
-    .await
+    let mut wanted = Wanted::read(request, &[filters, FORCE].concat())?;
+    log_forced(request, &wanted);
+    wanted.request.max_age = None;
+    change(&mut wanted.request.scope);
+    report::answer(request, state, wanted).await
 }
 
 /// The clusters in numbers, as they are known without asking anybody.
@@ -361,6 +375,7 @@ async fn ask(
     responses(openapi::Known<ClustersView>),
 )]
 async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
+    plain(&request)?;
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
         return Err(busy());
     };
@@ -394,6 +409,7 @@ async fn cluster(
     path: web::Path<String>,
     state: web::Data<State>,
 ) -> Answered {
+    plain(&request)?;
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
         return Err(busy());
     };
@@ -406,7 +422,7 @@ async fn cluster(
         serde_json::to_vec(&view).ok()
     });
     let json = known.await.map_err(|error| blocked(&error))?;
-    let json = json.ok_or_else(|| no_cluster(&path))?;
+    let json = json.ok_or_else(|| no_cluster(&state, &path))?;
     Ok(report::tagged(&request, xxh3_128(&json), |response| {
         response.body(Held::new(json, place))
     }))
@@ -452,15 +468,22 @@ async fn device(
     state: &State,
     kind: DeviceKind,
 ) -> Answered {
+    plain(request)?;
     let (cluster_id, device_id) = (id(cluster)?, id(device)?);
     let whose = Whose::Device(&cluster_id, kind, &device_id);
     let sight = state.collector.look(whose).await;
     let known = state
         .collector
         .device(&cluster_id, kind, &device_id, &sight);
-    let known = known.ok_or_else(|| no_device(cluster, kind, device))?;
+    let known = known.ok_or_else(|| no_device(state, cluster, kind, device))?;
     let view = DeviceStateView::new(kind, &known, SystemTime::now());
     Ok(json(request, &view))
+}
+
+/// Refuses what an answer in JSON without parameters cannot be asked for.
+pub(in crate::http) fn plain(request: &HttpRequest) -> Result<(), Problem> {
+    accept::json(request)?;
+    Parameters::read(request, &[]).map(|_| ())
 }
 
 /// An answer with an entity tag of all of it.
@@ -471,9 +494,9 @@ fn json(request: &HttpRequest, view: &impl Serialize) -> HttpResponse {
 }
 
 /// Since when changes are wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `Parameters` reads")]
 struct ChangesQuery {
     /// The number after which changes are wanted: `changes` of a roll call, or `next` of an earlier
     /// answer. Without it, all that are known.
@@ -495,17 +518,12 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
     responses(openapi::Changes)
 )]
 async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
-    let query = web::Query::<ChangesQuery>::from_query(request.query_string());
-    let query = query.map_err(|error| bad(format!("{error}; write ?since=NUMBER")))?;
-    if query.since.is_some_and(|since| since > MAX_NUMBER) {
-        return Err(bad(format!(
-            "`since` is out of range; write 0 to {MAX_NUMBER}"
-        )));
-    }
-    let (changes, next) = state.collector.changes(query.since);
+    accept::json(&request)?;
+    let since = Parameters::read(&request, &["since"])?.number("since", MAX_NUMBER)?;
+    let (changes, next) = state.collector.changes(since);
     let changes = changes.map_err(|error| Problem::new(StatusCode::GONE, error.to_string()))?;
     let view = ChangesView {
-        since: query.since.unwrap_or_default(),
+        since: since.unwrap_or_default(),
         next,
         changes: changes.iter().map(ChangeView::from).collect(),
     };
@@ -520,6 +538,7 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     responses(openapi::Workers)
 )]
 async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
+    plain(&request)?;
     let Some(workers) = &state.workers else {
         let detail = "this process asks all clusters itself; --nats shares them with others";
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
@@ -536,21 +555,19 @@ async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
 }
 
 fn id(text: &str) -> Result<Id, Problem> {
-    Id::parse(text)
-        .map_err(|error| Problem::new(StatusCode::NOT_FOUND, format!("{text:?} is no id: {error}")))
-}
-
-fn only(id: &Id) -> Vec<NodeSet> {
-    vec![NodeSet::only(id)]
+    Id::parse(text).map_err(|error| {
+        let detail = format!("{} is no id: {error}", shown(text));
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })
 }
 
 fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
     let id: ClusterId = id(cluster)?;
     if !state.collector.has_cluster(&id) {
-        return Err(no_cluster(cluster));
+        return Err(no_cluster(state, cluster));
     }
     Ok(Scope {
-        clusters: only(&id),
+        clusters: Some(NodeSet::only(&id)),
         ..Scope::default()
     })
 }
@@ -563,22 +580,47 @@ fn device_scope(
     let scope = cluster_scope(state, cluster)?;
     let device_id: DeviceId = id(device)?;
     if !state.collector.has_device(&id(cluster)?, kind, &device_id) {
-        return Err(no_device(cluster, kind, device));
+        return Err(no_device(state, cluster, kind, device));
     }
     Ok(Scope {
         kind: Some(kind),
-        devices: only(&device_id),
+        devices: Some(NodeSet::only(&device_id)),
         ..scope
     })
 }
 
-fn no_cluster(cluster: &str) -> Problem {
-    let detail = format!("there is no cluster {cluster:?}; GET /v1/clusters lists them");
+fn no_cluster(state: &State, cluster: &str) -> Problem {
+    let fleet = state.collector.devices();
+    let ids = || fleet.clusters().iter().map(Cluster::id);
+    let detail = format!(
+        "there is no cluster {}; there are {}{}",
+        shown(cluster),
+        first_of(ids(), fleet.clusters().len()),
+        did_you_mean(cluster, ids().map(ToString::to_string)),
+    );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-fn no_device(cluster: &str, kind: DeviceKind, device: &str) -> Problem {
-    let detail = format!("there is no {kind} {device:?} in cluster {cluster:?}");
+fn no_device(state: &State, cluster: &str, kind: DeviceKind, device: &str) -> Problem {
+    let fleet = state.collector.devices();
+    let mut clusters = fleet.clusters().iter();
+    let Some(found) = clusters.find(|it| it.id().to_string() == cluster) else {
+        return no_cluster(state, cluster);
+    };
+    let devices = (0..found.len()).map(|place| found.device(place));
+    let ids = devices.filter(|(other, _)| *other == kind);
+    let ids: Vec<String> = ids.map(|(_, id)| id.to_string()).collect();
+    let detail = format!(
+        "there is no {kind} {} in cluster {}{}{}",
+        shown(device),
+        shown(cluster),
+        match ids.len() {
+            0 => "; it has none".to_owned(),
+            1 => format!("; there is {}", first_of(&ids, 1)),
+            count => format!("; there are {}", first_of(&ids, count)),
+        },
+        did_you_mean(device, &ids),
+    );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use actix_web::middleware::DefaultHeaders;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
@@ -16,6 +16,7 @@ use super::view::{
     ReportView, ResetView,
 };
 use super::workers::WorkersView;
+use crate::http::accept;
 use crate::http::error::Problem;
 use crate::http::tree::TreeView;
 use crate::reload::Difference;
@@ -61,12 +62,12 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     // Of the crate's own types, so it always has a JSON form.
     let json = document.to_pretty_json().unwrap_or_default();
     let json = web::Bytes::from(json);
-    let get = move || {
+    let get = move |request: HttpRequest| {
         let json = json.clone();
         async move {
-            HttpResponse::Ok()
-                .content_type("application/json")
-                .body(json)
+            accept::json(&request)?;
+            let mut response = HttpResponse::Ok();
+            Ok::<_, Problem>(response.content_type("application/json").body(json))
         }
     };
     config.service(
@@ -113,10 +114,11 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 /// What any request may be answered with.
 fn common() -> Responses {
     let problems = [
-        ("400", "the request is not understood"),
+        ("400", "a parameter or a header is not understood"),
         ("401", "no token, or a wrong one"),
         ("403", "the token does not allow this"),
         ("405", "another method is meant"),
+        ("406", "none of the forms that the request accepts"),
         ("408", "the request took too long to be sent"),
         ("413", "the request has a body that is too large"),
         ("414", "the URL is too long"),
@@ -166,8 +168,10 @@ impl IntoResponses for RollCall {
                 response("a roll call, complete also if devices failed", content),
             ),
             unchanged(),
-            ("404", problem("no device is meant")),
-            ("406", problem("none of the forms that the request accepts")),
+            (
+                "404",
+                problem("no device is meant, or a part of a filter matches nothing"),
+            ),
             (
                 "503",
                 response(
@@ -176,6 +180,18 @@ impl IntoResponses for RollCall {
                 ),
             ),
         ])
+    }
+}
+
+/// As [`RollCall`], for a reader that may be an `EventSource`.
+pub(super) struct Report;
+
+impl IntoResponses for Report {
+    fn responses() -> Responses {
+        let mut responses = RollCall::responses();
+        let text = "the roll call of this `EventSource` is over";
+        responses.insert("204".to_owned(), response(text, BTreeMap::new()));
+        responses
     }
 }
 
@@ -234,7 +250,10 @@ impl IntoResponses for Changes {
                     of::<ChangesView<'_>>(&["application/json"]),
                 ),
             ),
-            ("410", problem("some of the changes are not known any more")),
+            (
+                "410",
+                problem("some of the changes are not known any more, or `since` is of the future"),
+            ),
         ])
     }
 }

@@ -6,12 +6,13 @@ use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures::StreamExt as _;
 use serde::Serialize;
 
-use super::query::{Form, ReportQuery, Shown, Wanted};
+use super::query::{Form, Shown, Wanted};
 use super::view::{CameView, DeviceView, EndView, LineView, ResultView, Slowest, WhichView};
 use super::whole;
-use crate::collector::{Answer, AnswerStream, CollectRequest};
+use crate::collector::{Answer, AnswerStream, CollectError};
 use crate::domain::Outcome;
 use crate::http::State;
 use crate::http::error::Problem;
@@ -27,12 +28,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn answer(
     http: &HttpRequest,
     state: &State,
-    query: &ReportQuery,
-    change: impl FnOnce(&mut CollectRequest),
+    wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
-    let form = Form::of(http)?;
-    let mut wanted = query.understand(http)?;
-    change(&mut wanted.request);
+    let form = wanted.form;
+    if form == Form::Events && is_reconnect(http) {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let scope = &wanted.request.scope;
+    if !scope.is_whole() {
+        let checked = scope.check_removals(&state.collector.devices());
+        checked.map_err(CollectError::Scope)?;
+    }
     match form {
         Form::Json => whole::answer(http, state, wanted).await,
         Form::Lines | Form::Events => {
@@ -41,6 +47,13 @@ pub(super) async fn answer(
             Ok(streamed(form, stream, shown))
         }
     }
+}
+
+/// Whether an `EventSource` comes back, which it does by itself when a stream has ended. A roll call
+/// is over then, and 204 tells it to stay away (HTML, section 9.2.3).
+fn is_reconnect(http: &HttpRequest) -> bool {
+    let last = http.headers().get("Last-Event-ID");
+    http.method() == Method::GET && last.is_some_and(|id| !id.is_empty())
 }
 
 /// An answer in JSON with an entity tag of `mark`, which stands for its content; or 304, if the
@@ -121,6 +134,12 @@ enum Stage {
 }
 
 fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
+    // The id of all events of this stream; without data it is no event of its own. It comes at once,
+    // so that a client which loses the connection early has it too.
+    let first = match form {
+        Form::Events => Some(Ok(Bytes::from(format!("id: {}\n\n", stream.id())))),
+        Form::Lines | Form::Json => None,
+    };
     let pieces = futures::stream::unfold(Stage::Running(stream), move |stage| async move {
         let Stage::Running(mut stream) = stage else {
             return None;
@@ -165,7 +184,7 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
         // Nobody in between is to gather what comes in pieces.
         .insert_header((header::CONTENT_ENCODING, "identity"))
         .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(pieces)
+        .streaming(futures::stream::iter(first).chain(pieces))
 }
 
 fn entry(form: Form, name: &str, value: &impl Serialize) -> String {

@@ -31,6 +31,7 @@ pub(super) async fn answer(
         request,
         shown,
         strict,
+        ..
     } = wanted;
     let (answer, place) = state.collector.request(&request).await?;
     let failed = answer.summary().failed();

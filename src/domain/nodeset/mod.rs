@@ -1,25 +1,46 @@
 //! Node sets: many ids in a few characters, as pdsh, Slurm and ClusterShell write them.
 //!
+//! ```text
+//! set     = element *(("," / "!") element)
+//! element = range / 1*(text / "[" range *("," range) "]")
+//! range   = number ["-" number ["/" step]]
+//! ```
+//!
 //! `1-4` are four integers, `web[001-128,200]` 129 names, `r[1-4]n[01-36]` 144, the last bracket
-//! counting fastest; `[0-8/2]` steps by two. Parts are joined by commas. Sets are kept folded and
-//! counted before they are expanded, so that `n[1-9999999999]` costs nothing.
+//! counting fastest; `[0-8/2]` steps by two. A set is read from the left: `,` adds the element behind
+//! it, `!` takes it away from all that came before, so `n[1-9]!n[2,5],n5` is without n2 only. Sets are
+//! kept folded and counted before they are expanded, so that `n[1-9999999999]` costs nothing.
 //!
 //! Why not a crate: `nodeset` 0.6 sorts and drops duplicates (order is promised here, and a
 //! duplicate is a fault), reads group files and brings a CLI's dependencies; `hostlist` 0.3 and
 //! `hostlist-parser` 0.1 expand before anyone can count, and the first panics on numbers over 32
 //! bits.
 
+mod matcher;
+mod parse;
+
 use std::fmt::Write as _;
 
-use super::{DeviceId, Id, IdError, MAX_NAME_LEN};
+use super::{DeviceId, Id, IdError};
+
+pub(super) use matcher::Matcher;
 
 /// A parsed node set, not expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSet {
-    patterns: Vec<Pattern>,
+    terms: Vec<Term>,
 }
 
-/// One element of the list: texts and brackets, alternating as written.
+/// What is added to the set, or taken away from all that stands before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Term {
+    /// As it was written; of an element with one bracket, each range is a term.
+    text: Box<str>,
+    pattern: Pattern,
+    takes_away: bool,
+}
+
+/// Texts and brackets, alternating as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     parts: Vec<Part>,
@@ -106,62 +127,86 @@ impl NodeSet {
     /// Parses a node set.
     ///
     /// # Errors
-    /// A text that says what is wrong and what would be right.
+    /// A text that says what is wrong, and what was probably meant.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let patterns = split_outside_brackets(text)?
-            .into_iter()
-            .map(pattern)
-            .collect::<Result<_, _>>()?;
-        Ok(Self { patterns })
+        parse::set(text).map(|terms| Self { terms })
     }
 
     /// Just this one, whatever it is called.
     #[must_use]
     pub fn only(id: &Id) -> Self {
-        let parts = vec![Part::Text(id.to_string())];
-        Self {
-            patterns: vec![Pattern { parts }],
-        }
+        let text = id.to_string();
+        let term = Term {
+            text: text.as_str().into(),
+            pattern: Pattern {
+                parts: vec![Part::Text(text)],
+            },
+            takes_away: false,
+        };
+        Self { terms: vec![term] }
     }
 
-    /// How many ids it holds; saturates at `u64::MAX`.
+    /// What comes of writing these behind each other, with commas; `None` if there is none.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn join<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let terms: Vec<Term> = sets.into_iter().flat_map(|set| set.terms.clone()).collect();
+        (!terms.is_empty()).then_some(Self { terms })
+    }
+
+    /// How many ids are added, before any is taken away; saturates at `u64::MAX`.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "at least one is added")]
     pub fn len(&self) -> u64 {
-        self.patterns
+        self.terms
             .iter()
-            .map(Pattern::len)
+            .filter(|term| !term.takes_away)
+            .map(|term| term.pattern.len())
             .fold(0, u64::saturating_add)
     }
 
     /// Every id in the order written. Ask [`NodeSet::len`] first.
     ///
     /// # Errors
-    /// If an element is no id.
-    pub fn ids(&self) -> Result<Vec<DeviceId>, IdError> {
+    /// If an element is no id, or takes nothing away.
+    pub fn ids(&self) -> Result<Vec<DeviceId>, String> {
         let mut ids = Vec::new();
-        for pattern in &self.patterns {
-            Pattern::expand(&pattern.parts, &mut String::new(), &mut |text| {
-                ids.push(DeviceId::parse(text)?);
+        let mut away = Matcher::new(self, |takes_away| takes_away, self.len())?;
+        for (place, term) in self.terms.iter().enumerate() {
+            if term.takes_away {
+                continue;
+            }
+            let expanded = Pattern::expand(&term.pattern.parts, &mut String::new(), &mut |text| {
+                if away.is_empty() || !away.look(text).is_removed_after(place) {
+                    ids.push(DeviceId::parse(text)?);
+                }
                 Ok(())
-            })?;
+            });
+            expanded.map_err(|error| error.to_string())?;
         }
-        Ok(ids)
+        match away.unmet().next() {
+            Some((text, _)) => Err(format!("\"!{text}\" takes nothing away")),
+            None => Ok(ids),
+        }
     }
-}
 
-impl NodeSet {
     /// Whether it holds this id; found out without expanding it.
     #[must_use]
     pub fn contains(&self, id: &Id) -> bool {
         let text = id.to_string();
-        self.patterns.iter().any(|pattern| pattern.matches(&text))
+        let matching = self.terms.iter().rev().find(|it| it.pattern.matches(&text));
+        matching.is_some_and(|term| !term.takes_away)
     }
 }
 
 impl Pattern {
     /// In time that grows with the parts, the text's length and the ranges, not with what they hold.
     fn matches(&self, text: &str) -> bool {
+        // Most texts differ from the first one on.
+        if let Some(Part::Text(literal)) = self.parts.first()
+            && !text.starts_with(literal.as_str())
+        {
+            return false;
+        }
         // Where the text's rest may begin after the parts so far.
         let mut ends = vec![0];
         for part in &self.parts {
@@ -191,131 +236,19 @@ impl Pattern {
     }
 }
 
-fn split_outside_brackets(text: &str) -> Result<Vec<&str>, String> {
-    let (mut pieces, mut start, mut open) = (Vec::new(), 0, false);
-    for (at, character) in text.char_indices() {
-        match (character, open) {
-            ('[', false) => open = true,
-            (']', true) => open = false,
-            ('[', true) => return Err("a '[' inside brackets; close the first one".to_owned()),
-            (']', false) => return Err("a ']' without its '['".to_owned()),
-            (',', false) => {
-                pieces.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if open {
-        return Err("a '[' without its ']'".to_owned());
-    }
-    pieces.push(&text[start..]);
-    Ok(pieces)
-}
-
-fn pattern(text: &str) -> Result<Pattern, String> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(
-            "nothing between two commas or at an end; write ids such as \"1-4\" or \
-                    \"web[01-40]\""
-                .to_owned(),
-        );
-    }
-    // `1-4` on its own is a range; in a longer name `-` is a character like others.
-    let is_bare_range = text.split_once('-').is_some_and(|(first, last)| {
-        let digits = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());
-        digits(first)
-            && digits(last)
-            && first
-                .bytes()
-                .chain(last.bytes())
-                .all(|b| b.is_ascii_digit() || b == b'/')
-    });
-    if is_bare_range {
-        return Ok(Pattern {
-            parts: vec![Part::Ranges(vec![range(text)?])],
-        });
-    }
-    let (mut parts, mut rest) = (Vec::new(), text);
-    while let Some((literal, after)) = rest.split_once('[') {
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal.to_owned()));
-        }
-        let (inside, after) = after.split_once(']').ok_or("a '[' without its ']'")?;
-        parts.push(Part::Ranges(
-            inside.split(',').map(range).collect::<Result<_, _>>()?,
-        ));
-        rest = after;
-    }
-    if !rest.is_empty() {
-        parts.push(Part::Text(rest.to_owned()));
-    }
-    // Each is a character of every id at least; expanding goes as deep as there are parts.
-    if parts.len() > MAX_NAME_LEN {
-        return Err(format!(
-            "one id of {} texts and brackets; an id has at most {MAX_NAME_LEN} characters",
-            parts.len()
-        ));
-    }
-    Ok(Pattern { parts })
-}
-
-fn range(text: &str) -> Result<Range, String> {
-    let text = text.trim();
-    let number = |digits: &str| {
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(format!(
-                "{text:?} is no number or range; write \"7\", \"1-4\" or \"0-8/2\""
-            ));
-        }
-        digits
-            .parse::<u64>()
-            .map_err(|_| format!("{digits} is too large, at most {}", u64::MAX))
-    };
-    let (ends, step) = match text.split_once('/') {
-        Some((ends, step)) => (ends, number(step)?),
-        None => (text, 1),
-    };
-    let (first, last) = ends.split_once('-').unwrap_or((ends, ends));
-    let padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
-    let padding = padded(first) || padded(last);
-    let width = if padding { first.len() } else { 1 };
-    if width > MAX_NAME_LEN {
-        return Err(format!(
-            "a number of {width} digits, zeros included; an id has at most {MAX_NAME_LEN} characters"
-        ));
-    }
-    let range = Range {
-        first: number(first)?,
-        last: number(last)?,
-        step,
-        width,
-    };
-    if step == 0 {
-        return Err(format!("{text:?} has a step of 0; the smallest is 1"));
-    }
-    if range.last < range.first {
-        return Err(format!("{text:?} counts down; write \"{last}-{first}\""));
-    }
-    if padding && last.len() != first.len() {
-        return Err(format!(
-            "{text:?} mixes widths; write both ends with as many digits"
-        ));
-    }
-    Ok(range)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::MAX_NAME_LEN;
 
     fn expand(text: &str) -> Vec<String> {
         let set = NodeSet::parse(text).unwrap();
         let ids: Vec<String> = set.ids().unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(set.len(), ids.len() as u64, "{text}");
+        if !text.contains('!') {
+            assert_eq!(set.len(), ids.len() as u64, "{text}");
+        }
         ids
     }
 
@@ -353,7 +286,6 @@ mod tests {
             ("a[1[2]]", "inside brackets"),
             ("web[]", "no number"),
             ("web[a-b]", "no number"),
-            ("web[1-]", "no number"),
             ("web[1--2]", "no number"),
             ("4-1", "write \"1-4\""),
             ("web[08-9]", "mixes widths"),
@@ -364,7 +296,34 @@ mod tests {
             let error = NodeSet::parse(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");
         }
-        assert!(NodeSet::parse("a!b").unwrap().ids().is_err());
+    }
+
+    #[test]
+    fn what_stands_behind_an_exclamation_mark_is_taken_away() {
+        assert_eq!(expand("n[1-4]!n2"), ["n1", "n3", "n4"]);
+        assert_eq!(expand("n[1-9]!n[2,5-8]"), ["n1", "n3", "n4", "n9"]);
+        assert_eq!(expand("1-4!2!3"), ["1", "4"]);
+        assert_eq!(expand("a,b,c!b,d"), ["a", "c", "d"]);
+        // From the left: what is added later is there.
+        assert_eq!(expand("n[1-4]!n2,n2"), ["n1", "n3", "n4", "n2"]);
+        assert_eq!(expand("r[1-2]n[1-2]!r[1-2]n1"), ["r1n2", "r2n2"]);
+        assert_eq!(expand("n[8-10]!n[9-99999999999]"), ["n8"]);
+        let idle = NodeSet::parse("n[1-4]!n7").unwrap().ids().unwrap_err();
+        assert_eq!(idle, "\"!n7\" takes nothing away");
+        let holds = |set: &str, id: &str| {
+            let id = Id::parse(id).unwrap();
+            NodeSet::parse(set).unwrap().contains(&id)
+        };
+        assert!(holds("n[1-99999999999]!n[5-9]", "n4"));
+        assert!(!holds("n[1-99999999999]!n[5-9]", "n5"));
+        assert!(holds("n[1-4]!n2,n2", "n2"));
+    }
+
+    #[test]
+    fn the_work_of_taking_away_is_bounded() {
+        let text = format!("n1{}", "!a[1-99999]".repeat(65));
+        let error = NodeSet::parse(&text).unwrap().ids().unwrap_err();
+        assert!(error.contains("write at most 64"), "{error}");
     }
 
     #[test]
@@ -409,16 +368,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics(text in "[\\[\\]0-9a-z,/ -]{0,40}") {
+        fn parsing_never_panics(text in "[\\[\\]0-9a-z,!/ .–-]{0,40}") {
             if let Ok(set) = NodeSet::parse(&text) && set.len() < 10_000 && let Ok(ids) = set.ids() {
-                prop_assert_eq!(ids.len() as u64, set.len());
+                prop_assert!(ids.len() as u64 <= set.len());
                 prop_assert!(ids.iter().all(|id| set.contains(id)));
             }
         }
 
         #[test]
         fn what_a_set_holds_is_what_it_expands_to(
-            text in "([a-b]|\\[[0-9]{1,2}(-[0-9]{2})?(/[23])?\\]|,){1,5}",
+            text in "([a-b]|\\[[0-9]{1,2}(-[0-9]{2})?(/[23])?\\]|,|!){1,6}",
             id in "[ab0-9]{1,5}",
         ) {
             let set = NodeSet::parse(&text);
