@@ -178,6 +178,29 @@ fn devices_that_are_simulated_are_said_to_be() {
 }
 
 #[test]
+fn what_is_left_alone_is_a_second_fact_and_can_be_reset() {
+    run(
+        "held.mjs",
+        r#"
+        [lookup]
+        latency = "1ms"
+        breaker = { failures = 1, open = { min = "1h", max = "1h" } }
+        [supervision]
+        intensity = 0
+        quarantine = "1h"
+        [[clusters]]
+        id = 1
+        nodes = [
+            "1",
+            { ids = "refused", lookup = { script = ["refused", "ok", "ok"] } },
+            { ids = "crashes", lookup = { script = ["panic", "ok", "ok"] } },
+        ]
+        switches = [{ ids = "locked", lookup = { script = ["auth", "ok", "ok"] } }]
+        "#,
+    );
+}
+
+#[test]
 fn a_lost_connection_is_said_and_recovers() {
     run(
         "lost.mjs",

@@ -53,6 +53,16 @@ export async function get(path, tag) {
   }
 }
 
+/** Has something done; the answer in JSON. */
+export async function post(path) {
+  const response = await send(path, { method: 'POST', signal: AbortSignal.timeout(PATIENCE_MS) });
+  try {
+    return await response.json();
+  } catch (error) {
+    throw new Unreachable(String(error?.message ?? error));
+  }
+}
+
 /** The lines of an answer that comes while devices answer. */
 export async function* lines(path, signal) {
   const headers = { Accept: 'application/x-ndjson' };

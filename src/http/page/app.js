@@ -1,9 +1,9 @@
 // Where the page begins: asks what is known, keeps it fresh, and ties the parts together.
 
-import { get, Refusal, Unreachable } from './api.js';
+import { get, post, Refusal, Unreachable } from './api.js';
 import { Board } from './cells.js';
 import { Details } from './details.js';
-import { Fleet } from './fleet.js';
+import { Fleet, name } from './fleet.js';
 import { count, tick, timeElement } from './format.js';
 import { Link } from './link.js';
 import { drawLatency, drawSimulated, drawSummary, Feeds, Legend } from './panels.js';
@@ -225,6 +225,21 @@ function askDevice(key) {
   if (device) ask(`v1/clusters/${path}/collect`, [device]);
 }
 
+async function resetDevice(key) {
+  const device = fleet.devices.get(key);
+  const path = key.split('/').map(encodeURIComponent).join('/');
+  if (!device || link.isLost) return;
+  trouble('');
+  try {
+    const { cleared } = await post(`v1/clusters/${path}/reset`);
+    say(`${name(device)}: ${cleared.length > 0 ? `cleared ${cleared.join(', ')}` : 'nothing to clear'}.`);
+    fleet.outdate();
+  } catch (error) {
+    failed(error);
+  }
+  if (!link.isLost) poll();
+}
+
 element('ask').addEventListener('click', () => (rollCall.isRunning ? rollCall.stop() : askAll(false)));
 
 let every = 0;
@@ -291,6 +306,7 @@ const legend = new Legend(filter);
 const feeds = new Feeds();
 const details = new Details(fleet, {
   ask: askDevice,
+  reset: resetDevice,
   failed,
   closed: () => {
     board.select(null);

@@ -1,7 +1,7 @@
 // The board: a list of cells for each cluster's nodes and switches; who is shown, and the keyboard.
 
 import { count, duration, make, mark, words } from './format.js';
-import { name, shown } from './fleet.js';
+import { held, name, shown } from './fleet.js';
 
 /** So many cells are laid out, or left out while they are not in sight, together. */
 const BLOCK_LEN = 500;
@@ -98,7 +98,7 @@ export class Board {
   #fits(device) {
     const { words, kind, outcomes } = this.#filter;
     if (kind && device.kind !== kind) return false;
-    if (outcomes.size > 0 && !outcomes.has(shown(device))) return false;
+    if (outcomes.size > 0 && !outcomes.has(shown(device)) && !outcomes.has(held(device))) return false;
     if (words.length === 0) return true;
     const text = `${device.cluster} ${device.id}`.toLowerCase();
     return words.every((word) => text.includes(word));
@@ -171,7 +171,10 @@ export class Board {
     const took = isMeasured ? duration(device.took) : '';
     if (cell.dataset.o !== outcome) cell.dataset.o = outcome;
     if (cell.dataset.took !== took) cell.dataset.took = took;
-    cell.setAttribute('aria-label', `${device.id}: ${words(outcome)}${took && `, ${took}`}`);
+    const hold = held(device);
+    if (hold) cell.dataset.held = hold;
+    else delete cell.dataset.held;
+    cell.setAttribute('aria-label', `${device.id}: ${words(outcome)}${hold ? `, ${words(hold)}` : ''}${took && `, ${took}`}`);
   }
 
   /** A cluster's counts. */
@@ -294,7 +297,10 @@ export class Board {
     this.#tip.hidden = !device;
     if (!device) return;
     const outcome = shown(device);
-    this.#tip.replaceChildren(mark(outcome), `${name(device)}: ${words(outcome)} ${cell.dataset.took}`);
+    const hold = held(device);
+    const parts = [mark(outcome), `${name(device)}: ${words(outcome)} ${cell.dataset.took} `];
+    if (hold) parts.push(mark(hold), words(hold));
+    this.#tip.replaceChildren(...parts);
     const place = cell.getBoundingClientRect();
     const room = document.documentElement.clientWidth - this.#tip.offsetWidth - 8;
     this.#tip.style.left = `${Math.max(8, Math.min(place.left, room))}px`;

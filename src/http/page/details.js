@@ -2,8 +2,8 @@
 
 import { get, Refusal } from './api.js';
 import { factsElement } from './facts.js';
-import { duration, make, mark, OUTCOMES, timeElement, words } from './format.js';
-import { hasCrashed, name, shown } from './fleet.js';
+import { count, duration, make, mark, OUTCOMES, timeElement, words } from './format.js';
+import { held, name, shown } from './fleet.js';
 import { changeEntry } from './panels.js';
 
 /** Changes of the device that are shown. */
@@ -13,13 +13,15 @@ export class Details {
   #card = document.getElementById('details');
   #title = document.getElementById('details-title');
   #body = document.getElementById('details-body');
+  #ask = document.getElementById('ask-device');
+  #reset = document.getElementById('reset-device');
   #fleet;
   #key = null;
   #drawn = '';
   #failed;
 
-  /** `closed` is called when it is; `ask` with a device; `failed` with an error. */
-  constructor(fleet, { closed, ask, failed }) {
+  /** `closed` is called when it is; `ask` and `reset` with a device; `failed` with an error. */
+  constructor(fleet, { closed, ask, reset, failed }) {
     this.#fleet = fleet;
     this.#failed = failed;
     const close = () => {
@@ -30,7 +32,12 @@ export class Details {
     this.#card.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') close();
     });
-    document.getElementById('ask-device').addEventListener('click', () => ask(this.#key));
+    this.#ask.addEventListener('click', () => ask(this.#key));
+    this.#reset.addEventListener('click', () => {
+      // It goes when it has done its work, and the keyboard stays here.
+      this.#ask.focus();
+      reset(this.#key);
+    });
   }
 
   get key() {
@@ -44,6 +51,7 @@ export class Details {
     if (!device) return;
     this.#title.textContent = name(device);
     this.#title.title = device.key;
+    this.#reset.hidden = true;
     this.#drawn = '';
     this.#body.replaceChildren(make('p', 'hint', 'Loading…'));
     this.#title.focus();
@@ -61,7 +69,7 @@ export class Details {
       return;
     }
     const changes = this.#fleet.changes.filter((change) => change.key === device.key);
-    const known = [shown(device), device.at, device.exitAt, device.restarts, changes.length].join();
+    const known = [shown(device), held(device), device.breaker, device.at, device.exitAt, device.restarts, changes.length].join();
     if (known === this.#drawn) return;
     this.#drawn = known;
     const [cluster, kind, id] = device.key.split('/').map(encodeURIComponent);
@@ -84,10 +92,12 @@ export class Details {
     const parts = [
       make('p', 'outcome', mark(outcome), make('strong', '', words(outcome)), meaning ? ` – ${meaning}` : ''),
     ];
-    if (state.error && !hasCrashed(device)) parts.push(make('p', 'error', `${words(state.error.kind)}: ${state.error.message}`));
-    if (hasCrashed(device) && state.last_exit) {
-      parts.push(make('p', 'error', `${state.last_exit.reason}: ${state.last_exit.message}`));
+    if (state.error) parts.push(make('p', 'error', `${words(state.error.kind)}: ${state.error.message}`));
+    const hold = held({ isAsked: false, state: state.state, breaker: state.breaker.state });
+    if (hold) {
+      parts.push(make('p', 'outcome hold', mark(hold), make('strong', '', words(hold)), ` – ${OUTCOMES.get(hold)}`));
     }
+    this.#reset.hidden = !hold && state.breaker.state === 'closed';
     parts.push(make('dl', 'facts', ...this.#state(state)));
     if (state.facts && Object.keys(state.facts).length > 0) {
       parts.push(make('h3', '', 'Facts'), factsElement(state.facts));
@@ -108,6 +118,7 @@ export class Details {
     const row = (title, ...value) => [make('dt', '', title), make('dd', '', ...value)];
     yield* row('Last result', state.observed_at ? timeElement(state.observed_at) : 'never');
     if (state.duration_ms !== undefined) yield* row('Took', duration(state.duration_ms));
+    if (state.failing_since) yield* row('Failing since', timeElement(state.failing_since));
     yield* row('Last success', state.last_success_at ? timeElement(state.last_success_at) : 'none');
     const until = state.until ? [', back ', timeElement(state.until)] : [];
     yield* row('Its actor', state.state, ...until);
@@ -119,7 +130,7 @@ export class Details {
     }
     const { state: breaker, failures, again_in_ms: again } = state.breaker;
     const wait = again === undefined ? '' : ` for ${duration(again)} more`;
-    const inRow = failures > 0 ? `, ${failures} failures in a row` : '';
+    const inRow = failures > 0 ? `, ${count(failures, 'failure')} in a row` : '';
     yield* row('Breaker', `${words(breaker)}${wait}${inRow}`);
   }
 }

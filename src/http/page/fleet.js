@@ -13,13 +13,17 @@ export function keyOf(view, cluster = view.cluster_id) {
   return `${cluster}/${isNode ? 'nodes' : 'switches'}/${isNode ? view.node_id : view.switch_id}`;
 }
 
-/** What a device's cell shows: also that it would not be asked now. */
+/** How a device's last lookup ended, in the words of `/v1/clusters`, or that it is being asked. */
 export function shown(device) {
   if (device.isAsked) return 'asking';
-  if (device.state === 'quarantined') return 'quarantined';
-  if (hasCrashed(device)) return 'crashed';
+  return hasCrashed(device) ? 'crashed' : device.outcome;
+}
+
+/** Why a device would not be asked now, beside that; `null` if it would. */
+export function held(device) {
+  if (device.isAsked) return null;
   if (device.state !== 'running') return device.state;
-  return device.breaker === 'open' ? 'breaker_open' : device.outcome;
+  return device.breaker === 'open' ? 'breaker_open' : null;
 }
 
 /** Whether its actor crashed after its last lookup ended; that lookup says nothing of it any more. */
@@ -187,7 +191,7 @@ export class Fleet {
     for (const cluster of this.clusters) cluster.tag = null;
   }
 
-  /** How many devices of each outcome there are. */
+  /** How many devices of each outcome there are, and beside that how many are left alone. */
   tally(devices = this.devices.values()) {
     const tally = new Map();
     let all = 0;
@@ -196,7 +200,7 @@ export class Fleet {
       const outcome = shown(device);
       all += 1;
       if (isFailure(outcome)) failed += 1;
-      tally.set(outcome, (tally.get(outcome) ?? 0) + 1);
+      for (const fact of [outcome, held(device)]) if (fact) tally.set(fact, (tally.get(fact) ?? 0) + 1);
     }
     return { tally, all, failed, ok: tally.get('ok') ?? 0 };
   }

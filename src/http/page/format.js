@@ -12,7 +12,7 @@ export const OUTCOMES = new Map([
   ['protocol', 'answered something that it should not'],
   ['too_large', 'answered more than the limit'],
   ['failed', 'says itself that it failed'],
-  ['breaker_open', 'failed several times in a row and is left alone for now'],
+  ['breaker_open', 'failed and is left alone for now'],
   ['cancelled', 'was given up before it answered'],
   ['asking', 'is being asked'],
   ['unknown', 'was never asked'],
