@@ -298,7 +298,7 @@ impl Handler<Collect> for ClusterActor {
                 Arbiter::current().stop();
             }
             Some(Act::Stop) => ctx.stop(),
-            Some(Act::Panic | Act::Error | Act::Hog(_) | Act::Block) | None => {}
+            Some(Act::Panic | Act::Error | Act::Block) | None => {}
         }
         self.ask(&mut share, &roster, ASKED_PER_TURN - half);
         if share.has_more() {

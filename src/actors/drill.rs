@@ -5,10 +5,7 @@
 //! handing a [`Drill`] to [`crate::app::App::start`]. Without one nothing of this runs.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::health::ChildPath;
 
@@ -42,19 +39,33 @@ pub enum Act {
     Stop,
     /// The thread that runs it ends; at a cluster's [`Point::Handler`].
     EndThread,
-    /// It keeps its thread busy for so long; possible at every point.
-    Hog(Duration),
-    /// It blocks its thread until the drill [releases](Drill::release) it; possible at every point.
+    /// It blocks its thread; possible at every point, and armed by [`Drill::block`].
     Block,
 }
+
+type Key = (Point, String);
 
 /// What is to go wrong, how often.
 #[derive(Debug, Default)]
 pub struct Drill {
-    left: Mutex<HashMap<(Point, String), (Act, u32)>>,
-    /// Whether nothing is blocked any more.
-    is_released: Mutex<bool>,
-    released: Condvar,
+    armed: Mutex<HashMap<Key, (Act, u32)>>,
+    /// Notified when an entry of `armed` is removed: threads wait for that.
+    removed: Condvar,
+}
+
+/// As long as this is held, the thread that it blocks stays blocked.
+#[derive(Debug)]
+#[must_use = "the thread is blocked only until this is dropped"]
+pub struct Blocked {
+    drill: Arc<Drill>,
+    key: Key,
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.drill.armed().remove(&self.key);
+        self.drill.removed.notify_all();
+    }
 }
 
 impl Drill {
@@ -63,52 +74,43 @@ impl Drill {
     /// `path` is the actor's as in the log: `cluster=1`, `cluster=1 node=3`, `supervisor`. An `act`
     /// that is not possible at `point` does nothing there.
     pub fn arm(&self, point: Point, act: Act, path: &str, times: u32) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.insert((point, path.to_owned()), (act, times));
+        self.armed().insert((point, path.to_owned()), (act, times));
     }
 
-    /// What is blocked goes on, and nothing is blocked any more.
-    pub fn release(&self) {
-        *self
-            .is_released
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
-        self.released.notify_all();
+    /// Makes the next pass through `point` of the actor at `path` block its thread until what this
+    /// gives is dropped.
+    pub fn block(self: &Arc<Self>, point: Point, path: &str) -> Blocked {
+        self.arm(point, Act::Block, path, 1);
+        let (drill, key) = (Arc::clone(self), (point, path.to_owned()));
+        Blocked { drill, key }
     }
 
     /// How often the actor at `path` is still to go wrong at `point`.
     #[must_use]
     pub fn left(&self, point: Point, path: &str) -> u32 {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.get(&(point, path.to_owned()))
-            .map_or(0, |&(_, times)| times)
+        let key = (point, path.to_owned());
+        self.armed().get(&key).map_or(0, |&(_, times)| times)
+    }
+
+    fn armed(&self) -> MutexGuard<'_, HashMap<Key, (Act, u32)>> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Panics if this pass is to; else gives what it is to do, if anything.
     pub(super) fn pass(&self, point: Point, path: &ChildPath) -> Option<Act> {
-        let act = self.take(point, path)?;
-        match act {
-            Act::Panic => panic!("drill: {point:?}"),
-            Act::Hog(time) => {
-                let start = Instant::now();
-                while start.elapsed() < time {
-                    std::hint::spin_loop();
-                }
-            }
-            Act::Block => {
-                let is_released = self.is_released.lock();
-                let is_released = is_released.unwrap_or_else(PoisonError::into_inner);
-                drop(self.released.wait_while(is_released, |it| !*it));
-            }
-            Act::Error | Act::Stop | Act::EndThread => {}
-        }
-        Some(act)
-    }
-
-    fn take(&self, point: Point, path: &ChildPath) -> Option<Act> {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let (act, times) = left.get_mut(&(point, path.to_string()))?;
+        let key = (point, path.to_string());
+        let mut armed = self.armed();
+        let (act, times) = armed.get_mut(&key)?;
         *times = times.checked_sub(1)?;
-        Some(*act)
+        let act = *act;
+        if act == Act::Block {
+            let is_blocked = |armed: &mut HashMap<_, _>| armed.contains_key(&key);
+            let woken = self.removed.wait_while(armed, is_blocked);
+            drop(woken.unwrap_or_else(PoisonError::into_inner));
+        } else {
+            drop(armed);
+        }
+        assert!(act != Act::Panic, "drill: {point:?}");
+        Some(act)
     }
 }

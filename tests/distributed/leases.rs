@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetcall::actors::drill::{Act, Drill, Point};
+use fleetcall::actors::drill::{Drill, Point};
 use serde_json::Value;
 
 use crate::fleet::{LEASE, clusters, front_at, held, says, until_well, worker, worker_at};
@@ -255,12 +255,12 @@ fn a_thread_that_is_stuck_gives_up_its_clusters_until_it_is_well() {
         .unwrap();
     let path = format!("cluster={stuck}");
     under_load(&scene.front, || {
-        drill.arm(Point::Handler, Act::Block, &path, 1);
+        let blocked = drill.block(Point::Handler, &path);
         let is_it = |line: &Value| says_taken(line) && line["cluster"] == stuck;
         let before = b.log().iter().filter(|it| is_it(it)).count();
         b.wait_for_logs(before + 1, is_it);
         until_well(&scene.front);
-        drill.release();
+        drop(blocked);
         until_holds(&scene.front, "a", |count| count == 3);
     });
     scene.asked_nobody_twice_at_a_time();

@@ -9,7 +9,7 @@ use fleetcall::actors::drill::{Act, Drill, Point};
 use fleetcall::app::{App, Options};
 use fleetcall::config::Config;
 use fleetcall::watchdog::WatchdogSettings;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{TestApp, config_file, send};
 use crate::scrape::{Samples, answer_until, eventually};
@@ -17,8 +17,6 @@ use crate::scrape::{Samples, answer_until, eventually};
 const FLEET: &str = r#"
     [lookup]
     latency = "1ms"
-    [collect]
-    deadline = "1s"
     [supervision]
     intensity = 1000
     backoff = { min = "1ms", max = "2ms" }
@@ -71,9 +69,9 @@ async fn a_thread_that_is_stuck_fails_healthz_by_its_number_until_it_goes_on() {
     let metrics = app.engine().metrics();
     beside(move || {
         answer_until(addr, "/healthz", 200);
-        let stuck = Act::Hog(Duration::from_secs(6));
-        drill.arm(Point::Handler, stuck, "cluster=1", 1);
-        let asked = std::thread::spawn(move || send(addr, "GET", "/test", &[]));
+        let stuck = drill.block(Point::Handler, "cluster=1");
+        let ask = move || send(addr, "GET", "/v1/report?deadline=1s", &[]).json();
+        let asked = std::thread::spawn(ask);
         // The largest cluster is placed first, and on the first thread.
         let answer = eventually("the first thread alone is stuck", || {
             let answer = send(addr, "GET", "/healthz", &[]);
@@ -101,12 +99,17 @@ async fn a_thread_that_is_stuck_fails_healthz_by_its_number_until_it_goes_on() {
         );
         let (up, took) = threads(addr)[0];
         assert!(up == 0.0 && took > 0.5, "{up} {took}");
-        let waits = std::thread::spawn(move || send(addr, "GET", "/test", &[]));
+        let waits = std::thread::spawn(ask);
         eventually("its cluster's part of another collect waits", || {
             (metrics.mailboxes() > 0).then_some(())
         });
-        assert_eq!(asked.join().unwrap().status, 202, "its cluster was late");
-        waits.join().unwrap();
+        for late in [asked, waits] {
+            let answer = late.join().unwrap();
+            let nodes = answer["clusters"][0]["nodes"].as_array().unwrap();
+            let is_late = |node: &Value| node["outcome"] == "timed_out";
+            assert!(nodes.iter().all(is_late), "{answer}");
+        }
+        drop(stuck);
         answer_until(addr, "/healthz", 200);
         answer_until(addr, "/readyz", 200);
         eventually("nothing waits", || (metrics.mailboxes() == 0).then_some(()));
@@ -122,8 +125,7 @@ async fn a_main_thread_that_is_stuck_fails_healthz_too() {
     beside(move || {
         answer_until(addr, "/healthz", 200);
         // The supervisor runs there, and hears of this crash.
-        let stuck = Act::Hog(Duration::from_secs(4));
-        drill.arm(Point::Handler, stuck, "supervisor", 1);
+        let stuck = drill.block(Point::Handler, "supervisor");
         drill.arm(Point::Handler, Act::Panic, "cluster=1 node=1", 1);
         assert_eq!(send(addr, "GET", "/test", &[]).status, 202);
         let answer = eventually("it says so", || {
@@ -132,6 +134,7 @@ async fn a_main_thread_that_is_stuck_fails_healthz_too() {
             says.then_some(answer)
         });
         assert_eq!(answer.status, 503);
+        drop(stuck);
         answer_until(addr, "/healthz", 200);
     })
     .await;
@@ -204,6 +207,9 @@ fn all_answer_while_every_device_hangs() {
         r#"
         [lookup]
         script = ["hang"]
+        timeout = "1h"
+        [collect]
+        deadline = "1h"
         [[clusters]]
         id = 1
         nodes = "1-100"
@@ -226,7 +232,9 @@ fn readyz_says_that_no_more_collects_are_taken() {
         r#"
         [lookup]
         script = ["hang"]
+        timeout = "1h"
         [collect]
+        deadline = "1h"
         max_waiting = 1
         [[clusters]]
         id = 1

@@ -147,10 +147,12 @@ impl Fleet {
 /// Waits until this is so: looks again every millisecond, of the clock that tests stop or of the
 /// real one where other threads are at work.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let mut looks = 0;
+    let start = Instant::now();
     while !is_so() {
-        looks += 1;
-        assert!(looks < 20_000, "this does not become so: {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "this does not become so: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -1,11 +1,7 @@
 //! Many failures at once or one after the other, on real threads: nobody is lost, nothing is left.
 
-use std::time::Duration;
-
 use fleetcall::actors::drill::{Act, Point};
-use fleetcall::domain::FaultKind;
-
-use tokio::time::Instant;
+use fleetcall::domain::{FaultKind, Liveness};
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, actors, children, until};
 
@@ -65,7 +61,7 @@ async fn a_thousand_devices_that_panic_at_the_same_moment_all_come_back() {
 }
 
 #[actix_web::test]
-async fn a_panic_in_one_of_a_hundred_of_a_million_lookups_loses_none_of_the_others() {
+async fn a_panic_in_one_of_a_hundred_lookups_loses_none_of_the_others() {
     let fleet = Fleet::start(
         r#"
         [lookup]
@@ -85,7 +81,7 @@ async fn a_panic_in_one_of_a_hundred_of_a_million_lookups_loses_none_of_the_othe
     );
     let metrics = fleet.metrics();
     let (mut ok, mut crashed) = (0, 0);
-    while ok + crashed < 1_000_000 {
+    while ok + crashed < 200_000 {
         let answer = fleet.ask().await;
         let summary = answer.summary();
         assert_eq!(summary.devices(), 10_000);
@@ -180,15 +176,10 @@ async fn clusters_share_a_thread_until_there_are_devices_enough_for_two() {
 async fn a_thread_that_is_stuck_delays_no_answer_and_nobody_on_another_thread() {
     let fleet = Fleet::start(&FLEET.replace("10s", "1s"));
     fleet.heal().await;
-    let stuck = Act::Hog(Duration::from_secs(4));
-    fleet.drill.arm(Point::Handler, stuck, "cluster=1", 1);
-    let start = Instant::now();
+    let stuck = fleet.drill.block(Point::Handler, "cluster=1");
+    // Its answer is here while the thread is stuck.
     let devices = fleet.collect().await;
-    let took = start.elapsed();
-    assert!(
-        took < Duration::from_secs(3),
-        "not before the thread is free: {took:?}"
-    );
+    drop(stuck);
     let late = [
         "1/n1:timed_out",
         "1/n2:timed_out",
@@ -209,9 +200,8 @@ async fn a_verdict_that_is_late_is_carried_out_by_the_next_shell() {
     fleet.panics(Point::Handler, "cluster=1 node=1");
     fleet.collect().await;
     fleet.heal().await;
-    // The supervisor shares this thread, so while it is busy another one has to go on.
-    let stuck = Act::Hog(Duration::from_millis(500));
-    fleet.drill.arm(Point::Handler, stuck, "supervisor", 1);
+    // The supervisor shares this thread, so while it is blocked another one has to go on.
+    let stuck = fleet.drill.block(Point::Handler, "supervisor");
     fleet.panics(Point::Handler, "cluster=1 node=1");
     let (collector, drill) = (
         fleet.engine.collector(),
@@ -226,6 +216,7 @@ async fn a_verdict_that_is_late_is_carried_out_by_the_next_shell() {
             // Its verdict is out; the cluster goes before the node hears it.
             drill.arm(Point::Handler, Act::Panic, "cluster=1", 1);
             collector.collect().await.unwrap();
+            drop(stuck);
         });
     });
     until("the other one is done", || other.is_finished()).await;
@@ -236,14 +227,13 @@ async fn a_verdict_that_is_late_is_carried_out_by_the_next_shell() {
             .any(|(path, state)| path == "cluster=1" && state.restarts == 1)
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let tree = children(&fleet.tree());
-    let (_, node) = tree
-        .iter()
-        .find(|(path, _)| path == "cluster=1 node=1")
-        .unwrap();
-    let is_quarantined = matches!(node.liveness, fleetcall::domain::Liveness::Quarantined(_));
-    assert!(is_quarantined, "{node:?}");
+    until("the node is quarantined", || {
+        let tree = children(&fleet.tree());
+        tree.iter().any(|(path, state)| {
+            path == "cluster=1 node=1" && matches!(state.liveness, Liveness::Quarantined(_))
+        })
+    })
+    .await;
     assert_eq!(fleet.metrics().quarantines(), 1);
     let devices = fleet.collect().await;
     assert_eq!(devices, crate::harness::expected(&["1/n1:quarantined"]));
@@ -301,10 +291,8 @@ async fn children_answer_while_the_supervisor_stays_down() {
     assert_eq!(exits("supervisor").1, "error", "it never came back");
     fleet.drill.arm(Point::New, Act::Error, "supervisor", 0);
     until("the supervisor is back", || {
-        fleet.tree().supervisor.liveness == fleetcall::domain::Liveness::Running
+        fleet.tree().supervisor.liveness == Liveness::Running
     })
     .await;
-    tokio::time::timeout(Duration::from_secs(20), fleet.settle(ALL_WELL))
-        .await
-        .unwrap();
+    fleet.settle(ALL_WELL).await;
 }
