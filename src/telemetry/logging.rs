@@ -74,13 +74,25 @@ pub(crate) fn init(out: Box<dyn Write + Send>, has_colors: bool, format: LogForm
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Says a line on standard error that is no log line, in its order with those; never waits.
-pub(crate) fn complain(line: &str) {
-    let line = format!("{line}\n");
+/// Says lines on standard error that are no log lines, in their order with those. What the log has
+/// no room for at once, such as a hundred thousand faults, waits for the reader, 1 s at most for each
+/// part.
+pub(crate) fn complain(lines: &str) {
+    let lines = format!("{lines}\n");
     match LOG.get() {
-        Some(log) => log.push(line.as_bytes()),
+        Some(log) => {
+            let mut unwritten = 0;
+            for line in lines.split_inclusive('\n') {
+                unwritten += line.len();
+                if unwritten > CAPACITY / 8 {
+                    log.flush(FLUSH_LIMIT);
+                    unwritten = line.len();
+                }
+                log.push(line.as_bytes());
+            }
+        }
         // The arguments are bad, so nothing runs yet.
-        None => drop(std::io::stderr().write_all(line.as_bytes())),
+        None => drop(std::io::stderr().write_all(lines.as_bytes())),
     }
 }
 
