@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,6 +76,29 @@ pub fn devices(json: &Value) -> Vec<String> {
         }
     }
     found
+}
+
+/// Tries until there is something.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "this does not become so: {what}"
+        );
+        // Leaves the processor to the processes that are at work on it.
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Looks until it is so.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    eventually(what, || is_so().then_some(()));
 }
 
 /// A file with this text, and the folder that goes with it.

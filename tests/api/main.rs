@@ -17,6 +17,7 @@ mod config;
 mod contract;
 mod demonstration;
 mod forced;
+mod gate;
 mod harness;
 mod init;
 mod large;

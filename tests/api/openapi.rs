@@ -30,7 +30,7 @@ fn fuzz(config: &str) {
         .arg("run")
         .arg(format!("http://{}/openapi.json", app.addr))
         .args(["--checks", "all", "--max-examples", "10", "--seed", "1"])
-        .args(["--request-timeout", "10", "--exclude-path", "/v1/reload"])
+        .args(["--request-timeout", "60", "--exclude-path", "/v1/reload"])
         .output()
         .expect("schemathesis, which .ci/test installs");
     let said = String::from_utf8_lossy(&output.stdout);

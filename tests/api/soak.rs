@@ -1,4 +1,4 @@
-//! Ten thousand roll calls over devices that fail, hang and crash, and everybody is still there.
+//! A thousand roll calls over devices that fail, hang and crash, and everybody is still there.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::{TestApp, agent, request};
 
-const COLLECTS: usize = 10_000;
+const COLLECTS: usize = 1_000;
 const CLIENTS: usize = 16;
 
 #[test]
-fn after_ten_thousand_collects_with_faults_every_device_still_answers() {
+fn after_a_thousand_collects_with_faults_every_device_still_answers() {
     let app = TestApp::start(
         r#"
         [lookup]

@@ -2,11 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApp};
+use crate::gate::Gate;
+use crate::harness::{Answer, PATIENCE, TestApp, until};
 
 const FLEET: &str = r#"
 [lookup]
@@ -471,31 +471,28 @@ fn strict_turns_a_partial_answer_into_503() {
 
 #[test]
 fn a_shorter_deadline_is_kept_and_costs_nobody_else_anything() {
-    let app = TestApp::start(
-        "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = [\"quick\", { ids = \"slow\", \
-         lookup = { latency = \"1500ms\" } }]\n",
-    );
+    let gate = Gate::start();
+    let app = TestApp::start(&format!(
+        "[collect]\ndeadline = \"1h\"\n[[clusters]]\nid = 1\nnodes = [\"slow\"]\nlookup = {}\n",
+        gate.lookup()
+    ));
     let joined = app.begin();
-    let start = Instant::now();
+    gate.wait_for(1);
+    // It is here before the device has answered.
     let report = report(&app, "?deadline=300ms");
-    assert!(
-        start.elapsed() < Duration::from_millis(1400),
-        "{:?}",
-        start.elapsed()
-    );
-    assert_eq!(shown(&report), ["1/n-quick", "1/n-slow:timed_out"]);
-    let error = &report["clusters"][0]["nodes"][1]["error"]["message"];
+    assert_eq!(shown(&report), ["1/n-slow:timed_out"]);
+    let error = &report["clusters"][0]["nodes"][0]["error"]["message"];
     assert_eq!(error, "no answer before the collect's deadline of 300ms");
+    gate.open();
     let other = crate::harness::read_all(joined);
     assert!(other.starts_with("HTTP/1.1 200"), "{other}");
+    assert_eq!(gate.requests(), 1, "it was the same lookup");
 }
 
 /// Asks for a stream and reads its head.
 fn stream(app: &TestApp, path: &str, accept: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(app.addr).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
@@ -525,23 +522,32 @@ fn line(stream: &mut BufReader<TcpStream>) -> String {
     }
 }
 
-const MIXED: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = [{ ids = \"slow\", \
-                     lookup = { latency = \"700ms\" } }, \"1-3\"]\nswitches = [\"x\"]\n";
+/// Four devices that answer at once, and one that answers when it may.
+fn mixed(gate: &Gate) -> TestApp {
+    TestApp::start(&format!(
+        "[[clusters]]\nid = 1\nnodes = [{{ ids = \"slow\", lookup = {} }}, {{ ids = \"1-3\", \
+         lookup = {{ latency = \"1ms\" }} }}]\n\
+         switches = [{{ ids = [\"x\"], lookup = {{ latency = \"1ms\" }} }}]\n",
+        gate.lookup()
+    ))
+}
 
 #[test]
 fn lines_come_while_devices_answer_each_once_and_the_summary_last() {
-    let app = TestApp::start(MIXED);
-    let start = Instant::now();
+    let gate = Gate::start();
+    let app = mixed(&gate);
     let mut lines = stream(&app, "/v1/report", "application/x-ndjson");
-    let mut seen = Vec::new();
+    let mut next = || serde_json::from_str::<Value>(&line(&mut lines)).unwrap();
+    let (mut seen, mut longest) = (Vec::new(), 0.0_f64);
     for nth in 0..5 {
-        let device: Value = serde_json::from_str(&line(&mut lines)).unwrap();
+        if nth == 4 {
+            // All quick ones are here before the slow one can be.
+            gate.open();
+        }
+        let device = next();
         assert_eq!(device["cluster_id"], json!(1));
         assert_eq!(device["outcome"], "ok", "{device}");
-        if nth == 3 {
-            // All quick ones are here before the slow one can be.
-            assert!(start.elapsed() < Duration::from_millis(700));
-        }
+        longest = longest.max(device["duration_ms"].as_f64().unwrap());
         let id = [&device["node_id"], &device["switch_id"]]
             .into_iter()
             .find(|it| !it.is_null());
@@ -550,12 +556,12 @@ fn lines_come_while_devices_answer_each_once_and_the_summary_last() {
     assert_eq!(seen[4], "\"slow\"");
     seen.sort_unstable();
     assert_eq!(seen, ["\"slow\"", "\"x\"", "1", "2", "3"]);
-    let end: Value = serde_json::from_str(&line(&mut lines)).unwrap();
+    let end = next();
     assert_eq!(
         (&end["summary"]["asked"], &end["summary"]["ok"]),
         (&json!(5), &json!(5))
     );
-    assert_eq!(end["summary"]["slowest"]["node_id"], "slow");
+    assert_eq!(end["summary"]["slowest"]["duration_ms"], json!(longest));
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert!(!rest.contains('{'), "{rest}");
@@ -563,7 +569,9 @@ fn lines_come_while_devices_answer_each_once_and_the_summary_last() {
 
 #[test]
 fn events_are_the_same() {
-    let app = TestApp::start(MIXED);
+    let gate = Gate::start();
+    gate.open();
+    let app = mixed(&gate);
     let mut events = stream(&app, "/v1/report?kind=node", "text/event-stream");
     for expected in ["event: device"; 4].into_iter().chain(["event: summary"]) {
         assert_eq!(line(&mut events), expected);
@@ -575,20 +583,23 @@ fn events_are_the_same() {
 
 #[test]
 fn a_reader_who_does_not_read_holds_up_neither_the_collect_nor_anybody() {
-    let app = TestApp::start(
-        "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"3s\"\n[[clusters]]\nid = 1\n\
-         nodes = [{ ids = \"1-30000\" }, { ids = \"hung\", lookup = { script = [\"hang\"] } }]\n",
-    );
+    // More than sockets hold; all of them hang, so the deadline alone says when they are answered for.
+    let name = "n".repeat(240);
+    let app = TestApp::start(&format!(
+        "[lookup]\nscript = [\"hang\"]\n[collect]\ndeadline = \"1s\"\n\
+         [[clusters]]\nid = \"{name}\"\nnodes = \"{name}[1-12000]\"\n"
+    ));
     let mut lines = stream(&app, "/v1/report", "application/x-ndjson");
-    // The collect ends at its deadline, and the device that hung is let go, with nothing read.
-    app.wait_for_log(|line| line["message"] == "collected" && line["devices"] == json!(30001));
-    assert_eq!(get(&app, "/v1/report?device=1").status, 200);
+    // The collect ends at its deadline, with nothing read.
+    app.wait_for_log(|line| line["message"] == "collected" && line["devices"] == json!(12_000));
+    let path = format!("/v1/report?device={name}1");
+    assert_eq!(get(&app, &path).status, 200);
     let mut all = Vec::new();
     lines.read_to_end(&mut all).unwrap();
     let text = String::from_utf8(all).unwrap();
-    assert_eq!(text.matches("\"outcome\":").count(), 30001);
-    assert_eq!(text.matches("\"outcome\":\"timed_out\"").count(), 1);
-    assert!(text.contains("\"summary\":{\"asked\":30001,"));
+    assert!(text.len() > 7 << 20, "{} bytes", text.len());
+    assert_eq!(text.matches("\"outcome\":\"timed_out\"").count(), 12_000);
+    assert!(text.contains("\"summary\":{\"asked\":12000,"));
 }
 
 #[test]
@@ -732,7 +743,8 @@ fn answers_are_compressed_if_the_client_wants_that() {
 #[test]
 fn a_caller_without_patience_says_nothing_of_the_devices() {
     let app = TestApp::start(
-        "[lookup]\nlatency = \"400ms\"\nbreaker = { failures = 1 }\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
+        "[lookup]\nlatency = \"1ms\"\nscript = [\"hang\", \"hang\", \"hang\", \"ok\"]\n\
+         breaker = { failures = 1 }\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
     );
     for _ in 0..3 {
         let hasty = report(&app, "?deadline=20ms");
@@ -753,10 +765,9 @@ fn what_was_known_before_a_crash_is_not_young_enough() {
     );
     assert_eq!(shown(&report(&app, "")), ["1/n-1"]);
     assert_eq!(shown(&report(&app, "")), ["1/n-1:crashed"]);
-    let start = Instant::now();
-    while get(&app, "/v1/clusters/1/nodes/1").json()["state"] != "running" {
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
+    until("its actor is back", || {
+        get(&app, "/v1/clusters/1/nodes/1").json()["state"] == "running"
+    });
     assert_eq!(shown(&report(&app, "?max_age=1h")), ["1/n-1:failed"]);
 }
 

@@ -8,7 +8,7 @@ const MIXED: &str = r#"
     [lookup]
     latency = "10ms"
     [collect]
-    deadline = "1s"
+    deadline = "3s"
     [supervision]
     intensity = 0
     quarantine = "1h"
@@ -120,7 +120,7 @@ fn a_collect_moves_the_counters_of_what_came_of_it() {
         assert_eq!(after.of(series), value, "{series}");
     }
     let took = "fleetcall_last_lookup_duration_seconds{cluster=\"2\",kind=\"node\",device=\"1\"}";
-    assert!((0.01..1.0).contains(&after.of(took)), "{}", after.of(took));
+    assert!((0.01..3.0).contains(&after.of(took)), "{}", after.of(took));
     assert_eq!(
         after.count("fleetcall_last_lookup_duration_seconds"),
         4,
@@ -131,7 +131,7 @@ fn a_collect_moves_the_counters_of_what_came_of_it() {
     let start = after.of("process_start_time_seconds");
     let since = after.of(at) - start;
     // The kernel counts a start by boot time in whole seconds.
-    assert!((-2.0..60.0).contains(&since), "{since}");
+    assert!((-2.0..600.0).contains(&since), "{since}");
 }
 
 #[test]
@@ -140,7 +140,9 @@ fn requests_that_join_a_lookup_and_those_that_are_refused_are_counted() {
         r#"
         [lookup]
         script = ["hang"]
+        timeout = "1h"
         [collect]
+        deadline = "1h"
         max_waiting = 2
         [[clusters]]
         id = 1

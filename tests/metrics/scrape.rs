@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, PATIENCE, TestApp, send, stderr, stdout};
+pub use crate::harness::eventually;
+use crate::harness::{Answer, TestApp, send, stderr, stdout};
 
 /// The samples of one scrape: each series, as it is written, with its value.
 #[derive(Debug)]
@@ -69,23 +68,6 @@ pub fn scrape_until(app: &TestApp, what: &str, is_so: impl Fn(&Samples) -> bool)
 pub fn answer_until(addr: SocketAddr, path: &str, status: u16) -> Answer {
     let answer = || Some(send(addr, "GET", path, &[])).filter(|answer| answer.status == status);
     eventually(&format!("{path} answers {status}"), answer)
-}
-
-/// Tries until there is something.
-#[track_caller]
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = attempt() {
-            return found;
-        }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "this does not become so: {what}"
-        );
-        // Leaves the processor to the processes that are at work on it.
-        thread::park_timeout(Duration::from_millis(10));
-    }
 }
 
 /// `promtool` finds nothing to say of what this one shows.

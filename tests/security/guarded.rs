@@ -1,11 +1,11 @@
 //! A service with a token for each role.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::harness::{Answer, PATIENCE, TestApp};
+pub use crate::harness::until;
+use crate::harness::{Answer, TestApp};
 
 pub const READ: &str = "r3ad-0123456789abcdef";
 pub const COLLECT: &str = "c0llect-0123456789abcdef";
@@ -67,13 +67,5 @@ impl Guarded {
 
     pub fn status(&self, method: &str, path: &str, token: &str) -> u16 {
         self.ask(method, path, token).status
-    }
-}
-
-/// Asks again and again until it is so, within bounds.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fleetcall::actors::drill::{Act, Point};
-use fleetcall::domain::{BreakerState, FaultKind, Liveness};
+use fleetcall::domain::{BreakerState, Collection, FaultKind, Liveness};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};
@@ -607,5 +607,60 @@ async fn a_device_that_is_down_when_its_time_comes_is_skipped() {
         (3..=5).contains(&metrics.ticks_skipped()),
         "{}",
         metrics.ticks_skipped()
+    );
+}
+
+#[actix_web::test]
+async fn no_more_lookups_run_than_may_and_queueing_counts_against_the_deadline() {
+    let fleet = Fleet::start_paused(
+        "[lookup]\nlatency = \"400ms\"\ntimeout = \"410ms\"\n\
+         [collect]\ndeadline = \"1s\"\nmax_concurrent = 2\n\
+         [[clusters]]\nid = 1\nnodes = \"1-6\"\nswitches = \"1-4\"\n",
+    );
+    // Two rounds fit into the deadline.
+    let devices = fleet.collect().await;
+    assert_eq!(devices[..4], ["1/n1", "1/n2", "1/n3", "1/n4"]);
+    let late = &devices[4..];
+    assert_eq!(late.len(), 6);
+    assert!(late.iter().all(|it| it.ends_with(":timed_out")), "{late:?}");
+}
+
+#[actix_web::test]
+async fn one_cluster_at_its_limit_does_not_hold_up_another() {
+    let fleet = Fleet::start_paused(
+        "[collect]\ndeadline = \"2s\"\nmax_concurrent = 1\n\
+         [[clusters]]\nid = 1\nnodes = \"1-3\"\nlookup = { script = [\"hang\"], timeout = \"1h\" }\n\
+         [[clusters]]\nid = 2\nnodes = \"1-3\"\nlookup = { latency = \"1ms\" }\n",
+    );
+    let expected = [
+        "1/n1:timed_out",
+        "1/n2:timed_out",
+        "1/n3:timed_out",
+        "2/n1",
+        "2/n2",
+        "2/n3",
+    ];
+    assert_eq!(fleet.collect().await, expected);
+}
+
+#[actix_web::test]
+async fn a_request_that_joins_a_lookup_has_a_deadline_of_its_own() {
+    let fleet = Fleet::start_paused(
+        "[lookup]\nscript = [\"hang\"]\ntimeout = \"1500ms\"\n[collect]\ndeadline = \"1s\"\n\
+         [[clusters]]\nid = 1\nnodes = \"1\"\n",
+    );
+    let collector = fleet.engine.collector();
+    let first = actix_web::rt::spawn(async move { collector.collect().await.unwrap() });
+    // The second joins half-way; the first one's deadline must not end its lookup.
+    sleep(ms(600)).await;
+    let second = fleet.ask().await;
+    let message = |answer: &Collection| answer.faults().next().unwrap().3.message().to_owned();
+    let first = message(&first.await.unwrap());
+    assert_eq!(first, "no answer before the collect's deadline of 1s");
+    let its_own = "no answer within 1s 500ms";
+    assert_eq!(
+        message(&second),
+        its_own,
+        "the lookup went on to its timeout"
     );
 }
