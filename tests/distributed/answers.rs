@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use crate::fleet::{clusters, front, says, until, until_well, worker};
-use crate::harness::{TestApp, fleetcall, run, stderr, stdout};
+use crate::harness::{PATIENCE, TestApp, fleetcall, run, stderr, stdout};
 use crate::nats::Nats;
 
 const MIXED: &str = r#"
 [lookup]
 latency = "10ms"
-timeout = "2s"
-[collect]
-deadline = "1500ms"
 [[clusters]]
 id = 1
 nodes = "1-3"
@@ -28,7 +24,7 @@ ids = "bad1"
 lookup = { script = ["refused"], breaker = { failures = 0 } }
 [[clusters.nodes]]
 ids = "slow1"
-lookup = { script = ["hang"], breaker = { failures = 0 } }
+lookup = { script = ["hang"], timeout = "500ms", breaker = { failures = 0 } }
 [[clusters]]
 id = 3
 switches = "1-4"
@@ -78,8 +74,8 @@ fn a_front_answers_the_same_bytes_as_a_service_alone() {
 #[test]
 fn an_answer_of_many_pieces_arrives_whole() {
     let config = "[lookup]\nlatency = \"0s\"\n[collect]\nmax_waiting = 4\n\
-                  [[clusters]]\nid = 1\nnodes = \"n[00001-20000]\"\n\
-                  [[clusters]]\nid = 2\nswitches = \"s[00001-20000]\"\n";
+                  [[clusters]]\nid = 1\nnodes = \"n[0001-5000]\"\n\
+                  [[clusters]]\nid = 2\nswitches = \"s[0001-5000]\"\n";
     let nats = Nats::start();
     let alone = TestApp::start(config);
     let front = front(&nats, config);
@@ -88,7 +84,7 @@ fn an_answer_of_many_pieces_arrives_whole() {
     assert_eq!(ours.body.len(), alone.get().body.len());
     assert_eq!(ours.body, alone.get().body);
     // Every other device, which is no run of places.
-    let part = "/v1/report?cluster=1&device=n%5B00001-19999/2%5D";
+    let part = "/v1/report?cluster=1&device=n%5B0001-4999/2%5D";
     let count = |app: &TestApp| {
         let answer = app.request("GET", part, &[]);
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -103,15 +99,15 @@ fn an_answer_of_many_pieces_arrives_whole() {
 
 #[test]
 fn a_stream_gives_lines_while_other_devices_are_silent() {
-    let config = "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"6s\"\n\
+    let config = "[lookup]\nlatency = \"1ms\"\ntimeout = \"1h\"\n[collect]\ndeadline = \"1h\"\n\
                   [[clusters]]\nid = 1\nnodes = \"1-3\"\n\
-                  [[clusters.switches]]\nids = \"1\"\nlookup = { latency = \"5s\" }\n";
+                  [[clusters.switches]]\nids = \"1\"\nlookup = { script = [\"hang\"] }\n";
     let nats = Nats::start();
     let front = front(&nats, config);
     let worker = worker(&nats, config, "a");
     worker.wait_for_log(says("cluster taken"));
-    let start = Instant::now();
     let mut stream = TcpStream::connect(front.addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
         .write_all(
             b"GET /v1/report HTTP/1.1\r\nHost: test\r\nAccept: application/x-ndjson\r\n\
@@ -128,10 +124,6 @@ fn a_stream_gives_lines_while_other_devices_are_silent() {
         }
     }
     assert_eq!(nodes, 3);
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "they came with the slow one"
-    );
 }
 
 #[test]
@@ -154,8 +146,8 @@ fn without_a_worker_every_device_is_unreachable_at_once() {
 
 #[test]
 fn a_request_whose_client_goes_ends_at_the_worker() {
-    let config = "[lookup]\nlatency = \"20s\"\ntimeout = \"25s\"\n\
-                  [[clusters]]\nid = 1\nnodes = \"1-3\"\n";
+    let config = "[lookup]\nscript = [\"hang\"]\ntimeout = \"1h\"\n\
+                  [collect]\ndeadline = \"1h\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
     let nats = Nats::start();
     let front = front(&nats, config);
     let worker = worker(&nats, config, "a");
@@ -197,7 +189,7 @@ fn who_has_what_is_known_to_a_front_and_at_a_terminal() {
                     == cluster["cluster_id"].to_string().trim_matches('"')
         });
         assert!(taken["fence"].is_u64());
-        assert!(cluster["renewed_ms"].as_u64().unwrap() < 2_000, "{cluster}");
+        assert!(cluster["renewed_ms"].is_u64(), "{cluster}");
     }
     let shown = run(fleetcall().args(["workers", "--server", &format!("http://{}", front.addr)]));
     assert!(shown.status.success(), "{}", stderr(&shown));

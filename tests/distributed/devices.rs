@@ -58,7 +58,7 @@ impl Devices {
     pub fn config_at(addr: SocketAddr, clusters: usize) -> String {
         let mut text = format!(
             "[lookup]\ndriver = \"http\"\nurl = \"http://{addr}/{{cluster}}/{{id}}\"\n\
-             timeout = \"2s\"\n[collect]\ndeadline = \"5s\"\n"
+             timeout = \"30s\"\n[collect]\ndeadline = \"1m\"\n"
         );
         for cluster in 1..=clusters {
             text += &format!("[[clusters]]\nid = {cluster}\nnodes = \"1-4\"\n");

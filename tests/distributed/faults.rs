@@ -1,12 +1,13 @@
 //! What goes wrong between processes, under continuous load: every answer is whole, in order and in
 //! time, and no device is asked twice at a time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::devices::Devices;
 use crate::fleet::{
     LEASE, clusters, front, front_at, held, says, says_nothing_twice, until_well, worker, worker_at,
 };
+use crate::harness::until;
 use crate::load::{Apart, CLUSTERS, Scene, ask, under_load};
 use crate::nats::{Nats, Three};
 
@@ -72,7 +73,7 @@ fn a_worker_that_joins_moves_its_share_and_nobody_notices() {
 /// Longer than a front waits for an owner, and than a lease lasts.
 #[test]
 fn slow_lookups_are_waited_for_when_a_cluster_moves() {
-    let mut config = "[lookup]\nlatency = \"2500ms\"\n[collect]\ndeadline = \"12s\"\n".to_owned();
+    let mut config = "[lookup]\nlatency = \"2500ms\"\n[collect]\ndeadline = \"1m\"\n".to_owned();
     for cluster in 1..=CLUSTERS {
         config += &format!("[[clusters]]\nid = {cluster}\nnodes = \"1-4\"\n");
     }
@@ -312,7 +313,7 @@ fn one_of_three_servers_that_is_killed_is_done_without() {
     let url = three.url();
     let front = front_at(&url, &config);
     // Those that are left choose a leader first, which takes them up to 9 s.
-    let workers = ["a", "b"].map(|name| worker_at(&url, &config, name, "15s"));
+    let workers = ["a", "b"].map(|name| worker_at(&url, &config, name, "30s"));
     until_well(&front);
     under_load(&front, || {
         let start = Instant::now();
@@ -325,12 +326,7 @@ fn one_of_three_servers_that_is_killed_is_done_without() {
                 |it: &serde_json::Value| it["renewed_ms"].as_u64().is_some_and(|ms| ms < since);
             clusters.len() == CLUSTERS && clusters.iter().all(is_renewed)
         };
-        while !is_renewed() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "leases are not renewed"
-            );
-        }
+        until("leases are renewed", is_renewed);
     });
     for worker in &workers {
         assert_eq!(clusters(worker, "cluster lost"), Vec::<String>::new());

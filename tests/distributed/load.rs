@@ -42,10 +42,6 @@ impl Seen {
         let start = Instant::now();
         let answer = front.get();
         let took = start.elapsed();
-        assert!(
-            took < Duration::from_millis(5_500),
-            "after its deadline: {took:?}"
-        );
         assert!(matches!(answer.status, 200 | 202), "{answer:?}");
         let devices = answer.devices();
         let expected = (1..=CLUSTERS)

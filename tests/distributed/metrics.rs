@@ -72,10 +72,10 @@ fn each_worker_shows_what_it_has_and_each_process_what_it_does() {
         let fence = cluster["fence"].as_f64().unwrap();
         assert_eq!(owner.of(&of("fleetcall_lease_fence")), fence);
         let age = owner.of(&of("fleetcall_lease_age_seconds"));
-        assert!((0.0..2.0).contains(&age), "{age}");
+        assert!((0.0..60.0).contains(&age), "{age}");
         let since = owner.of(&of("fleetcall_lease_acquired_timestamp_seconds"));
         let held = now.as_secs_f64() - since;
-        assert!((0.0..60.0).contains(&held), "{held}");
+        assert!((0.0..600.0).contains(&held), "{held}");
     }
     scrape_until(&workers[0], "leases are renewed", |it| {
         it.of("fleetcall_leases") == 0.0

@@ -302,3 +302,34 @@ fn what_is_published_is_where_it_is_said_to_be() {
     assert_eq!(none.status.code(), Some(2));
     assert!(stderr(&none).contains("--nats URL"), "{none:?}");
 }
+
+/// Of a front, which has the topology and no actor of all those devices.
+#[test]
+fn lists_that_are_too_much_together_are_used_when_they_fit() {
+    let nats = Nats::start();
+    let (dir, path) = config_file(
+        "[[clusters]]\nid = 1\nnodes = \"1-999999\"\n\
+         switches = { file = \"a.json\", every = \"100ms\" }\n",
+    );
+    let list = dir.path().join("a.json");
+    let put = |targets: &str| {
+        let new = list.with_extension("new");
+        std::fs::write(&new, format!("[{{\"targets\": [{targets}]}}]")).unwrap();
+        std::fs::rename(&new, &list).unwrap();
+    };
+    put("\"a\", \"b\"");
+    let front = TestApp::start_on(dir, path, &["--nats", &nats.url(), "serve"]);
+    let unused = front.wait_for_log(says(
+        "cannot read a list of devices, what was read before stays",
+    ));
+    let error = unused["error"].as_str().unwrap();
+    assert!(error.contains("1000001 devices"), "{error}");
+    put("\"a\"");
+    front.wait_for_log(says("a list of devices can be read again"));
+    let applied = front.wait_for_log(says("reloaded"));
+    assert_eq!(
+        (&applied["devices_kept"], &applied["devices_added"]),
+        (&999_999.into(), &1.into()),
+        "{applied}"
+    );
+}

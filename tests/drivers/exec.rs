@@ -1,18 +1,17 @@
 //! The `exec` driver.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, until};
 use crate::servers::{Node, ask, ask_with};
 
 fn sh(script: &str, more: &str) -> String {
     let script = script.replace('{', "{{").replace('}', "}}");
     let script = serde_json::to_string(&script).unwrap();
     format!(
-        "driver = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", {script}, \"sh\", \"{{id}}\", \"{{cluster}}\"]\ntimeout = \"5s\"\n{more}"
+        "driver = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", {script}, \"sh\", \"{{id}}\", \"{{cluster}}\"]\ntimeout = \"1m\"\n{more}"
     )
 }
 
@@ -102,20 +101,13 @@ fn no_shell_reads_the_arguments_and_the_environment_is_its_own() {
 fn complaints_without_end_do_not_stop_a_command_that_answers() {
     let node = run("yes complaint | head -c 1000000 >&2; echo '{\"n\":1}'", "");
     assert_eq!(node.fact("values"), &json!({"n": 1}));
-    let start = Instant::now();
     run("yes complaint >&2 & yes", "max_output_bytes = 1000").fails("too_large", "1000 bytes");
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[test]
 fn what_prints_too_much_is_stopped() {
     let node = run("yes", "max_output_bytes = 1000");
     node.fails("too_large", "more than 1000 bytes");
-    assert!(node.took < Duration::from_secs(4), "{:?}", node.took);
     run("printf '{}    '", "max_output_bytes = 6").node["error"]
         .as_null()
         .unwrap();
@@ -139,31 +131,26 @@ fn nothing_of_a_command_outlives_its_lookup() {
     );
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let app = TestApp::start(&format!(
-        "[lookup]\ndriver = \"exec\"\ncommand = [{:?}]\ntimeout = \"1s\"\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
-        program.display().to_string()
-    ));
-    let timed_out = app.get();
-    assert_eq!(timed_out.devices(), ["1/n1:timed_out"]);
-    // A client that goes away ends it too.
-    let client = app.begin();
-    let count = || {
-        std::fs::read_to_string(&pids)
-            .unwrap_or_default()
-            .lines()
-            .count()
+    let config = |timeout: &str| {
+        format!(
+            "[lookup]\ndriver = \"exec\"\ncommand = [{:?}]\ntimeout = \"{timeout}\"\n\
+             [collect]\ndeadline = \"1h\"\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+            program.display().to_string()
+        )
     };
-    let start = Instant::now();
-    while count() < 4 {
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
+    let started = || std::fs::read_to_string(&pids).unwrap_or_default();
+    let app = TestApp::start(&config("1s"));
+    assert_eq!(app.get().devices(), ["1/n1:timed_out"]);
+    // A client that goes away ends it too.
+    std::fs::write(&app.config, config("1h")).unwrap();
+    assert_eq!(app.request("POST", "/v1/reload", &[]).status, 200);
+    let before = started().lines().count();
+    let client = app.begin();
+    until("both of its processes run", || {
+        started().lines().count() == before + 2
+    });
     drop(client);
     app.wait_for_log(|line| line["message"] == "collect cancelled");
-    let pids = std::fs::read_to_string(&pids).unwrap();
-    while pids.lines().any(is_alive) {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "they are left: {pids}"
-        );
-    }
+    let pids = started();
+    until("none is left", || !pids.lines().any(is_alive));
 }

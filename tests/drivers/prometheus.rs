@@ -35,7 +35,7 @@ impl Drop for NodeExporter {
 }
 
 fn url(addr: SocketAddr, more: &str) -> String {
-    format!("driver = \"prometheus\"\nurl = \"http://{addr}/metrics\"\ntimeout = \"5s\"\n{more}")
+    format!("driver = \"prometheus\"\nurl = \"http://{addr}/metrics\"\ntimeout = \"1m\"\n{more}")
 }
 
 fn text(command: &str, arguments: &[&str]) -> String {

@@ -94,7 +94,7 @@ impl Sshd {
         let command = command.replace('{', "{{").replace('}', "}}");
         format!(
             "driver = \"ssh\"\naddress = \"{}\"\nusername = {:?}\nkey = {:?}\nremote_command = {command:?}\n\
-             timeout = \"10s\"\n{more}",
+             timeout = \"1m\"\n{more}",
             self.addr,
             user,
             self.at(key).display().to_string(),
@@ -160,14 +160,15 @@ fn what_goes_wrong_has_its_kind() {
         .fails("too_large", "more than 1000 bytes");
     let node = ask(&sshd
         .lookup("user", "sleep 1000", &pinned)
-        .replace("10s", "1s"));
+        .replace("\"1m\"", "\"1s\""));
     node.fails("timed_out", "no answer within 1s");
     let at = |addr: SocketAddr| {
         sshd.lookup("user", "true", &pinned)
             .replace(&sshd.addr.to_string(), &addr.to_string())
     };
     ask(&at(nobody())).fails("refused", "Connection refused");
-    ask(&at(server(wait_for_end)).replace("10s", "1s")).fails("timed_out", "no answer within 1s");
+    ask(&at(server(wait_for_end)).replace("\"1m\"", "\"1s\""))
+        .fails("timed_out", "no answer within 1s");
     let garbage = server(|mut stream| {
         use std::io::Write as _;
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok();

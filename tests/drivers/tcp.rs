@@ -69,7 +69,7 @@ pub fn tls_server(
 }
 
 fn tcp(address: &str, more: &str) -> String {
-    format!("driver = \"tcp\"\naddress = \"{address}\"\ntimeout = \"2s\"\n{more}")
+    format!("driver = \"tcp\"\naddress = \"{address}\"\ntimeout = \"1m\"\n{more}")
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn it_connects_and_says_how_long_that_took() {
     let addr = server(wait_for_end);
     let node = ask(&tcp(&addr.to_string(), ""));
     let took = node.fact("connect_seconds").as_f64().unwrap();
-    assert!(took > 0.0 && took < 2.0, "{took}");
+    assert!(took > 0.0 && took < 60.0, "{took}");
     assert!(node.node["facts"]["tls_subject"].is_null());
 }
 
@@ -143,9 +143,9 @@ fn whoever_does_not_speak_tls_is_a_fault_in_time() {
     ask(&tcp(&format!("localhost:{}", garbage.port()), "tls = true"))
         .fails("protocol", "the TLS handshake failed");
     let silent = server(wait_for_end);
-    let node = ask(&tcp(&format!("localhost:{}", silent.port()), "tls = true"));
-    node.fails("timed_out", "no answer within 2s");
-    assert!(node.took < Duration::from_secs(10), "{:?}", node.took);
+    let lookup = tcp(&format!("localhost:{}", silent.port()), "tls = true");
+    let node = ask(&lookup.replace("\"1m\"", "\"1s\""));
+    node.fails("timed_out", "no answer within 1s");
     let gone = server(drop);
     let node = ask(&tcp(&format!("localhost:{}", gone.port()), "tls = true"));
     node.fails("unreachable", "no TLS with localhost:");

@@ -19,7 +19,7 @@ await test(async (browser) => {
   const progress = await page.$eval('#progress', (it) => [it.hidden, it.value, it.max]);
   assert.equal(progress[0], false);
   assert.equal(progress[2], 9);
-  assert.match(await page.getAttribute('[data-key="core/nodes/late"]', 'aria-label'), /^late: ok, \d+ ms$/);
+  assert.match(await page.getAttribute('[data-key="core/nodes/late"]', 'aria-label'), /^late: ok, [\d.]+ m?s$/);
   await page.click('#ask');
   await says(page, '#ask', 'Ask now');
   await cells(page, { 'edge/nodes/silent': 'unknown', 'core/nodes/db1': 'ok' });

@@ -146,8 +146,10 @@ fn cells_fill_in_while_devices_answer() {
         switches = ["1", { ids = "2", lookup = { script = ["refused"] } }]
         [[clusters]]
         id = "edge"
-        nodes = [{ ids = "silent", lookup = { script = ["hang"], timeout = "30s" } }]
+        nodes = [{ ids = "silent", lookup = { script = ["hang"], timeout = "1h" } }]
         switches = "tor[1-2]"
+        [collect]
+        deadline = "1h"
         "#,
     );
 }

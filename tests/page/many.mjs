@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { accessible, clean, open, says, test } from './browser.mjs';
 
-/** A browser and a service on two shared cores: what is smooth here is far below it on a desk. */
-const LONGEST_TASK_MS = 1000;
+const DEVICES = 10_000;
 
 await test(async (browser) => {
   const page = await open(browser);
   await says(page, '#summary', '0 of 10,000 devices ok, 10,000 never asked');
   await page.waitForFunction(() => document.querySelectorAll('.cell').length === 10_000);
   await page.evaluate(() => {
-    window.tasks = [];
+    window.changes = 0;
     window.counts = new Set();
-    new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((it) => it.duration))).observe({ type: 'longtask' });
+    new MutationObserver((records) => { window.changes += records.length; })
+      .observe(document.body, { attributes: true, attributeFilter: ['data-o'], subtree: true });
     const look = () => {
       window.counts.add(document.getElementById('summary').textContent);
       requestAnimationFrame(look);
@@ -21,24 +21,19 @@ await test(async (browser) => {
   await page.click('#ask');
   await says(page, '#summary', '9,990 of 10,000 devices ok, 10 not');
   await says(page, '#ask', 'Ask now');
-  const { tasks, counts } = await page.evaluate(() => ({ tasks: window.tasks, counts: window.counts.size }));
-  const longest = Math.max(0, ...tasks);
-  console.log(`10,000 cells: ${counts} pictures while they filled in, ${tasks.length} long tasks, the longest ${longest} ms`);
-  assert.ok(longest < LONGEST_TASK_MS, `${longest} ms`);
+  const { changes, counts } = await page.evaluate(() => ({ changes: window.changes, counts: window.counts.size }));
+  console.log(`${DEVICES} cells: ${counts} pictures while they filled in, ${changes} changes of cells`);
   assert.ok(counts > 3, `they fill in one after another: ${counts} pictures`);
+  // That it is asked and what it answered; not each of them in each picture.
+  assert.ok(changes >= 2 * DEVICES && changes <= 3 * DEVICES, `${changes} changes`);
 
-  // Filtering, and walking, answer at once.
-  const filtered = await page.evaluate(() => {
+  // Filtering is over when the key's event is.
+  const shown = await page.evaluate(() => {
     const words = document.getElementById('words');
-    const start = performance.now();
     words.value = 'x1';
     words.dispatchEvent(new Event('input'));
-    document.body.getBoundingClientRect();
-    return performance.now() - start;
+    return [...document.querySelectorAll('.cell:not([hidden])')].map((it) => it.dataset.key);
   });
-  console.log(`filtered in ${filtered} ms`);
-  assert.ok(filtered < LONGEST_TASK_MS, `${filtered} ms`);
-  const shown = await page.$$eval('.cell:not([hidden])', (all) => all.map((it) => it.dataset.key));
   assert.deepEqual(shown, ['small/nodes/x1', 'small/nodes/x10']);
   await page.click('[data-key="small/nodes/x10"]');
   await says(page, '#details .error', 'refused');

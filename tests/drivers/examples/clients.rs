@@ -22,7 +22,7 @@ pub fn printed(program: &str, arguments: &[&str]) -> String {
 }
 
 pub fn curl(arguments: &[&str]) -> String {
-    printed("curl", &[&["-sSf", "-m", "20"], arguments].concat())
+    printed("curl", &[&["-sSf", "-m", "110"], arguments].concat())
 }
 
 /// What node_exporter's page says; `metrics` without labels are given as they are.
@@ -192,7 +192,7 @@ pub struct Agent<'a> {
 impl Agent<'_> {
     fn ask(&self, command: &str, options: &str, name: &str) -> String {
         let addr = self.addr.to_string();
-        let rest = ["-t", "5", "-r", "2", "-m", "", options, &addr, name];
+        let rest = ["-t", "60", "-r", "0", "-m", "", options, &addr, name];
         printed(command, &[self.security, &rest].concat())
     }
 

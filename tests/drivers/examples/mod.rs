@@ -64,7 +64,7 @@ fn the_example_of_exec_gives_what_the_plugin_prints() {
         .put("\"{id}.example\"", &format!("{ip:?}"))
         .put("\"22\"", &format!("{port:?}"));
     let mut answer = example.collect(20);
-    let text = printed(plugin, &["-p", &port, "-t", "10", ip]);
+    let text = printed(plugin, &["-p", &port, "-t", "60", ip]);
     let (says, performance) = text.trim().split_once('|').unwrap();
     assert!(performance.trim().starts_with("time="), "{text}");
     let right = json!({ "check_status": "ok", "check_output": says.trim() });

@@ -12,6 +12,9 @@ use rasn_smi::v2::{ObjectSyntax, SimpleSyntax};
 use rasn_snmp::v2::{Pdu, Pdus, Response, VarBind, VarBindValue};
 use rasn_snmp::v2c::Message;
 
+/// How long an agent may take to start.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 pub const PASSWORD: &str = "correct horse";
 pub const OTHER_PASSWORD: &str = "battery staple";
 
@@ -113,18 +116,20 @@ impl Snmpd {
 
     fn wait(&self) {
         let start = Instant::now();
-        while self.values("1.3.6.1.2.1.1.5").is_empty() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "it does not start"
-            );
+        while self.walk("1.3.6.1.2.1.1.5", "0.3").is_empty() {
+            assert!(start.elapsed() < PATIENCE, "it does not start");
         }
     }
 
     /// The values below a name, as `snmpwalk` prints them.
     pub fn values(&self, name: &str) -> Vec<String> {
+        self.walk(name, "60")
+    }
+
+    /// The same, with so many seconds for each answer.
+    fn walk(&self, name: &str, seconds: &str) -> Vec<String> {
         let output = Command::new("snmpwalk")
-            .args(["-v2c", "-c", "public", "-t", "0.3", "-r", "1", "-Oqvt"])
+            .args(["-v2c", "-c", "public", "-t", seconds, "-r", "0", "-Oqvt"])
             .arg(self.addr.to_string())
             .arg(name)
             .output()

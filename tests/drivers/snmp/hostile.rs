@@ -3,13 +3,12 @@
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::agents::{Dice, Mib, Request, answer, mib, nobody, number, responder, variable};
 use super::{ask, v2c, v3};
 use crate::servers::Node;
 
-const FAST: &str = "retransmit = \"100ms\"\ntimeout = \"5s\"";
+const FAST: &str = "retransmit = \"100ms\"\ntimeout = \"1m\"";
 
 #[track_caller]
 fn is_fake(node: &Node, ports: usize) {
@@ -30,14 +29,14 @@ fn silence_is_a_timeout_in_time() {
     let silent = responder(move |_, _, _| {
         count.fetch_add(1, Ordering::Relaxed);
     });
-    for lookup in [v2c(silent, ""), v3(silent, "private", "")] {
+    let times = "timeout = \"3s\"\nretransmit = \"100ms\"";
+    for lookup in [v2c(silent, times), v3(silent, "private", times)] {
         asked.store(0, Ordering::Relaxed);
-        let node = ask(&format!("{lookup}timeout = \"1s\"\nretransmit = \"100ms\""));
-        node.fails("timed_out", "no answer within 1s");
-        assert!(node.took < Duration::from_secs(10), "{:?}", node.took);
-        // At 0, 100, 300 and 700 ms, or later on a busy machine.
+        let node = ask(&lookup);
+        node.fails("timed_out", "no answer within 3s");
+        // At 0, 100, 300, 700 and 1500 ms, or later on a busy machine.
         let asked = asked.load(Ordering::Relaxed);
-        assert!((2..=4).contains(&asked), "{asked}");
+        assert!((2..=5).contains(&asked), "{asked}");
     }
 }
 
@@ -110,7 +109,7 @@ fn preceded(
 #[test]
 fn what_is_no_answer_to_the_request_is_let_pass() {
     // Slow to send again, so that only what came in time can have been taken.
-    let slow = "retransmit = \"30s\"\ntimeout = \"10s\"";
+    let slow = "retransmit = \"30s\"\ntimeout = \"29s\"";
     let false_answer = |id: i32, request: &Request| {
         let names = request.names.iter().cloned();
         let variables = names.map(|mut name| {
@@ -188,7 +187,7 @@ fn a_walk_ends_when_there_is_no_end_of_variables() {
         }
         socket.send_to(&request.answer(0, variables), from).ok();
     });
-    ask(&v2c(endless, "timeout = \"20s\""))
+    ask(&v2c(endless, "timeout = \"2m\""))
         .fails("too_large", "the answers have more than 100000 variables");
     let nothing = responder(|socket, from, bytes| {
         let request = Request::read(bytes);
@@ -225,7 +224,7 @@ fn an_agent_that_can_say_little_at_once_is_asked_for_less() {
             socket.send_to(&request.answer(0, variables), from).ok();
         }
     });
-    let patient = "retransmit = \"20ms\"\ntimeout = \"20s\"";
+    let patient = "retransmit = \"20ms\"\ntimeout = \"2m\"";
     is_fake(&ask(&v2c(lost, patient)), 30);
 }
 

@@ -49,7 +49,7 @@ fn the_neighbours_are_those_that_a_real_lldpd_shows() {
     std::fs::write(dir.path().join("community"), "public\n").unwrap();
     let mut command = Command::new("timeout");
     command.args([
-        "25",
+        "250",
         "unshare",
         "--net",
         "--uts",

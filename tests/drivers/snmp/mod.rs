@@ -11,14 +11,26 @@ use std::net::SocketAddr;
 /// Settings for version 2c with the right community.
 fn v2c(addr: SocketAddr, more: &str) -> String {
     format!(
-        "driver = \"snmp\"\naddress = \"{addr}\"\ncommunity = {{ env = \"COMMUNITY\" }}\n{more}\n"
+        "driver = \"snmp\"\naddress = \"{addr}\"\ncommunity = {{ env = \"COMMUNITY\" }}\n{}\n",
+        patient(more)
     )
 }
 
 fn v3(addr: SocketAddr, user: &str, more: &str) -> String {
     format!(
-        "driver = \"snmp\"\naddress = \"{addr}\"\nversion = \"3\"\nusername = \"{user}\"\n{more}\n"
+        "driver = \"snmp\"\naddress = \"{addr}\"\nversion = \"3\"\nusername = \"{user}\"\n{}\n",
+        patient(more)
     )
+}
+
+/// With all the time that any machine takes, unless the test has a time of its own.
+fn patient(more: &str) -> String {
+    let timeout = if more.contains("timeout") {
+        ""
+    } else {
+        "\ntimeout = \"1m\""
+    };
+    format!("{more}{timeout}")
 }
 
 /// As `servers::ask`, with the secrets in the environment.

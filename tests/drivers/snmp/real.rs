@@ -172,7 +172,7 @@ fn a_line_that_loses_and_doubles_three_of_ten_is_no_fault() {
             3..6 => vec![bytes.to_vec(), bytes.to_vec()],
             _ => vec![bytes.to_vec()],
         });
-        let fast = "retransmit = \"50ms\"\ntimeout = \"15s\"";
+        let fast = "retransmit = \"50ms\"\ntimeout = \"2m\"";
         let node = if is_v3 {
             ask(&v3(bad, "private", &format!("{fast}\n{PRIVATE}")))
         } else {
