@@ -60,10 +60,10 @@ impl Scope {
     /// If there is none, if a part of `clusters` matches no cluster, or one of `devices` none in these
     /// clusters.
     pub fn places(&self, topology: &Topology) -> Result<Places, ScopeError> {
-        let room = u64::try_from(topology.devices()).unwrap_or(u64::MAX);
-        let mut clusters = matcher("cluster", self.clusters.as_ref(), room)?;
-        let mut devices = matcher("device", self.devices.as_ref(), room)?;
-        let mut exclude = matcher("exclude", self.exclude.as_ref(), room)?;
+        let count = u64::try_from(topology.devices()).unwrap_or(u64::MAX);
+        let mut clusters = matcher("cluster", self.clusters.as_ref(), count)?;
+        let mut devices = matcher("device", self.devices.as_ref(), count)?;
+        let mut exclude = matcher("exclude", self.exclude.as_ref(), count)?;
         let (mut selected, mut found) = (Vec::new(), Vec::new());
         for (place, cluster) in topology.clusters().iter().enumerate() {
             let is_held = |it: &mut Matcher<'_>| it.look(&cluster.id().to_string()).is_held();
@@ -109,11 +109,11 @@ impl Scope {
     /// # Errors
     /// If one is not, which may be a mistake in writing.
     pub fn check_removals(&self, topology: &Topology) -> Result<(), ScopeError> {
-        let room = u64::try_from(topology.devices()).unwrap_or(u64::MAX);
+        let count = u64::try_from(topology.devices()).unwrap_or(u64::MAX);
         let filters = [("device", &self.devices), ("exclude", &self.exclude)];
         for (filter, set) in filters {
             let Some(set) = set else { continue };
-            let matcher = Matcher::new(set, |takes_away| takes_away || filter == "exclude", room);
+            let matcher = Matcher::new(set, |takes_away| takes_away || filter == "exclude", count);
             let mut matcher = matcher.map_err(|why| ScopeError::TooLarge { filter, why })?;
             if matcher.is_empty() {
                 continue;
@@ -186,9 +186,9 @@ impl Scope {
 fn matcher<'a>(
     filter: &'static str,
     set: Option<&'a NodeSet>,
-    room: u64,
+    count: u64,
 ) -> Result<Option<Matcher<'a>>, ScopeError> {
-    let matcher = set.map(|set| Matcher::new(set, |_| true, room));
+    let matcher = set.map(|set| Matcher::new(set, |_| true, count));
     let matcher = matcher.transpose();
     matcher.map_err(|why| ScopeError::TooLarge { filter, why })
 }
@@ -348,7 +348,7 @@ mod tests {
         let error = scope("", None, &large, "").places(&topology).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`device` has 600 parts that are each larger than the fleet; write at most 64"
+            "`device` has more than 64 parts that hold more ids than the fleet; write fewer"
         );
     }
 }
