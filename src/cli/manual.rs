@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::{Cli, CliError};
+use crate::domain::did_you_mean;
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionFlags {
@@ -45,7 +46,7 @@ pub(super) fn page(flags: &ManFlags) -> Result<ExitCode, CliError> {
                     .collect();
                 return Err(CliError::NoCommand {
                     name: name.clone(),
-                    known: names.join(", "),
+                    known: names.join(", ") + &did_you_mean(name, names),
                 });
             }
         },

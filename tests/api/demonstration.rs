@@ -205,14 +205,14 @@ fn check_says_how_many_devices_are_simulated_those_of_lists_too() {
     let real = "lookup = { driver = \"tcp\", address = \"127.0.0.1:9\" }\n";
     let list = "nodes = { file = \"list.json\" }\n";
     for (clusters, expected) in [
-        (format!("nodes = \"1-3\"\n{real}"), "3 devices\n"),
+        (format!("nodes = \"1-3\"\n{real}"), "1 cluster, 3 devices\n"),
         (
             format!("nodes = \"1-3\"\n{real}[[clusters]]\nid = 2\nnodes = \"1\"\n"),
-            "4 devices, 1 of them simulated\n",
+            "2 clusters, 4 devices, 1 of them simulated\n",
         ),
         (
             format!("{list}[[clusters]]\nid = 2\nnodes = \"1\"\n{real}"),
-            "1 device, and 2 in 1 list, 2 of them simulated\n",
+            "2 clusters, 1 device, and 2 in 1 list, 2 of them simulated\n",
         ),
     ] {
         let (dir, path) = config_file(&format!("[[clusters]]\nid = 1\n{clusters}"));
@@ -220,6 +220,6 @@ fn check_says_how_many_devices_are_simulated_those_of_lists_too() {
         let output = run(fleetcall().args(["check", "--config"]).arg(&path));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let out = stdout(&output);
-        assert!(out.ends_with(&format!(" clusters, {expected}")), "{out}");
+        assert!(out.ends_with(&format!(": valid, {expected}")), "{out}");
     }
 }
