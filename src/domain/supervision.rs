@@ -214,6 +214,13 @@ impl ChildState {
         self
     }
 
+    /// How it ended, if it does not run.
+    #[must_use]
+    pub fn down_by(&self) -> Option<&LastExit> {
+        let is_down = self.liveness != Liveness::Running;
+        self.last_exit.as_deref().filter(|_| is_down)
+    }
+
     /// Whether it runs and has never failed.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -357,5 +364,18 @@ mod tests {
         let mut down = well;
         down.child.liveness = Liveness::Restarting(None);
         assert_eq!(down.is_up(now), Some(false));
+        assert_eq!(down.child.down_by(), None, "it never ended");
+        let exit = LastExit {
+            reason: "stopped",
+            message: String::new(),
+            at: String::new(),
+            time: now,
+            uptime: secs(1),
+        };
+        assert_eq!(exit.fault().message(), "its actor stopped itself");
+        down.child.last_exit = Some(Box::new(exit.clone()));
+        assert_eq!(down.child.down_by(), Some(&exit));
+        down.child.liveness = Liveness::Running;
+        assert_eq!(down.child.down_by(), None, "it runs again");
     }
 }

@@ -245,7 +245,7 @@ pub(super) fn child(state: &ChildState, now: SystemTime) -> ChildView {
     }
 }
 
-fn exit(exit: &LastExit) -> ExitView {
+pub(super) fn exit(exit: &LastExit) -> ExitView {
     ExitView {
         reason: exit.reason.to_owned(),
         message: exit.message.clone(),

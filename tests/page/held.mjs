@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { accessible, cells, clean, open, says, test } from './browser.mjs';
+import { accessible, cells, clean, open, says, test, url } from './browser.mjs';
 
 const REFUSED = '1/nodes/refused';
 const CRASHES = '1/nodes/crashes';
@@ -73,4 +73,17 @@ await test(async (browser) => {
   await cells(page, { [LOCKED]: 'ok' });
   await held(page, { [LOCKED]: null });
   clean(page);
+
+  // A cluster whose own actor is down says why, too. No configuration brings that about.
+  const exit = { reason: 'panic', message: 'a bug', at: 'x.rs:1', time: new Date().toISOString(), uptime_ms: 1 };
+  const down = { state: 'quarantined', restarts: 3, last_exit: exit };
+  const other = await open(browser, {}, url, (page) => page.route(/\/v1\/(clusters(\/1)?|supervision.*)$/, async (route) => {
+    const response = await route.fetch();
+    if (response.status() !== 200) return route.fulfill({ response });
+    const json = await response.json();
+    Object.assign(json.clusters?.[0] ?? json, down);
+    return route.fulfill({ response, json });
+  }));
+  await says(other, '.cluster .counts', 'its own actor is quarantined: panic “a bug”');
+  clean(other);
 });

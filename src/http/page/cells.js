@@ -1,6 +1,6 @@
 // The board: a list of cells for each cluster's nodes and switches; who is shown, and the keyboard.
 
-import { count, duration, make, mark, words } from './format.js';
+import { count, duration, make, mark, timeElement, words } from './format.js';
 import { held, name, shown } from './fleet.js';
 
 /** So many cells are laid out, or left out while they are not in sight, together. */
@@ -172,8 +172,8 @@ export class Board {
     if (cell.dataset.o !== outcome) cell.dataset.o = outcome;
     if (cell.dataset.took !== took) cell.dataset.took = took;
     const hold = held(device);
-    if (hold) cell.dataset.held = hold;
-    else delete cell.dataset.held;
+    if (hold && cell.dataset.held !== hold) cell.dataset.held = hold;
+    if (!hold && cell.dataset.held) delete cell.dataset.held;
     cell.setAttribute('aria-label', `${device.id}: ${words(outcome)}${hold ? `, ${words(hold)}` : ''}${took && `, ${took}`}`);
   }
 
@@ -185,9 +185,13 @@ export class Board {
     const { all, ok, failed } = this.#fleet.tally(cluster.lists.flatMap((list) => list.devices));
     const parts = [`${count(all, 'device')}, ${ok.toLocaleString('en')} ok`];
     if (failed > 0) parts.push(`${failed.toLocaleString('en')} not`);
+    const exit = cluster.state === 'running' ? null : cluster.exit;
     if (cluster.state !== 'running') parts.push(`its own actor is ${cluster.state}`);
-    const text = parts.join(', ');
-    if (section.counts.textContent !== text) section.counts.textContent = text;
+    const text = `${parts.join(', ')}${exit ? `: ${exit.reason}${exit.message && ` “${exit.message}”`} ` : ''}`;
+    const drawn = `${text}${exit?.time ?? ''}`;
+    if (section.counts.dataset.drawn === drawn) return;
+    section.counts.dataset.drawn = drawn;
+    section.counts.replaceChildren(text, ...(exit ? [timeElement(exit.time)] : []));
   }
 
   /** After cells were shown or hidden: hides what is empty, gives names room. */

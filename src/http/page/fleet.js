@@ -54,7 +54,7 @@ export class Fleet {
     const before = this.clusters.map((cluster) => cluster.key).join();
     this.clusters = views.map((view) => {
       const key = String(view.cluster_id);
-      return known.get(key) ?? { key, state: view.state, tag: null, lists: [] };
+      return known.get(key) ?? { key, state: view.state, exit: view.last_exit, tag: null, lists: [] };
     });
     const keys = this.clusters.map((cluster) => cluster.key);
     if (keys.join() === before) return;
@@ -69,6 +69,7 @@ export class Fleet {
   takeCluster(cluster, view, tag) {
     cluster.tag = tag;
     cluster.state = view.state;
+    cluster.exit = view.last_exit;
     const before = cluster.lists.flatMap((list) => list.devices);
     cluster.lists = ['nodes', 'switches']
       .filter((kind) => view[kind].length > 0)
@@ -137,8 +138,9 @@ export class Fleet {
     this.#exit('supervisor', null, tree.supervisor);
     for (const view of tree.clusters) {
       const cluster = this.clusters.find((it) => it.key === String(view.cluster_id));
-      if (cluster && cluster.state !== view.state) {
+      if (cluster && (cluster.state !== view.state || cluster.exit?.time !== view.last_exit?.time)) {
         cluster.state = view.state;
+        cluster.exit = view.last_exit;
         this.isReshaped = true;
       }
       this.#exit(`cluster ${view.cluster_id}`, null, view);
@@ -200,7 +202,9 @@ export class Fleet {
       const outcome = shown(device);
       all += 1;
       if (isFailure(outcome)) failed += 1;
-      for (const fact of [outcome, held(device)]) if (fact) tally.set(fact, (tally.get(fact) ?? 0) + 1);
+      tally.set(outcome, (tally.get(outcome) ?? 0) + 1);
+      const hold = held(device);
+      if (hold) tally.set(hold, (tally.get(hold) ?? 0) + 1);
     }
     return { tally, all, failed, ok: tally.get('ok') ?? 0 };
   }

@@ -13,7 +13,7 @@ use crate::domain::{
     LastExit, Outcome, Summary, Topology,
 };
 pub(super) use crate::http::tree::ErrorView;
-use crate::http::tree::{BreakerView, ChildView, millis, rfc3339};
+use crate::http::tree::{BreakerView, ChildView, ExitView, millis, rfc3339};
 
 /// What a roll call came to.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -313,6 +313,9 @@ pub(super) struct ClusterCountView {
     cluster_id: ClusterId,
     /// `running`, `restarting` or `quarantined`: its own actor.
     state: &'static str,
+    /// How that ended, if it does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_exit: Option<ExitView>,
     /// Its devices.
     devices: usize,
     /// Its nodes.
@@ -342,6 +345,7 @@ impl From<&ClusterState> for ClusterCountView {
         Self {
             cluster_id: state.id.clone(),
             state: state.child.liveness.as_str(),
+            last_exit: state.child.down_by().map(crate::http::tree::exit),
             devices: state.devices,
             nodes: state.nodes.len(),
             switches: state.switches.len(),
