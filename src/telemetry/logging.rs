@@ -41,7 +41,7 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// If there is no descriptor, or no thread, to be had.
-pub(crate) fn open(format: LogFormat) -> std::io::Result<LogWriter> {
+pub fn open(format: LogFormat) -> std::io::Result<LogWriter> {
     let out = std::io::stderr().as_fd().try_clone_to_owned()?;
     let writer = LogWriter::start(out, CAPACITY, move |lines| dropped_line(format, lines))?;
     Ok(LOG.get_or_init(|| writer).clone())
@@ -104,7 +104,8 @@ pub(crate) fn flush() {
 }
 
 /// How many lines of the log were dropped, since the start.
-pub(crate) fn lines_dropped() -> u64 {
+#[must_use]
+pub fn lines_dropped() -> u64 {
     LOG.get().map(LogWriter::dropped).unwrap_or_default()
 }
 

@@ -12,9 +12,9 @@ mod writer;
 
 pub use latency::Latency;
 pub(crate) use limit::LogLimit;
-pub use logging::LogFormat;
-pub(crate) use logging::{aborts, complain, event, flush, init, lines_dropped, open};
+pub use logging::{LogFormat, lines_dropped, open};
+pub(crate) use logging::{aborts, complain, event, flush, init};
 pub(crate) use lookups::thread_place;
 pub use metrics::{Census, Metrics};
 pub(crate) use metrics::{Gauge, Guard};
-pub(crate) use writer::LogWriter;
+pub use writer::LogWriter;

@@ -23,7 +23,7 @@ const KEPT: usize = 64 << 10;
 
 /// The queue's entrance; every clone is of the same queue.
 #[derive(Debug, Clone)]
-pub(crate) struct LogWriter(Arc<Shared>);
+pub struct LogWriter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
