@@ -20,6 +20,7 @@
 //! | `lookup` | the drivers: how one device is asked | [`domain`] |
 //! | `discovery` | lists of devices that others keep, read once | `lookup`, [`domain`] |
 //! | [`config`] | the configuration file, valid or refused with all its faults | `files`, [`domain`] |
+//! | `open_files` | how many files may be open, and who may have how many | nothing |
 //! | `files` | reading files, whatever they are and whether or not they hang | [`telemetry`] |
 //! | [`domain`] | what a fleet, an answer, a restart policy is; pure | nothing |
 //! | [`telemetry`] | log lines and counters; may be called from anywhere but `domain` | [`domain`] |
@@ -45,6 +46,7 @@ mod files;
 pub mod fuzz;
 pub mod http;
 mod lookup;
+mod open_files;
 pub mod reload;
 pub mod telemetry;
 pub mod watchdog;

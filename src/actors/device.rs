@@ -22,10 +22,11 @@ use super::plan::ClusterBase;
 use super::shell::{again_in, because};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
-    Fault, FaultKind, Hold, LastLookup, Outcome, Target,
+    Fault, FaultKind, Hold, LastLookup, LocalReason, Outcome, Target,
 };
 use crate::lookup::secret::{self, SecretFiles, UsedSecret};
 use crate::lookup::{self, Call, Driver, LookupError};
+use crate::open_files;
 use crate::telemetry::event;
 
 /// How a group of devices is asked.
@@ -34,6 +35,8 @@ pub(crate) struct Aim {
     pub(super) target: Target,
     /// Whether there is no asking a device without a port of its own.
     needs_port: bool,
+    /// Files that a lookup has open at a time.
+    open_files: u32,
     driver: Driver,
     /// Whether what asking needs is read from files that may change.
     has_secrets: bool,
@@ -45,9 +48,11 @@ impl Aim {
         let driver = Driver::new(target.driver.clone(), target.timeout);
         let needs_port = target.driver.names_port();
         let has_secrets = target.driver.has_secrets();
+        let open_files = lookup::open_files(target.driver.kind());
         Self {
             target,
             needs_port,
+            open_files,
             driver,
             has_secrets,
             secrets: SecretFiles::default(),
@@ -477,7 +482,14 @@ impl Device {
             Err(fault) => {
                 record.count_failure();
                 let policy = &self.aim.target.breaker;
-                let opened = record.breaker.failed(policy, fault.kind(), now);
+                // What is missing here says nothing of the device.
+                let opened = match fault.local_reason() {
+                    Some(reason) => {
+                        metrics.failed_locally(reason);
+                        None
+                    }
+                    None => record.breaker.failed(policy, fault.kind(), now),
+                };
                 let failures = record.breaker.failures();
                 drop(record);
                 metrics.looked_up(driver, Some(fault.kind()), took);
@@ -581,6 +593,11 @@ impl Device {
             Some(permits) => Box::pin(permits.acquire_owned()).await.ok(),
             None => None,
         };
+        // The same, for the files that it opens.
+        let _files = match self.aim.open_files {
+            0 => None,
+            files => Some(Box::pin(open_files::wait_for(files)).await),
+        };
         let _counted = self.cluster.metrics.looking_up();
         let rules = &self.cluster.link.rules;
         let began = rules.now();
@@ -614,7 +631,8 @@ impl Device {
         } = &*self.aim;
         if *needs_port && self.port.is_none() {
             let why = "its list names no port for it, and {port} stands for that";
-            return (Err(LookupError::Failed(why.to_owned())), Vec::new());
+            let error = LookupError::Local(LocalReason::Setup, why.to_owned());
+            return (Err(error), Vec::new());
         }
         let timeout = target.timeout;
         let deadline = self.cluster.link.rules.instant(began) + timeout;

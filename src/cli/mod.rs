@@ -33,7 +33,6 @@ use std::time::Duration;
 use actix_web::rt::System;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Exposure;
@@ -42,6 +41,8 @@ use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
 use crate::distributed::{self, Distributed, Found};
 use crate::domain::{counted, parse_duration};
+use crate::lookup::process::become_command;
+use crate::open_files;
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat, complain};
 use terminal::{Screen, Terminal};
@@ -216,6 +217,9 @@ impl CliError {
 /// Runs what the command line says and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = become_command(std::env::args_os().skip(1)) {
+        return code;
+    }
     let Cli { command, options } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -284,22 +288,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// As many open files as this process may have: each lookup over a network takes one, and systems
-/// allow 1,024 unless a process asks for more.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, most) {
-        log::debug!(error:%; "cannot raise the limit on open files");
-    }
-}
-
 fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, CliError> {
     let distributed = flags.nats.settings(worker).map_err(CliError::Nats)?;
-    raise_open_files();
+    open_files::raise();
     // A fleet that is shared, or asked by a worker, is never a made-up one by default.
     let source = match &distributed {
         None => flags.source().or_demonstration(),

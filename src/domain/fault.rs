@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 /// | --- | --- | --- |
 /// | `timed_out` | the lookup's timeout, or the collect's deadline | yes |
 /// | `refused` `unreachable` `auth` `protocol` `too_large` | a driver that asks over a network | yes |
-/// | `failed` | the simulated driver | yes |
+/// | `failed` | a command or the simulated driver; a driver that lacks something here ([`LocalReason`]) | yes |
 /// | `crashed` | the supervision shell: the code that asked panicked | yes |
 /// | `restarting` `quarantined` | the supervision shell, at once | no |
 /// | `breaker_open` | the device's circuit breaker, at once | no |
@@ -45,7 +45,7 @@ pub enum FaultKind {
     BreakerOpen,
     /// The request was given up before the device answered.
     Cancelled,
-    /// The simulated driver's own failure.
+    /// The lookup says itself that it failed, or could not be made for a [`LocalReason`].
     Failed,
 }
 
@@ -124,11 +124,67 @@ impl Serialize for FaultKind {
     }
 }
 
+/// What is missing here, on this machine or in its configuration, so that a device could not be
+/// asked. The device is not to blame: its circuit breaker does not count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LocalReason {
+    /// No more files may be open.
+    OpenFiles,
+    /// The system has no memory, or no buffers, to give.
+    Memory,
+    /// No local port, or no local address, is free to connect from.
+    LocalPorts,
+    /// No more processes or threads may run.
+    Processes,
+    /// A secret cannot be read or used.
+    Secret,
+    /// A key, a certificate or a command cannot be read or used.
+    File,
+    /// What is configured makes no address, name or URL.
+    Setup,
+}
+
+impl LocalReason {
+    /// Every reason; its position is [`LocalReason::index`].
+    pub const ALL: [Self; 7] = [
+        Self::OpenFiles,
+        Self::Memory,
+        Self::LocalPorts,
+        Self::Processes,
+        Self::Secret,
+        Self::File,
+        Self::Setup,
+    ];
+
+    /// As it stands in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenFiles => "open_files",
+            Self::Memory => "memory",
+            Self::LocalPorts => "local_ports",
+            Self::Processes => "processes",
+            Self::Secret => "secret",
+            Self::File => "file",
+            Self::Setup => "setup",
+        }
+    }
+
+    /// The reason's place in [`LocalReason::ALL`], for tables of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// A device's failure: its kind, and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     kind: FaultKind,
     message: Cow<'static, str>,
+    /// Known only to the process that asked.
+    #[serde(skip)]
+    local: Option<LocalReason>,
 }
 
 /// The longest message of a [`Fault`], in bytes: a device or a panic can make it as long as it
@@ -144,7 +200,26 @@ impl Fault {
             let end = message.floor_char_boundary(MAX_MESSAGE_LEN);
             message = Cow::Owned(format!("{}…", &message[..end]));
         }
-        Self { kind, message }
+        Self {
+            kind,
+            message,
+            local: None,
+        }
+    }
+
+    /// A fault of kind `failed` for want of something here.
+    #[must_use]
+    pub fn local(reason: LocalReason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            local: Some(reason),
+            ..Self::new(FaultKind::Failed, message)
+        }
+    }
+
+    /// What was missing here, if that is why; `None` if the device failed, or another process asked.
+    #[must_use]
+    pub fn local_reason(&self) -> Option<LocalReason> {
+        self.local
     }
 
     /// What went wrong, by kind.
@@ -241,6 +316,13 @@ mod tests {
     fn index_is_the_place_in_all() {
         for (place, kind) in FaultKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), place, "{kind}");
+        }
+    }
+
+    #[test]
+    fn index_of_a_reason_is_the_place_in_all() {
+        for (place, reason) in LocalReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place, "{reason:?}");
         }
     }
 

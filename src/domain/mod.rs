@@ -35,7 +35,7 @@ pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
 pub use dns::DnsSettings;
 pub use duration::parse_duration;
-pub use fault::{Facts, Fault, FaultKind};
+pub use fault::{Facts, Fault, FaultKind, LocalReason};
 pub use history::{Change, Event, HISTORY_LEN, History, HistoryError};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use nodeset::NodeSet;

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::devices::{self, Summary};
 use super::{process, sharing};
 use crate::collector::{CollectorHandle, Sight, Workers};
-use crate::domain::{DriverKind, FaultKind};
+use crate::domain::{DriverKind, FaultKind, LocalReason};
 use crate::reload::{DiscoveryState, ReloadHandle};
 use crate::telemetry::{self, Metrics};
 use crate::watchdog::WatchdogHandle;
@@ -195,6 +195,16 @@ impl Families<'_> {
                 (labels, metrics.lookups_by(driver, fault))
             })
         });
+        self.counter(
+            "fleetcall_lookups_local_failures",
+            "Lookups that failed for want of something on this machine, by what it was.",
+            LocalReason::ALL.map(|reason| {
+                (
+                    [("reason", reason.as_str())],
+                    metrics.local_failures(reason),
+                )
+            }),
+        )?;
         self.counter(
             "fleetcall_lookups",
             "Lookups that ended, by driver and by what came of them; retries are part of theirs.",

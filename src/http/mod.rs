@@ -55,6 +55,7 @@ use tokio::task::AbortHandle;
 
 use crate::access::Access;
 use crate::collector::{CollectorHandle, Workers};
+use crate::open_files;
 use crate::reload::ReloadHandle;
 use crate::watchdog::WatchdogHandle;
 use front::RawFactory;
@@ -197,15 +198,22 @@ pub(crate) fn serve(
     let connections = Arc::new(Connections::new());
     let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
     let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+    let most = config
+        .max_connections
+        .get()
+        .min(open_files::shares().connections);
+    // Each thread has one at least.
+    let threads = threads.min(most);
     let server = HttpServer::new(move || answering.front())
         .workers(threads)
         // The server counts them for each thread.
-        .max_connections(config.max_connections.get().div_ceil(threads))
+        .max_connections(most.div_ceil(threads))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.request_timeout)
         .tls_handshake_timeout(config.request_timeout)
         .disable_signals()
         .on_connect(move |connection, data| {
+            data.insert(open_files::take(1));
             let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
                 let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
                 Some(stream.get_ref().0)

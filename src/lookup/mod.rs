@@ -9,7 +9,7 @@ mod facts;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod http;
-mod process;
+pub(crate) mod process;
 mod prometheus;
 mod redfish;
 pub(crate) mod resolve;
@@ -28,11 +28,13 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::Either;
+use rustix::io::Errno;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::domain::{
-    ClusterId, DeviceId, DeviceKind, DriverSettings, Facts, Fault, FaultKind, Template,
+    ClusterId, DeviceId, DeviceKind, DriverKind, DriverSettings, Facts, Fault, FaultKind,
+    LocalReason, Template,
 };
 
 pub(crate) use facts::changed_facts;
@@ -100,7 +102,7 @@ impl<'a> Call<'a> {
 
 /// Why a lookup gave no facts. What a device says stands in it cut and escaped (`said`), what is
 /// secret not at all.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LookupError {
     /// The device did not answer within the timeout given here.
     #[error("no answer within {}", humantime::format_duration(*.0))]
@@ -129,9 +131,12 @@ pub(crate) enum LookupError {
     /// Its answers have more than this many variables, over all of them.
     #[error("the answers have more than {0} variables")]
     TooManyVariables(usize),
-    /// It says itself that it failed, or what is needed to ask it is missing here.
+    /// It says itself that it failed.
     #[error("{0}")]
     Failed(String),
+    /// What is needed to ask it is missing here.
+    #[error("{1}")]
+    Local(LocalReason, String),
 }
 
 impl LookupError {
@@ -139,7 +144,7 @@ impl LookupError {
     pub(crate) fn kind(&self) -> FaultKind {
         match self {
             Self::TimedOut(_) => FaultKind::TimedOut,
-            Self::Simulated | Self::Failed(_) => FaultKind::Failed,
+            Self::Simulated | Self::Failed(_) | Self::Local(..) => FaultKind::Failed,
             Self::SimulatedAs(kind) => *kind,
             Self::Refused(_) => FaultKind::Refused,
             Self::Unreachable(_) => FaultKind::Unreachable,
@@ -149,14 +154,19 @@ impl LookupError {
         }
     }
 
+    /// The error of this process or machine that an error of the system is, if it is one.
+    fn local_io(doing: &str, error: &std::io::Error) -> Option<Self> {
+        let (reason, advice) = lack(error)?;
+        Some(Self::Local(reason, format!("{doing}: {error}; {advice}")))
+    }
+
     /// What an error of a socket means; `doing` says what failed, such as `cannot connect to x:22`.
     fn io(doing: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
-        let text = format!("{doing}: {error}");
-        // EMFILE and ENFILE: that is nothing to blame the device for.
-        if matches!(error.raw_os_error(), Some(23 | 24)) {
-            return Self::Failed(text);
+        if let Some(error) = Self::local_io(doing, error) {
+            return error;
         }
+        let text = format!("{doing}: {error}");
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused(text),
             ErrorKind::InvalidData | ErrorKind::InvalidInput => Self::Protocol(text),
@@ -167,8 +177,36 @@ impl LookupError {
 
 impl From<LookupError> for Fault {
     fn from(error: LookupError) -> Self {
-        Self::new(error.kind(), error.to_string())
+        match error {
+            LookupError::Local(reason, message) => Self::local(reason, message),
+            other => Self::new(other.kind(), other.to_string()),
+        }
     }
+}
+
+/// What the system lacks by this error, and what helps; `None` if it is about the other side.
+fn lack(error: &std::io::Error) -> Option<(LocalReason, &'static str)> {
+    let known = match Errno::from_io_error(error)? {
+        Errno::MFILE => (
+            LocalReason::OpenFiles,
+            "raise the limit on open files (LimitNOFILE=, ulimit -n)",
+        ),
+        Errno::NFILE => (
+            LocalReason::OpenFiles,
+            "raise the system's limit on open files (fs.file-max)",
+        ),
+        Errno::NOMEM | Errno::NOBUFS => (
+            LocalReason::Memory,
+            "this machine has no memory or buffers left for it",
+        ),
+        // The latter from a port that was to be any.
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => (
+            LocalReason::LocalPorts,
+            "no local port or address is free (net.ipv4.ip_local_port_range), or there is no IPv6 here",
+        ),
+        _ => return None,
+    };
+    Some(known)
 }
 
 /// What a device said, for a message: short, on one line, without control characters.
@@ -195,6 +233,17 @@ fn object(json: &[u8]) -> Result<serde_json::Map<String, Value>, String> {
         Value::Array(_) => "an array",
     };
     Err(format!("it is {kind}"))
+}
+
+/// How many files a lookup of this driver has open at a time: its sockets, where a name's next address
+/// may be tried beside the first; a command's pipes and the handle that it is waited for by.
+pub(crate) const fn open_files(driver: DriverKind) -> u32 {
+    match driver {
+        DriverKind::Simulated => 0,
+        DriverKind::Snmp => 1,
+        DriverKind::Tcp | DriverKind::Http | DriverKind::Prometheus | DriverKind::Redfish => 2,
+        DriverKind::Exec | DriverKind::Ssh => 3,
+    }
 }
 
 impl Driver {
@@ -232,6 +281,37 @@ impl Driver {
             Self::Ssh(ssh) => Either::Right(call.bound(ssh.lookup(call))),
             Self::Redfish(redfish) => Either::Right(call.bound(redfish.lookup(call))),
             Self::Snmp(snmp) => Either::Right(call.bound(snmp.lookup(call))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_here_is_told_from_what_a_device_does() {
+        for (errno, reason) in [
+            (Errno::MFILE, LocalReason::OpenFiles),
+            (Errno::NFILE, LocalReason::OpenFiles),
+            (Errno::NOMEM, LocalReason::Memory),
+            (Errno::NOBUFS, LocalReason::Memory),
+            (Errno::ADDRNOTAVAIL, LocalReason::LocalPorts),
+            (Errno::ADDRINUSE, LocalReason::LocalPorts),
+        ] {
+            let fault = Fault::from(LookupError::io("cannot connect", &errno.into()));
+            assert_eq!(fault.local_reason(), Some(reason), "{errno}");
+            assert_eq!(fault.kind(), FaultKind::Failed);
+            assert!(fault.message().contains("; "), "{}", fault.message());
+        }
+        for (errno, kind) in [
+            (Errno::CONNREFUSED, FaultKind::Refused),
+            (Errno::NETUNREACH, FaultKind::Unreachable),
+            (Errno::HOSTUNREACH, FaultKind::Unreachable),
+            (Errno::CONNRESET, FaultKind::Unreachable),
+        ] {
+            let fault = Fault::from(LookupError::io("cannot connect", &errno.into()));
+            assert_eq!((fault.kind(), fault.local_reason()), (kind, None));
         }
     }
 }

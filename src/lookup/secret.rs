@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::LookupError;
-use crate::domain::{Secret, SecretSource};
+use crate::domain::{LocalReason, Secret, SecretSource};
 use crate::files::{self, FileError, Pending};
 
 /// The longest secret, in bytes: more than any token has.
@@ -22,18 +22,21 @@ const MAX_LEN: u64 = 64 << 10;
 pub(crate) async fn read(source: &SecretSource, deadline: Instant) -> Result<Secret, LookupError> {
     let limit = deadline.saturating_duration_since(Instant::now());
     let limit = limit.min(files::LIMIT);
-    let secret = match place(source) {
-        Ok(Place::Here(secret)) => Ok(secret),
-        Ok(Place::File(path)) => {
-            let read = files::read(&path, MAX_LEN, limit).await;
-            if let Ok(bytes) = &read {
-                note_used(&path, bytes);
-            }
-            understand(&path, read)
-        }
-        Err(why) => Err(why),
+    let cannot = |why| LookupError::Local(LocalReason::Secret, why);
+    let path = match place(source).map_err(cannot)? {
+        Place::Here(secret) => return Ok(secret),
+        Place::File(path) => path,
     };
-    secret.map_err(LookupError::Failed)
+    let read = files::read(&path, MAX_LEN, limit).await;
+    if let Err(FileError::Io(error)) = &read
+        && let Some(error) = LookupError::local_io(&doing(&path), error)
+    {
+        return Err(error);
+    }
+    if let Ok(bytes) = &read {
+        note_used(&path, bytes);
+    }
+    understand(&path, read).map_err(cannot)
 }
 
 /// A file with a secret, and what tells its content apart: a hash with a key that no other process has
@@ -196,11 +199,13 @@ pub(crate) async fn unreadable(sources: &[&SecretSource]) -> Vec<String> {
     why
 }
 
+fn doing(path: &Path) -> String {
+    format!("cannot read the secret in {}", path.display())
+}
+
 /// The secret that a file holds.
 fn understand(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<Secret, String> {
-    let cannot = |why: &dyn std::fmt::Display| {
-        format!("cannot read the secret in {}: {why}", path.display())
-    };
+    let cannot = |why: &dyn std::fmt::Display| format!("{}: {why}", doing(path));
     let bytes = read.map_err(|error| cannot(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
     let end = text.strip_suffix('\n').unwrap_or(&text);

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::exec::{json, key_value, words};
 use super::process::{self, Ended};
 use super::{Call, LookupError, said, secret};
-use crate::domain::{ExecOutput, Facts, HostKeys, SshSettings};
-use crate::files;
+use crate::domain::{ExecOutput, Facts, HostKeys, LocalReason, SshSettings};
+use crate::files::{self, FileError};
 
 /// What OpenSSH's client exits with when it is the connection that failed (ssh(1)).
 const CONNECTION_FAILED: i32 = 255;
@@ -48,10 +48,14 @@ impl Ssh {
             "-l",
             &settings.username,
         ]);
-        // ssh would only say that permission is denied, or hang.
-        is_readable("key", &settings.key, call.deadline).await?;
+        let key = read("key", &settings.key, call.deadline).await?;
+        if has_passphrase(&key) {
+            let key = settings.key.display();
+            let text = format!("the key {key} has a passphrase; use one without (ssh-keygen -p)");
+            return Err(LookupError::Local(LocalReason::File, text));
+        }
         if let HostKeys::KnownHosts(path) = &settings.host_keys {
-            is_readable("file of host keys", path, call.deadline).await?;
+            read("file of host keys", path, call.deadline).await?;
         }
         command
             .arg("-o")
@@ -111,6 +115,9 @@ pub(super) fn connection_failed(address: &str, stderr: &str) -> LookupError {
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
     let last = last.unwrap_or_default();
     let text = format!("no session with {address}: {}", said(last));
+    if let Some(why) = unusable_key(stderr) {
+        return LookupError::Local(LocalReason::File, format!("cannot use the key: {why}"));
+    }
     let is_one_of = |starts: &[&str]| starts.iter().any(|start| last.starts_with(start));
     let is_to_connect = is_one_of(&["ssh: connect to host"]);
     if last.contains(": Permission denied (") && last.ends_with(").") {
@@ -142,15 +149,45 @@ pub(super) fn connection_failed(address: &str, stderr: &str) -> LookupError {
     }
 }
 
-/// Whether a file that ssh is to read can be, until `deadline`.
-async fn is_readable(what: &str, path: &Path, deadline: Instant) -> Result<(), LookupError> {
+/// What the client says of a key that it does not even show the device.
+fn unusable_key(stderr: &str) -> Option<String> {
+    let lines = || stderr.lines().map(str::trim);
+    if let Some(permissions) =
+        lines().find(|it| it.starts_with("Permissions ") && it.ends_with(" are too open."))
+    {
+        let permissions = said(permissions.trim_end_matches('.'));
+        return Some(format!(
+            "{permissions}; let its owner alone read it (chmod 600)"
+        ));
+    }
+    let load = lines().find(|it| it.starts_with("Load key "))?;
+    let load = said(load);
+    Some(format!("{load}; write the path of a private key"))
+}
+
+/// Whether it is encrypted, in OpenSSH's own format (`PROTOCOL.key`: the cipher comes first) or in PEM.
+fn has_passphrase(key: &[u8]) -> bool {
+    // "openssh-key-v1", 0, and the text "none" behind its length.
+    const OPEN: &str = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU";
+    let text = String::from_utf8_lossy(key);
+    let is_openssh = text.contains("-----BEGIN OPENSSH PRIVATE KEY-----");
+    (is_openssh && !text.contains(OPEN)) || text.contains("ENCRYPTED")
+}
+
+/// Reads a file that ssh is to read, until `deadline`: it would say less of why it cannot, or hang.
+async fn read(what: &str, path: &Path, deadline: Instant) -> Result<Vec<u8>, LookupError> {
     let limit = deadline.saturating_duration_since(Instant::now());
     let read = files::read(path, MAX_FILE_LEN, limit.min(files::LIMIT)).await;
-    read.map(|bytes| secret::note_used(path, &bytes))
-        .map_err(|error| {
-            let path = path.display();
-            LookupError::Failed(format!("cannot read the {what} {path}: {error}"))
-        })
+    let bytes = read.map_err(|error| {
+        let doing = format!("cannot read the {what} {}", path.display());
+        let known = match &error {
+            FileError::Io(error) => LookupError::local_io(&doing, error),
+            _ => None,
+        };
+        known.unwrap_or_else(|| LookupError::Local(LocalReason::File, format!("{doing}: {error}")))
+    })?;
+    secret::note_used(path, &bytes);
+    Ok(bytes)
 }
 
 /// A path as an option's value: quoted, and without ssh's own `%` expansion.

@@ -16,8 +16,8 @@ use x509_parser::parse_x509_certificate;
 
 use super::facts::FactSheet;
 use super::resolve::resolve;
-use super::{Call, LookupError, said, tls};
-use crate::domain::{Facts, TcpSettings};
+use super::{Call, LookupError, lack, said, tls};
+use crate::domain::{Facts, LocalReason, TcpSettings};
 
 /// How long an address may be silent before the next one is tried beside it.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -27,12 +27,12 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 pub(crate) struct Tcp {
     settings: TcpSettings,
     /// Why it cannot be had, if so.
-    tls: Option<Result<Arc<ClientConfig>, String>>,
+    tls: Option<Result<Arc<ClientConfig>, LookupError>>,
 }
 
 impl Tcp {
     pub(super) fn new(settings: TcpSettings) -> Self {
-        let client = |tls| tls::client(tls).map(Arc::new).map_err(|it| it.to_string());
+        let client = |tls| tls::client(tls).map(Arc::new);
         let tls = settings.tls.as_ref().map(client);
         Self { settings, tls }
     }
@@ -50,7 +50,7 @@ impl Tcp {
             ..FactSheet::default()
         };
         if let Some(tls) = &self.tls {
-            let tls = tls.clone().map_err(LookupError::Failed)?;
+            let tls = tls.clone()?;
             certificate(stream, &address, tls, &mut facts).await?;
         }
         Ok(facts.into())
@@ -63,6 +63,8 @@ async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut addresses = addresses.iter();
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::other("the name has no address");
+    // Whether that is an address' own error.
+    let mut is_said = false;
     loop {
         let next = addresses.next();
         attempts.extend(next.map(|&address| TcpStream::connect(address)));
@@ -70,7 +72,12 @@ async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
         tokio::select! {
             done = attempts.next() => match done {
                 Some(Ok(stream)) => return Ok(stream),
-                Some(Err(error)) => last = error,
+                // What an address says outweighs that there is no way to another one.
+                Some(Err(error)) if lack(&error).is_none() || !is_said => {
+                    is_said = lack(&error).is_none();
+                    last = error;
+                }
+                Some(Err(_)) => {}
                 None if next.is_none() => return Err(last),
                 None => {}
             },
@@ -87,8 +94,12 @@ async fn certificate(
 ) -> Result<(), LookupError> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| LookupError::Failed(format!("{} is no name for TLS", said(host))))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+        LookupError::Local(
+            LocalReason::Setup,
+            format!("{} is no name for TLS", said(host)),
+        )
+    })?;
     let stream = TlsConnector::from(config).connect(name, stream).await;
     let stream = stream.map_err(|error| match tls::cause(&error) {
         Some(error) => LookupError::Protocol(format!("{address}: {}", tls::explain(error))),

@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use super::LookupError;
-use crate::domain::TlsSettings;
+use crate::domain::{LocalReason, TlsSettings};
 use crate::files::{self, FileError};
 
 /// Where they are in most systems; what a message names.
@@ -29,7 +29,10 @@ fn system_roots() -> Result<Arc<RootCertStore>, LookupError> {
     }
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(system_certificates().map_err(|error| {
-        LookupError::Failed(format!("cannot read the system's certificates: {error}"))
+        LookupError::Local(
+            LocalReason::File,
+            format!("cannot read the system's certificates: {error}"),
+        )
     })?);
     let roots = Arc::new(roots);
     *known = Some(Arc::clone(&roots));
@@ -51,7 +54,9 @@ pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| LookupError::Failed(format!("cannot set up TLS: {error}")))?;
+        .map_err(|error| {
+            LookupError::Local(LocalReason::Setup, format!("cannot set up TLS: {error}"))
+        })?;
     if !settings.verify {
         let verifier = Arc::new(TrustAnybody(provider));
         let builder = builder
@@ -64,11 +69,12 @@ pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate
-                    .map_err(|error| LookupError::Failed(format!("bad `ca` file: {error}")))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| LookupError::Failed(format!("bad `ca` file: {error}")))?;
+                let certificate = certificate.map_err(|error| {
+                    LookupError::Local(LocalReason::File, format!("bad `ca` file: {error}"))
+                })?;
+                roots.add(certificate).map_err(|error| {
+                    LookupError::Local(LocalReason::File, format!("bad `ca` file: {error}"))
+                })?;
             }
             Arc::new(roots)
         }

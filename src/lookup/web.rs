@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::resolve::{ResolveError, Resolver};
 use super::{Call, LookupError, secret, tls};
-use crate::domain::{WebAuth, WebSettings};
+use crate::domain::{LocalReason, WebAuth, WebSettings};
 
 /// How long a connection is kept that nobody uses.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ pub(crate) struct Web {
     /// What a lookup may take.
     timeout: Duration,
     /// Why it cannot be had, if so.
-    client: Result<Client, String>,
+    client: Result<Client, LookupError>,
 }
 
 /// What is asked of a server.
@@ -54,7 +54,7 @@ impl Web {
     /// `keeps` a connection for a moment, for a driver that asks several times in a lookup.
     /// A lookup may take `timeout`.
     pub(crate) fn new(settings: WebSettings, timeout: Duration, keeps: bool) -> Self {
-        let client = client(&settings, timeout, keeps).map_err(|error| error.to_string());
+        let client = client(&settings, timeout, keeps);
         Self {
             settings,
             timeout,
@@ -65,7 +65,9 @@ impl Web {
     /// The URL of the settings, for the device of this call.
     pub(crate) fn url(&self, call: Call<'_>) -> Result<Url, LookupError> {
         let text = call.expand(&self.settings.url);
-        Url::parse(&text).map_err(|error| LookupError::Failed(format!("the URL is none: {error}")))
+        Url::parse(&text).map_err(|error| {
+            LookupError::Local(LocalReason::Setup, format!("the URL is none: {error}"))
+        })
     }
 
     /// Asks for the URL of the settings; the answer may have any status but 401 and 403.
@@ -91,7 +93,7 @@ impl Web {
     /// Sends one request; the answer may have any status but 401 and 403.
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
         let settings = &self.settings;
-        let client = self.client.clone().map_err(LookupError::Failed)?;
+        let client = self.client.clone()?;
         let Request {
             method,
             url,
@@ -160,9 +162,8 @@ impl Web {
 }
 
 fn bad_header(name: &str) -> LookupError {
-    LookupError::Failed(format!(
-        "the secret for {name} has characters that no header can have"
-    ))
+    let text = format!("the secret for {name} has characters that no header can have");
+    LookupError::Local(LocalReason::Secret, text)
 }
 
 fn client(settings: &WebSettings, timeout: Duration, keeps: bool) -> Result<Client, LookupError> {
@@ -194,7 +195,9 @@ fn client(settings: &WebSettings, timeout: Duration, keeps: bool) -> Result<Clie
         .connect_timeout(timeout)
         .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| LookupError::Failed(format!("cannot set up HTTP: {error}")))
+        .map_err(|error| {
+            LookupError::Local(LocalReason::Setup, format!("cannot set up HTTP: {error}"))
+        })
 }
 
 /// Why a redirect is not followed.

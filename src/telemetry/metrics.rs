@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::latency::Latency;
 use super::lookups::{Lookups, UnderWay};
-use crate::domain::{DriverKind, FaultKind, Summary};
+use crate::domain::{DriverKind, FaultKind, LocalReason, Summary};
 
 /// Everything this process counts, from its start. Cloning gives the same counters.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,7 @@ struct Counters {
     restarts: AtomicU64,
     quarantines: AtomicU64,
     lookups: Lookups,
+    local_failures: [AtomicU64; LocalReason::ALL.len()],
     retries: AtomicU64,
     breakers_opened: AtomicU64,
     breakers_closed: AtomicU64,
@@ -162,6 +163,11 @@ impl Metrics {
         self.0.lookups.ended(driver, fault, took);
     }
 
+    /// A lookup failed for want of something here; it is counted by [`Metrics::looked_up`] as well.
+    pub(crate) fn failed_locally(&self, reason: LocalReason) {
+        self.0.local_failures[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A request joined a lookup under way.
     pub(crate) fn joined(&self) {
         self.0.lookups.joined();
@@ -233,6 +239,7 @@ impl Metrics {
             partial: _,
             faults: _,
             lookups: _,
+            local_failures: _,
             gauges: _,
         } = &*self.0;
         vec![
@@ -279,6 +286,12 @@ impl Metrics {
     #[must_use]
     pub fn latency(&self, driver: DriverKind) -> Latency {
         self.0.lookups.latency(driver)
+    }
+
+    /// Lookups that failed for want of this here, since the start.
+    #[must_use]
+    pub fn local_failures(&self, reason: LocalReason) -> u64 {
+        self.0.local_failures[reason.index()].load(Ordering::Relaxed)
     }
 
     /// Requests that joined a lookup under way, since the start.

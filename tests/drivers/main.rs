@@ -19,6 +19,7 @@ mod exec;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod http;
+mod local;
 mod names;
 mod once;
 mod prometheus;

@@ -145,6 +145,47 @@ fn a_host_key_is_never_accepted_blindly() {
     );
 }
 
+/// What is wrong with a key of ours is no device's fault, though the client goes on to be refused.
+#[test]
+fn a_key_that_cannot_be_used_is_ours_and_says_what_to_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sshd = Sshd::start();
+    let pinned = format!("host_key = {:?}", sshd.key("host.pub"));
+    let with = |key: &str, what: &str| {
+        ask(&sshd.lookup(key, "true", &pinned)).fails("failed", what);
+    };
+    let mode = |name: &str, mode| {
+        fs::set_permissions(sshd.at(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::copy(sshd.at("user"), sshd.at("open")).unwrap();
+    mode("open", 0o644);
+    with(
+        "open",
+        "are too open\"; let its owner alone read it (chmod 600)",
+    );
+    fs::write(sshd.at("text"), "no key\n").unwrap();
+    mode("text", 0o600);
+    with("text", "cannot use the key: \"Load key ");
+    with("user.pub", "cannot use the key: ");
+    fs::copy(sshd.at("user"), sshd.at("locked")).unwrap();
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-p", "-N", "passphrase", "-f"])
+        .arg(sshd.at("locked"))
+        .status();
+    assert!(status.unwrap().success());
+    with("locked", "has a passphrase; use one without");
+    with("none", "cannot read the key /tmp");
+    let made = Command::new("mkfifo").arg(sshd.at("pipe")).status();
+    assert!(made.unwrap().success());
+    with("pipe", "it is a pipe, not a regular file");
+    let known = |name: &str| {
+        let known = format!("known_hosts = {:?}", sshd.at(name).display().to_string());
+        ask(&sshd.lookup("user", "true", &known))
+    };
+    known("none").fails("failed", "cannot read the file of host keys /tmp");
+    known("pipe").fails("failed", "it is a pipe, not a regular file");
+}
+
 #[test]
 fn what_goes_wrong_has_its_kind() {
     let sshd = Sshd::start();

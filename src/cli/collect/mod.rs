@@ -29,6 +29,7 @@ use super::terminal::{Screen, Terminal, steers};
 use crate::config::Config;
 use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope, counted};
 use crate::http::view::report;
+use crate::open_files;
 use crate::telemetry::{self, complain};
 use line::Line;
 use local::Local;
@@ -312,7 +313,7 @@ pub(super) fn collect(
     let way = match &flags.server {
         None if flags.force => return Err(CliError::ForceHere),
         None => {
-            super::raise_open_files();
+            open_files::raise();
             let (config, _) = options.source().load().map_err(CliError::Config)?;
             Way::Here(config)
         }

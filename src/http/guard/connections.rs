@@ -17,15 +17,13 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
-use rustix::process::{Resource, getrlimit};
 use socket2::{SockRef, Socket};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::open_files::{self, Taken};
+
 /// Connections that may have a second request, at most.
 const MAX_KEPT: usize = 4096;
-
-/// Which part of the files that may be open they take at most.
-const PART_OF_FILES: u64 = 8;
 
 /// A connection of a client.
 #[derive(Debug)]
@@ -39,6 +37,7 @@ pub(in crate::http) struct Connection {
     start: Instant,
     /// How many there are, this one included.
     kept: Arc<AtomicUsize>,
+    _file: Taken,
 }
 
 impl Drop for Connection {
@@ -65,13 +64,11 @@ pub(in crate::http) struct Connections {
 
 impl Connections {
     pub(in crate::http) fn new() -> Self {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / PART_OF_FILES;
-        let files = usize::try_from(files).unwrap_or(usize::MAX);
         Self {
             open: Mutex::default(),
             start: Instant::now(),
             kept: Arc::default(),
-            max_kept: files.min(MAX_KEPT),
+            max_kept: open_files::shares().kept.min(MAX_KEPT),
         }
     }
 
@@ -96,6 +93,7 @@ impl Connections {
             idle_since: AtomicU64::new(0),
             start: self.start,
             kept,
+            _file: open_files::take(1),
         };
         connection.idle_since.store(connection.now(), relaxed);
         let connection = Arc::new(connection);

@@ -17,27 +17,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::LookupError;
-use crate::domain::DnsSettings;
+use crate::domain::{DnsSettings, LocalReason};
+use crate::open_files::{self, OF_A_NAME, Taken};
 use service::Service;
 
 /// Names that are asked for at once, in this process; fewer where few files may be open.
 const AT_ONCE: usize = 1024;
 
-/// Open files that one name can take: two questions, to two servers, sent three times each.
-const FILES_A_NAME: usize = 12;
-
-/// Names take three quarters of the open files at most.
-static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let files = usize::try_from(files).unwrap_or(usize::MAX);
-    let names = files / 4 * 3 / FILES_A_NAME;
-    Arc::new(Semaphore::new(names.clamp(16, AT_ONCE)))
-});
+static ROOM: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(open_files::shares().names.min(AT_ONCE))));
 
 /// One for all: a name that two clusters ask for is asked for once. Started by the first name.
 static SERVICE: Mutex<Option<Arc<Service>>> = Mutex::new(None);
@@ -70,8 +62,8 @@ pub(crate) enum ResolveError {
     #[error("there is no DNS server to ask for the name {0}: {1}")]
     NoServer(String, String),
     /// This process cannot ask.
-    #[error("cannot ask for the name {0}: {1}")]
-    Here(String, String),
+    #[error("cannot ask for the name {0}: {2}")]
+    Here(String, LocalReason, String),
 }
 
 impl ResolveError {
@@ -82,16 +74,29 @@ impl ResolveError {
         }
     }
 
+    /// What this process or machine lacks.
+    fn here(name: &str, error: &io::Error) -> Self {
+        let (reason, why) = match super::lack(error) {
+            Some((reason, advice)) => (reason, format!("{error}; {advice}")),
+            None if error.kind() == io::ErrorKind::WouldBlock => {
+                (LocalReason::Processes, error.to_string())
+            }
+            None => (LocalReason::Setup, error.to_string()),
+        };
+        Self::Here(name.to_owned(), reason, why)
+    }
+
     /// What it means for a lookup; `doing` as in [`LookupError::io`].
     pub(super) fn explain(&self, doing: &str) -> LookupError {
         let text = format!("{doing}: {self}");
         match self {
-            Self::Unknown(_)
-            | Self::Nothing(..)
-            | Self::Silent(_)
-            | Self::Failed(..)
-            | Self::NoServer(..) => LookupError::Unreachable(text),
-            Self::NoName { .. } | Self::Here(..) => LookupError::Failed(text),
+            Self::Unknown(_) | Self::Nothing(..) | Self::Silent(_) | Self::Failed(..) => {
+                LookupError::Unreachable(text)
+            }
+            Self::NoName { .. } | Self::NoServer(..) => {
+                LookupError::Local(LocalReason::Setup, text)
+            }
+            Self::Here(_, reason, _) => LookupError::Local(*reason, text),
         }
     }
 }
@@ -155,9 +160,10 @@ pub(crate) async fn srv(name: &str) -> Result<Vec<SrvTarget>, ResolveError> {
 /// A place among the names that are asked for at once, for whoever has to ask.
 type Room = Arc<Semaphore>;
 
-async fn place(room: Room) -> io::Result<OwnedSemaphorePermit> {
+async fn place(room: Room) -> io::Result<(OwnedSemaphorePermit, Taken)> {
     // Closed never, as nobody does.
-    room.acquire_owned().await.map_err(io::Error::other)
+    let place = room.acquire_owned().await.map_err(io::Error::other)?;
+    Ok((place, open_files::take(OF_A_NAME)))
 }
 
 /// Has `work` done by the service's thread; dropping this future ends it there.
@@ -169,9 +175,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, ResolveError>> + Send + 'static,
 {
-    let here = |error: &dyn std::error::Error| {
-        ResolveError::Here(name.to_owned(), format!("the resolver fails: {error}"))
-    };
+    let here = |error: &io::Error| ResolveError::here(name, error);
     let service = service().map_err(|error| here(&error))?;
     let settings = settings();
     let runtime = service.runtime.clone();
@@ -180,7 +184,7 @@ where
     task.spawn_on(work(service, settings, Arc::clone(&ROOM)), &runtime);
     match task.join_next().await {
         Some(Ok(result)) => result,
-        Some(Err(error)) => Err(here(&error)),
+        Some(Err(error)) => Err(here(&io::Error::other(error))),
         None => Err(here(&io::Error::other("it has no task"))),
     }
 }

@@ -13,6 +13,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, timeout};
 
+use super::super::lack;
 use super::order;
 use super::system::{Files, Servers, System};
 use super::{ResolveError, Room, SrvTarget, place};
@@ -65,7 +66,9 @@ impl Service {
         let mut addresses = system.host(&name);
         if addresses.is_empty() {
             // Not before: those of the hosts file wait for nobody.
-            let _place = place(room).await.map_err(|error| here(host, &error))?;
+            let _place = place(room)
+                .await
+                .map_err(|error| ResolveError::here(host, &error))?;
             let servers = &system.servers;
             let ask = |name| both_families(Arc::clone(servers), name);
             addresses = search(host, &name, servers, "address", ask).await?;
@@ -84,7 +87,9 @@ impl Service {
         room: Room,
     ) -> Result<Vec<SrvTarget>, ResolveError> {
         let (name, system) = self.begin(host, settings).await?;
-        let _place = place(room).await.map_err(|error| here(host, &error))?;
+        let _place = place(room)
+            .await
+            .map_err(|error| ResolveError::here(host, &error))?;
         let servers = &system.servers;
         let ask = |name| targets(Arc::clone(servers), name);
         let mut targets = search(host, &name, servers, "SRV record", ask).await?;
@@ -107,7 +112,10 @@ impl Service {
         let name =
             Name::from_str_relaxed(host).map_err(|error| ResolveError::no_name(host, &error))?;
         let system = self.system(settings).await;
-        Ok((name, system.map_err(|error| here(host, &error))?))
+        Ok((
+            name,
+            system.map_err(|error| ResolveError::here(host, &error))?,
+        ))
     }
 
     /// How names are resolved now; looks at the system's files if that was a while ago.
@@ -227,10 +235,6 @@ fn is_none(error: &NetError) -> bool {
     matches!(error, NetError::Dns(DnsError::NoRecordsFound(it)) if it.response_code == ResponseCode::NoError)
 }
 
-fn here(host: &str, error: &dyn std::error::Error) -> ResolveError {
-    ResolveError::Here(host.to_owned(), error.to_string())
-}
-
 /// What an error of the library means.
 fn explain(host: &str, error: &NetError, servers: &Servers, what: &'static str) -> ResolveError {
     let host = host.to_owned();
@@ -241,10 +245,7 @@ fn explain(host: &str, error: &NetError, servers: &Servers, what: &'static str) 
             let why = servers.nobody.clone().unwrap_or_default();
             return ResolveError::NoServer(host, why);
         }
-        // EMFILE and ENFILE: that is nothing to blame anybody else for.
-        NetError::Io(error) if matches!(error.raw_os_error(), Some(23 | 24)) => {
-            return ResolveError::Here(host, error.to_string());
-        }
+        NetError::Io(error) if lack(error).is_some() => return ResolveError::here(&host, error),
         NetError::Timeout => return ResolveError::Silent(host),
         NetError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             return ResolveError::Silent(host);

@@ -53,6 +53,8 @@ pub(super) struct System {
     resolv_conf: Option<Stamp>,
     hosts_file: Option<Stamp>,
     pub(super) hosts: Arc<Hosts>,
+    /// Why the file could not be read the last time, if so: it is read again at the next look.
+    hosts_error: Option<String>,
     pub(super) servers: Arc<Servers>,
 }
 
@@ -99,26 +101,44 @@ impl System {
         let servers = match known {
             Some(it)
                 if it.settings == *settings
+                    && it.servers.nobody.is_none()
                     && resolv_conf.is_none_or(|now| is_same(it.resolv_conf, now)) =>
             {
                 Arc::clone(&it.servers)
             }
-            _ => Arc::new(Servers::new(settings, &files.resolv_conf).await?),
-        };
-        let hosts = match known {
-            Some(it) if is_same(it.hosts_file, hosts_file) => Arc::clone(&it.hosts),
             _ => {
-                let mut hosts = Hosts::default();
-                match files::read(&files.hosts, MAX_FILE_LEN, LIMIT).await {
-                    Ok(bytes) => hosts.read_hosts_conf(&bytes[..])?,
-                    Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        let path = files.hosts.display();
-                        log::warn!(path:%, error:%; "cannot read the hosts file");
-                    }
+                let servers = Servers::new(settings, &files.resolv_conf).await?;
+                let known = known.and_then(|it| it.servers.nobody.as_ref());
+                if let Some(error) = servers.nobody.as_ref().filter(|now| Some(*now) != known) {
+                    log::warn!(error; "no usable DNS servers");
                 }
-                Arc::new(hosts)
+                Arc::new(servers)
             }
+        };
+        let mut hosts_error = None;
+        let hosts = match known {
+            Some(it) if it.hosts_error.is_none() && is_same(it.hosts_file, hosts_file) => {
+                Arc::clone(&it.hosts)
+            }
+            _ => match files::read(&files.hosts, MAX_FILE_LEN, LIMIT).await {
+                Ok(bytes) => {
+                    let mut hosts = Hosts::default();
+                    hosts.read_hosts_conf(&bytes[..])?;
+                    Arc::new(hosts)
+                }
+                Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    Arc::default()
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if known.is_none_or(|it| it.hosts_error.as_ref() != Some(&error)) {
+                        let path = files.hosts.display();
+                        log::warn!(path:%, error; "cannot read the hosts file, what was read before stays");
+                    }
+                    hosts_error = Some(error);
+                    known.map(|it| Arc::clone(&it.hosts)).unwrap_or_default()
+                }
+            },
         };
         let stamp = |now: Option<Stamp>, known: Option<Stamp>| now.or(known);
         Ok(Self {
@@ -126,6 +146,7 @@ impl System {
             resolv_conf: stamp(resolv_conf.flatten(), known.and_then(|it| it.resolv_conf)),
             hosts_file: stamp(hosts_file, known.and_then(|it| it.hosts_file)),
             hosts,
+            hosts_error,
             servers,
         })
     }
@@ -171,9 +192,7 @@ impl Servers {
                     (config, options)
                 }
                 Err(error) => {
-                    let path = resolv_conf.display();
-                    log::warn!(path:%, error; "no usable DNS servers");
-                    nobody = Some(format!("{path}: {error}"));
+                    nobody = Some(format!("{}: {error}", resolv_conf.display()));
                     Default::default()
                 }
             }

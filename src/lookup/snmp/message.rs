@@ -12,6 +12,7 @@ use rasn_snmp::v2::{BulkPdu, GetBulkRequest, GetRequest, Pdu, Pdus, VarBind, Var
 use rasn_snmp::v2c::Message as MessageV2c;
 use rasn_snmp::v3::{HeaderData, Message as MessageV3, ScopedPdu, ScopedPduData};
 
+use crate::domain::LocalReason;
 use crate::lookup::LookupError;
 
 pub(super) use rasn_snmp::v3::USMSecurityParameters as UsmParameters;
@@ -235,8 +236,12 @@ fn value(value: VarBindValue) -> Value {
 }
 
 pub(super) fn write<T: Encode>(value: &T) -> Result<Vec<u8>, LookupError> {
-    ber::encode(value)
-        .map_err(|error| LookupError::Failed(format!("cannot write the request: {error}")))
+    ber::encode(value).map_err(|error| {
+        LookupError::Local(
+            LocalReason::Setup,
+            format!("cannot write the request: {error}"),
+        )
+    })
 }
 
 pub(super) fn read<T: Decode>(bytes: &[u8], what: &str) -> Result<T, LookupError> {

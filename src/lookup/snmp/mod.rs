@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use super::resolve::resolve;
 use super::{Call, LookupError, secret};
 use crate::domain::{
-    Facts, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings, SnmpUser,
+    Facts, LocalReason, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings, SnmpUser,
 };
 use session::{Security, Session};
 use transport::Transport;
@@ -150,9 +150,9 @@ async fn password(
 ) -> Result<Secret, LookupError> {
     let password = secret::read(source, deadline).await?;
     if password.expose().chars().count() < MIN_PASSWORD_LEN {
-        return Err(LookupError::Failed(format!(
-            "the `{setting}` has fewer than {MIN_PASSWORD_LEN} characters (RFC 3414)"
-        )));
+        let text =
+            format!("the `{setting}` has fewer than {MIN_PASSWORD_LEN} characters (RFC 3414)");
+        return Err(LookupError::Local(LocalReason::Secret, text));
     }
     Ok(password)
 }
