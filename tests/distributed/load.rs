@@ -123,7 +123,13 @@ impl Scene {
 
     /// Two workers that have clusters each, and all is well.
     pub fn two_workers(&self) -> [TestApp; 2] {
-        let workers = ["a", "b"].map(|name| self.worker(name));
+        self.two_workers_for(LEASE)
+    }
+
+    /// As [`Scene::two_workers`], with leases of another length.
+    pub fn two_workers_for(&self, lease: &str) -> [TestApp; 2] {
+        let url = self.nats.url();
+        let workers = ["a", "b"].map(|name| worker_at(&url, &self.config, name, lease));
         until_shared(&self.front, workers.each_ref(), SHARES);
         workers
     }
