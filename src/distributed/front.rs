@@ -244,8 +244,10 @@ enum Tried {
     Done,
     /// Nobody was there, and nothing was told.
     Nobody,
-    /// The cluster is about to have another owner, and nothing was told by the one before.
+    /// The cluster is about to have another owner, and nothing was told by either.
     Moving,
+    /// There is no connection for a moment.
+    Reconnecting,
     /// The connection was another one meanwhile, and nothing was told.
     Lost,
     /// The owner has other devices, and nothing was told.
@@ -260,9 +262,9 @@ impl Shared {
         let (mut is_second, mut wait) = (false, AGAIN);
         loop {
             let tried = match self.connection.down_for() {
-                None => self.attempt(&errand, &mut gone).await,
+                None => self.attempt(&errand, &mut gone, wait).await,
                 // It connects again by itself, mostly at once.
-                Some(down) if down < NOBODY => Tried::Moving,
+                Some(down) if down < NOBODY => Tried::Reconnecting,
                 Some(_) => Tried::Failed(Failure::Disconnected),
             };
             match tried {
@@ -273,7 +275,10 @@ impl Shared {
                     wait = (wait * 2).min(MOVING);
                     // The next owner may have taken this order already, too.
                     is_second = true;
+                    // It has waited.
+                    continue;
                 }
+                Tried::Reconnecting => nobody = None,
                 Tried::Lost => is_second = true,
                 // The first order counts until its owner hears that it is not wanted.
                 Tried::Failed(Failure::Overloaded)
@@ -317,7 +322,14 @@ impl Shared {
         self.failing.is_new(cluster, failure)
     }
 
-    async fn attempt(&self, errand: &Errand, gone: &mut oneshot::Receiver<Gone>) -> Tried {
+    /// Has an errand done, if there is an owner. One that says that the cluster moves may not be the
+    /// only one who has the order, so the next one is waited for so long.
+    async fn attempt(
+        &self,
+        errand: &Errand,
+        gone: &mut oneshot::Receiver<Gone>,
+        wait: Duration,
+    ) -> Tried {
         let mut answers = self.inbox.place();
         let client = &self.connection.client;
         let mut again = pin!(self.connection.again());
@@ -326,9 +338,11 @@ impl Shared {
         }
         let mut reading = self.reading(errand.cluster());
         let mut has_told = false;
+        let mut moves: Option<Instant> = None;
         loop {
+            let until = moves.unwrap_or_else(|| Instant::now() + SILENCE);
             let message = tokio::select! {
-                message = timeout(SILENCE, answers.messages.recv()) => message,
+                message = timeout_at(until, answers.messages.recv()) => message,
                 // Whatever was on its way is lost.
                 () = &mut again, if !has_told => return Tried::Lost,
                 why = &mut *gone => {
@@ -347,6 +361,7 @@ impl Shared {
             let message = match message {
                 Ok(Some(message)) => message,
                 Ok(None) => return Tried::Failed(Failure::TooFast),
+                Err(_) if moves.is_some() => return Tried::Moving,
                 Err(_) => {
                     if reading.skipped && !has_told {
                         self.forget_fence(errand.cluster());
@@ -362,6 +377,8 @@ impl Shared {
                 let Some(piece) = piece else {
                     return Ok(None);
                 };
+                // An owner answers.
+                moves = None;
                 for told in piece.told().ok_or(Failure::NoColumns)? {
                     has_told = true;
                     if !errand.tell(told) {
@@ -383,7 +400,10 @@ impl Shared {
                 }
                 // Perhaps it is about to be where it is looked for.
                 Ok(Some(End::NotHere)) if !has_told => return Tried::Nobody,
-                Ok(Some(End::Moving)) if !has_told => return Tried::Moving,
+                Ok(Some(End::Moving)) if !has_told => {
+                    moves = Some(Instant::now() + wait);
+                    continue;
+                }
                 // Perhaps one of both is about to have the other's.
                 Ok(Some(End::OtherPlan)) if !has_told => return Tried::OtherPlan,
                 Ok(Some(end)) => return Tried::Failed(Failure::of(end)),

@@ -257,6 +257,7 @@ impl Link {
         ];
         let tells = changes::tell(Arc::clone(&owner), client, names, tree);
         others.extend([
+            Aborts(actix::spawn(Arc::clone(&owner).keep_watching())),
             Aborts(actix::spawn(Arc::clone(&owner).keep_renewing())),
             Aborts(actix::spawn(Arc::clone(&owner).tell())),
             Aborts(actix::spawn(tells)),

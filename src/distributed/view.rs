@@ -99,6 +99,13 @@ impl View {
         self.leases.retain(|_, seen| seen.at.elapsed() < gone);
     }
 
+    /// When something is forgotten next, if nothing is heard until then.
+    pub(super) fn next_forgotten(&self, gone: Duration) -> Option<Instant> {
+        let workers = self.workers.values().map(|peer| peer.at);
+        let leases = self.leases.values().map(|seen| seen.at);
+        workers.chain(leases).min().map(|at| at + gone)
+    }
+
     /// Whether this worker is to have clusters from now on.
     pub(super) fn set_fitness(&mut self, fitness: Fitness) {
         self.fitness = fitness;
@@ -152,6 +159,12 @@ impl View {
     pub(super) fn spoke(&mut self) {
         let (since, count) = self.unheard.unwrap_or((Instant::now(), 0));
         self.unheard = Some((since, count.saturating_add(1)));
+    }
+
+    /// This worker's last announcement was refused, so that it is not to be heard.
+    pub(super) fn was_refused(&mut self) {
+        let rest = self.unheard.map(|(since, count)| (since, count - 1));
+        self.unheard = rest.filter(|(_, count)| *count > 0);
     }
 
     /// Whether this worker announced itself for so long, and did not hear it.
@@ -389,5 +402,52 @@ mod tests {
             view.see_lease(&entry(&number.to_string(), LEASE));
         }
         assert_eq!(view.leases.len(), MOST_LEASES);
+    }
+
+    fn peer(is_unsteady: bool) -> Peer {
+        Peer {
+            is_unsteady,
+            at: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_fit_is_to_have_clusters_if_nobody_is_or_never() {
+        let keys: Vec<String> = (0..50).map(|it| it.to_string()).collect();
+        let owned = |view: &View| keys.iter().filter(|key| view.is_own(key)).count();
+        let mut view = View::new("a".to_owned());
+        assert_eq!(owned(&view), 50, "alone");
+        view.set_fitness(Fitness::Unsteady);
+        assert_eq!(owned(&view), 50, "there is nobody else");
+        view.workers.insert("b".to_owned(), peer(true));
+        let shared = owned(&view);
+        assert!((1..50).contains(&shared), "{shared}: both are alike");
+        view.workers.insert("c".to_owned(), peer(false));
+        assert_eq!(owned(&view), 0);
+        view.set_fitness(Fitness::Fit);
+        let shared = owned(&view);
+        assert!(
+            (1..50).contains(&shared),
+            "{shared}: without the unsteady one"
+        );
+        assert!(keys.iter().all(|key| view.chosen(key) != Some("b")));
+        view.workers.clear();
+        view.set_fitness(Fitness::Unfit);
+        assert_eq!(view.chosen("1"), None, "it cannot have any");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_hears_none_of_its_announcements_is_deaf() {
+        let limit = Duration::from_secs(1);
+        let mut view = View::new("a".to_owned());
+        tokio::time::advance(2 * limit).await;
+        assert!(!view.is_deaf(limit), "it said nothing");
+        view.spoke();
+        tokio::time::advance(2 * limit).await;
+        assert!(!view.is_deaf(limit), "once may be on its way");
+        view.spoke();
+        assert!(view.is_deaf(limit));
+        view.unheard = None;
+        assert!(!view.is_deaf(limit));
     }
 }

@@ -214,6 +214,16 @@ fn leases_and_workers_that_are_none_are_gone_after_a_lease() {
     let scene = Scene::new();
     let workers = scene.two_workers();
     let before = workers.each_ref().map(memory);
+    let gone = || -> usize {
+        let ends = ["cluster lost", "cluster handed over"];
+        let of = |worker| {
+            ends.map(|end| clusters(worker, end).len())
+                .iter()
+                .sum::<usize>()
+        };
+        workers.iter().map(of).sum()
+    };
+    let had = gone();
     let ghost = r#"{"version":1,"worker":"ghost","tenure":1,"since_ms":1}"#;
     let later = r#"{"version":2,"owner":{"name":"ghost"}}"#;
     under_load(&scene.front, || {
@@ -239,13 +249,8 @@ fn leases_and_workers_that_are_none_are_gone_after_a_lease() {
         for (number, lease) in (1..=CLUSTERS).zip([ghost, later].iter().cycle()) {
             scene.nats.put(LEASES, &number.to_string(), lease);
         }
-        // Whoever has them, they are no more renewed.
-        let lost = || {
-            workers
-                .each_ref()
-                .map(|it| clusters(it, "cluster lost").len())
-        };
-        while lost().iter().sum::<usize>() < CLUSTERS {
+        // They are not renewed any more: they are lost, or were left to the ghost before.
+        while gone() < had + CLUSTERS {
             ask(&scene.front, 1);
         }
         until_leased(&scene);

@@ -155,7 +155,7 @@ impl Owner {
         let key = key(cluster);
         let next = lock(&self.view).next_owner(&key, tenure.number);
         if let Some(next) = next {
-            timeout(self.worker.lease.min(HAND_OVER), next).await.ok();
+            timeout(HAND_OVER, next).await.ok();
             lock(&self.view).wait_no_more(&key);
         }
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::actors::fleet::Tree;
 use crate::distributed::buckets::Buckets;
@@ -31,7 +31,7 @@ use crate::distributed::serving::Server;
 use crate::distributed::tenure::Tenure;
 use crate::distributed::view::{Fitness, SERVER_SLACK, View};
 use crate::distributed::wire::{Names, Presence, Roster, VERSION, to_ms};
-use crate::distributed::{Aborts, Seldom, Worker, lock};
+use crate::distributed::{Seldom, Worker, lock};
 use crate::domain::{ClusterId, Holding, Work, WorkerState};
 use standing::Standing;
 use taking::Former;
@@ -151,19 +151,19 @@ impl Owner {
 
     /// Takes and hands over, for ever.
     pub(super) async fn keep(self: Arc<Self>) {
-        let watching = [
-            actix::spawn(Arc::clone(&self).watch(self.leases.clone(), View::see_lease)),
-            actix::spawn(Arc::clone(&self).watch(self.workers.clone(), View::see_worker)),
-        ];
-        let _watching = watching.map(Aborts);
         let mut rounds = interval(self.worker.lease / 10);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // In the first round the others see this worker, and it sees them, whatever else happens.
         rounds.tick().await;
         rounds.tick().await;
         loop {
+            let next = lock(&self.view).next_forgotten(self.worker.lease + SERVER_SLACK);
+            // While it hears nothing, nothing is forgotten.
+            let next = next.filter(|at| *at > Instant::now());
+            let forgotten = next.unwrap_or_else(|| Instant::now() + self.worker.lease);
             tokio::select! {
                 _ = rounds.tick() => {}
+                () = sleep_until(forgotten) => {}
                 () = self.freed.notified() => {}
                 // New ones are to be taken before fronts ask for them.
                 () = self.tree.changed() => {}
@@ -230,7 +230,10 @@ impl Owner {
                 self.buckets.wrote(&self.workers.name);
                 return true;
             }
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => {
+                lock(&self.view).was_refused();
+                error
+            }
             Err(_) => "no answer".to_owned(),
         };
         if self.connection.is_up() {
@@ -295,6 +298,13 @@ impl Owner {
             }
             sleep(self.worker.lease / 10).await;
         }
+    }
+
+    /// Sees what becomes of leases and workers; for ever.
+    pub(super) async fn keep_watching(self: Arc<Self>) {
+        let leases = Arc::clone(&self).watch(self.leases.clone(), View::see_lease);
+        let workers = Arc::clone(&self).watch(self.workers.clone(), View::see_worker);
+        tokio::join!(leases, workers);
     }
 
     /// Sees what is written to a bucket; for ever.
