@@ -179,9 +179,16 @@ impl Nats {
         self.does(&format!("STREAM.DELETE.KV_{bucket}"), &Value::Null);
     }
 
-    /// What the server knows of a bucket.
+    /// What the server knows of a bucket, as soon as there is one: it may be made anew.
     pub fn info(&self, bucket: &str) -> Value {
-        self.does(&format!("STREAM.INFO.KV_{bucket}"), &Value::Null)
+        let start = Instant::now();
+        loop {
+            let info = self.api(&format!("STREAM.INFO.KV_{bucket}"), &Value::Null);
+            if info["error"].is_null() {
+                return info;
+            }
+            assert!(start.elapsed() < PATIENCE, "{bucket}: {info}");
+        }
     }
 
     /// The payloads of all messages with such a subject, from now on.
