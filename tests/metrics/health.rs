@@ -251,7 +251,7 @@ fn readyz_says_that_no_more_collects_are_taken() {
         reasons,
         json!([{
             "reason": "overloaded",
-            "message": "1 collects are waiting already; try again later",
+            "message": "1 collect is waiting already; try again later",
         }])
     );
     assert_eq!(
