@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use crate::devices::Devices;
 use crate::fleet::{
-    clusters, front, front_at, held, says, says_nothing_twice, until_well, worker, worker_at,
+    clusters, front, front_at, held, says, says_nothing_twice_since, until_well, worker, worker_at,
 };
-use crate::harness::until;
+use crate::harness::{TestApp, until};
 use crate::load::{Apart, CLUSTERS, Scene, ask, under_load};
 use crate::nats::{Nats, Three};
 
@@ -218,18 +218,24 @@ fn a_worker_that_is_cut_off_from_nats_stops_asking_before_others_begin() {
     assert_eq!(devices.overlaps(), Vec::<String>::new());
 }
 
+/// How many lines each of them has logged.
+fn lines<'a>(apps: impl Iterator<Item = &'a TestApp>) -> Vec<usize> {
+    apps.map(|app| app.log().len()).collect()
+}
+
 /// However long it lasts, and however often devices are asked for meanwhile.
 #[test]
 fn what_nats_leaves_undone_is_said_once() {
     let mut scene = Scene::new();
     let workers = scene.two_workers();
+    let before = lines(workers.iter().chain([&scene.front]));
     scene.nats.kill();
     while workers.iter().any(|it| !held(it).is_empty()) {
         ask(&scene.front, 1);
     }
-    for app in workers.iter().chain([&scene.front]) {
+    for (app, before) in workers.iter().chain([&scene.front]).zip(before) {
         ask(app, 20);
-        says_nothing_twice(app);
+        says_nothing_twice_since(before, app);
     }
     scene
         .front
@@ -248,6 +254,7 @@ fn two_of_three_servers_that_go_and_come_back_are_waited_for() {
     let front = front_at(&url, &config);
     let workers = ["a", "b"].map(|name| worker_at(&url, &config, name, "15s"));
     until_well(&front);
+    let before = lines(workers.iter().chain([&front]));
     three.0[1].kill();
     three.0[2].kill();
     while !workers.iter().all(|it| held(it).is_empty()) {
@@ -257,8 +264,8 @@ fn two_of_three_servers_that_go_and_come_back_are_waited_for() {
         three.0[1].restart();
         three.0[2].restart();
     });
-    for app in workers.iter().chain([&front]) {
-        says_nothing_twice(app);
+    for (app, before) in workers.iter().chain([&front]).zip(before) {
+        says_nothing_twice_since(before, app);
     }
     assert_eq!(devices.overlaps(), Vec::<String>::new());
 }
