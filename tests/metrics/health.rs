@@ -128,10 +128,18 @@ async fn a_main_thread_that_is_stuck_fails_healthz_too() {
         let stuck = drill.block(Point::Handler, "supervisor");
         drill.arm(Point::Handler, Act::Panic, "cluster=1 node=1", 1);
         assert_eq!(send(addr, "GET", "/test", &[]).status, 202);
-        let answer = eventually("it says so", || {
+        // A roll call that was under way then is one that has no answer.
+        let why = ["the main thread is stuck", "has had no answer for"];
+        let answer = eventually("it says so of each thread", || {
             let answer = send(addr, "GET", "/healthz", &[]);
-            let says = answer.body.contains("the main thread is stuck");
-            says.then_some(answer)
+            let json = answer.json();
+            let reasons = json["reasons"].as_array().cloned().unwrap_or_default();
+            let says = |reason: &Value| {
+                let message = reason["message"].as_str().unwrap();
+                why.iter().any(|why| message.contains(why))
+            };
+            let is_each = reasons.len() == json["threads"].as_array().unwrap().len();
+            (is_each && reasons.iter().all(says)).then_some(answer)
         });
         assert_eq!(answer.status, 503);
         drop(stuck);
