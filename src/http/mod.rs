@@ -202,11 +202,9 @@ pub(crate) fn serve(
         .max_connections
         .get()
         .min(open_files::shares().connections);
-    // Each thread has one at least.
-    let threads = threads.min(most);
     let server = HttpServer::new(move || answering.front())
         .workers(threads)
-        // The server counts them for each thread.
+        // The server counts them for each thread, which has one at least.
         .max_connections(most.div_ceil(threads))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.request_timeout)
