@@ -75,17 +75,17 @@ pub(crate) fn init(out: Box<dyn Write + Send>, has_colors: bool, format: LogForm
 }
 
 /// Says lines on standard error that are no log lines, in their order with those. What the log has
-/// no room for at once, such as a hundred thousand faults, waits for the reader, 1 s at most for each
-/// part.
+/// no room for at once, such as a hundred thousand faults, waits for the reader: as long as it goes on
+/// reading, 1 s at most for each part.
 pub(crate) fn complain(lines: &str) {
     let lines = format!("{lines}\n");
     match LOG.get() {
         Some(log) => {
-            let mut unwritten = 0;
+            let (mut unwritten, mut is_read) = (0, true);
             for line in lines.split_inclusive('\n') {
                 unwritten += line.len();
                 if unwritten > CAPACITY / 8 {
-                    log.flush(FLUSH_LIMIT);
+                    is_read = is_read && log.flush(FLUSH_LIMIT);
                     unwritten = line.len();
                 }
                 log.push(line.as_bytes());
@@ -99,7 +99,8 @@ pub(crate) fn complain(lines: &str) {
 /// Waits until all that was logged is written, 1 s at most. For the end of the process.
 pub(crate) fn flush() {
     if let Some(log) = LOG.get() {
-        log.flush(FLUSH_LIMIT);
+        // What is not written by then is lost with the process.
+        let _is_written = log.flush(FLUSH_LIMIT);
     }
 }
 

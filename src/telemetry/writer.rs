@@ -21,6 +21,10 @@ pub(super) const CAPACITY: usize = 8 << 20;
 /// The buffer that is kept for the next lines, in bytes; a larger one is given back.
 const KEPT: usize = 64 << 10;
 
+/// How often the line that says how many were dropped is tried again, after it could not be written
+/// and while nothing else is logged.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
+
 /// The queue's entrance; every clone is of the same queue.
 #[derive(Debug, Clone)]
 pub struct LogWriter(Arc<Shared>);
@@ -89,17 +93,14 @@ impl LogWriter {
         }
     }
 
-    /// Waits until all is written, or for as long as `limit`.
-    pub(crate) fn flush(&self, limit: Duration) {
+    /// Waits until all is written, or for as long as `limit`; whether all is.
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
         let queue = self.0.queue();
         let is_busy = |queue: &mut Queue| queue.is_writing || !queue.text.is_empty();
         // What is not written by then is lost with the process.
-        drop(
-            self.0
-                .emptied
-                .wait_timeout_while(queue, limit, is_busy)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let waited = self.0.emptied.wait_timeout_while(queue, limit, is_busy);
+        let (_queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        !waited.timed_out()
     }
 
     /// Lines that were dropped, since the start.
@@ -124,6 +125,25 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until there is text, or for as long as `limit`.
+    fn wait_for_text<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, Queue> {
+        let is_empty = |queue: &mut Queue| queue.text.is_empty();
+        match limit {
+            None => {
+                let waited = self.filled.wait_while(queue, is_empty);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(limit) => {
+                let waited = self.filled.wait_timeout_while(queue, limit, is_empty);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
     /// Writes what comes, for ever: all that waits in one go.
     fn write(&self, mut out: File, dropped_line: impl Fn(u64) -> Vec<u8>) {
         let mut text = Vec::new();
@@ -135,10 +155,7 @@ impl Shared {
             if queue.text.is_empty() {
                 self.emptied.notify_all();
             }
-            let mut queue = self
-                .filled
-                .wait_while(queue, |queue| queue.text.is_empty())
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.wait_for_text(queue, (unsaid > 0).then_some(SAY_AGAIN));
             text.clear();
             text.shrink_to(KEPT);
             std::mem::swap(&mut text, &mut queue.text);
@@ -194,6 +211,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn to_pipe(capacity: usize, is_blocking: bool) -> (LogWriter, PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, !is_blocking).unwrap();
@@ -243,14 +262,14 @@ mod tests {
     fn flush_waits_for_all_that_is_written_and_no_longer_than_it_may() {
         let (log, mut reader) = to_pipe(1 << 20, true);
         log.push(b"one\ntwo\n");
-        log.flush(Duration::from_secs(60));
+        assert!(log.flush(PATIENCE));
         let mut come = [0; 8];
         reader.read_exact(&mut come).unwrap();
         assert_eq!(&come, b"one\ntwo\n");
         overfill(&log, 1);
-        log.flush(Duration::from_millis(1));
+        assert!(!log.flush(Duration::from_millis(1)));
         drop(reader);
-        log.flush(Duration::from_secs(60));
+        assert!(log.flush(PATIENCE));
     }
 
     #[test]
@@ -259,9 +278,30 @@ mod tests {
         drop(reader);
         for count in 1..=3 {
             log.push(b"unread\n");
-            log.flush(Duration::from_secs(60));
+            assert!(log.flush(PATIENCE));
             assert_eq!(log.dropped(), count);
         }
+    }
+
+    #[test]
+    fn lines_that_were_lost_are_said_when_there_is_a_reader_though_nothing_else_is_logged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        // One that is there already, so that neither end waits for the other.
+        let first = File::options().read(true).write(true).open(&path).unwrap();
+        let writer = File::options().write(true).open(&path).unwrap();
+        drop(first);
+        let dropped_line = |lines| format!("dropped {lines}\n").into_bytes();
+        let log = LogWriter::start(writer.into(), CAPACITY, dropped_line).unwrap();
+        log.push(b"one\ntwo\n");
+        assert!(log.flush(PATIENCE));
+        assert_eq!(log.dropped(), 2);
+        let mut said = String::new();
+        let reader = File::open(&path).unwrap();
+        BufReader::new(reader).read_line(&mut said).unwrap();
+        assert_eq!(said, "dropped 2\n");
     }
 
     #[test]
