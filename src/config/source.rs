@@ -243,13 +243,13 @@ impl Source {
         self.path().unwrap_or_else(|| DEMONSTRATION.into())
     }
 
-    /// The configuration, and what to call the place that it comes from, for a start: the file may be
-    /// a pipe, which can be read once. Blocks.
+    /// The configuration, and what to call the place that it comes from, for a start: a file that is
+    /// named may be a pipe, which can be read once. Blocks.
     ///
     /// # Errors
     /// As [`Config::load`], and if no file is named and none is there.
     pub fn load(&self) -> Result<(Config, String), ConfigError> {
-        self.load_by(super::read_at_start)
+        self.load_by(self.read_at_start())
     }
 
     /// As [`Source::load`], when a service runs: blocks for some seconds at most.
@@ -291,7 +291,16 @@ impl Source {
         if let Some(publication) = &self.published {
             return Ok(publication.newest().text);
         }
-        super::read_at_start(&self.path().ok_or_else(nowhere)?)
+        self.read_at_start()(&self.path().ok_or_else(nowhere)?)
+    }
+
+    /// Reads a file at the start. A pipe is meant only if it is named; one that lies where the
+    /// configuration is looked for would be waited for, for ever.
+    fn read_at_start(&self) -> fn(&Path) -> Result<String, ConfigError> {
+        match self.path.get() {
+            Some(_) => super::read_at_start,
+            None => super::read,
+        }
     }
 
     /// What the file looks like now; `None` if its file system does not answer. Blocks.

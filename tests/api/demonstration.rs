@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -166,6 +166,28 @@ fn what_asks_devices_or_publishes_refuses_without_a_configuration() {
             here.display()
         );
         assert_eq!(stderr(&output), expected, "{command}");
+    }
+}
+
+#[test]
+fn a_pipe_that_is_not_named_is_refused_at_once() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(dir.path().join("config")).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(dir.path().join("config/clusters.toml"))
+        .status();
+    assert!(made.unwrap().success());
+    for arguments in [["serve"], ["check"], ["collect"]] {
+        let output = run(fleetcall()
+            .current_dir(dir.path())
+            .env("RUST_LOG", "off")
+            .args(arguments));
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}");
+        assert_eq!(
+            stderr(&output),
+            "config/clusters.toml: cannot read the file: it is a pipe, not a regular file\n",
+            "{arguments:?}"
+        );
     }
 }
 
