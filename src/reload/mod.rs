@@ -310,8 +310,9 @@ impl Shared {
                 for fault in &error.faults {
                     let (line, column) = fault.place.unzip();
                     let path = error.path.display();
+                    let key = Some(fault.key.as_str()).filter(|key| !key.is_empty());
                     log::error!(
-                        path:%, line, column, key = fault.key, fault = fault.message;
+                        path:%, line, column, key, fault = fault.message;
                         "configuration fault"
                     );
                 }

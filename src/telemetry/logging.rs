@@ -229,7 +229,8 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Collects fields; one that is named like a part of the line does not replace it.
+/// Collects fields; one that is named like a part of the line does not replace it, and one that has no
+/// value is left out.
 struct Fields<'a>(&'a mut Map<String, serde_json::Value>);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
@@ -244,6 +245,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
                     value
                 }
             }
+            Ok(serde_json::Value::Null) => return Ok(()),
             Ok(value) => value,
             Err(_) => cut(value.to_string()).into(),
         };

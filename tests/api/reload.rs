@@ -358,6 +358,9 @@ fn a_service_starts_with_a_pipe_and_does_not_read_it_again() {
         line["fault"].as_str().unwrap().contains("it is a pipe"),
         "{line}"
     );
+    for field in ["line", "column", "key"] {
+        assert_eq!(line.get(field), None, "{line}");
+    }
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
 }
 
