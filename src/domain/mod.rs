@@ -55,7 +55,7 @@ pub use target::{
     Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
-pub(crate) use words::{counted, did_you_mean, first_of};
+pub(crate) use words::{counted, did_you_mean, first_of, known};
 pub use workers::{
     Connectedness, Holding, Moves, OrdersAnswered, OrdersSent, Renewals, Sharing, Work, WorkerState,
 };

@@ -1,7 +1,7 @@
 //! Which devices of a fleet are meant.
 
 use super::nodeset::Matcher;
-use super::{Cluster, ClusterId, DeviceKind, Id, NodeSet, Topology, did_you_mean, first_of};
+use super::{Cluster, ClusterId, DeviceKind, NodeSet, Topology, did_you_mean, first_of, known};
 
 /// Devices by their cluster, kind and id; what is left out means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,18 +213,10 @@ fn named(parts: &[&str]) -> String {
     first_of(quoted, parts.len())
 }
 
-/// What there is, as far as a message names it.
-fn known<'a>(ids: impl Iterator<Item = &'a Id>, count: usize) -> String {
-    let verb = if count == 1 { "is" } else { "are" };
-    match count {
-        0 => "there is none at all".to_owned(),
-        _ => format!("there {verb} {}", first_of(ids, count)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Id;
 
     fn topology() -> Topology {
         let ids = |texts: &str| NodeSet::parse(texts).unwrap().ids().unwrap();

@@ -74,6 +74,15 @@ pub(crate) fn first_of<T: Display>(names: impl IntoIterator<Item = T>, count: us
     }
 }
 
+/// `there are a, b and 7 more`, `there is a`: what there is, as far as a message names it.
+pub(crate) fn known<T: Display>(names: impl IntoIterator<Item = T>, count: usize) -> String {
+    match count {
+        0 => "there is none at all".to_owned(),
+        1 => format!("there is {}", first_of(names, count)),
+        _ => format!("there are {}", first_of(names, count)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +124,8 @@ mod tests {
             first_of(1..=1000, 1000),
             "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 990 more"
         );
+        assert_eq!(known([0; 0], 0), "there is none at all");
+        assert_eq!(known(["a"], 1), "there is a");
+        assert_eq!(known(["a", "b"], 2), "there are a, b");
     }
 }

@@ -793,3 +793,23 @@ fn what_a_request_forbids_is_not_done() {
     let before = tag("/v1/report?outcome=auth");
     assert_ne!(before, tag("/v1/report?outcome=auth"));
 }
+
+#[test]
+fn what_is_not_there_is_answered_by_what_is_also_if_that_is_one() {
+    let app = TestApp::start("[[clusters]]\nid = \"a\"\nnodes = \"n\"\n");
+    for (path, expected) in [
+        ("/v1/clusters/zz", "there is no cluster \"zz\"; there is a"),
+        (
+            "/v1/clusters/a/nodes/zz",
+            "there is no node \"zz\" in cluster \"a\"; there is n",
+        ),
+        (
+            "/v1/report?cluster=zz",
+            "`cluster`: there is no cluster \"zz\"; there is a",
+        ),
+    ] {
+        let answer = app.request("GET", path, &[]);
+        assert_eq!(answer.status, 404, "{}", answer.body);
+        assert_eq!(answer.json()["detail"], *expected, "{path}");
+    }
+}

@@ -38,7 +38,7 @@ use super::parameters::{Parameters, shown};
 use crate::collector::{HeldBack, Whose};
 use crate::domain::{
     Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope, did_you_mean,
-    first_of,
+    known,
 };
 use crate::http::guard::Caller;
 use crate::telemetry::event;
@@ -593,9 +593,9 @@ fn no_cluster(state: &State, cluster: &str) -> Problem {
     let fleet = state.collector.devices();
     let ids = || fleet.clusters().iter().map(Cluster::id);
     let detail = format!(
-        "there is no cluster {}; there are {}{}",
+        "there is no cluster {}; {}{}",
         shown(cluster),
-        first_of(ids(), fleet.clusters().len()),
+        known(ids(), fleet.clusters().len()),
         did_you_mean(cluster, ids().map(ToString::to_string)),
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
@@ -616,8 +616,7 @@ fn no_device(state: &State, cluster: &str, kind: DeviceKind, device: &str) -> Pr
         shown(cluster),
         match ids.len() {
             0 => "; it has none".to_owned(),
-            1 => format!("; there is {}", first_of(&ids, 1)),
-            count => format!("; there are {}", first_of(&ids, count)),
+            count => format!("; {}", known(&ids, count)),
         },
         did_you_mean(device, &ids),
     );
