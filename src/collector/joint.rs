@@ -39,9 +39,8 @@ impl Joint {
     pub(super) fn enter(
         shared: &Arc<Shared>,
         request: &CollectRequest,
+        start: Instant,
     ) -> Result<(Place, Arc<Self>), CollectError> {
-        // Waiting for others who begin one counts, too.
-        let start = Instant::now();
         // What is known of a device and young enough for one request may be too old for a later one.
         if !shared.tree.peek().settings.join || request.max_age.is_some() {
             return Self::begin(shared, request, start);

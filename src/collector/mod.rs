@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::actors::fleet::Tree;
 use crate::actors::gathering::heard_or;
@@ -149,8 +149,17 @@ impl CollectorHandle {
         &self,
         request: &CollectRequest,
     ) -> Result<(Arc<Answer>, Place), CollectError> {
+        self.request_since(request, Instant::now()).await
+    }
+
+    /// As [`CollectorHandle::request`]; the deadline counts from `start`.
+    pub(crate) async fn request_since(
+        &self,
+        request: &CollectRequest,
+        start: Instant,
+    ) -> Result<(Arc<Answer>, Place), CollectError> {
         // The place goes last: a request that is dropped is withdrawn first.
-        let (place, joint) = Joint::enter(&self.0, request)?;
+        let (place, joint) = Joint::enter(&self.0, request, start)?;
         let answer = joint.answer().await?;
         Ok((answer, place))
     }
@@ -164,7 +173,16 @@ impl CollectorHandle {
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
     pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
-        let (running, place) = Running::begin(&self.0, request, true, Instant::now())?;
+        self.stream_since(request, Instant::now())
+    }
+
+    /// As [`CollectorHandle::stream`]; the deadline counts from `start`.
+    pub(crate) fn stream_since(
+        &self,
+        request: &CollectRequest,
+        start: Instant,
+    ) -> Result<AnswerStream, CollectError> {
+        let (running, place) = Running::begin(&self.0, request, true, start)?;
         running.ask(request.max_age);
         Ok(AnswerStream::new(running, Some(place)))
     }
@@ -195,6 +213,20 @@ impl CollectorHandle {
     /// do not say in time is not in it. In a process alone it does nothing.
     pub(crate) async fn look(&self, whose: Whose<'_>) -> Sight {
         self.0.tree.look(whose).await
+    }
+
+    /// As [`CollectorHandle::look`], for a request that began at `start` and has this deadline: it leaves
+    /// at least half of that.
+    pub(crate) async fn look_within(
+        &self,
+        whose: Whose<'_>,
+        start: Instant,
+        deadline: Option<Duration>,
+    ) -> Sight {
+        let longest = self.0.tree.peek().settings.deadline;
+        let deadline = deadline.unwrap_or(longest).min(longest);
+        let look = timeout_at(start + deadline / 2, self.look(whose));
+        look.await.unwrap_or_default()
     }
 
     /// As [`CollectorHandle::supervision`], with what is known elsewhere.

@@ -1,8 +1,10 @@
 //! Devices that their owner leaves alone, asked by force and reset through a front.
 
+use std::time::Instant;
+
 use serde_json::json;
 
-use crate::fleet::{front, says, until_answer, worker};
+use crate::fleet::{front, says, until_answer, worker, worker_at};
 use crate::harness::TestApp;
 use crate::nats::Nats;
 
@@ -60,6 +62,33 @@ fn what_a_front_forces_its_owner_asks() {
     assert_eq!(all["summary"]["faults"], json!({"breaker_open": 1}));
     let known = front.request("GET", "/v1/clusters/1/nodes/heals", &[]);
     assert_eq!(known.json()["breaker"]["state"], "closed");
+}
+
+/// What is known of the device is asked for first, for 2 s where nothing answers.
+#[test]
+fn an_owner_that_is_silent_does_not_delay_the_answer() {
+    let nats = Nats::start();
+    let front = front(&nats, FLEET);
+    let worker = worker_at(&nats.url(), FLEET, "a", "60s");
+    worker.wait_for_log(says("cluster taken"));
+    until_answer(&front, "/v1/report?device=well", "it answers", |it| {
+        it.json()["summary"]["failed"] == 0
+    });
+    worker.signal("STOP");
+    let path = "/v1/clusters/1/nodes/well";
+    let began = Instant::now();
+    assert_eq!(front.request("GET", path, &[]).status, 200);
+    let patience = began.elapsed();
+    for form in ["application/json", "application/x-ndjson"] {
+        let path = format!("{path}/collect?deadline=10ms");
+        let began = Instant::now();
+        let answer = front.request("POST", &path, &[("Accept", form)]);
+        let took = began.elapsed();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains("timed_out"), "{}", answer.body);
+        assert!(took < patience, "{took:?}, {patience:?}");
+    }
+    worker.signal("CONT");
 }
 
 #[test]

@@ -238,7 +238,9 @@ async fn ask_device(
     if force {
         let (cluster, device) = (id(&path.0)?, id(&path.1)?);
         let whose = Whose::Device(&cluster, kind, &device);
-        let sight = state.collector.look(whose).await;
+        let deadline = wanted.request.deadline;
+        let sight = state.collector.look_within(whose, wanted.start, deadline);
+        let sight = sight.await;
         let hold = state.collector.hold(&cluster, kind, &device, &sight);
         if let Some(HeldBack { forced, .. }) = hold {
             if let Some(wait) = forced {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::collector::CollectRequest;
@@ -123,6 +124,8 @@ impl Shown {
 /// A request, understood.
 #[derive(Debug)]
 pub(super) struct Wanted {
+    /// When it was read, from which its deadline counts.
+    pub(super) start: Instant,
     pub(super) request: CollectRequest,
     pub(super) form: Form,
     pub(super) shown: Shown,
@@ -140,6 +143,7 @@ impl Wanted {
         let max_age = given.duration("max_age", Duration::ZERO)?;
         let max_age = max_age.or_else(|| max_age_of(request));
         Ok(Self {
+            start: Instant::now(),
             form: Form::of(request)?,
             request: CollectRequest {
                 scope: Scope {

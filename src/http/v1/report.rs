@@ -42,8 +42,13 @@ pub(super) async fn answer(
     match form {
         Form::Json => whole::answer(http, state, wanted).await,
         Form::Lines | Form::Events => {
-            let Wanted { request, shown, .. } = wanted;
-            let stream = state.collector.stream(&request)?;
+            let Wanted {
+                start,
+                request,
+                shown,
+                ..
+            } = wanted;
+            let stream = state.collector.stream_since(&request, start)?;
             Ok(streamed(form, stream, shown))
         }
     }

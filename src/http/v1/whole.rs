@@ -28,12 +28,13 @@ pub(super) async fn answer(
     wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
     let Wanted {
+        start,
         request,
         shown,
         strict,
         ..
     } = wanted;
-    let (answer, place) = state.collector.request(&request).await?;
+    let (answer, place) = state.collector.request_since(&request, start).await?;
     let failed = answer.summary().failed();
     let (form, mark) = Report::new(&answer, shown).await;
     // The answer ends here: while it is sent nothing keeps clusters that a reload has removed.
