@@ -53,6 +53,27 @@ impl std::fmt::Debug for Token {
     }
 }
 
+impl Token {
+    fn is_refused(&self) -> bool {
+        self.stale.is_some_and(|stale| stale.is_refused)
+    }
+
+    /// What is taken for it now.
+    fn in_force(&self) -> Option<Digest> {
+        (!self.is_refused()).then_some(self.digest)
+    }
+}
+
+/// What becomes of a token.
+enum Next {
+    /// It has this digest.
+    Digest(Digest),
+    /// It stays what it is, as it cannot be read or used.
+    Unusable(String),
+    /// It stays what it is until the next look.
+    Unsettled,
+}
+
 impl Tokens {
     /// Reads all of them, or gives all their faults. Blocks for some seconds at most.
     pub(super) fn read(configs: &[TokenConfig]) -> Result<Self, Vec<ConfigFault>> {
@@ -97,40 +118,29 @@ impl Tokens {
         looks: [&[Found]; 2],
         for_long: Duration,
     ) -> Option<Self> {
+        let [before, now] = looks;
+        if before.len() != self.0.len() || now.len() != self.0.len() {
+            return None;
+        }
         let mut after = self.clone();
         let mut has_changed = false;
-        for (index, config) in configs.iter().enumerate() {
-            let [Some(before), Some(now)] = looks.map(|look| look.get(index)) else {
-                continue;
-            };
-            let others = after.0.iter().enumerate();
-            let other = others.filter(|(at, _)| *at != index);
-            let other = other.map(|(_, other)| other);
-            let now = match now {
-                Ok(digest) => match other.clone().find(|other| other.digest == *digest) {
-                    Some(other) => Err(is_that_of(other)),
-                    None => Ok(*digest),
-                },
-                Err(why) => Err(why.clone()),
-            };
-            let Some(token) = after.0.get_mut(index) else {
-                continue;
-            };
+        let next = self.next(before, now);
+        let looked = configs.iter().zip(before).zip(next);
+        for (token, ((config, before), next)) in after.0.iter_mut().zip(looked) {
             let (key, name) = (&config.written.key, &token.name);
-            match now {
-                Ok(digest) => {
-                    let is_settled = before.as_ref() == Ok(&digest);
-                    if is_settled && token.stale.take().is_some() {
+            match next {
+                Next::Digest(digest) => {
+                    if token.stale.take().is_some() {
                         log::info!(key, token = name; "a token can be used again");
                         has_changed = true;
                     }
-                    if is_settled && token.digest != digest {
+                    if token.digest != digest {
                         token.digest = digest;
                         has_changed = true;
                     }
                 }
-                Err(why) => match &mut token.stale {
-                    None if before.is_err() || *before != Ok(token.digest) => {
+                Next::Unusable(why) => match &mut token.stale {
+                    None if *before != Ok(token.digest) => {
                         let stays = humantime::format_duration(for_long);
                         log::error!(key, token = name, fault = why, stays:%; "a token cannot be used, the one of before stays");
                         token.stale = Some(Stale {
@@ -146,9 +156,54 @@ impl Tokens {
                     }
                     None | Some(_) => {}
                 },
+                Next::Unsettled => {}
             }
         }
         has_changed.then_some(after)
+    }
+
+    /// What becomes of each. No two have the same digest in force, so one cannot take that of another
+    /// which keeps it; tokens that are exchanged for each other can.
+    fn next(&self, before: &[Found], now: &[Found]) -> Vec<Next> {
+        let next = before.iter().zip(now).map(|looks| match looks {
+            (_, Err(why)) => Next::Unusable(why.clone()),
+            (Ok(before), Ok(now)) if before == now => Next::Digest(*now),
+            (_, Ok(_)) => Next::Unsettled,
+        });
+        let mut next: Vec<_> = next.collect();
+        // One that stays what it was may be in the way of others, so all are looked at again.
+        while let Some((index, instead)) = self.first_in_the_way(&next) {
+            if let Some(next) = next.get_mut(index) {
+                *next = instead;
+            }
+        }
+        next
+    }
+
+    /// The first that cannot have its digest, as another has it, and what becomes of it instead.
+    fn first_in_the_way(&self, next: &[Next]) -> Option<(usize, Next)> {
+        let all = || self.0.iter().zip(next).enumerate();
+        all().find_map(|(index, (token, wanted))| {
+            let Next::Digest(digest) = wanted else {
+                return None;
+            };
+            if token.in_force() == Some(*digest) {
+                return None;
+            }
+            let (_, (other, its_next)) = all().find(|(at, (other, its_next))| match its_next {
+                // Of two that want the same, the one that has it gets it, or the first.
+                Next::Digest(its) => {
+                    its == digest && (*at < index || other.in_force() == Some(*its))
+                }
+                Next::Unusable(_) | Next::Unsettled => other.in_force() == Some(*digest),
+            } && *at != index)?;
+            let instead = match its_next {
+                // It may be about to give it up.
+                Next::Unsettled => Next::Unsettled,
+                Next::Digest(_) | Next::Unusable(_) => Next::Unusable(is_that_of(other)),
+            };
+            Some((index, instead))
+        })
     }
 
     /// Whose token this is. Takes as long for any token of the same length, whether it is right,
@@ -157,11 +212,12 @@ impl Tokens {
         let digest = digest(token);
         let mut found = None;
         for token in &self.0 {
-            if bool::from(token.digest.ct_eq(&digest)) {
+            // One that is refused may have the digest of one that is not.
+            if bool::from(token.digest.ct_eq(&digest)) && !token.is_refused() {
                 found = Some(token);
             }
         }
-        found.filter(|token| token.stale.is_none_or(|stale| !stale.is_refused))
+        found
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -215,4 +271,102 @@ fn check(token: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Written;
+    use crate::domain::{Secret, SecretSource};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn configs(names: &[&str]) -> Vec<TokenConfig> {
+        let config = |name: &&str| TokenConfig {
+            name: (*name).to_owned(),
+            role: Role::Read,
+            token: SecretSource::Inline(Secret::new(text(name))),
+            written: Written {
+                place: (1, 1),
+                key: "http.tokens".to_owned(),
+            },
+        };
+        names.iter().map(config).collect()
+    }
+
+    fn text(name: &str) -> String {
+        format!("token-of-0123456789-{name}")
+    }
+
+    fn found(names: &[&str]) -> Vec<Found> {
+        let found = |name: &&str| match *name {
+            "" => Err("it is gone".to_owned()),
+            name => Ok(digest(&text(name))),
+        };
+        names.iter().map(found).collect()
+    }
+
+    /// What `tokens` are after the files were seen twice like this.
+    fn seen_twice(tokens: &Tokens, files: &[&str], for_long: Duration) -> Tokens {
+        let configs = configs(&["a", "b", "c"]);
+        let files = found(files);
+        let after = tokens.after(&configs, [&files, &files], for_long);
+        after.unwrap_or_else(|| tokens.clone())
+    }
+
+    /// Whose the tokens `a`, `b` and `c` are.
+    fn owners(tokens: &Tokens) -> [Option<&str>; 3] {
+        ["a", "b", "c"].map(|it| tokens.find(&text(it)).map(|token| &token.name[..]))
+    }
+
+    fn tokens() -> Tokens {
+        Tokens::read(&configs(&["a", "b", "c"])).unwrap()
+    }
+
+    #[test]
+    fn tokens_that_are_exchanged_for_each_other_are_all_taken() {
+        let after = seen_twice(&tokens(), &["b", "a", "c"], LONG);
+        assert_eq!(owners(&after), [Some("b"), Some("a"), Some("c")]);
+        let after = seen_twice(&after, &["c", "a", "b"], LONG);
+        assert_eq!(owners(&after), [Some("b"), Some("c"), Some("a")]);
+        assert!(after.0.iter().all(|token| token.stale.is_none()));
+    }
+
+    #[test]
+    fn tokens_are_exchanged_once_both_are_settled() {
+        let (old, new) = (found(&["b", "b", "c"]), found(&["b", "a", "c"]));
+        let configs = configs(&["a", "b", "c"]);
+        assert!(tokens().after(&configs, [&old, &new], LONG).is_none());
+    }
+
+    #[test]
+    fn no_two_have_the_same_token() {
+        // "a" wants what "b" keeps, so it keeps what "c" wants.
+        let after = seen_twice(&tokens(), &["b", "b", "a"], LONG);
+        assert_eq!(owners(&after), [Some("a"), Some("b"), Some("c")]);
+        let is_stale = after.0.iter().map(|token| token.stale.is_some());
+        assert_eq!(is_stale.collect::<Vec<_>>(), [true, false, true]);
+        // Of two that want a new one, the first gets it.
+        let after = seen_twice(&tokens(), &["new", "new", "c"], LONG);
+        assert_eq!(after.find(&text("new")).unwrap().name, "a");
+        assert_eq!(owners(&after), [None, Some("b"), Some("c")]);
+        // One that cannot be read keeps its own.
+        let after = seen_twice(&tokens(), &["b", "", "c"], LONG);
+        assert_eq!(owners(&after), [Some("a"), Some("b"), Some("c")]);
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_in_nobodys_way() {
+        let gone = ["a", "b", ""];
+        let stale = seen_twice(&tokens(), &gone, Duration::ZERO);
+        let refused = seen_twice(&stale, &gone, Duration::ZERO);
+        assert_eq!(owners(&refused), [Some("a"), Some("b"), None]);
+        let after = seen_twice(&refused, &["c", "b", ""], LONG);
+        assert_eq!(owners(&after), [None, Some("b"), Some("a")]);
+        // When it comes back with what another has, it stays refused.
+        let after = seen_twice(&after, &["c", "b", "c"], LONG);
+        assert_eq!(owners(&after), [None, Some("b"), Some("a")]);
+        let after = seen_twice(&after, &["a", "b", "c"], LONG);
+        assert_eq!(owners(&after), [Some("a"), Some("b"), Some("c")]);
+    }
 }

@@ -295,6 +295,20 @@ fn a_token_that_could_not_be_read_for_too_long_is_refused() {
 }
 
 #[test]
+fn tokens_that_are_exchanged_for_each_other_are_both_taken() {
+    let service = Guarded::start();
+    for (name, token) in [("read", COLLECT), ("collect", READ)] {
+        std::fs::write(token_file(&service.dir, name), token).unwrap();
+    }
+    until("the tokens are exchanged", || {
+        service.status("POST", "/v1/collect", COLLECT) == 403
+    });
+    assert_ne!(service.status("POST", "/v1/collect", READ), 403);
+    assert_eq!(service.status("GET", "/test", READ), 200);
+    assert_eq!(service.status("GET", "/test", COLLECT), 200);
+}
+
+#[test]
 fn a_role_that_is_taken_back_is_gone_with_the_reload() {
     let service = Guarded::start();
     let text = http(&service.dir, "") + FLEET;
