@@ -49,6 +49,7 @@ impl Ssh {
             &settings.username,
         ]);
         let key = read("key", &settings.key, call.deadline).await?;
+        secret::note_used(&settings.key, &key);
         if has_passphrase(&key) {
             let key = settings.key.display();
             let text = format!("the key {key} has a passphrase; use one without (ssh-keygen -p)");
@@ -178,19 +179,56 @@ fn has_passphrase(key: &[u8]) -> bool {
 async fn read(what: &str, path: &Path, deadline: Instant) -> Result<Vec<u8>, LookupError> {
     let limit = deadline.saturating_duration_since(Instant::now());
     let read = files::read(path, MAX_FILE_LEN, limit.min(files::LIMIT)).await;
-    let bytes = read.map_err(|error| {
+    read.map_err(|error| {
         let doing = format!("cannot read the {what} {}", path.display());
         let known = match &error {
             FileError::Io(error) => LookupError::local_io(&doing, error),
             _ => None,
         };
         known.unwrap_or_else(|| LookupError::Local(LocalReason::File, format!("{doing}: {error}")))
-    })?;
-    secret::note_used(path, &bytes);
-    Ok(bytes)
+    })
 }
 
 /// A path as an option's value: quoted, and without ssh's own `%` expansion.
 fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display().to_string().replace('%', "%%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::{DeviceId, DeviceKind, Template};
+
+    #[tokio::test]
+    async fn the_key_is_a_secret_and_the_host_keys_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, known) = (dir.path().join("key"), dir.path().join("known"));
+        std::fs::write(&key, "key").unwrap();
+        std::fs::write(&known, "known").unwrap();
+        let ssh = Ssh::new(SshSettings {
+            address: Template::parse("127.0.0.1:1").unwrap(),
+            username: "user".to_owned(),
+            key: key.clone(),
+            host_keys: HostKeys::KnownHosts(known),
+            command: Template::parse("true").unwrap(),
+            output: ExecOutput::Json,
+            max_output_bytes: 1,
+        });
+        let id = DeviceId::number(1);
+        let timeout = Duration::from_secs(60);
+        let call = Call {
+            cluster: &id,
+            kind: DeviceKind::Node,
+            device: &id,
+            port: None,
+            number: 0,
+            deadline: Instant::now() + timeout,
+            timeout,
+        };
+        let (_, used) = secret::using(ssh.lookup(call)).await;
+        let (_, of_the_key) = secret::using(async { secret::note_used(&key, b"key") }).await;
+        assert_eq!(used, of_the_key);
+    }
 }
