@@ -19,7 +19,7 @@ pub(crate) struct Http {
 
 impl Http {
     pub(super) fn new(settings: HttpSettings, timeout: Duration) -> Self {
-        let web = Web::new(settings.web.clone(), timeout, false);
+        let web = Web::new(settings.web.clone(), timeout);
         Self { web, settings }
     }
 

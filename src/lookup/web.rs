@@ -1,7 +1,8 @@
 //! What the drivers that speak HTTP share: one request, bounded in every way.
 //!
 //! It does not know what an answer means but for 401 and 403. Entry points: [`Web::ask`] for the
-//! URL of the settings, [`Web::send`] for anything else on that server.
+//! URL of the settings, [`Web::send`] for anything else on that server; [`Web::keeping`] for several
+//! requests of one lookup.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -9,13 +10,14 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
+use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::resolve::{ResolveError, Resolver};
 use super::{Call, LookupError, secret, tls};
 use crate::domain::{LocalReason, WebAuth, WebSettings};
 
-/// How long a connection is kept that nobody uses.
+/// How long a connection is kept for the next request of its lookup.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the web servers of one group.
@@ -25,6 +27,8 @@ pub(crate) struct Web {
     /// What a lookup may take.
     timeout: Duration,
     /// Why it cannot be had, if so.
+    tls: Result<ClientConfig, LookupError>,
+    /// The same.
     client: Result<Client, LookupError>,
 }
 
@@ -51,15 +55,24 @@ pub(crate) struct Answer {
 }
 
 impl Web {
-    /// `keeps` a connection for a moment, for a driver that asks several times in a lookup.
     /// A lookup may take `timeout`.
-    pub(crate) fn new(settings: WebSettings, timeout: Duration, keeps: bool) -> Self {
-        let client = client(&settings, timeout, keeps);
+    pub(crate) fn new(settings: WebSettings, timeout: Duration) -> Self {
+        let tls = tls::client(&settings.tls);
+        let client = tls
+            .clone()
+            .and_then(|tls| client(&settings, timeout, tls, false));
         Self {
             settings,
             timeout,
+            tls,
             client,
         }
+    }
+
+    /// A client for one lookup, which keeps a connection from one request to the next. It is closed
+    /// with the client, so that no lookup leaves an open file behind.
+    pub(crate) fn keeping(&self) -> Result<Client, LookupError> {
+        client(&self.settings, self.timeout, self.tls.clone()?, true)
     }
 
     /// The URL of the settings, for the device of this call.
@@ -92,8 +105,16 @@ impl Web {
 
     /// Sends one request; the answer may have any status but 401 and 403.
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
+        self.send_with(&self.client.clone()?, request).await
+    }
+
+    /// As [`Web::send`], with the client of one lookup.
+    pub(crate) async fn send_with(
+        &self,
+        client: &Client,
+        request: Request<'_>,
+    ) -> Result<Answer, LookupError> {
         let settings = &self.settings;
-        let client = self.client.clone()?;
         let Request {
             method,
             url,
@@ -166,7 +187,13 @@ fn bad_header(name: &str) -> LookupError {
     LookupError::Local(LocalReason::Secret, text)
 }
 
-fn client(settings: &WebSettings, timeout: Duration, keeps: bool) -> Result<Client, LookupError> {
+/// `keeps` a connection for the next request.
+fn client(
+    settings: &WebSettings,
+    timeout: Duration,
+    tls: ClientConfig,
+    keeps: bool,
+) -> Result<Client, LookupError> {
     let most = settings.redirects;
     let redirects = Policy::custom(move |attempt| {
         let Some(first) = attempt.previous().first() else {
@@ -182,7 +209,7 @@ fn client(settings: &WebSettings, timeout: Duration, keeps: bool) -> Result<Clie
         }
     });
     Client::builder()
-        .tls_backend_preconfigured(tls::client(&settings.tls)?)
+        .tls_backend_preconfigured(tls)
         .redirect(redirects)
         // Devices are asked directly, whatever the environment says of proxies.
         .no_proxy()

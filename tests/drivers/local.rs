@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::harness::{Answer, TestApp, agent, bare, config_file, request};
-use crate::servers::{answers, http};
+use crate::servers::{self, answers, http, server};
 
 /// Takes connections and closes them.
 fn takes_connections() -> SocketAddr {
@@ -57,6 +57,30 @@ fn with_few_open_files_lookups_and_clients_wait_and_all_are_well() {
     assert_eq!(metric(&metrics, "fleetcall_breakers_opened_total"), 0.0);
     assert_eq!(metric(&metrics, OPEN_FILES), 0.0);
     assert_eq!(metric(&metrics, "process_max_fds"), 64.0);
+}
+
+#[test]
+fn connections_that_a_lookup_keeps_end_with_it() {
+    let mut text = "[lookup]\ndriver = \"redfish\"\n[collect]\ndeadline = \"5m\"\n\
+                    [[clusters]]\nid = 1\n"
+        .to_owned();
+    for id in 1..=200 {
+        // Keeps its connections for as long as the client does.
+        let service = server(|mut stream| {
+            let body = "{\"RedfishVersion\": \"1.5.0\"}";
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+            while !servers::request(&mut stream).is_empty() {
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        });
+        text += &format!("[[clusters.nodes]]\nids = [{id}]\nlookup.url = \"http://{service}\"\n");
+    }
+    let (dir, path) = config_file(&text);
+    let app = TestApp::start_as(limited("-n 64"), dir, path, &[]);
+    let devices = app.get().devices();
+    let failed: Vec<_> = devices.iter().filter(|it| it.contains(':')).collect();
+    assert_eq!(failed, Vec::<&String>::new());
 }
 
 /// Sets how many files a process may have open from now on; gives how many that was.

@@ -36,7 +36,7 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     pub(super) fn new(settings: PrometheusSettings, timeout: Duration) -> Self {
         let PrometheusSettings { web, metrics } = settings;
-        let web = Web::new(web, timeout, false);
+        let web = Web::new(web, timeout);
         Self { web, metrics }
     }
 

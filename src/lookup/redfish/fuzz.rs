@@ -17,7 +17,7 @@ use crate::lookup::{Call, LookupError};
 
 static WEB: LazyLock<Option<Web>> = LazyLock::new(|| {
     let url = Template::parse("https://bmc.example:8443").ok()?;
-    Some(Web::new(web(url), Duration::from_secs(10), true))
+    Some(Web::new(web(url), Duration::from_secs(10)))
 });
 
 /// Resources, one a line, each taken for whatever it may be.

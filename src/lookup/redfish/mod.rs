@@ -39,7 +39,7 @@ impl Redfish {
                 None
             }
         };
-        let web = Web::new(web, timeout, true);
+        let web = Web::new(web, timeout);
         Self { web, login }
     }
 

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::report::{link, text};
@@ -52,6 +53,8 @@ pub(super) type Resource = Map<String, Value>;
 #[derive(Debug)]
 pub(super) struct Service<'a> {
     web: &'a Web,
+    /// Made for the first request.
+    client: OnceCell<Client>,
     call: Call<'a>,
     /// Of its root.
     root: Url,
@@ -73,6 +76,7 @@ impl<'a> Service<'a> {
         ];
         Ok(Self {
             web,
+            client: OnceCell::new(),
             call,
             root,
             headers,
@@ -231,7 +235,8 @@ impl<'a> Service<'a> {
             body,
             deadline: self.call.deadline,
         };
-        self.web.send(request).await
+        let client = self.client.get_or_try_init(async || self.web.keeping());
+        self.web.send_with(client.await?, request).await
     }
 
     /// The URL of a link, which has to be a path on this server.
