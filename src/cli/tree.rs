@@ -163,6 +163,7 @@ struct Count {
     restarting: usize,
     quarantined: usize,
     open: usize,
+    failing: usize,
 }
 
 impl Count {
@@ -174,6 +175,7 @@ impl Count {
             restarting: in_state("restarting"),
             quarantined: in_state("quarantined"),
             open: devices().filter(|it| it.breaker.state != "closed").count(),
+            failing: devices().filter(|it| is_failing(it)).count(),
         }
     }
 
@@ -184,6 +186,7 @@ impl Count {
             restarting: self.restarting + other.restarting,
             quarantined: self.quarantined + other.quarantined,
             open: self.open + other.open,
+            failing: self.failing + other.failing,
         }
     }
 
@@ -202,13 +205,14 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
         restarting,
         quarantined,
         open,
+        failing,
     } = total;
     let (clusters, running) = (tree.clusters.len(), total.running());
     let time = &tree.time;
     lines.add(&format!("fleetcall at {server}, {time}"));
     lines.add(&format!(
         "clusters: {clusters}, devices: {devices}, of them {running} running, {restarting} restarting, \
-         {quarantined} quarantined; breakers open: {open}"
+         {quarantined} quarantined; breakers open: {open}; failing: {failing}"
     ));
     let counters: Vec<String> = tree
         .counters
@@ -237,7 +241,7 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
         let name = format!("cluster {id}");
         shown.push((rank(&cluster.child, None), name, &cluster.child, None));
         for device in cluster.nodes.iter().chain(&cluster.switches) {
-            let rank = rank(&device.child, Some(&device.breaker));
+            let rank = rank(&device.child, Some(device));
             shown.push((rank, device_name(id, device), &device.child, Some(device)));
         }
     }
@@ -282,18 +286,25 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
 }
 
 /// The rank of a child that never failed.
-const PLAIN: u8 = 5;
+const PLAIN: u8 = 6;
 
 /// What needs a look comes first.
-fn rank(child: &ChildView, breaker: Option<&BreakerView>) -> u8 {
+fn rank(child: &ChildView, device: Option<&DeviceView>) -> u8 {
+    let breaker = device.map(|device| &device.breaker);
     match child.state.as_str() {
         "quarantined" => 0,
         "restarting" => 1,
         _ if breaker.is_some_and(|breaker| breaker.state != "closed") => 2,
         _ if breaker.is_some_and(|breaker| breaker.failures > 0) => 3,
-        _ if child.last_exit.is_some() => 4,
+        _ if device.is_some_and(is_failing) => 4,
+        _ if child.last_exit.is_some() => 5,
         _ => PLAIN,
     }
+}
+
+/// Also for reasons that count for no breaker, such as a secret that is not there.
+fn is_failing(device: &DeviceView) -> bool {
+    device.error.is_some() || device.failing_since.is_some()
 }
 
 fn device_name(cluster: &ClusterId, device: &DeviceView) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, TestApp, fleetcall, run, stderr, stdout, until};
+use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stderr, stdout, until};
 
 const TROUBLED: &str = r#"
     [lookup]
@@ -228,7 +228,8 @@ fn on_a_terminal_failures_come_first() {
     );
     assert_eq!(
         lines[1],
-        "clusters: 3, devices: 9, of them 8 running, 1 restarting, 0 quarantined; breakers open: 1"
+        "clusters: 3, devices: 9, of them 8 running, 1 restarting, 0 quarantined; breakers open: 1; \
+         failing: 3"
     );
     assert!(
         lines[2].contains("collects=1 lookups=8 lookups_failed=2 crashes=1"),
@@ -283,6 +284,27 @@ fn on_a_terminal_failures_come_first() {
     let json = run(fleetcall().args(["tree", "--format", "json", "--server", &server]));
     let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
     assert_eq!(json["clusters"][0]["nodes"][0]["node_id"], "crashes");
+}
+
+#[test]
+fn a_device_that_fails_without_its_breaker_is_shown_too() {
+    let (dir, path) = config_file("");
+    let secret = dir.path().join("none");
+    let config = format!(
+        "[[clusters]]\nid = 1\nnodes = [\"1\", {{ ids = \"2\", lookup = {{ driver = \"http\", \
+         url = \"http://127.0.0.1:9/\", bearer_token = {{ file = {secret:?} }} }} }}]\n"
+    );
+    std::fs::write(&path, config).unwrap();
+    let app = TestApp::start_on(dir, path, &[]);
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2:failed"]);
+    let server = format!("http://{}", app.addr);
+    let text = stdout(&run(fleetcall().args(["tree", "--server", &server])));
+    assert!(text.contains("; breakers open: 0; failing: 1\n"), "{text}");
+    assert!(
+        text.contains("\ncluster 1 node 2  running\n    failed: "),
+        "{text}"
+    );
+    assert!(!text.contains("cluster 1 node 1"), "{text}");
 }
 
 #[test]
