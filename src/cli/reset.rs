@@ -7,13 +7,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Deserialize;
-use ureq::http::StatusCode;
 
 use super::CliError;
 use super::collect::Kind;
 use super::server::{ServerFlags, authorized};
 use super::terminal::plain;
-use super::tree::{TIMEOUT, TreeError, ask, parse};
+use super::tree::{TIMEOUT, TreeError, ask, body, parse};
 use crate::domain::{ClusterId, DeviceId, DeviceKind};
 use crate::http::tree::TreeView;
 
@@ -72,12 +71,6 @@ impl std::fmt::Display for Found {
 #[derive(Debug, Deserialize)]
 struct Cleared {
     cleared: Vec<String>,
-}
-
-/// What it says instead.
-#[derive(Debug, Deserialize)]
-struct Problem {
-    detail: String,
 }
 
 pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
@@ -153,26 +146,11 @@ fn post(server: &ServerFlags, device: &Found) -> Result<Vec<String>, TreeError> 
     let url = format!("{}/v1/clusters/{cluster}/{list}/{id}/reset", server.base());
     let token = server.token()?;
     let agent = server.agent(TIMEOUT)?;
-    let asked = |error| TreeError::Ask {
-        url: url.clone(),
-        error,
-    };
     let request = authorized(agent.post(&url), token.as_ref());
-    let request = request.config().http_status_as_error(false).build();
-    let mut response = request.send_empty().map_err(asked)?;
-    let status = response.status();
-    let text = response.body_mut().read_to_string().map_err(asked)?;
-    if status == StatusCode::OK {
-        let what = |error: serde_json::Error| error.to_string();
-        let cleared = serde_json::from_str(&text).map_err(what);
-        let cleared = cleared.map(|Cleared { cleared }| cleared);
-        return cleared.map_err(|what| TreeError::Answer { url, what });
-    }
-    let problem = serde_json::from_str(&text);
-    let detail = problem.map_or_else(|_| String::new(), |Problem { detail }| detail);
-    Err(TreeError::Refused {
+    let text = body(&url, request.send_empty())?;
+    let cleared = serde_json::from_str(&text).map(|Cleared { cleared }| cleared);
+    cleared.map_err(|error| TreeError::Answer {
         url,
-        status: status.to_string(),
-        detail: plain(&detail),
+        what: error.to_string(),
     })
 }

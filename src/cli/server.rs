@@ -103,6 +103,8 @@ impl ServerFlags {
         Ok(ureq::Agent::config_builder()
             .timeout_global(Some(timeout))
             .tls_config(tls.build())
+            // What a service says of a refusal is for the caller.
+            .http_status_as_error(false)
             // Nothing of a service is elsewhere, and nobody else is to see the token.
             .max_redirects(0)
             .build()

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
 
 use super::CliError;
 use super::server::{ServerError, ServerFlags, authorized};
@@ -27,6 +30,9 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// More than the tree of a million devices takes.
 const MAX_BODY_LEN: u64 = 1 << 30;
+
+/// More than why a request is refused takes.
+const MAX_PROBLEM_LEN: u64 = 1 << 20;
 
 /// Clears the screen and puts the cursor into its corner (ECMA-48, ED and CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -64,9 +70,15 @@ pub(super) enum TreeError {
     #[error("{url} answers {status}: {detail}")]
     Refused {
         url: String,
-        status: String,
+        status: StatusCode,
         detail: String,
     },
+}
+
+/// What a service says when it refuses a request.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    detail: String,
 }
 
 pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, CliError> {
@@ -140,16 +152,41 @@ pub(super) fn ask(server: &ServerFlags, path: &str) -> Result<(String, String), 
     let url = format!("{}{path}", server.base());
     let token = server.token()?;
     let agent = server.agent(TIMEOUT)?;
-    let asked = |error| {
-        let url = url.clone();
-        TreeError::Ask { url, error }
-    };
-    let mut response = authorized(agent.get(&url), token.as_ref())
-        .call()
-        .map_err(asked)?;
-    let body = response.body_mut().with_config().limit(MAX_BODY_LEN);
-    let json = body.read_to_string().map_err(asked)?;
+    let json = body(&url, authorized(agent.get(&url), token.as_ref()).call())?;
     Ok((url, json))
+}
+
+/// What a service answers, if it does not refuse the request.
+pub(super) fn body(
+    url: &str,
+    response: Result<Response<Body>, ureq::Error>,
+) -> Result<String, TreeError> {
+    let url = url.to_owned();
+    let asked = |error| TreeError::Ask {
+        url: url.clone(),
+        error,
+    };
+    let mut response = response.map_err(asked)?;
+    let status = response.status();
+    let is_ok = status == StatusCode::OK;
+    let limit = if is_ok { MAX_BODY_LEN } else { MAX_PROBLEM_LEN };
+    let body = response.body_mut().with_config().limit(limit);
+    let text = body.read_to_string();
+    if is_ok {
+        return text.map_err(asked);
+    }
+    let problem = text.ok().and_then(|it| serde_json::from_str(&it).ok());
+    Err(match problem {
+        Some(Problem { detail }) => TreeError::Refused {
+            url,
+            status,
+            detail: plain(&detail),
+        },
+        None => TreeError::Answer {
+            url,
+            what: format!("its status is {status}"),
+        },
+    })
 }
 
 pub(super) fn parse(json: &str) -> Result<TreeView, String> {

@@ -214,6 +214,16 @@ fn what_is_no_service_is_one_clear_line() {
         let line = complaint(&service, &[]);
         assert!(line.contains(expected), "{expected}: {line}");
     }
+    // Other commands pass on why they are refused, too.
+    for command in [&["tree"][..], &["reset", "1"]] {
+        let refused = said("401 Unauthorized", "application/problem+json", problem);
+        let service = Service::start(refused, lines("", false));
+        let mut asking = fleetcall();
+        let asking = asking.args(command).args(["--server", &service.url()]);
+        let line = stderr(&run(asking));
+        let expected = "answers 401 Unauthorized: no token; \u{fffd}[2Jwrite one\n";
+        assert!(line.ends_with(expected), "{line}");
+    }
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr();

@@ -359,7 +359,7 @@ fn fleetcall_tree_shows_its_token_and_trusts_whom_it_is_told() {
     let output = run(collect().env("FLEETCALL_TOKEN", READ));
     assert_eq!(output.status.code(), Some(1), "a certificate of nobody");
     for (command, why) in [
-        (tree().arg("--ca").arg(&ca), "401"),
+        (tree().arg("--ca").arg(&ca), "answers 401 Unauthorized: "),
         (
             tree().arg("--token-file").arg(&token),
             "nvalid peer certificate",
