@@ -13,7 +13,7 @@ use super::collect::Kind;
 use super::server::{ServerFlags, authorized};
 use super::terminal::plain;
 use super::tree::{TIMEOUT, TreeError, ask, body, parse};
-use crate::domain::{ClusterId, DeviceId, DeviceKind};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, did_you_mean, known};
 use crate::http::tree::TreeView;
 
 /// Candidates that an error names.
@@ -37,11 +37,21 @@ pub(super) struct Flags {
 /// Why a name does not say which device is meant.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NameError {
-    #[error("there is no {what} {device} in the fleet of {server}; nothing was reset")]
+    #[error("there is no cluster {cluster} in the fleet of {server}; nothing was reset; {known}")]
+    NoCluster {
+        cluster: ClusterId,
+        server: String,
+        /// Those that there are, and the one that was probably meant.
+        known: String,
+    },
+    #[error("there is no {what} {device} in {whence}; nothing was reset{meant}")]
     Unknown {
         what: String,
         device: DeviceId,
-        server: String,
+        /// Where it was looked for.
+        whence: String,
+        /// The one that was probably meant.
+        meant: String,
     },
     #[error(
         "{device} may be {candidates}; say which one by --cluster and --kind; nothing was reset"
@@ -93,35 +103,53 @@ pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
 /// The only device with this id, as far as the flags say where to look.
 fn find(tree: &TreeView, device: &DeviceId, flags: &Flags) -> Result<Found, NameError> {
     let wanted = flags.kind.map(DeviceKind::from);
-    let mut candidates: Vec<Found> = Vec::new();
-    for cluster in &tree.clusters {
-        let id = &cluster.cluster_id;
-        if flags.cluster.as_ref().is_some_and(|only| only != id) {
-            continue;
-        }
-        let nodes = cluster
-            .nodes
-            .iter()
-            .map(|it| (DeviceKind::Node, &it.node_id));
-        let switches = cluster.switches.iter();
-        let switches = switches.map(|it| (DeviceKind::Switch, &it.switch_id));
-        for (kind, found) in nodes.chain(switches) {
-            if found.as_ref() == Some(device) && wanted.is_none_or(|only| only == kind) {
-                candidates.push(Found {
-                    cluster: id.clone(),
-                    kind,
-                    id: device.clone(),
-                });
-            }
-        }
+    let server = plain(flags.server.base());
+    let is_meant = |id: &ClusterId| flags.cluster.as_ref().is_none_or(|only| only == id);
+    let ids = || tree.clusters.iter().map(|cluster| &cluster.cluster_id);
+    if let Some(cluster) = &flags.cluster
+        && !ids().any(is_meant)
+    {
+        let meant = did_you_mean(&cluster.to_string(), ids().map(ToString::to_string));
+        return Err(NameError::NoCluster {
+            cluster: cluster.clone(),
+            server,
+            known: plain(&format!("{}{meant}", known(ids(), tree.clusters.len()))),
+        });
     }
+    let clusters = tree.clusters.iter().filter(|it| is_meant(&it.cluster_id));
+    let devices = || {
+        let devices = clusters.clone().flat_map(|cluster| {
+            let nodes = cluster.nodes.iter().map(|it| &it.node_id);
+            let nodes = nodes.map(|id| (DeviceKind::Node, id));
+            let switches = cluster.switches.iter().map(|it| &it.switch_id);
+            let switches = switches.map(|id| (DeviceKind::Switch, id));
+            let devices = nodes.chain(switches);
+            devices.filter_map(|(kind, id)| Some((&cluster.cluster_id, kind, id.as_ref()?)))
+        });
+        devices.filter(|(_, kind, _)| wanted.is_none_or(|only| only == *kind))
+    };
+    let candidates = devices().filter(|(_, _, id)| *id == device);
+    let candidates: Vec<Found> = candidates
+        .map(|(cluster, kind, id)| Found {
+            cluster: cluster.clone(),
+            kind,
+            id: id.clone(),
+        })
+        .collect();
     match candidates.as_slice() {
         [found] => Ok(found.clone()),
-        [] => Err(NameError::Unknown {
-            what: wanted.map_or_else(|| "device".to_owned(), |kind| kind.to_string()),
-            device: device.clone(),
-            server: plain(flags.server.base()),
-        }),
+        [] => {
+            let ids = devices().map(|(_, _, id)| id.to_string());
+            Err(NameError::Unknown {
+                what: wanted.map_or_else(|| "device".to_owned(), |kind| kind.to_string()),
+                device: device.clone(),
+                whence: match &flags.cluster {
+                    Some(cluster) => format!("cluster {cluster} of {server}"),
+                    None => format!("the fleet of {server}"),
+                },
+                meant: plain(&did_you_mean(&device.to_string(), ids)),
+            })
+        }
         several => {
             let names: Vec<String> = several.iter().take(SHOWN).map(Found::to_string).collect();
             let mut names = names.join(", or ");

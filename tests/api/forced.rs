@@ -193,6 +193,24 @@ fn the_command_resets_those_that_are_named_and_no_others() {
             format!("fleetcall: there is no switch heals in the fleet of {server}; nothing was reset\n"),
         ),
         (
+            &["heal"],
+            format!(
+                "fleetcall: there is no device heal in the fleet of {server}; nothing was reset; did you mean \
+                 \"heals\"?\n"
+            ),
+        ),
+        (
+            &["--cluster", "2", "heals"],
+            format!("fleetcall: there is no device heals in cluster 2 of {server}; nothing was reset\n"),
+        ),
+        (
+            &["--cluster", "egde", "heals"],
+            format!(
+                "fleetcall: there is no cluster egde in the fleet of {server}; nothing was reset; there are \
+                 edge, 2; did you mean \"edge\"?\n"
+            ),
+        ),
+        (
             &["heals", "twin"],
             "fleetcall: twin may be cluster edge node twin, or cluster edge switch twin, or cluster 2 node \
              twin; say which one by --cluster and --kind; nothing was reset\n"
