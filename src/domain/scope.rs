@@ -128,8 +128,9 @@ impl Scope {
             let unmet: Vec<&str> = matcher.unmet().map(|(text, _)| text).collect();
             if let Some(first) = unmet.first() {
                 return Err(ScopeError::Unmatched(format!(
-                    "`{filter}`: there is no device {} to take away{}",
+                    "`{filter}`: there is no device {} to take away; {}{}",
                     named(&unmet),
+                    known(ids(), topology.devices()),
                     did_you_mean(first, ids().map(ToString::to_string)),
                 )));
             }
@@ -298,11 +299,13 @@ mod tests {
             ),
             (
                 scope("", None, "web[1-3]!web7", ""),
-                "`device`: there is no device \"web7\" to take away; did you mean \"web1\"?",
+                "`device`: there is no device \"web7\" to take away; there are web1, web2, web3, \
+                 1, 2, a, web9; did you mean \"web1\"?",
             ),
             (
                 scope("", None, "", "wbe1"),
-                "`exclude`: there is no device \"wbe1\" to take away; did you mean \"web1\"?",
+                "`exclude`: there is no device \"wbe1\" to take away; there are web1, web2, web3, \
+                 1, 2, a, web9; did you mean \"web1\"?",
             ),
             (
                 scope("", None, "web[1-3]", "web[1-3]"),

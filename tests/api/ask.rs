@@ -386,7 +386,8 @@ fn a_real_service_gives_the_answer_that_asking_from_here_gives() {
         ),
         (
             ["--exclude", "wbe01"],
-            "`exclude`: there is no device \"wbe01\" to take away; did you mean \"web01\"?",
+            "`exclude`: there is no device \"wbe01\" to take away; there are 1, 2, bad, 1, web01, web02, \
+             web03; did you mean \"web01\"?",
         ),
         (
             ["--exclude", "1-2,bad,web[01-03]"],

@@ -199,7 +199,8 @@ fn what_is_not_understood_is_a_problem_that_says_what_would_be_right() {
         (
             "/v1/report?exclude=wbe1",
             404,
-            "`exclude`: there is no device \"wbe1\" to take away; did you mean \"web1\"?",
+            "`exclude`: there is no device \"wbe1\" to take away; there are web1, web2, web3, 1, 2, a, b; \
+             did you mean \"web1\"?",
         ),
         (
             "/v1/report?cluster=7&exclude=a,b",
