@@ -111,6 +111,8 @@ struct Trouble {
     starter: Option<oneshot::Sender<()>>,
     /// When it was last tried although it was left alone.
     forced: Option<Instant>,
+    /// Whether the caller who may try it since then has not done so.
+    reserved: bool,
     /// What becomes of the last exit. Kept, so that however many decide on it count it once.
     decision: Option<Decision>,
 }
@@ -227,17 +229,31 @@ impl Health {
     }
 
     /// It is tried at `now` although it would be left alone, unless that was so less than
-    /// [`FORCED_EVERY`] ago: an error says how long it has to wait.
+    /// [`FORCED_EVERY`] ago: an error says how long it has to wait. What was reserved is used up.
     pub(super) fn force(&self, now: Instant) -> Result<(), Duration> {
         let mut trouble = self.trouble();
         let trouble = trouble.get_or_insert_default();
+        let reserved = std::mem::take(&mut trouble.reserved);
         match trouble.forced_wait(now) {
+            Some(_) if reserved => Ok(()),
             Some(wait) => Err(wait),
             None => {
                 trouble.forced = Some(now);
                 Ok(())
             }
         }
+    }
+
+    /// As [`Health::force`], for a caller that has yet to ask: the next one that tries it may.
+    pub(super) fn reserve_force(&self, now: Instant) -> Result<(), Duration> {
+        let mut trouble = self.trouble();
+        let trouble = trouble.get_or_insert_default();
+        if let Some(wait) = trouble.forced_wait(now) {
+            return Err(wait);
+        }
+        trouble.forced = Some(now);
+        trouble.reserved = true;
+        Ok(())
     }
 
     /// Forgets why it would be left alone, and starts it if it is down. Gives whether it was, and
@@ -249,6 +265,7 @@ impl Health {
             let trouble = trouble.as_mut()?;
             trouble.history = RestartHistory::default();
             trouble.forced = None;
+            trouble.reserved = false;
             trouble.down
         };
         self.start_now();

@@ -51,13 +51,6 @@ pub(crate) struct Seen {
     devices: HashMap<u32, DeviceState>,
 }
 
-/// A device that is not asked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HeldBack {
-    /// How long it may not be asked by force again, if it was a moment ago.
-    pub(crate) forced: Option<Duration>,
-}
-
 /// Asks what is known of a cluster that is not here.
 #[derive(Debug, Clone)]
 pub(crate) struct Inquiry {
@@ -231,7 +224,7 @@ impl Tree {
         id: &DeviceId,
         caller: &str,
     ) -> Option<Result<Vec<Hold>, String>> {
-        let asked = {
+        let (plan, place, asked) = {
             let routes = self.peek();
             let route = routes.route(cluster)?;
             let place = route.plan.place(kind, id)?;
@@ -244,34 +237,62 @@ impl Tree {
                         places: Some(vec![u32::try_from(place).unwrap_or(u32::MAX)]),
                         facts: false,
                     };
-                    elsewhere.reset(inquiry, caller.to_owned())
+                    let asked = elsewhere.reset(inquiry, caller.to_owned());
+                    (Arc::clone(&route.plan), place, asked)
                 }
             }
         };
-        Some(asked.await)
+        let cleared = asked.await;
+        if cleared.is_ok() {
+            plan.devices[place].health().reset();
+        }
+        Some(cleared)
     }
 
-    /// What keeps a device from being asked, if something does: its breaker, or its actor or its
-    /// cluster's being down.
-    pub(crate) fn hold(
+    /// Gives a caller the right to ask a device by force, if something keeps it from being asked: its
+    /// breaker, or its actor or its cluster's being down. Gives whether something does, or how long the
+    /// caller has to wait as another one had that right a moment ago.
+    ///
+    /// Where the cluster is not here, its owner has the last word: what is reserved here is only among
+    /// the callers of this process.
+    pub(crate) fn reserve_force(
         &self,
         cluster: &ClusterId,
         kind: DeviceKind,
         id: &DeviceId,
         sight: &Sight,
-    ) -> Option<HeldBack> {
+    ) -> Result<bool, Duration> {
         let now = Instant::now();
-        let device = self.device(cluster, kind, id, sight)?;
+        let Some(device) = self.device(cluster, kind, id, sight) else {
+            return Ok(false);
+        };
         let routes = self.peek();
-        let route = routes.route(cluster)?;
-        let seen = sight.of(route);
-        let child = seen.map_or_else(|| route.spec.health().state(now), |it| it.child(now));
+        let Some(route) = routes.route(cluster) else {
+            return Ok(false);
+        };
+        let Some(place) = route.plan.place(kind, id) else {
+            return Ok(false);
+        };
+        let whole = route.spec.health();
+        let child = sight.of(route);
+        let child = child.map_or_else(|| whole.state(now), |it| it.child(now));
         let is_down = |child: &ChildState| child.liveness != Liveness::Running;
         let is_open = matches!(device.breaker, BreakerState::Open(_));
-        let own = (is_open || is_down(&device.child)).then_some(device.child.forced);
-        let whole = is_down(&child).then_some(child.forced);
-        let forced = own.max(whole)?;
-        Some(HeldBack { forced })
+        let held = [
+            (is_open || is_down(&device.child))
+                .then_some((route.plan.devices[place].health(), device.child.forced)),
+            is_down(&child).then_some((whole, child.forced)),
+        ];
+        let held = held.into_iter().flatten();
+        if let Some(wait) = held.clone().filter_map(|(_, forced)| forced).max() {
+            return Err(wait);
+        }
+        let mut is_held = false;
+        for (health, _) in held {
+            health.reserve_force(now)?;
+            is_held = true;
+        }
+        Ok(is_held)
     }
 }
 

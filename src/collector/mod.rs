@@ -29,7 +29,7 @@ use crate::telemetry::{Guard, LogLimit, Metrics, thread_place};
 use joint::{Joint, Latest};
 use running::Running;
 
-pub(crate) use crate::actors::sight::{HeldBack, Sight, Whose};
+pub(crate) use crate::actors::sight::{Sight, Whose};
 pub use crate::actors::snapshot::{Look, Snapshot};
 pub use answer::{Answer, Observation};
 pub(crate) use part::{PartError, PartRequest, PartStream};
@@ -281,15 +281,16 @@ impl CollectorHandle {
         self.0.tree.device(cluster, kind, device, sight)
     }
 
-    /// What keeps a device from being asked, if something does.
-    pub(crate) fn hold(
+    /// Gives a caller the right to ask a device by force, if something keeps it from being asked; gives
+    /// whether something does, or how long the caller has to wait for that right.
+    pub(crate) fn reserve_force(
         &self,
         cluster: &ClusterId,
         kind: DeviceKind,
         device: &DeviceId,
         sight: &Sight,
-    ) -> Option<HeldBack> {
-        self.0.tree.hold(cluster, kind, device, sight)
+    ) -> Result<bool, Duration> {
+        self.0.tree.reserve_force(cluster, kind, device, sight)
     }
 
     /// Closes a device's breaker and ends its backoff or quarantine, for this caller; gives what was

@@ -92,6 +92,29 @@ fn one_device_is_asked_although_it_is_left_alone_once_in_ten_seconds() {
 }
 
 #[test]
+fn of_requests_at_once_one_forces_the_device_and_the_others_are_told_to_wait() {
+    let app = held();
+    for device in ["nodes/stays", "switches/locked", "nodes/broken"] {
+        let path = format!("/v1/clusters/edge/{device}/collect");
+        let statuses = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| post(&app, &path).status))
+                .collect();
+            let statuses = all.into_iter().map(|it| it.join().unwrap());
+            statuses.collect::<Vec<_>>()
+        });
+        let count = |status| statuses.iter().filter(|it| **it == status).count();
+        // One that is well again may be asked by the others too.
+        if device != "nodes/broken" {
+            assert_eq!((count(200), count(429)), (1, 7), "{device}: {statuses:?}");
+        }
+    }
+    let who = |line: &Value| line["message"] == "device asked by force";
+    app.wait_for_logs(3, who);
+    assert_eq!(app.log().iter().filter(|line| who(line)).count(), 3);
+}
+
+#[test]
 fn a_roll_call_by_force_asks_all_that_are_left_alone() {
     let app = held();
     let faults = |answer: &Answer| {

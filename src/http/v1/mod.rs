@@ -35,7 +35,7 @@ use super::accept;
 use super::body::Held;
 use super::error::{Problem, get_only, method_not_allowed, refuse_body};
 use super::parameters::{Parameters, shown};
-use crate::collector::{HeldBack, Whose};
+use crate::collector::Whose;
 use crate::domain::{
     Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope, did_you_mean,
     known,
@@ -241,11 +241,10 @@ async fn ask_device(
         let deadline = wanted.request.deadline;
         let sight = state.collector.look_within(whose, wanted.start, deadline);
         let sight = sight.await;
-        let hold = state.collector.hold(&cluster, kind, &device, &sight);
-        if let Some(HeldBack { forced, .. }) = hold {
-            if let Some(wait) = forced {
-                return Err(too_soon(wait));
-            }
+        let reserved = state
+            .collector
+            .reserve_force(&cluster, kind, &device, &sight);
+        if reserved.map_err(too_soon)? {
             let by = caller(request);
             log_device(&by, &path.0, kind, &path.1, "device asked by force", &[]);
         }
