@@ -53,7 +53,11 @@ impl NodeActor {
         ctx: &mut ShellContext<Self>,
     ) {
         let lookup = lookup.into_actor(self);
-        let lookup = lookup.map(|asked, this, _| this.prober.finished(asked));
+        let lookup = lookup.map(|asked, this, ctx: &mut ShellContext<Self>| {
+            if let Some(lookup) = this.prober.finished(asked) {
+                this.begin(lookup, false, ctx);
+            }
+        });
         self.prober.started(ctx.spawn(lookup), scheduled);
     }
 }

@@ -113,20 +113,28 @@ impl Prober {
         });
     }
 
-    /// The lookup is over: answers everybody who waits for it.
-    pub(super) fn finished(&mut self, asked: Asked) {
+    /// The lookup is over: answers every request that waits for it. Gives the lookup to start, if the
+    /// device was not asked and a request forces that.
+    pub(super) fn finished(&mut self, asked: Asked) -> Option<impl Future<Output = Asked> + use<>> {
         self.running = None;
-        let outcome = match asked {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (outcome, waiting) = match asked {
             Asked::LookedUp(lookup) => {
                 self.device.health().worked();
                 self.device.learned(&lookup);
-                lookup.outcome
+                (lookup.outcome, waiting)
             }
-            Asked::Not(refusal) => Err(refusal),
+            Asked::Not(refusal) => {
+                let (forced, others) = waiting.into_iter().partition(Reply::is_forced);
+                self.waiting = forced;
+                (Err(refusal), others)
+            }
         };
-        for reply in std::mem::take(&mut self.waiting) {
+        for reply in waiting {
             reply.send(outcome.clone());
         }
+        let device = || Arc::clone(&self.device).lookup();
+        (!self.waiting.is_empty()).then(device)
     }
 
     /// Somebody does not wait any more. Gives the lookup to drop, if nobody is left.

@@ -1,5 +1,7 @@
 //! Devices that are asked although they are left alone, and those that are reset.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use fleetcall::actors::drill::{Act, Point};
@@ -108,6 +110,38 @@ async fn the_schedule_and_others_are_not_forced_with_it() {
     assert_eq!([forced, plain], [["1/n1:timed_out"], ["1/n1:timed_out"]]);
     assert_eq!(fleet.metrics().lookups(), 3);
     assert_eq!(fleet.collect().await, ["1/n1:breaker_open"]);
+}
+
+/// While it is looked whether a secret that was refused is another one now, the breaker is open.
+#[actix_web::test]
+async fn a_device_is_asked_by_force_while_its_secret_is_looked_at() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if stream.read(&mut [0; 4096]).unwrap() == 0 {
+                continue;
+            }
+            let refusal =
+                "HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(refusal.as_bytes()).unwrap();
+        }
+    });
+    let mut token = tempfile::NamedTempFile::new().unwrap();
+    token.write_all(b"wrong").unwrap();
+    let fleet = Fleet::start_here(&format!(
+        "[lookup]\ndriver = \"http\"\nurl = \"http://{addr}/\"\nbearer_token = {{ file = {:?} }}\n\
+         breaker = {{ failures = 1, open = {{ min = \"1h\", max = \"1h\" }} }}\n\
+         [[clusters]]\nid = 1\nnodes = \"1\"\n",
+        token.path()
+    ));
+    assert_eq!(fleet.collect().await, ["1/n1:auth"]);
+    // Both are sent before anything else has its turn on this thread.
+    let (plain, forced) = futures::join!(fleet.collect(), fleet.force());
+    assert_eq!(plain, ["1/n1:breaker_open"]);
+    assert_eq!(forced, ["1/n1:auth"]);
+    assert_eq!(fleet.metrics().lookups(), 2);
 }
 
 #[actix_web::test]
