@@ -45,7 +45,7 @@ pub(crate) enum FileError {
     #[error("it is larger than {}", size(*.0))]
     TooLarge(u64),
     /// Nothing came in time.
-    #[error("its file system did not answer within {}", humantime::format_duration(*.0))]
+    #[error("its file system did not answer within {}", rounded(*.0))]
     Silent(Duration),
     /// Another caller waited for it in vain, and it still hangs.
     #[error("it is still being read, since {}: its file system does not answer", humantime::format_rfc3339_seconds(*.0))]
@@ -56,6 +56,18 @@ pub(crate) enum FileError {
     /// The code that reads has a bug.
     #[error("the code that reads it failed")]
     Failed,
+}
+
+/// What a caller has left is not the same twice, which is nothing to say.
+fn rounded(limit: Duration) -> humantime::FormattedDuration {
+    let step_ms = if limit < Duration::from_millis(100) {
+        1
+    } else {
+        100
+    };
+    let steps = (limit.as_micros() + step_ms * 500) / (step_ms * 1000);
+    let ms = u64::try_from(steps * step_ms).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(ms))
 }
 
 fn size(bytes: u64) -> String {

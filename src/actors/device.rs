@@ -6,7 +6,7 @@
 //! it does not change, and begins a new one for a device that it does.
 
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -72,6 +72,8 @@ pub(crate) struct Device {
     pub(super) aim: Arc<Aim>,
     /// Lookups begun, retries included.
     asked: AtomicU32,
+    /// Whether its lookup waits for a file with a secret.
+    awaits_file: AtomicBool,
     health: Health,
     record: Mutex<Record>,
 }
@@ -221,6 +223,7 @@ impl Device {
             port,
             aim,
             asked: AtomicU32::new(0),
+            awaits_file: AtomicBool::new(false),
             health: Health::default(),
             record: Mutex::default(),
         }
@@ -279,6 +282,11 @@ impl Device {
     /// Lookups begun so far.
     pub(super) fn asked(&self) -> u32 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether its lookup waits for a file of ours, and not for the device.
+    pub(super) fn awaits_file(&self) -> bool {
+        self.awaits_file.load(Ordering::Relaxed)
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -650,7 +658,7 @@ impl Device {
                 timeout,
             };
             let (result, used) = if *has_secrets {
-                Box::pin(secret::using(driver.lookup(call))).await
+                Box::pin(secret::using(&self.awaits_file, driver.lookup(call))).await
             } else {
                 (driver.lookup(call).await, Vec::new())
             };

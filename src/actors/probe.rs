@@ -166,8 +166,8 @@ impl Prober {
         self.running = None;
         self.device.log_fault("lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
-        // waited for `max_concurrent`, or that nobody waits for, did not.
-        let was_asked = self.device.asked() != running.asked_before;
+        // waited for `max_concurrent` or for a secret, or that nobody waits for, did not.
+        let was_asked = self.device.asked() != running.asked_before && !self.device.awaits_file();
         if tells && was_asked && fault.kind() == FaultKind::TimedOut {
             self.device.cut_off(fault);
         }

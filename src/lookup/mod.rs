@@ -86,14 +86,16 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The lookup, given up at the deadline.
+    /// The lookup, given up at the deadline: the device's fault, unless a file of ours was awaited.
     fn bound(
         self,
         lookup: impl Future<Output = Result<Facts, LookupError>> + 'a,
     ) -> Pin<Box<dyn Future<Output = Result<Facts, LookupError>> + 'a>> {
         let bound = tokio::time::timeout_at(self.deadline, lookup);
-        Box::pin(bound.map(move |ended| ended.unwrap_or(Err(LookupError::TimedOut(self.timeout)))))
+        let given_up = move || secret::awaited().unwrap_or(LookupError::TimedOut(self.timeout));
+        Box::pin(bound.map(move |ended| ended.unwrap_or_else(|_| Err(given_up()))))
     }
+
     /// The text for the device that is asked.
     fn expand(&self, template: &Template) -> String {
         template.expand(self.cluster, self.device, self.port)
@@ -287,7 +289,55 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::channel;
+
     use super::*;
+    use crate::domain::SecretSource;
+    use crate::files;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_hangs_is_no_silence_of_the_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "s3cr3t").unwrap();
+        let id = DeviceId::number(1);
+        let timeout = Duration::from_millis(1999);
+        let call = Call {
+            cluster: &id,
+            kind: DeviceKind::Node,
+            device: &id,
+            port: None,
+            number: 0,
+            deadline: Instant::now() + timeout,
+            timeout,
+        };
+        let source = SecretSource::File(path.clone());
+        // Its timer is the first to end it.
+        let lookup = || async {
+            secret::read(&source, call.deadline + Duration::from_secs(1)).await?;
+            std::future::pending().await
+        };
+        let awaits_file = AtomicBool::default();
+        let (release, released) = channel::<()>();
+        let hanging = files::begin(&path, Duration::from_secs(60), move |_| {
+            released.recv().ok();
+            Ok(())
+        });
+        // Cut off from outside.
+        let cut_off = secret::using(&awaits_file, call.bound(lookup()));
+        assert!(cut_off.now_or_never().is_none());
+        assert!(awaits_file.load(Ordering::Relaxed));
+        // By its own deadline.
+        let (ended, _) = secret::using(&awaits_file, call.bound(lookup())).await;
+        assert!(!awaits_file.load(Ordering::Relaxed));
+        let fault = Fault::from(ended.unwrap_err());
+        assert_eq!(fault.local_reason(), Some(LocalReason::Secret));
+        let message = fault.message();
+        assert!(message.ends_with("did not answer within 3s"), "{message}");
+        drop(release);
+        hanging.wait().unwrap();
+    }
 
     #[test]
     fn what_is_missing_here_is_told_from_what_a_device_does() {

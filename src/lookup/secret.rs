@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -20,23 +22,38 @@ const MAX_LEN: u64 = 64 << 10;
 
 /// Reads a secret, until `deadline`. What cannot be read is named in the error, what was read never.
 pub(crate) async fn read(source: &SecretSource, deadline: Instant) -> Result<Secret, LookupError> {
-    let limit = deadline.saturating_duration_since(Instant::now());
-    let limit = limit.min(files::LIMIT);
     let cannot = |why| LookupError::Local(LocalReason::Secret, why);
     let path = match place(source).map_err(cannot)? {
         Place::Here(secret) => return Ok(secret),
         Place::File(path) => path,
     };
-    let read = files::read(&path, MAX_LEN, limit).await;
-    if let Err(FileError::Io(error)) = &read
-        && let Some(error) = LookupError::local_io(&doing(&path), error)
-    {
-        return Err(error);
-    }
-    if let Ok(bytes) = &read {
-        note_used(&path, bytes);
-    }
-    understand(&path, read).map_err(cannot)
+    let reason = LocalReason::Secret;
+    let bytes = read_file(&doing(&path), &path, MAX_LEN, reason, deadline).await?;
+    note_used(&path, &bytes);
+    understand(&path, Ok(bytes)).map_err(cannot)
+}
+
+/// Reads a file that asking needs, until `deadline`. While it is awaited, the device is not.
+pub(super) async fn read_file(
+    doing: &str,
+    path: &Path,
+    most: u64,
+    reason: LocalReason,
+    deadline: Instant,
+) -> Result<Vec<u8>, LookupError> {
+    let cannot = |error: &FileError| {
+        let known = match error {
+            FileError::Io(error) => LookupError::local_io(doing, error),
+            _ => None,
+        };
+        known.unwrap_or_else(|| LookupError::Local(reason, format!("{doing}: {error}")))
+    };
+    let limit = deadline.saturating_duration_since(Instant::now());
+    let limit = limit.min(files::LIMIT);
+    await_file(Some(cannot(&FileError::Silent(limit))));
+    let read = files::read(path, most, limit).await;
+    await_file(None);
+    read.map_err(|error| cannot(&error))
 }
 
 /// A file with a secret, and what tells its content apart: a hash with a key that no other process has
@@ -47,9 +64,28 @@ pub(crate) struct UsedSecret {
     print: u64,
 }
 
+/// Files that a lookup reads.
+#[derive(Debug, Default)]
+struct LookupFiles {
+    /// Those that it has read secrets from.
+    used: RefCell<Vec<UsedSecret>>,
+    /// While it waits for one: what it fails with if it is given up.
+    awaited: RefCell<Option<LookupError>>,
+}
+
 tokio::task_local! {
-    /// Files that the lookup which runs has read secrets from.
-    static USED: RefCell<Vec<UsedSecret>>;
+    /// Those of the lookup that runs; none for a check of the configuration and the like.
+    static FILES: LookupFiles;
+}
+
+fn await_file(error: Option<LookupError>) {
+    FILES.try_with(|files| files.awaited.replace(error)).ok();
+}
+
+/// What the lookup that runs fails with if it is given up now: set if it waits for a file, and not for
+/// its device.
+pub(super) fn awaited() -> Option<LookupError> {
+    FILES.try_with(|files| files.awaited.take()).ok()?
 }
 
 fn print(bytes: &[u8]) -> u64 {
@@ -63,17 +99,29 @@ pub(super) fn note_used(path: &Path, bytes: &[u8]) {
         path: path.to_owned(),
         print: print(bytes),
     };
-    // Nobody wants to know it of what is no lookup, such as a check of the configuration.
-    USED.try_with(|all| all.borrow_mut().push(used)).ok();
+    FILES
+        .try_with(|files| files.used.borrow_mut().push(used))
+        .ok();
 }
 
-/// Runs a lookup, and gives the files, too, that it read secrets from.
-pub(crate) async fn using<T>(lookup: impl Future<Output = T>) -> (T, Vec<UsedSecret>) {
+/// Runs a lookup, and gives the files, too, that it read secrets from. `awaits_file` says meanwhile
+/// whether it waits for one.
+pub(crate) async fn using<T>(
+    awaits_file: &AtomicBool,
+    lookup: impl Future<Output = T>,
+) -> (T, Vec<UsedSecret>) {
     let lookup = async {
-        let result = lookup.await;
-        (result, USED.with(RefCell::take))
+        let mut lookup = pin!(lookup);
+        let result = poll_fn(|context| {
+            let polled = lookup.as_mut().poll(context);
+            let awaits = polled.is_pending() && FILES.with(|it| it.awaited.borrow().is_some());
+            awaits_file.store(awaits, Ordering::Relaxed);
+            polled
+        });
+        let result = result.await;
+        (result, FILES.with(|files| files.used.take()))
     };
-    USED.scope(RefCell::default(), lookup).await
+    FILES.scope(LookupFiles::default(), lookup).await
 }
 
 /// How often a file is looked at, whether a secret is another one, at most.

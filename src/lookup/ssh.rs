@@ -12,7 +12,6 @@ use super::exec::{json, key_value, words};
 use super::process::{self, Ended};
 use super::{Call, LookupError, said, secret};
 use crate::domain::{ExecOutput, Facts, HostKeys, LocalReason, SshSettings};
-use crate::files::{self, FileError};
 
 /// What OpenSSH's client exits with when it is the connection that failed (ssh(1)).
 const CONNECTION_FAILED: i32 = 255;
@@ -177,16 +176,8 @@ fn has_passphrase(key: &[u8]) -> bool {
 
 /// Reads a file that ssh is to read, until `deadline`: it would say less of why it cannot, or hang.
 async fn read(what: &str, path: &Path, deadline: Instant) -> Result<Vec<u8>, LookupError> {
-    let limit = deadline.saturating_duration_since(Instant::now());
-    let read = files::read(path, MAX_FILE_LEN, limit.min(files::LIMIT)).await;
-    read.map_err(|error| {
-        let doing = format!("cannot read the {what} {}", path.display());
-        let known = match &error {
-            FileError::Io(error) => LookupError::local_io(&doing, error),
-            _ => None,
-        };
-        known.unwrap_or_else(|| LookupError::Local(LocalReason::File, format!("{doing}: {error}")))
-    })
+    let doing = format!("cannot read the {what} {}", path.display());
+    secret::read_file(&doing, path, MAX_FILE_LEN, LocalReason::File, deadline).await
 }
 
 /// A path as an option's value: quoted, and without ssh's own `%` expansion.
@@ -196,6 +187,7 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
     use super::*;
@@ -227,8 +219,10 @@ mod tests {
             deadline: Instant::now() + timeout,
             timeout,
         };
-        let (_, used) = secret::using(ssh.lookup(call)).await;
-        let (_, of_the_key) = secret::using(async { secret::note_used(&key, b"key") }).await;
+        let awaits_file = AtomicBool::default();
+        let note = async { secret::note_used(&key, b"key") };
+        let (_, used) = secret::using(&awaits_file, ssh.lookup(call)).await;
+        let (_, of_the_key) = secret::using(&awaits_file, note).await;
         assert_eq!(used, of_the_key);
     }
 }
