@@ -18,7 +18,7 @@ use crate::files::{self, FileError};
 /// Where they are in most systems; what a message names.
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs";
 
-/// The system's authorities, read once: a reload does not change them, a restart does.
+/// The system's authorities, read until there are some: a reload does not change them, a restart does.
 static SYSTEM_ROOTS: Mutex<Option<Arc<RootCertStore>>> = Mutex::new(None);
 
 /// The system's authorities. Blocks for some seconds at most.
@@ -35,7 +35,9 @@ fn system_roots() -> Result<Arc<RootCertStore>, LookupError> {
         )
     })?);
     let roots = Arc::new(roots);
-    *known = Some(Arc::clone(&roots));
+    if !roots.is_empty() {
+        *known = Some(Arc::clone(&roots));
+    }
     Ok(roots)
 }
 
