@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::buckets::Buckets;
 use super::counts::Counts;
 use super::failure::{Failing, Failure};
+use super::hindrance::Hindrance;
 use super::inbox::{self, Inbox};
 use super::nats::{Connection, NatsError};
 use super::owning::Owner;
@@ -85,7 +86,7 @@ pub(super) struct Shared {
     /// Which clusters cannot be asked.
     failing: Failing,
     /// What keeps workers from taking clusters, as they say.
-    hindered: Mutex<Option<String>>,
+    hindrance: Mutex<Hindrance>,
     /// Told when a cluster has no owner.
     nobody: Notify,
     unreadable: Seldom,
@@ -121,7 +122,7 @@ impl Front {
             errands: Mutex::default(),
             fences: Mutex::default(),
             failing: Failing::default(),
-            hindered: Mutex::default(),
+            hindrance: Mutex::default(),
             nobody: Notify::new(),
             unreadable: Seldom::default(),
         };
@@ -140,8 +141,8 @@ impl Front {
 
     /// Asks workers what keeps them from taking clusters when one has no owner; for ever.
     pub(super) async fn keep_asking(self: Arc<Self>) {
+        let mut is_hindered = false;
         loop {
-            let is_hindered = lock(&self.shared.hindered).is_some();
             if is_hindered {
                 sleep(STILL).await;
             } else {
@@ -150,13 +151,20 @@ impl Front {
             let Ok(rosters) = self.shared.rosters().await else {
                 continue;
             };
-            let now = rosters.iter().find_map(|it| it.obstacle.clone());
+            let now = {
+                let mut hindrance = lock(&self.shared.hindrance);
+                if !is_hindered {
+                    hindrance.begin();
+                }
+                hindrance.heard(rosters);
+                hindrance.why().map(str::to_owned)
+            };
             match &now {
                 Some(why) if !is_hindered => log::warn!(why; "a worker cannot take clusters"),
                 None if is_hindered => log::info!("workers can take clusters again"),
                 Some(_) | None => {}
             }
-            *lock(&self.shared.hindered) = now;
+            is_hindered = now.is_some();
         }
     }
 
@@ -223,7 +231,7 @@ impl Workers for Front {
             return vec![("disconnected", Failure::Disconnected.to_string())];
         }
         let own = self.buckets.get().and_then(|it| it.obstacle());
-        let hindered = lock(&self.shared.hindered).clone();
+        let hindered = lock(&self.shared.hindrance).why().map(str::to_owned);
         // Those of a worker are its own.
         let obstacle = own.or(hindered);
         obstacle.map(|why| ("bucket", why)).into_iter().collect()
@@ -303,6 +311,7 @@ impl Shared {
         let cluster = errand.cluster();
         let is_nobody = matches!(failure, Failure::Nobody(_));
         if is_nobody {
+            lock(&self.hindrance).no_owner(cluster);
             self.nobody.notify_one();
         }
         if self.is_new(cluster, failure) {
@@ -391,6 +400,7 @@ impl Shared {
                 Ok(None) => {}
                 Ok(Some(End::Complete)) => {
                     self.note_fence(errand.cluster(), reading.fence);
+                    lock(&self.hindrance).has_owner(errand.cluster());
                     return if errand.is_settled() {
                         self.failing.answered(errand.cluster());
                         Tried::Done

@@ -10,6 +10,7 @@ mod changes;
 mod counts;
 mod failure;
 mod front;
+mod hindrance;
 mod inbox;
 mod known;
 mod looking;

@@ -195,6 +195,17 @@ impl Buckets {
         }
     }
 
+    /// Something was not written to a bucket, perhaps because another process was first: if nothing
+    /// could be written to it until now, that lasts.
+    pub(super) fn not_wrote(&self, name: &str) {
+        if let Some(kept) = self.kept(name)
+            && let Some((_, at)) = &mut lock(&kept.state).unwritable
+        {
+            *at = Instant::now();
+        }
+        self.look();
+    }
+
     fn kept(&self, name: &str) -> Option<&Kept> {
         self.all.iter().find(|it| it.bucket.name == name)
     }
@@ -241,6 +252,7 @@ impl Buckets {
                 () = self.connection.again() => {}
             }
             if self.connection.is_up() {
+                self.all.iter().for_each(Kept::forget_unwritable);
                 futures::future::join_all(self.all.iter().map(|kept| self.look_again(kept))).await;
             }
             sleep(AT_LEAST).await;
@@ -437,6 +449,17 @@ impl Kept {
         times < MOST_MENDED
     }
 
+    /// A process that has no more to write does not learn that it can: after a lease without a failure
+    /// nothing is known of that.
+    fn forget_unwritable(&self) {
+        let lease = self.bucket.max_age;
+        let is_over = |at: &Instant| !lease.is_zero() && at.elapsed() >= lease;
+        let mut state = lock(&self.state);
+        if state.unwritable.take_if(|(_, at)| is_over(at)).is_some() {
+            log::info!(bucket = self.bucket.name; "nothing failed to be written to a bucket for a lease");
+        }
+    }
+
     /// Takes note of a bucket that is there; whether it is another one, whose revisions begin again.
     fn saw(&self, info: &stream::Info) -> bool {
         let mut state = lock(&self.state);
@@ -449,5 +472,28 @@ impl Kept {
             self.remade.send_modify(|times| *times += 1);
         }
         begins_again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_to_which_nothing_is_written_any_more_is_not_unwritable_for_ever() {
+        let lease = Duration::from_secs(2);
+        let kept = Kept::new(Bucket::leases(&Names::new("fleetcall"), lease));
+        let failed = || lock(&kept.state).unwritable = Some(("full".to_owned(), Instant::now()));
+        let is_unwritable = || {
+            kept.forget_unwritable();
+            lock(&kept.state).unwritable.is_some()
+        };
+        failed();
+        tokio::time::advance(lease / 2).await;
+        failed();
+        tokio::time::advance(lease / 2).await;
+        assert!(is_unwritable(), "it was tried again");
+        tokio::time::advance(lease / 2).await;
+        assert!(!is_unwritable());
     }
 }

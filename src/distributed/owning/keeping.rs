@@ -153,6 +153,7 @@ impl Owner {
         let again = self.leases.update(key, lease, revision);
         match timeout(self.patience(), again).await {
             Ok(Ok(revision)) => {
+                self.buckets.wrote(&self.leases.name);
                 tenure.renewed(self.term(revision, asked));
                 true
             }

@@ -194,11 +194,14 @@ impl Owner {
     async fn write_first(&self, cluster: &ClusterId, lease: bytes::Bytes) -> Option<u64> {
         let key = key(cluster);
         let error = match self.leases.create(&key, lease.clone()).await {
-            Ok(revision) => return Some(revision),
+            Ok(revision) => {
+                self.buckets.wrote(&self.leases.name);
+                return Some(revision);
+            }
             Err(error) => error,
         };
         if error.kind() != CreateErrorKind::AlreadyExists {
-            self.buckets.look();
+            self.buckets.not_wrote(&self.leases.name);
             return None;
         }
         // What is no lease keeps nobody from taking one.
@@ -241,9 +244,11 @@ impl Owner {
         let lease = self.lease(number, since, false);
         let update = self.leases.update(&key, lease, entry.revision);
         let Ok(Ok(revision)) = timeout(self.patience(), update).await else {
+            self.buckets.not_wrote(&self.leases.name);
             self.keep_former(cluster, former);
             return None;
         };
+        self.buckets.wrote(&self.leases.name);
         let tenure = Tenure::new(fence, number, since, self.term(revision, asked));
         Some(Arc::new(tenure))
     }
