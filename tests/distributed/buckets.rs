@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::access::{FLEET, PERMISSIONS};
-use crate::fleet::{LEASE, clusters, held, says, says_nothing_twice, until_answer, until_well};
+use crate::fleet::{
+    LEASE, clusters, held, says, says_nothing_twice, until_answer, until_well, worker_at,
+};
 use crate::harness::{TestApp, config_file, fleetcall, run, stdout};
 use crate::load::{CLUSTERS, Scene, ask, under_load};
 use crate::nats::Nats;
@@ -203,6 +205,45 @@ fn leases_that_are_purged_or_written_over_with_rubbish_are_written_again() {
     assert_eq!(seen.degraded, 0, "{seen:?}");
     for worker in &workers {
         assert_eq!(clusters(worker, "cluster lost"), Vec::<String>::new());
+    }
+    scene.asked_nobody_twice_at_a_time();
+}
+
+#[test]
+fn clusters_are_handed_over_though_their_leases_were_purged_or_written_over() {
+    let scene = Scene::new();
+    let [mut a, b] = scene.two_workers_for(LONG);
+    let purge = || {
+        scene
+            .nats
+            .does("STREAM.PURGE.KV_fleetcall_leases", &json!({}));
+    };
+    let write_over = || {
+        for number in 1..=CLUSTERS {
+            scene.nats.put(LEASES, &number.to_string(), "x");
+        }
+    };
+    for spoil in [&purge as &dyn Fn(), &write_over] {
+        let (moved, taken) = (held(&a).len(), clusters(&b, "cluster taken").len());
+        let before = a.log().len();
+        let seen = under_load(&scene.front, || {
+            spoil();
+            a.signal("TERM");
+            assert!(a.wait().success());
+            b.wait_for_logs(taken + moved, says("cluster taken"));
+        });
+        assert_eq!(seen.degraded, 0, "{seen:?}");
+        let lines = a.log();
+        let handed: Vec<_> = lines
+            .iter()
+            .skip(before)
+            .filter(|it| it["message"] == "cluster handed over")
+            .collect();
+        assert!(handed.iter().all(|it| it["freed"] == true), "{handed:?}");
+        assert_eq!(handed.len(), moved);
+        a = worker_at(&scene.nats.url(), &scene.config, "a", LONG);
+        a.wait_for_logs(moved, says("cluster taken"));
+        until_well(&scene.front);
     }
     scene.asked_nobody_twice_at_a_time();
 }

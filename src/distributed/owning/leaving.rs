@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::jetstream::kv::Entry;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -13,8 +14,8 @@ use super::taking::Former;
 use super::{HAND_OVER, Own, Owner};
 use crate::distributed::lock;
 use crate::distributed::tenure::Tenure;
-use crate::distributed::view::Fitness;
-use crate::distributed::wire::key;
+use crate::distributed::view::{Content, Fitness, read};
+use crate::distributed::wire::{Lease, key};
 use crate::domain::{ClusterId, Fault, FaultKind};
 
 /// Counts a cluster while it is handed over.
@@ -142,7 +143,7 @@ impl Owner {
             let (fence, freed) = (tenure.fence, is_left && free.await == Ok(true));
             self.counts.handed_over();
             log::info!(cluster:%, fence, freed; "cluster handed over");
-            if freed {
+            if freed || self.connection.is_up() {
                 self.until_served(cluster, tenure).await;
             }
         }
@@ -160,7 +161,8 @@ impl Owner {
         }
     }
 
-    /// Removes a lease, so that another worker can have it; whether it was there and this tenure's.
+    /// Removes a lease, so that another worker can have it; whether no other lease was there. One that
+    /// is gone already is removed, too, as others may not have noticed that.
     async fn free(&self, cluster: &ClusterId, tenure: &Tenure) -> bool {
         let key = key(cluster);
         let mut revision = tenure.term().revision;
@@ -171,12 +173,18 @@ impl Owner {
             }
             // It may have been renewed at the same moment.
             let lease = self.lease(tenure.number, tenure.since, true);
-            match self.leases.entry(&key).await {
-                Ok(Some(entry)) if entry.value == lease && entry.revision != revision => {
-                    revision = entry.revision;
-                }
-                Ok(_) | Err(_) => return false,
+            let Ok(found) = self.leases.entry(&key).await else {
+                return false;
+            };
+            let is_free = |entry: &Entry| {
+                entry.value == lease
+                    || matches!(read::<Lease>(entry), Content::Removed | Content::Rubbish)
+            };
+            let now = found.as_ref().map_or(0, |it| it.revision);
+            if now == revision || !found.as_ref().is_none_or(is_free) {
+                return false;
             }
+            revision = now;
         }
     }
 
