@@ -148,6 +148,7 @@ fn buckets_with_other_settings_are_mended() {
         json!({"max_age": 0}),
         json!({"max_age": 3_600_000_000_000_u64, "max_msgs_per_subject": 10}),
         json!({"max_msg_size": 10}),
+        json!({"discard_new_per_subject": true}),
         json!({"storage": "memory"}),
         json!({"max_bytes": 100, "republish": {"src": "$KV.fleetcall_leases.>", "dest": "copies.>"}}),
         json!({"subjects": ["elsewhere.>"], "allow_direct": false}),

@@ -158,6 +158,10 @@ impl Bucket {
                 theirs.retention != RetentionPolicy::Limits,
                 "retention is not by limits",
             ),
+            (
+                theirs.discard_new_per_subject,
+                "discard_new_per_subject is on",
+            ),
             (!theirs.allow_direct, "allow_direct is off"),
             (
                 theirs.allow_message_ttl,
@@ -236,6 +240,7 @@ mod tests {
             max_message_size: 10,
             storage: StorageType::Memory,
             max_bytes: 1024,
+            discard_new_per_subject: true,
             ..bucket().settings(1, None)
         };
         assert_eq!(
@@ -246,6 +251,7 @@ mod tests {
                 "max_value_size is 10, not 4096",
                 "max_bytes is 1024, not unlimited",
                 "storage is memory, not file",
+                "discard_new_per_subject is on",
             ]
         );
     }
