@@ -173,6 +173,12 @@ impl View {
             .is_some_and(|(since, count)| count >= UNHEARD && since.elapsed() >= limit)
     }
 
+    /// Whether an announcement of this worker was not heard for so long.
+    pub(super) fn is_unheard(&self, limit: Duration) -> bool {
+        self.unheard
+            .is_some_and(|(since, _)| since.elapsed() >= limit)
+    }
+
     /// Takes note of an entry of the bucket of leases.
     pub(super) fn see_lease(&mut self, entry: &Entry) {
         let at = Instant::now();
@@ -443,8 +449,10 @@ mod tests {
         tokio::time::advance(2 * limit).await;
         assert!(!view.is_deaf(limit), "it said nothing");
         view.spoke();
+        assert!(!view.is_unheard(limit));
         tokio::time::advance(2 * limit).await;
         assert!(!view.is_deaf(limit), "once may be on its way");
+        assert!(view.is_unheard(limit));
         view.spoke();
         assert!(view.is_deaf(limit));
         view.unheard = None;

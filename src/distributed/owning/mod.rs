@@ -192,6 +192,10 @@ impl Owner {
                 Ok(()) = remade.changed() => announced = None,
             }
             let fitness = self.fitness();
+            // Another process may have made the bucket anew, so that what is watched is gone.
+            if lock(&self.view).is_unheard(self.worker.lease / 6) {
+                self.buckets.look();
+            }
             let is_due = announced
                 .is_none_or(|(at, said)| said != fitness || at.elapsed() >= self.worker.lease / 3);
             if is_due && self.connection.is_up() {
