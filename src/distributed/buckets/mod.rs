@@ -45,9 +45,15 @@ const REFUSED: Duration = Duration::from_secs(30);
 /// Several processes that would delete the same bucket do not do so at once.
 const JITTER_MS: u64 = 150;
 
-/// How often a bucket is mended in [`FIGHT`]: with more, another process wants other settings.
+/// How often a bucket is mended without a wait: with more, another process wants other settings, or it
+/// cannot be done.
 const MOST_MENDED: u32 = 8;
+
+/// How long a bucket is to be left alone before it is mended without a wait again.
 const FIGHT: Duration = Duration::from_secs(600);
+
+/// The longest wait until a bucket is mended again.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What a look at a bucket found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +94,7 @@ struct State {
     last: u64,
     /// When this process was last not allowed to make or mend it.
     refused: Option<Instant>,
-    /// How often it was mended, since when.
+    /// When it was last mended, and how often it was.
     mended: Option<(Instant, u32)>,
     trouble: Option<Trouble>,
     /// Why nothing can be written to it, and since when that was not tried without success.
@@ -348,7 +354,14 @@ impl Buckets {
             return trouble("this process may not change that");
         }
         if !kept.may_mend() {
-            return trouble("another process gives it these again and again");
+            let before = lock(&kept.state).trouble.clone();
+            return match before {
+                // That could not be changed.
+                Some(Trouble::Foreign(why)) if !faults.is_empty() && why.starts_with(&faults) => {
+                    Some(Trouble::Foreign(why))
+                }
+                _ => trouble("another process gives it these again and again"),
+            };
         }
         if !faults.is_empty() {
             let settings = stream::Config {
@@ -394,6 +407,10 @@ impl Buckets {
             }
             return trouble(&format!("it cannot be deleted: {}", chain(&error)));
         }
+        let faults = match faults.as_str() {
+            "" => "its revisions begin again",
+            faults => faults,
+        };
         log::info!(bucket = bucket.name, faults; "a bucket was deleted, to be made with its settings");
         self.make(kept).await.map(Trouble::Missing)
     }
@@ -440,13 +457,20 @@ impl Kept {
         refused.is_some_and(|at| at.elapsed() < REFUSED)
     }
 
-    /// Whether it may be mended again: without an end, two processes could undo each other's work.
+    /// Whether it may be mended now: two processes that undo each other's work do so ever less often.
     fn may_mend(&self) -> bool {
         let mut state = lock(&self.state);
-        let recent = state.mended.filter(|(since, _)| since.elapsed() < FIGHT);
-        let (since, times) = recent.unwrap_or((Instant::now(), 0));
-        state.mended = Some((since, times.saturating_add(1)));
-        times < MOST_MENDED
+        let recent = state.mended.filter(|(last, _)| last.elapsed() < FIGHT);
+        let times = recent.map_or(0, |(_, times)| times);
+        let waits = times.checked_sub(MOST_MENDED);
+        let wait = waits.map_or(Duration::ZERO, |it| {
+            LONGEST.min(Duration::from_secs(1 << it.min(6)))
+        });
+        let may = recent.is_none_or(|(last, _)| last.elapsed() >= wait);
+        if may {
+            state.mended = Some((Instant::now(), times.saturating_add(1)));
+        }
+        may
     }
 
     /// A process that has no more to write does not learn that it can: after a lease without a failure
@@ -495,5 +519,24 @@ mod tests {
         assert!(is_unwritable(), "it was tried again");
         tokio::time::advance(lease / 2).await;
         assert!(!is_unwritable());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_is_mended_ever_less_often() {
+        let kept = Kept::new(Bucket::configurations(&Names::new("fleetcall")));
+        for _ in 0..MOST_MENDED {
+            assert!(kept.may_mend());
+        }
+        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert!(!kept.may_mend());
+            tokio::time::advance(Duration::from_secs(wait) - AGAIN).await;
+            assert!(!kept.may_mend(), "{wait}");
+            tokio::time::advance(AGAIN).await;
+            assert!(kept.may_mend(), "{wait}");
+        }
+        tokio::time::advance(FIGHT).await;
+        for _ in 0..MOST_MENDED {
+            assert!(kept.may_mend());
+        }
     }
 }
