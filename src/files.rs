@@ -6,8 +6,13 @@
 //! does the end of the process, as it would for the blocking pool of a runtime. While a path hangs,
 //! further callers are told so at once; when it answers again, the next caller is served.
 //!
-//! It does not know what the files are for, and nothing of what they contain stands in an error.
-//! Entry points: [`read`] for tasks, [`begin`] for threads that may wait.
+//! There are two pools. The files that the process itself needs (configuration, tokens, certificates,
+//! the system's files) are as many as the configuration names, so each that hangs may keep a thread.
+//! Those of the fleet (secrets of devices, lists) can be any number, so their threads are bounded, and
+//! however many hang, the others are not held up.
+//!
+//! Nothing of what files contain stands in an error. Entry points: [`read`] for tasks and [`begin`] for
+//! threads that may wait, both for the process itself; [`FLEET`] for the rest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{FileType, Metadata, OpenOptions};
@@ -26,7 +31,7 @@ use tokio::time::Instant;
 /// How long a file may take, unless the caller has less time.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// Threads at most. With more paths than that, paths wait for each other.
+/// Threads for the fleet's files at most. With more paths than that, paths wait for each other.
 const MAX_THREADS: usize = 64;
 
 /// Callers that may wait for one path.
@@ -111,7 +116,7 @@ impl Stamp {
 /// # Errors
 /// Every variant of [`FileError`].
 pub(crate) async fn read(path: &Path, most: u64, limit: Duration) -> Result<Vec<u8>, FileError> {
-    run(path, limit, move |path| read_regular(path, most)).await
+    OWN.read(path, most, limit).await
 }
 
 /// As [`read`], for a thread that may wait.
@@ -124,7 +129,7 @@ pub(crate) fn begin_read(path: &Path, most: u64) -> Pending<Vec<u8>> {
 /// # Errors
 /// If its file system does not answer.
 pub(crate) async fn stamp(path: &Path, limit: Duration) -> Result<Stamp, FileError> {
-    run(path, limit, |path| Ok(Stamp::of(path))).await
+    OWN.run(path, limit, |path| Ok(Stamp::of(path))).await
 }
 
 /// As [`stamp`], for a thread that may wait.
@@ -182,26 +187,14 @@ fn require_regular(metadata: &Metadata) -> Result<(), FileError> {
     Err(FileError::NotRegular(other(kind)))
 }
 
-/// Does `work` on the thread of `path`, for a task, which waits for it up to `limit`. It is not
-/// begun if the task has given up before.
-///
-/// # Errors
-/// Those of `work`; those of [`FileError`] that say that it did not come to an end.
-pub(crate) async fn run<T: Send + 'static>(
-    path: &Path,
-    limit: Duration,
-    work: impl FnOnce(&Path) -> Result<T, FileError> + Send + 'static,
-) -> Result<T, FileError> {
-    POOL.run(path, limit, work).await
-}
-
-/// As [`run`], for a thread; several may be begun before the first is waited for.
+/// Does `work` on the thread of `path`, for a thread, which may wait for it up to `limit`; several may
+/// be begun before the first is waited for.
 pub(crate) fn begin<T: Send + 'static>(
     path: &Path,
     limit: Duration,
     work: impl FnOnce(&Path) -> Result<T, FileError> + Send + 'static,
 ) -> Pending<T> {
-    POOL.begin(path, limit, work)
+    OWN.begin(path, limit, work)
 }
 
 /// Work that was begun for a thread, which may wait for it.
@@ -218,7 +211,7 @@ impl<T> Pending<T> {
     /// Waits until its limit has passed since it was begun. Blocks.
     ///
     /// # Errors
-    /// As [`run`].
+    /// As [`Pool::run`].
     pub(crate) fn wait(self) -> Result<T, FileError> {
         let left = self.until.saturating_duration_since(Instant::now());
         match self.result?.recv_timeout(left) {
@@ -250,7 +243,8 @@ impl Line {
 
 /// The paths that something is to be done with, and the threads that do it.
 #[derive(Debug)]
-struct Pool {
+pub(crate) struct Pool {
+    /// Threads at most.
     most: usize,
     paths: Mutex<Paths>,
 }
@@ -271,7 +265,11 @@ impl std::fmt::Debug for Paths {
     }
 }
 
-static POOL: Pool = Pool::new(MAX_THREADS);
+/// For what the process itself needs.
+static OWN: Pool = Pool::new(usize::MAX);
+
+/// For what devices and lists need.
+pub(crate) static FLEET: Pool = Pool::new(MAX_THREADS);
 
 impl Pool {
     const fn new(most: usize) -> Self {
@@ -290,7 +288,26 @@ impl Pool {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run<T: Send + 'static>(
+    /// As [`read`].
+    ///
+    /// # Errors
+    /// Every variant of [`FileError`].
+    pub(crate) async fn read(
+        &'static self,
+        path: &Path,
+        most: u64,
+        limit: Duration,
+    ) -> Result<Vec<u8>, FileError> {
+        self.run(path, limit, move |path| read_regular(path, most))
+            .await
+    }
+
+    /// Does `work` on the thread of `path`, for a task, which waits for it up to `limit`. It is not
+    /// begun if the task has given up before.
+    ///
+    /// # Errors
+    /// Those of `work`; those of [`FileError`] that say that it did not come to an end.
+    pub(crate) async fn run<T: Send + 'static>(
         &'static self,
         path: &Path,
         limit: Duration,
@@ -433,7 +450,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A path of its own for each test: there is one pool.
+    /// A path of its own for each test: the pools are shared.
     fn dir() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
     }
@@ -492,10 +509,10 @@ mod tests {
         let dir = dir();
         let path = dir.path().join("file");
         std::fs::write(&path, "text").unwrap();
-        let release = hang(&POOL, &path);
+        let release = hang(&OWN, &path);
         let short = Duration::from_millis(20);
         // Who comes early waits; who comes late is told at once.
-        let error = run(&path, short, |_| Ok(())).await.unwrap_err();
+        let error = OWN.run(&path, short, |_| Ok(())).await.unwrap_err();
         assert!(
             matches!(error, FileError::Silent(_) | FileError::StillRead(_)),
             "{error}"
@@ -533,9 +550,9 @@ mod tests {
     async fn what_its_caller_gave_up_is_not_begun() {
         let dir = dir();
         let path = dir.path().join("file");
-        let release = hang(&POOL, &path);
+        let release = hang(&OWN, &path);
         let (began, begun) = channel();
-        let given_up = run(&path, Duration::from_millis(20), move |_| {
+        let given_up = OWN.run(&path, Duration::from_millis(20), move |_| {
             began.send(()).unwrap();
             Ok(())
         });
@@ -559,5 +576,29 @@ mod tests {
         drop(first);
         waiting.wait().unwrap();
         assert!(pool.lock().threads <= 2);
+    }
+
+    #[tokio::test]
+    async fn what_the_process_itself_needs_is_read_however_many_files_of_the_fleet_hang() {
+        let dir = dir();
+        let at = |name: &str| dir.path().join(name);
+        let hang = |name: usize| hang(&FLEET, &at(&name.to_string()));
+        let _held: Vec<_> = (0..MAX_THREADS).map(hang).collect();
+        std::fs::write(at("token"), "text").unwrap();
+        let error = FLEET.read(&at("token"), 10, Duration::ZERO).await;
+        assert!(matches!(error, Err(FileError::Busy)), "{error:?}");
+        assert_eq!(begin_read(&at("token"), 10).wait().unwrap(), b"text");
+        assert_eq!(read(&at("token"), 10, PATIENCE).await.unwrap(), b"text");
+        assert!(stamp(&at("token"), PATIENCE).await.unwrap().is_there());
+    }
+
+    #[test]
+    fn any_number_of_files_of_the_process_may_hang() {
+        let dir = dir();
+        let at = |name: &str| dir.path().join(name);
+        let hang = |name: usize| hang(&OWN, &at(&name.to_string()));
+        let _held: Vec<_> = (0..2 * MAX_THREADS).map(hang).collect();
+        std::fs::write(at("token"), "text").unwrap();
+        assert_eq!(begin_read(&at("token"), 10).wait().unwrap(), b"text");
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::lock;
-use crate::domain::{Connectedness, SecretSource};
+use crate::domain::Connectedness;
 use crate::files;
 use crate::lookup::secret;
 
@@ -289,10 +289,9 @@ async fn authenticate(
             name,
             password_file,
         } => {
-            let source = SecretSource::File(password_file.clone());
-            let deadline = Instant::now() + files::LIMIT;
-            let password = secret::read(&source, deadline).await;
-            let password = password.map_err(|error| NatsError::Credentials(error.to_string()))?;
+            let read = files::read(password_file, MAX_FILE_LEN, files::LIMIT).await;
+            let password = secret::understand(password_file, read);
+            let password = password.map_err(NatsError::Credentials)?;
             Ok(options.user_and_password(name.clone(), password.expose().to_owned()))
         }
     }

@@ -51,7 +51,7 @@ pub(super) async fn read_file(
     let limit = deadline.saturating_duration_since(Instant::now());
     let limit = limit.min(files::LIMIT);
     await_file(Some(cannot(&FileError::Silent(limit))));
-    let read = files::read(path, most, limit).await;
+    let read = files::FLEET.read(path, most, limit).await;
     await_file(None);
     read.map_err(|error| cannot(&error))
 }
@@ -147,7 +147,7 @@ impl SecretFiles {
             let now = match known.get(path) {
                 Some((at, now)) if at.elapsed() < LOOK_EVERY => *now,
                 Some(_) | None => {
-                    let bytes = files::read(path, MAX_FILE_LEN, LOOK_LIMIT).await;
+                    let bytes = files::FLEET.read(path, MAX_FILE_LEN, LOOK_LIMIT).await;
                     let now = bytes.ok().map(|bytes| print(&bytes));
                     known.insert(path.clone(), (Instant::now(), now));
                     now
@@ -252,7 +252,7 @@ fn doing(path: &Path) -> String {
 }
 
 /// The secret that a file holds.
-fn understand(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<Secret, String> {
+pub(crate) fn understand(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<Secret, String> {
     let cannot = |why: &dyn std::fmt::Display| format!("{}: {why}", doing(path));
     let bytes = read.map_err(|error| cannot(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
