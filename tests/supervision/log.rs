@@ -91,10 +91,12 @@ fn field(line: &Line, name: &str) -> u64 {
 async fn eighty_devices_that_are_down_for_an_hour_are_eighty_lines_and_eighty_when_they_are_back() {
     // Their breakers open and open again meanwhile, for up to ten minutes.
     let down = "\"refused\", ".repeat(13);
+    // For longer than the test, or the first would be down again before the last is back.
+    let up = "\"ok\", ".repeat(120);
     let fleet = start_paused(&format!(
         "[lookup]\nlatency = \"1ms\"\n[collect]\nevery = \"60s\"\n\
          [[clusters]]\nid = \"hour\"\nnodes = \"1-1920\"\n\
-         switches = [{{ ids = \"1-80\", lookup = {{ script = [{down}\"ok\"] }} }}]\n"
+         switches = [{{ ids = \"1-80\", lookup = {{ script = [{down}{up}] }} }}]\n"
     ));
     let count = |message: &str| said("hour").iter().filter(|it| *it == message).count();
     sleep(Duration::from_secs(50 * 60)).await;
