@@ -288,6 +288,22 @@ impl Driver {
 }
 
 #[cfg(test)]
+impl<'a> Call<'a> {
+    /// The first one of a node, which begins now.
+    fn within(id: &'a DeviceId, timeout: Duration) -> Self {
+        Self {
+            cluster: id,
+            kind: DeviceKind::Node,
+            device: id,
+            port: None,
+            number: 0,
+            deadline: Instant::now() + timeout,
+            timeout,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::channel;
@@ -302,16 +318,7 @@ mod tests {
         let path = dir.path().join("secret");
         std::fs::write(&path, "s3cr3t").unwrap();
         let id = DeviceId::number(1);
-        let timeout = Duration::from_millis(1999);
-        let call = Call {
-            cluster: &id,
-            kind: DeviceKind::Node,
-            device: &id,
-            port: None,
-            number: 0,
-            deadline: Instant::now() + timeout,
-            timeout,
-        };
+        let call = Call::within(&id, Duration::from_millis(1999));
         let source = SecretSource::File(path.clone());
         // Its timer is the first to end it.
         let lookup = || async {

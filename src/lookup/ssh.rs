@@ -191,7 +191,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::{DeviceId, DeviceKind, Template};
+    use crate::domain::{DeviceId, Template};
 
     #[tokio::test]
     async fn the_key_is_a_secret_and_the_host_keys_are_none() {
@@ -209,16 +209,7 @@ mod tests {
             max_output_bytes: 1,
         });
         let id = DeviceId::number(1);
-        let timeout = Duration::from_secs(60);
-        let call = Call {
-            cluster: &id,
-            kind: DeviceKind::Node,
-            device: &id,
-            port: None,
-            number: 0,
-            deadline: Instant::now() + timeout,
-            timeout,
-        };
+        let call = Call::within(&id, Duration::from_secs(60));
         let awaits_file = AtomicBool::default();
         let note = async { secret::note_used(&key, b"key") };
         let (_, used) = secret::using(&awaits_file, ssh.lookup(call)).await;
