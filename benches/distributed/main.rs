@@ -5,8 +5,9 @@
 //! `cargo bench --bench distributed` measures everything against a real NATS server
 //! (`target/nats/bin/nats-server`, as `.ci/test` installs it) and prints Markdown; parts may be named:
 //! `cargo bench --bench distributed -- failover size load leases expiry`, and `--quick` is a short run
-//! to try it. `soak` is an hour beside three busy threads for each core, and runs only if it is named:
-//! `cargo bench --bench distributed -- soak`. What the figures mean is in `docs/distributed.md`.
+//! to try it. `soak` is an hour on a machine that has three busy threads for each core, and runs only
+//! if it is named: `cargo bench --bench distributed -- soak`. What the figures mean is in
+//! `docs/distributed.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,14 +1,18 @@
 //! Whether a machine that has far too much to do costs a lease.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use crate::nats::Nats;
 use crate::party::{Fleet, Party, agent};
 
-/// Threads that do nothing but compute, for each core.
-const HOGS: usize = 3;
+/// How many threads are to run or to wait for a core, for each core.
+const LOAD: usize = 3;
+
+/// How often it is looked how many there are.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// From one request to the next one.
 const PACE: Duration = Duration::from_millis(50);
@@ -24,23 +28,51 @@ pub fn measure(is_quick: bool) {
     let workers = ["a", "b", "c"].map(|name| Party::worker(&nats, &config, name, &[]));
     let front = Party::front(&nats, &config, &[]);
     front.until_well(&agent);
-    let hogs = HOGS * available_parallelism().unwrap().get();
+    let most = LOAD * available_parallelism().unwrap().get();
     println!("### Soak\n");
     println!(
-        "Three workers as installed, 24 clusters of 8 nodes, a front that is asked 20 times a second, and {hogs} threads that compute."
+        "Three workers as installed, 24 clusters of 8 nodes, a front that is asked 20 times a second. As many threads compute as it takes"
     );
-    println!("The longest age is the oldest renewal that a scrape saw.\n");
-    println!("| minutes | answers | degraded | renewals | failed | longest age s | leases lost |");
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "for {most} on the machine to run or wait for a core: other programs count. The longest age is the oldest renewal that a scrape saw.\n"
+    );
+    println!(
+        "| minutes | answers | degraded | renewals | failed | longest age s | leases lost | running or waiting, mean |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    // How many of the threads are to compute; none once it is over.
+    let wanted = AtomicUsize::new(most);
     let over = AtomicBool::new(false);
+    let (sampled, samples) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (wanted, over, sampled, samples) = (&wanted, &over, &sampled, &samples);
     let lost = std::thread::scope(|scope| {
-        for _ in 0..hogs {
-            scope.spawn(|| {
+        for number in 0..most {
+            scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
+                    if number < wanted.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    } else {
+                        std::thread::sleep(LOOK);
+                    }
                 }
             });
         }
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let running = runnable();
+                sampled.fetch_add(running, Ordering::Relaxed);
+                samples.fetch_add(1, Ordering::Relaxed);
+                let computing = wanted.load(Ordering::Relaxed);
+                // One at a time: what others do changes by the moment.
+                let next = match running.cmp(&most) {
+                    std::cmp::Ordering::Less => computing + 1,
+                    std::cmp::Ordering::Equal => computing,
+                    std::cmp::Ordering::Greater => computing.saturating_sub(1),
+                };
+                wanted.store(next.min(most), Ordering::Relaxed);
+                std::thread::sleep(LOOK);
+            }
+        });
         let sum = |name: &str| -> f64 { workers.iter().map(|it| it.metric(&agent, name)).sum() };
         let (mut answers, mut degraded, mut longest) = (0, 0, 0.0_f64);
         let start = Instant::now();
@@ -61,8 +93,10 @@ pub fn measure(is_quick: bool) {
                 let ok = sum("fleetcall_lease_renewals_total{outcome=\"ok\"}");
                 let failed = sum("fleetcall_lease_renewals_total{outcome=\"failed\"}");
                 let lost = sum("fleetcall_leases_lost_total");
+                let load = sampled.load(Ordering::Relaxed) as f64
+                    / samples.load(Ordering::Relaxed).max(1) as f64;
                 println!(
-                    "| {minute} | {answers} | {degraded} | {ok} | {failed} | {longest:.2} | {lost} |"
+                    "| {minute} | {answers} | {degraded} | {ok} | {failed} | {longest:.2} | {lost} | {load:.1} |"
                 );
             }
         }
@@ -71,6 +105,14 @@ pub fn measure(is_quick: bool) {
     });
     println!();
     assert_eq!(lost, 0.0, "leases were lost");
+}
+
+/// Threads that run or wait for a core, but for the one that looks
+/// ([proc_loadavg(5)](https://man7.org/linux/man-pages/man5/proc_loadavg.5.html)).
+fn runnable() -> usize {
+    let line = fs::read_to_string("/proc/loadavg").unwrap();
+    let running = line.split(' ').nth(3).and_then(|it| it.split('/').next());
+    running.unwrap().parse::<usize>().unwrap().saturating_sub(1)
 }
 
 /// The age of the lease that was renewed longest ago.
