@@ -7,16 +7,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use actix_web::web;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::devices::{self, Summary};
-use super::{process, sharing};
-use crate::collector::{CollectorHandle, Sight, Workers};
+use super::traffic::Traffic;
+use super::{State, process, sharing};
+use crate::collector::Sight;
 use crate::domain::{DriverKind, FaultKind, LocalReason};
-use crate::reload::{DiscoveryState, ReloadHandle};
+use crate::reload::DiscoveryState;
 use crate::telemetry::{self, Metrics};
 use crate::watchdog::WatchdogHandle;
 
@@ -33,48 +35,45 @@ const LOOKUP_FAULTS: [FaultKind; 7] = [
 ];
 
 /// Everything there is to show, read when it is written.
-pub(super) fn registry(
-    collector: &CollectorHandle,
-    reload: &ReloadHandle,
-    watchdog: &WatchdogHandle,
-    sight: Option<Sight>,
-    workers: Option<&Arc<dyn Workers>>,
-) -> Registry {
+pub(super) fn registry(state: &web::Data<State>, sight: Option<Sight>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Service {
-        collector: collector.clone(),
-        reload: reload.clone(),
-        watchdog: watchdog.clone(),
+        state: state.clone(),
         sight: sight.map(Arc::new),
-        workers: workers.cloned(),
     }));
     registry
 }
 
 #[derive(Debug)]
 struct Service {
-    collector: CollectorHandle,
-    reload: ReloadHandle,
-    watchdog: WatchdogHandle,
+    state: web::Data<State>,
     sight: Option<Arc<Sight>>,
-    workers: Option<Arc<dyn Workers>>,
 }
 
 impl Collector for Service {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        let metrics = self.collector.metrics();
-        let snapshot = self.collector.snapshot(self.sight.clone());
+        let State {
+            collector,
+            reload,
+            watchdog,
+            workers,
+            traffic,
+            ..
+        } = &**self.state;
+        let metrics = collector.metrics();
+        let snapshot = collector.snapshot(self.sight.clone());
         let summary = Summary::of(&snapshot);
         families.build()?;
         families.collects(metrics)?;
         families.lookups(metrics, &summary)?;
         families.actors(metrics)?;
-        families.threads(&self.watchdog)?;
-        families.lists(metrics, &self.reload.discoveries())?;
+        families.threads(watchdog)?;
+        families.lists(metrics, &reload.discoveries())?;
+        families.requests(traffic)?;
         families.log()?;
         devices::encode(&mut families, &snapshot, &summary)?;
-        if let Some(workers) = &self.workers {
+        if let Some(workers) = workers {
             let shows_clusters = devices::shows_clusters(&snapshot);
             sharing::encode(&mut families, &workers.sharing(), shows_clusters)?;
         }
@@ -144,6 +143,27 @@ impl Families<'_> {
             "fleetcall_log_lines_dropped",
             "Lines of the log that could not be written, as its reader did not keep up or is gone.",
             [([], telemetry::lines_dropped())],
+        )
+    }
+
+    fn requests(&mut self, traffic: &Traffic) -> fmt::Result {
+        let mut family = self.family(
+            "fleetcall_http_requests",
+            "Requests that were answered, by the pattern of their path and the status of the answer.",
+            None,
+            MetricType::Counter,
+        )?;
+        for (path, code, count) in traffic.answers() {
+            let labels = [("path", path.to_owned()), ("code", code.to_string())];
+            let mut sample = family.encode_family(&labels)?;
+            sample.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        }
+        self.counter(
+            "fleetcall_http_requests_denied",
+            "Requests that were refused before their handler, by the reason.",
+            traffic
+                .denials()
+                .map(|(denial, count)| ([("reason", denial.as_str())], count)),
         )
     }
 

@@ -31,6 +31,7 @@ mod process;
 mod routes;
 mod sharing;
 mod tag;
+mod traffic;
 pub mod tree;
 pub(crate) mod v1;
 pub mod view;
@@ -61,6 +62,7 @@ use crate::watchdog::WatchdogHandle;
 use front::RawFactory;
 use guard::Gate;
 use guard::connections::{Connections, Occupied};
+use traffic::Traffic;
 
 /// Connections that may wait to be accepted, as far as the system allows.
 const BACKLOG: i32 = 4096;
@@ -92,6 +94,8 @@ struct State {
     scrapes: Arc<Semaphore>,
     /// Who else asks clusters; `None` if nobody does.
     workers: Option<Arc<dyn Workers>>,
+    /// What requests came to.
+    traffic: Arc<Traffic>,
     /// Indent JSON by two spaces.
     debug: bool,
 }
@@ -125,6 +129,7 @@ pub(crate) struct Answering {
 impl Answering {
     pub(crate) fn new(handles: Handles, access: Access, debug: bool) -> Self {
         let (collector, reload, watchdog, workers) = handles;
+        let traffic = Arc::<Traffic>::default();
         let state = web::Data::new(State {
             collector,
             reload,
@@ -132,9 +137,10 @@ impl Answering {
             watchdog,
             scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
             workers,
+            traffic: Arc::clone(&traffic),
             debug,
         });
-        let gate = Arc::new(Gate::new(access));
+        let gate = Arc::new(Gate::new(access, traffic));
         Self {
             state,
             gate,

@@ -183,6 +183,7 @@ impl ReloadHandle {
                     &difference,
                     "the lists of devices",
                     Trigger::Discovery.as_str(),
+                    None,
                     self.0.tree.version(),
                 );
             }
@@ -218,6 +219,18 @@ impl ReloadHandle {
     /// # Errors
     /// Every variant of [`ReloadError`]; the configuration is the one of before then.
     pub async fn reload(&self, trigger: Trigger) -> Result<Difference, ReloadError> {
+        self.reload_for(trigger, None).await
+    }
+
+    /// As [`ReloadHandle::reload`]; the log names `by`, who wanted it.
+    ///
+    /// # Errors
+    /// As [`ReloadHandle::reload`].
+    pub async fn reload_for(
+        &self,
+        trigger: Trigger,
+        by: Option<String>,
+    ) -> Result<Difference, ReloadError> {
         let turn = Arc::clone(&self.0.turn);
         let turn = match Arc::clone(&turn).try_lock_owned() {
             Ok(turn) => turn,
@@ -226,7 +239,7 @@ impl ReloadHandle {
         };
         let shared = Arc::clone(&self.0);
         let work = on_a_thread(move || {
-            let result = shared.reload(trigger);
+            let result = shared.reload(trigger, by.as_deref());
             drop(turn);
             result
         });
@@ -261,7 +274,11 @@ impl ReloadHandle {
 
 impl Shared {
     /// Blocks, for as long as reading takes, and a million devices.
-    fn reload(self: &Arc<Self>, trigger: Trigger) -> Result<Difference, ReloadError> {
+    fn reload(
+        self: &Arc<Self>,
+        trigger: Trigger,
+        by: Option<&str>,
+    ) -> Result<Difference, ReloadError> {
         let trigger = trigger.as_str();
         let reloaded = self.source.load_again().and_then(|(config, from)| {
             let access = self.access.get();
@@ -296,7 +313,7 @@ impl Shared {
         match reloaded {
             Ok((difference, from)) => {
                 self.metrics.reloaded(true);
-                log_difference(&difference, &from, trigger, self.tree.version());
+                log_difference(&difference, &from, trigger, by, self.tree.version());
                 self.note_demonstration(&mut self.applied());
                 Ok(difference)
             }
@@ -317,7 +334,7 @@ impl Shared {
                     );
                 }
                 let faults = error.faults.len();
-                log::error!(trigger, faults; "reload refused, the configuration stays as it was");
+                log::error!(trigger, by, faults; "reload refused, the configuration stays as it was");
                 Err(ReloadError::Config(error))
             }
         }
@@ -524,6 +541,7 @@ impl Shared {
                         &difference,
                         &from,
                         Trigger::Discovery.as_str(),
+                        None,
                         self.tree.version(),
                     );
                     self.note_demonstration(&mut applied);
@@ -598,7 +616,13 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     receiver.await.ok()
 }
 
-fn log_difference(difference: &Difference, config: &str, trigger: &str, topology: u64) {
+fn log_difference(
+    difference: &Difference,
+    config: &str,
+    trigger: &str,
+    by: Option<&str>,
+    topology: u64,
+) {
     let topology = format!("{topology:016x}");
     let Difference {
         clusters_added,
@@ -610,7 +634,7 @@ fn log_difference(difference: &Difference, config: &str, trigger: &str, topology
         settings_changed,
     } = *difference;
     log::info!(
-        trigger, config, clusters_added, clusters_removed, devices_added, devices_removed,
+        trigger, by, config, clusters_added, clusters_removed, devices_added, devices_removed,
         devices_changed, devices_kept, settings_changed, topology;
         "reloaded"
     );

@@ -11,6 +11,7 @@
     reason = "a test of another process has real time only"
 )]
 
+mod audit;
 mod guarded;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

@@ -33,10 +33,11 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{HttpMessage as _, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures::StreamExt as _;
 
 use crate::access::{Access, Policy};
+use crate::http::traffic::{Route, Traffic};
 use connections::{Busy, Connection, Occupied};
 use denials::Denials;
 use refusal::Refusal;
@@ -71,13 +72,15 @@ const SECURITY: [(HeaderName, &str); 4] = [
 pub(super) struct Gate {
     access: Access,
     denials: Denials,
+    traffic: Arc<Traffic>,
 }
 
 impl Gate {
-    pub(super) fn new(access: Access) -> Self {
+    pub(super) fn new(access: Access, traffic: Arc<Traffic>) -> Self {
         Self {
             access,
             denials: Denials::default(),
+            traffic,
         }
     }
 }
@@ -85,7 +88,14 @@ impl Gate {
 /// Who sent a request that is none for reading, for the log: the name of its token, or without
 /// tokens the address that it came from. Stands in the request's extensions.
 #[derive(Debug, Clone)]
-pub(super) struct Caller(pub(super) String);
+struct Caller(String);
+
+/// Who sent a request that is none for reading.
+pub(super) fn caller(request: &HttpRequest) -> String {
+    let extensions = request.extensions();
+    let caller = extensions.get::<Caller>();
+    caller.map_or_else(String::new, |Caller(name)| name.clone())
+}
 
 /// Lets a request pass to its handler, or answers it.
 pub(super) async fn guard(
@@ -95,6 +105,7 @@ pub(super) async fn guard(
 ) -> Response<Occupied> {
     let busy = request.conn_data::<Arc<Connection>>().map(Busy::new);
     let is_test = roles::is_test(request.path());
+    let route = Route::of(request.path());
     // Let go before anybody waits.
     let (secret, origin, passed) = {
         let policy = gate.access.peek();
@@ -112,11 +123,13 @@ pub(super) async fn guard(
         Ok(None) => handle(request).await,
         Ok(Some(answer)) => answer.into(),
         Err(refusal) => {
-            let client = client(request.head());
-            gate.denials.note(&refusal, client, request.path());
+            let (client, method) = (client(request.head()), request.method().as_str());
+            gate.denials.note(&refusal, client, method, request.path());
+            gate.traffic.denied(refusal.denial());
             refusal.response(is_test).into()
         }
     };
+    gate.traffic.answered(route, response.status());
     if busy.is_none() {
         let head = response.head_mut();
         head.set_connection_type(ConnectionType::Close);

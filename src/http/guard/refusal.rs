@@ -11,6 +11,7 @@ use actix_web::http::header::{
 use crate::domain::Role;
 use crate::http::error::Problem;
 use crate::http::routes::test::with_cors;
+use crate::http::traffic::Denial;
 use crate::http::view::NoReport;
 
 /// Why a request is refused. What a client sent stands in none of them.
@@ -85,17 +86,19 @@ impl Refusal {
         }
     }
 
-    /// Whether somebody tried what they may not, which an operator wants to hear of.
-    pub(super) fn is_denial(&self) -> bool {
+    /// The reason, as it is counted.
+    pub(super) fn denial(&self) -> Denial {
         match self {
-            Self::WrongToken | Self::OtherRole { .. } | Self::TooManyRequests { .. } => true,
-            Self::LongAddress(_)
-            | Self::LongHeaders(_)
-            | Self::LongBody(_)
-            | Self::SlowBody(_)
-            | Self::BrokenBody
-            | Self::NoToken
-            | Self::OtherOrigin => false,
+            Self::LongAddress(_) => Denial::LongAddress,
+            Self::LongHeaders(_) => Denial::LongHeaders,
+            Self::LongBody(_) => Denial::LongBody,
+            Self::SlowBody(_) => Denial::SlowBody,
+            Self::BrokenBody => Denial::BrokenBody,
+            Self::TooManyRequests { .. } => Denial::Rate,
+            Self::NoToken => Denial::NoToken,
+            Self::WrongToken => Denial::WrongToken,
+            Self::OtherRole { .. } => Denial::Role,
+            Self::OtherOrigin => Denial::Origin,
         }
     }
 

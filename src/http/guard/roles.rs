@@ -6,6 +6,7 @@
 use actix_web::http::Method;
 
 use crate::domain::Role;
+use crate::http::traffic::fits;
 
 /// What a request needs, where tokens are configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +29,14 @@ fn is_page(path: &str) -> bool {
     is_document || path == "/" || name.is_some_and(|name| !name.contains('/'))
 }
 
-/// `POST` needs only `collect`; `{}` stands for one part of a path.
+/// `POST` needs only `collect`.
 const COLLECT: [&str; 6] = [
     "/v1/collect",
-    "/v1/clusters/{}/collect",
-    "/v1/clusters/{}/nodes/{}/collect",
-    "/v1/clusters/{}/switches/{}/collect",
-    "/v1/clusters/{}/nodes/{}/reset",
-    "/v1/clusters/{}/switches/{}/reset",
+    "/v1/clusters/{cluster}/collect",
+    "/v1/clusters/{cluster}/nodes/{device}/collect",
+    "/v1/clusters/{cluster}/switches/{device}/collect",
+    "/v1/clusters/{cluster}/nodes/{device}/reset",
+    "/v1/clusters/{cluster}/switches/{device}/reset",
 ];
 
 /// Whether this is the path of the contract, which has its own headers and errors.
@@ -60,18 +61,6 @@ pub(super) fn needs(method: &Method, path: &str) -> Needs {
         Needs::Role(Role::Collect)
     } else {
         Needs::Role(Role::Admin)
-    }
-}
-
-fn fits(pattern: &str, path: &str) -> bool {
-    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (pattern.next(), path.next()) {
-            (None, None) => return true,
-            (Some("{}"), Some(part)) if !part.is_empty() => {}
-            (Some(expected), Some(part)) if expected == part => {}
-            (_, _) => return false,
-        }
     }
 }
 

@@ -43,13 +43,7 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         true => None,
         false => Some(state.collector.look(Whose::Fleet).await),
     };
-    let registry = registry(
-        &state.collector,
-        &state.reload,
-        &state.watchdog,
-        sight,
-        state.workers.as_ref(),
-    );
+    let registry = registry(&state, sight);
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, format.content_type()))
         .body(stream(registry, format, place))

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::http::State;
 use crate::http::error::{Problem, method_not_allowed, refuse_body};
+use crate::http::guard::caller;
 use crate::http::v1::plain;
 use crate::reload::Trigger;
 
@@ -29,7 +30,8 @@ pub(in crate::http) async fn post(
 ) -> Result<HttpResponse, Problem> {
     refuse_body(&body)?;
     plain(&request)?;
-    let difference = state.reload.reload(Trigger::Request).await;
+    let by = Some(caller(&request));
+    let difference = state.reload.reload_for(Trigger::Request, by).await;
     let difference = difference.map_err(|error| Problem::from(&error))?;
     Ok(HttpResponse::Ok().json(difference))
 }

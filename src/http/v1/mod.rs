@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::StatusCode;
 use actix_web::middleware::Compress;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use log::Level;
 use log::kv::Value;
 use serde::Serialize;
@@ -40,7 +40,7 @@ use crate::domain::{
     Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope, did_you_mean,
     known,
 };
-use crate::http::guard::Caller;
+use crate::http::guard::caller;
 use crate::telemetry::event;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -137,13 +137,6 @@ fn log_forced(request: &HttpRequest, wanted: &Wanted) {
         let query = request.query_string();
         log::info!(by, path, query; "roll call by force");
     }
-}
-
-/// Who sent a request that is none for reading.
-fn caller(request: &HttpRequest) -> String {
-    let extensions = request.extensions();
-    let caller = extensions.get::<Caller>();
-    caller.map_or_else(String::new, |Caller(name)| name.clone())
 }
 
 /// Asks every device now.

@@ -44,7 +44,7 @@ use crate::reload::Difference;
         Difference, WorkersView, ResetView,
     )),
 )]
-struct Document;
+pub(in crate::http) struct Document;
 
 /// Tokens, where there are some.
 struct Tokens;
