@@ -198,7 +198,7 @@ fn give(command: &mut Command, work: Work) {
 
 /// Whether it answers that there is nothing where there is nothing.
 fn is_ready(port: u16) -> bool {
-    let request = b"GET /nothing HTTP/1.1\r\nHost: bench\r\n\r\n";
+    let request = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let status = runtime().block_on(async {
         let mut client = Client::connect(port).await.ok()?;
         let head = client.get(request, &mut Vec::new()).await.ok()?;

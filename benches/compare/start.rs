@@ -20,7 +20,7 @@ const LATENCY: Duration = Duration::from_secs(1);
 /// When a collect is under way in every cluster.
 const UNDER_WAY: Duration = Duration::from_millis(300);
 
-const RELOAD: &[u8] = b"POST /v1/reload HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n";
+const RELOAD: &[u8] = b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
 pub(crate) fn measure(plan: &Plan) -> Vec<Table> {
     let mut tables = vec![starts(plan)];

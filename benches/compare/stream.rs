@@ -11,7 +11,7 @@ use crate::load::{PATIENCE, no_answer, runtime};
 use crate::server::Server;
 
 const REQUEST: &[u8] =
-    b"GET /v1/report HTTP/1.1\r\nHost: bench\r\nAccept: application/x-ndjson\r\n\r\n";
+    b"GET /v1/report HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n";
 
 /// What one device came to.
 #[derive(Debug, Deserialize)]

@@ -67,6 +67,8 @@ struct Shared {
 pub(crate) struct Policy {
     pub(crate) config: HttpConfig,
     pub(crate) tokens: Tokens,
+    /// Whether only this machine can reach the service.
+    pub(crate) is_local: bool,
     material: Option<Arc<Material>>,
     /// What the files of certificates looked like before they were read.
     stamps: Vec<Option<Stamp>>,
@@ -227,6 +229,7 @@ impl Access {
                 let policy = Arc::new(Policy {
                     config: config.clone(),
                     tokens: tokens.unwrap_or_else(|| before.tokens.clone()),
+                    is_local: before.is_local,
                     material: material.or_else(|| before.material.clone()),
                     stamps,
                 });
@@ -280,6 +283,7 @@ impl Policy {
             Ok(tokens) if faults.is_empty() => Ok(Self {
                 config: config.clone(),
                 tokens,
+                is_local: !exposure.is_public(),
                 material,
                 stamps,
             }),

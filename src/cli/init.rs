@@ -132,6 +132,7 @@ mod tests {
                 "tokens ",
                 "tls ",
                 "origins ",
+                "names ",
                 "rate ",
                 "per_device ",
             ]

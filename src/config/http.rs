@@ -15,6 +15,9 @@ const MAX_TOKENS: usize = 256;
 /// The longest name of a token, which log lines show.
 const MAX_NAME_LEN: usize = 64;
 
+/// The longest host name (RFC 1035).
+const MAX_HOST_LEN: usize = 253;
+
 /// The shortest time that a request may take to arrive: actix-http reckons from a clock that is up to
 /// half a second late.
 const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
@@ -34,6 +37,10 @@ pub struct HttpConfig {
     pub tls: Option<TlsConfig>,
     /// The origins whose pages may read `/v1`, as browsers write them.
     pub origins: Vec<String>,
+    /// What else this service is called, beside `localhost`, its addresses and this machine's name.
+    pub names: Vec<String>,
+    /// Whether pages of all origins may read `/test`, as its contract says.
+    pub test_cors: bool,
     /// How often one client may ask; `None` is [`Rate::default`], and no limit for this machine.
     pub rate: Option<Rate>,
     /// Connections at once at most; more wait to be accepted.
@@ -50,6 +57,8 @@ impl Default for HttpConfig {
             tokens: Vec::new(),
             tls: None,
             origins: Vec::new(),
+            names: Vec::new(),
+            test_cors: true,
             rate: None,
             max_connections: const { NonZeroUsize::new(25_000).unwrap() },
             request_timeout: Duration::from_secs(5),
@@ -118,6 +127,8 @@ pub(super) fn read(root: &Table<'_, '_>) -> HttpConfig {
         "tokens",
         "tls",
         "origins",
+        "names",
+        "test_cors",
         "rate",
         "max_connections",
         "request_timeout",
@@ -131,6 +142,12 @@ pub(super) fn read(root: &Table<'_, '_>) -> HttpConfig {
     config.tls = table.get("tls").and_then(|node| tls(&node));
     let origins_of = |node: Node<'_, '_>| origins(&node);
     config.origins = table.get("origins").map(origins_of).unwrap_or_default();
+    let names_of = |node: Node<'_, '_>| names(&node);
+    config.names = table.get("names").map(names_of).unwrap_or_default();
+    let right = "write true, as the contract of /test says, or false";
+    let cors = table.get("test_cors");
+    let cors = cors.and_then(|node| node.boolean(right));
+    config.test_cors = cors.unwrap_or(config.test_cors);
     config.rate = table.get("rate").and_then(|node| rate(&node));
     let connections = table.get("max_connections");
     if let Some(number) = connections.and_then(|node| node.integer(1..=1_000_000)) {
@@ -285,6 +302,24 @@ fn origins(node: &Node<'_, '_>) -> Vec<String> {
         None
     };
     texts.into_iter().filter_map(origin).collect()
+}
+
+fn names(node: &Node<'_, '_>) -> Vec<String> {
+    let right = "write names as in a URL, such as names = [\"fleetcall.example\"]";
+    let Some(texts) = node.texts(right) else {
+        return Vec::new();
+    };
+    let name = |(node, text): (Node<'_, '_>, &str)| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if !text.is_empty() && text.len() <= MAX_HOST_LEN && text.chars().all(is_plain) {
+            return Some(text.to_owned());
+        }
+        node.fault(format!(
+            "{text:?} is no host name: no scheme, no port, no `*`, and no path; {right}"
+        ));
+        None
+    };
+    texts.into_iter().filter_map(name).collect()
 }
 
 fn rate(node: &Node<'_, '_>) -> Option<Rate> {

@@ -99,13 +99,15 @@ pub(super) enum Denial {
     WrongToken,
     /// Its token's role does not suffice.
     Role,
+    /// It asks for a name that this service does not have.
+    Host,
     /// A page of another origin sent it.
     Origin,
 }
 
 impl Denial {
     /// All of them.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::LongAddress,
         Self::LongHeaders,
         Self::LongBody,
@@ -115,6 +117,7 @@ impl Denial {
         Self::NoToken,
         Self::WrongToken,
         Self::Role,
+        Self::Host,
         Self::Origin,
     ];
 
@@ -130,6 +133,7 @@ impl Denial {
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Role => "role",
+            Self::Host => "host",
             Self::Origin => "origin",
         }
     }

@@ -39,7 +39,7 @@ fn raw(app: &TestApp, request: &str) -> (String, Vec<String>, String) {
 fn raw_request(app: &TestApp, method: &str, path: &str) -> (String, Vec<String>, String) {
     raw(
         app,
-        &format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"),
+        &format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
     )
 }
 

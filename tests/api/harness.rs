@@ -242,7 +242,7 @@ impl TestApp {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
-            .write_all(b"GET /test HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            .write_all(b"GET /test HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .unwrap();
         stream
     }

@@ -250,7 +250,7 @@ fn a_reload_whose_caller_goes_away_is_carried_out_logged_and_not_overtaken() {
     std::fs::write(&app.config, list.config("1-2")).unwrap();
     let mut client = TcpStream::connect(app.addr).unwrap();
     client
-        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
+        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         .unwrap();
     let connection = list.once_it_is_read();
     drop(client);

@@ -52,7 +52,7 @@ fn a_collect_under_way_is_answered_before_the_end() {
 fn an_idle_server_ends_at_once_even_with_a_connection_kept_alive() {
     let mut app = TestApp::start(&slow("1ms"));
     let mut kept = TcpStream::connect(app.addr).unwrap();
-    kept.write_all(b"GET /test HTTP/1.1\r\nHost: test\r\n\r\n")
+    kept.write_all(b"GET /test HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     let mut some = [0; 64];
     assert!(kept.read(&mut some).unwrap() > 0);

@@ -185,7 +185,7 @@ fn trees_that_nobody_reads_are_bounded() {
         let mut stream = std::net::TcpStream::connect(app.addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
-            .write_all(b"GET /v1/supervision HTTP/1.1\r\nHost: test\r\n\r\n")
+            .write_all(b"GET /v1/supervision HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .unwrap();
         let mut status = [0; 12];
         stream.read_exact(&mut status).unwrap();

@@ -267,8 +267,9 @@ fn what_is_not_understood_is_a_problem_that_says_what_would_be_right() {
             ("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
         ] {
             let mut stream = TcpStream::connect(app.addr).unwrap();
-            let head =
-                format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n");
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n"
+            );
             stream.write_all((head + body).as_bytes()).unwrap();
             let answer = crate::harness::read_all(stream);
             assert!(
@@ -496,7 +497,7 @@ fn stream(app: &TestApp, path: &str, accept: &str) -> BufReader<TcpStream> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
     let mut stream = BufReader::new(stream);
@@ -725,7 +726,7 @@ fn answers_are_compressed_if_the_client_wants_that() {
         let mut stream = TcpStream::connect(app.addr).unwrap();
         write!(
             stream,
-            "GET /v1/report HTTP/1.1\r\nHost: test\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n"
+            "GET /v1/report HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n"
         )
         .unwrap();
         let mut answer = Vec::new();

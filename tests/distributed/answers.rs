@@ -112,7 +112,7 @@ fn a_stream_gives_lines_while_other_devices_are_silent() {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
         .write_all(
-            b"GET /v1/report HTTP/1.1\r\nHost: test\r\nAccept: application/x-ndjson\r\n\
+            b"GET /v1/report HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\
               Connection: close\r\n\r\n",
         )
         .unwrap();

@@ -135,7 +135,7 @@ fn a_process_without_files_to_open_blames_no_device_and_recovers() {
     // A client that comes meanwhile is answered later.
     let mut waiting = std::net::TcpStream::connect(app.addr).unwrap();
     waiting
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     limit_files(&app, before.current);
     let answer = crate::harness::read_all(waiting);

@@ -139,7 +139,7 @@ fn clients_that_do_not_read_keep_nobody_else_waiting_for_long() {
         socket.connect(&app.addr.into()).unwrap();
         let mut stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request).unwrap();
         let mut status = [0; 15];
         stream.read_exact(&mut status).unwrap();

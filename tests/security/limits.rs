@@ -35,7 +35,8 @@ fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
 }
 
 fn get(path: &str, headers: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+        .into_bytes()
 }
 
 /// Reads one answer of a connection that is kept.
@@ -88,7 +89,7 @@ fn a_long_address_and_long_headers_are_refused() {
 fn a_long_body_is_refused_however_its_length_is_said() {
     let app = service("");
     let post = |path: &str, head: &str| {
-        format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{head}\r\n")
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n")
     };
     let body = |len| "a".repeat(len);
     let said =
@@ -116,7 +117,7 @@ fn who_may_not_ask_is_refused_before_the_body_is_read() {
     let service = Guarded::start();
     let mut stream = connect(service.app.addr);
     stream
-        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n")
         .unwrap();
     // Whoever waits for the body answers 408.
     assert!(answer(&mut stream).unwrap().starts_with("HTTP/1.1 401 "));
@@ -131,7 +132,7 @@ fn a_request_that_does_not_arrive_in_time_is_given_up() {
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
     let mut stream = connect(app.addr);
     stream
-        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        .write_all(b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
         .unwrap();
     let text = read_all(stream);
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
@@ -143,7 +144,7 @@ fn a_second_request_that_does_not_arrive_is_given_up_too() {
     let app = service("request_timeout = \"1s\"");
     let mut stream = connect(app.addr);
     stream
-        .write_all(b"GET /test HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(b"GET /test HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
     assert!(answer(&mut stream).unwrap().starts_with("HTTP/1.1 200 "));
     // One byte of it makes actix-http wait for ever.
@@ -226,7 +227,7 @@ fn connections_beyond_the_limit_wait_for_one_to_end() {
     let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     let ask = |stream: &mut TcpStream| {
         stream
-            .write_all(b"GET /test HTTP/1.1\r\nHost: a\r\n\r\n")
+            .write_all(b"GET /test HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .unwrap();
     };
     let well = |stream: &mut TcpStream| {
@@ -274,7 +275,7 @@ fn connections_that_there_is_no_room_to_keep_are_closed_after_their_answer() {
     let is_closed = || {
         let mut stream = connect(app.addr);
         stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .unwrap();
         let head = answer(&mut stream).unwrap().to_ascii_lowercase();
         let is_closed = head.contains("connection: close");

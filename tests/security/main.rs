@@ -16,6 +16,7 @@ mod guarded;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
+mod hosts;
 mod limits;
 mod origins;
 mod roles;

@@ -115,7 +115,7 @@ fn all_faults_of_http_are_said_at_once() {
     let said = refused(
         &format!(
             "[http]\norigins = [\"https://ops.example/\", \"*\"]\nrate = {{ burst = 0 }}\n\
-             max_connections = 0\nrequest_timeout = \"1h\"\nstale_tokens = \"2d\"\ncolour = 1\n\
+             max_connections = 0\nrequest_timeout = \"1h\"\nstale_tokens = \"2d\"\ncolour = 1\nnames = [\"*.example\", \"a:80\"]\n\
              tokens = [{{ name = \"a b\", role = \"king\" }}, {{ role = \"read\", token = {{ env = \"A\" }} }}]\n\
              tls = {{ certificate = \"x\" }}\n{FLEET}"
         ),
@@ -125,6 +125,8 @@ fn all_faults_of_http_are_said_at_once() {
     for key in [
         "http.origins[0]: \"https://ops.example/\" is no origin",
         "http.origins[1]: \"*\" is no origin",
+        "http.names[0]: \"*.example\" is no host name",
+        "http.names[1]: \"a:80\" is no host name",
         "http.rate: there is no `per_second`",
         "http.max_connections: out of range",
         "http.request_timeout: too long",

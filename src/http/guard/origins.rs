@@ -1,8 +1,6 @@
 //! Pages of other origins: which may read the answers, and what none of them may do.
 //!
-//! `/test` is not among it, its headers are a contract and open to all.
-
-use std::net::IpAddr;
+//! `/test` is not among it while it is open to all, as its contract says (`test_cors`).
 
 use actix_web::HttpResponse;
 use actix_web::dev::RequestHead;
@@ -10,9 +8,10 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
-    HeaderMap, HeaderValue, ORIGIN, VARY,
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 
+use super::hosts::is_ours;
 use super::refusal::Refusal;
 use super::roles::is_test;
 use crate::access::Policy;
@@ -25,9 +24,14 @@ const EXPOSE_HEADERS: &str = "Age, ETag, Retry-After, X-Resource-Count";
 /// How long a browser may remember what it may do, in seconds.
 const MAX_AGE: &str = "600";
 
+/// What a browser says of where a request comes from
+/// ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)). No page can change it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Whether the configuration's origins are meant for this path.
-fn is_shared(path: &str) -> bool {
-    path.starts_with("/v1/") || path == "/openapi.json"
+fn is_shared(path: &str, policy: &Policy) -> bool {
+    let is_closed_test = is_test(path) && !policy.config.test_cors;
+    path.starts_with("/v1/") || path == "/openapi.json" || is_closed_test
 }
 
 fn origin(request: &RequestHead) -> Option<&str> {
@@ -36,7 +40,7 @@ fn origin(request: &RequestHead) -> Option<&str> {
 
 /// The origin of the page that asks, if it may read the answer.
 pub(super) fn allowed(request: &RequestHead, policy: &Policy) -> Option<String> {
-    let origin = origin(request).filter(|_| is_shared(request.uri.path()))?;
+    let origin = origin(request).filter(|_| is_shared(request.uri.path(), policy))?;
     let is_listed = policy.config.origins.iter().any(|listed| listed == origin);
     is_listed.then(|| origin.to_owned())
 }
@@ -60,7 +64,7 @@ pub(super) fn preflight(
         .headers()
         .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_one = request.method == Method::OPTIONS && asks && origin(request).is_some();
-    if !is_one || !is_shared(request.uri.path()) {
+    if !is_one || !is_shared(request.uri.path(), policy) {
         return None;
     }
     if allowed(request, policy).is_none() {
@@ -73,40 +77,37 @@ pub(super) fn preflight(
     Some(Ok(response.finish()))
 }
 
-/// Whether a `Host` is an address or `localhost`, which nobody else can have lead here.
-fn is_address(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else {
+/// Whether the page that asks is of another origin than this service, and none of those that may
+/// read its answers. A browser sends no `Origin` with what a page only embeds or leads to.
+fn is_foreign(request: &RequestHead, policy: &Policy) -> bool {
+    let headers = request.headers();
+    let Some(from) = headers.get(ORIGIN) else {
+        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+        return matches!(site, Some(b"cross-site" | b"same-site"));
+    };
+    if allowed(request, policy).is_some() {
         return false;
-    };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if is_port(port) => name,
-        _ => host,
-    };
-    let bare = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    name.eq_ignore_ascii_case("localhost") || bare.unwrap_or(name).parse::<IpAddr>().is_ok()
-}
-
-/// A browser asks nobody before it sends a plain `POST` for a page of any origin. Where there are no
-/// tokens, that page could have the fleet asked or the service reloaded.
-pub(super) fn check(request: &RequestHead, policy: &Policy) -> Result<(), Refusal> {
-    let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let Some(from) = request.headers().get(ORIGIN) else {
-        return Ok(());
-    };
-    if !changes || is_test(request.uri.path()) || allowed(request, policy).is_some() {
-        return Ok(());
     }
-    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let from = from.as_bytes();
     let own = |scheme: &[u8]| {
         from.strip_prefix(scheme)
-            .is_some_and(|from| host.is_some_and(|host| host.eq_ignore_ascii_case(from)))
+            .is_some_and(|from| host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(from)))
     };
     // Without tokens a name proves nothing: its owner may have it lead here (DNS rebinding).
-    let is_trusted = !policy.tokens.is_empty() || host.is_some_and(is_address);
-    if is_trusted && (own(b"http://") || own(b"https://")) {
-        return Ok(());
+    let is_trusted = !policy.tokens.is_empty() || host.is_some_and(|host| is_ours(host, policy));
+    !(is_trusted && (own(b"http://") || own(b"https://")))
+}
+
+/// A browser asks nobody before it sends a plain `GET` or `POST` for a page of any origin. Where there
+/// are no tokens, that page could have the fleet asked or the service reloaded.
+pub(super) fn check(request: &RequestHead, policy: &Policy) -> Result<(), Refusal> {
+    let path = request.uri.path();
+    let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_open = is_test(path) && policy.config.test_cors;
+    let collects = is_test(path) || path == "/v1/report";
+    if !is_open && (changes || collects) && is_foreign(request, policy) {
+        return Err(Refusal::OtherOrigin);
     }
-    Err(Refusal::OtherOrigin)
+    Ok(())
 }

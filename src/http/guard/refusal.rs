@@ -10,11 +10,15 @@ use actix_web::http::header::{
 
 use crate::domain::Role;
 use crate::http::error::Problem;
-use crate::http::routes::test::with_cors;
+use crate::http::routes::test::camel_case;
 use crate::http::traffic::Denial;
 use crate::http::view::NoReport;
 
-/// Why a request is refused. What a client sent stands in none of them.
+/// The longest name that is shown, in bytes.
+const MAX_NAME_LEN: usize = 253;
+
+/// Why a request is refused. What a client sent stands in none of them, but for a name that it
+/// asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the address of the request is longer than {0} bytes")]
@@ -42,11 +46,21 @@ pub(super) enum Refusal {
         role: Role,
         needed: Role,
     },
+    #[error(
+        "this service has no name {0}; `names` in [http] says what it is called beside localhost, its \
+         address and this machine's name"
+    )]
+    OtherHost(String),
     #[error("pages of other origins may not do this; `origins` in [http] names those that may")]
     OtherOrigin,
 }
 
 impl Refusal {
+    /// A name that a client sent, as it is shown: in quotes, not longer than names are.
+    pub(super) fn shown(name: &str) -> String {
+        format!("{:?}", &name[..name.floor_char_boundary(MAX_NAME_LEN)])
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::LongAddress(_) => StatusCode::URI_TOO_LONG,
@@ -57,6 +71,7 @@ impl Refusal {
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::OtherRole { .. } | Self::OtherOrigin => StatusCode::FORBIDDEN,
+            Self::OtherHost(_) => StatusCode::MISDIRECTED_REQUEST,
         }
     }
 
@@ -82,7 +97,10 @@ impl Refusal {
                 // What is left of the body is not read.
                 Some((CONNECTION, "close".to_owned()))
             }
-            Self::LongAddress(_) | Self::LongHeaders(_) | Self::OtherOrigin => None,
+            Self::LongAddress(_)
+            | Self::LongHeaders(_)
+            | Self::OtherHost(_)
+            | Self::OtherOrigin => None,
         }
     }
 
@@ -98,6 +116,7 @@ impl Refusal {
             Self::NoToken => Denial::NoToken,
             Self::WrongToken => Denial::WrongToken,
             Self::OtherRole { .. } => Denial::Role,
+            Self::OtherHost(_) => Denial::Host,
             Self::OtherOrigin => Denial::Origin,
         }
     }
@@ -106,7 +125,7 @@ impl Refusal {
     pub(super) fn response(&self, is_test: bool) -> HttpResponse {
         let mut response = if is_test {
             let body = NoReport::because(self.to_string()).to_json(false);
-            with_cors(
+            camel_case(
                 HttpResponse::build(self.status())
                     .insert_header((CONTENT_TYPE, "application/json"))
                     .body(body),

@@ -20,6 +20,11 @@ pub(super) enum Needs {
 /// Whoever watches over the process may ask these; they tell nothing of the fleet.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
+/// Whether this is asked by whoever watches over the process.
+pub(super) fn is_health(path: &str) -> bool {
+    OPEN.contains(&path)
+}
+
 /// The files of the status page, the OpenAPI document and its page tell nothing of the fleet, and
 /// whoever has a token shows it only when
 /// the page is there to ask for it.
@@ -52,7 +57,7 @@ pub(in crate::http) fn is_test(path: &str) -> bool {
 /// | everything else | `admin` |
 pub(super) fn needs(method: &Method, path: &str) -> Needs {
     let reads = method == Method::GET || method == Method::HEAD;
-    let is_open = OPEN.contains(&path) || is_page(path);
+    let is_open = is_health(path) || is_page(path);
     if (reads && is_open) || (is_test(path) && method == Method::OPTIONS) {
         Needs::Nothing
     } else if reads || is_test(path) {

@@ -8,8 +8,8 @@ use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, EntityTag, HeaderName,
-    HeaderValue,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, EntityTag, HeaderMap,
+    HeaderName, HeaderValue,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
@@ -25,7 +25,7 @@ use crate::http::pieces::Begun;
 use crate::http::tag::is_known;
 use crate::http::view::{Report, report};
 
-/// Stand on every answer of this path.
+/// Stand on every answer of this path, unless `test_cors` says otherwise: the guard adds them.
 static CORS: [(HeaderName, HeaderValue); 5] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     (
@@ -58,8 +58,8 @@ pub(in crate::http) async fn answer(
 ) -> HttpResponse {
     match *request.method() {
         Method::GET => get(request, state, memory).await,
-        Method::OPTIONS => with_cors(HttpResponse::Ok().finish()),
-        _ => with_cors(method_not_allowed(request.method())),
+        Method::OPTIONS => camel_case(HttpResponse::Ok().finish()),
+        _ => camel_case(method_not_allowed(request.method())),
     }
 }
 
@@ -157,7 +157,7 @@ impl Memory {
 async fn get(request: &Request, state: &State, memory: &Memory) -> HttpResponse {
     let (answer, place) = match state.collector.request(&CollectRequest::default()).await {
         Ok(answer) => answer,
-        Err(error) => return with_cors(ApiError(error).response(state.debug)),
+        Err(error) => return camel_case(ApiError(error).response(state.debug)),
     };
     let known = memory.recall(&answer);
     if let Some(written) = &known
@@ -194,7 +194,7 @@ fn respond(request: &Request, written: &Written, body: impl MessageBody + 'stati
     if !known {
         headers.insert(header::CONTENT_TYPE, JSON);
     }
-    with_cors(response)
+    camel_case(response)
 }
 
 /// The hash of a body, and its length; both are the same however it is sent.
@@ -216,11 +216,15 @@ fn method_not_allowed(method: &Method) -> HttpResponse {
         ))
 }
 
-pub(in crate::http) fn with_cors(mut response: HttpResponse) -> HttpResponse {
-    for (name, value) in &CORS {
-        response.headers_mut().insert(name.clone(), value.clone());
-    }
-    // The Python servers wrote names like this, and some callers compare them as they are.
+/// The Python servers wrote names of headers like this, and some callers compare them as they are.
+pub(in crate::http) fn camel_case(mut response: HttpResponse) -> HttpResponse {
     response.head_mut().set_camel_case_headers(true);
     response
+}
+
+/// What lets pages of all origins read an answer of this path.
+pub(in crate::http) fn open_to_all(headers: &mut HeaderMap) {
+    for (name, value) in &CORS {
+        headers.insert(name.clone(), value.clone());
+    }
 }

@@ -116,13 +116,17 @@ fn common() -> Responses {
     let problems = [
         ("400", "a parameter or a header is not understood"),
         ("401", "no token, or a wrong one"),
-        ("403", "the token does not allow this"),
+        (
+            "403",
+            "the token does not allow this, or a page of another origin asks",
+        ),
         ("405", "another method is meant"),
         ("406", "none of the forms that the request accepts"),
         ("408", "the request took too long to be sent"),
         ("413", "the request has a body that is too large"),
         ("414", "the URL is too long"),
         ("415", "the request has a body, which nothing here takes"),
+        ("421", "this service is not called as the request says"),
         (
             "429",
             "too many requests, or a device was asked by force a moment ago; `Retry-After` says when to \
