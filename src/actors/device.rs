@@ -22,7 +22,7 @@ use super::plan::ClusterBase;
 use super::shell::{again_in, because};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
-    Fault, FaultKind, Hold, LastLookup, LocalReason, Outcome, Target,
+    Fault, FaultKind, Flapping, Flaps, Hold, LastLookup, LocalReason, Outcome, Swing, Target,
 };
 use crate::lookup::secret::{self, SecretFiles, UsedSecret};
 use crate::lookup::{self, Call, Driver, LookupError};
@@ -89,6 +89,8 @@ struct Record {
     facts: Facts,
     /// That it fails, if it does and its fleet's history says so; boxed, as most do not.
     outage: Option<Box<Outage>>,
+    /// How often that began and ended of late; boxed, as mostly it did not.
+    flaps: Option<Box<Flaps>>,
     /// Whether its actor crashed after the last lookup.
     has_crashed: bool,
     /// The secrets that were refused last; boxed, as mostly none are.
@@ -163,6 +165,16 @@ impl Record {
         (!is_known).then_some(Change::OtherFault)
     }
 
+    /// What is to be said of it, now that `change` came of a look at it.
+    fn flapping(&mut self, change: Option<&Change>, now: Duration) -> Flapping {
+        let has_changed = matches!(change, Some(Change::Failing | Change::Recovered(_)));
+        match &mut self.flaps {
+            Some(flaps) => flaps.look(has_changed, now),
+            None if has_changed => self.flaps.insert(Box::default()).look(true, now),
+            None => Flapping::No,
+        }
+    }
+
     /// Counts a failure that this process has seen itself.
     fn count_failure(&mut self) {
         if let Some(outage) = &mut self.outage {
@@ -189,11 +201,14 @@ impl Child for Device {
     fn crashed(&self, fault: &Fault) {
         let now = self.cluster.link.rules.now();
         let change = self.crashed_at(now, fault);
-        self.record().count_failure();
+        let flapping = {
+            let mut record = self.record();
+            record.count_failure();
+            record.flapping(change.as_ref(), now)
+        };
         // Each crash has a line of its own.
-        if matches!(change, Some(Change::Failing)) {
-            self.log_with(Level::Warn, "failing", fault, &[]);
-        }
+        let change = change.filter(|it| matches!(it, Change::Failing));
+        self.say(change, flapping, Some(fault), now, None);
     }
 
     fn failing(&self) -> Option<Failing> {
@@ -324,7 +339,11 @@ impl Device {
                 kinds,
             })
         });
-        self.record().outage = outage;
+        let flaps = old.record().flaps.clone();
+        {
+            let mut record = self.record();
+            (record.outage, record.flaps) = (outage, flaps);
+        }
         self
     }
 
@@ -468,6 +487,7 @@ impl Device {
         let metrics = &self.cluster.metrics;
         let driver = self.driver();
         let (mut record, change) = self.remember(outcome, now, took);
+        let flapping = record.flapping(change.as_ref(), now);
         match outcome {
             Ok(_) => {
                 let closed = record.breaker.succeeded();
@@ -477,15 +497,7 @@ impl Device {
                     metrics.breaker_closed();
                     self.log(Level::Debug, "circuit breaker closed", &[]);
                 }
-                if let Some(Change::Recovered(outage)) = change {
-                    let failing_ms =
-                        millis(now.saturating_sub(Duration::from_micros(outage.since_us)));
-                    let fields = [
-                        ("failing_ms", Value::from(failing_ms)),
-                        ("failures", Value::from(outage.failures)),
-                    ];
-                    self.log(Level::Info, "recovered", &fields);
-                }
+                self.say(change, flapping, None, now, None);
             }
             Err(fault) => {
                 record.count_failure();
@@ -502,20 +514,55 @@ impl Device {
                 drop(record);
                 metrics.looked_up(driver, Some(fault.kind()), took);
                 let open_ms = opened.map(|open| ("breaker_open_ms", Value::from(millis(open))));
-                let message = match change {
-                    Some(Change::Failing) => Some("failing"),
-                    Some(Change::OtherFault) => Some("failing with another fault"),
-                    Some(Change::Recovered(_)) | None => None,
-                };
-                if let Some(message) = message {
-                    self.log_with(Level::Warn, message, fault, open_ms.as_slice());
-                }
+                self.say(change, flapping, Some(fault), now, open_ms.clone());
                 if let Some(open_ms) = open_ms {
                     metrics.breaker_opened();
                     let fields = [("failures", Value::from(failures)), open_ms];
                     self.log(Level::Debug, "circuit breaker opened", &fields);
                 }
             }
+        }
+    }
+
+    /// Says in the log what a look at the device changed; of one that flaps that it does, once.
+    fn say<'v>(
+        &self,
+        change: Option<Change>,
+        flapping: Flapping,
+        fault: Option<&'v Fault>,
+        now: Duration,
+        more: Option<(&'v str, Value<'v>)>,
+    ) {
+        let worst = fault.map_or(Level::Info, |_| Level::Warn);
+        let swung = |Swing { changes, within }| {
+            let within = ("within_ms", Value::from(millis(within)));
+            vec![("changes", Value::from(changes)), within]
+        };
+        let (level, message, mut fields) = match (flapping, change) {
+            (Flapping::Begins(swing), _) => (Level::Warn, "flapping", swung(swing)),
+            (Flapping::Ends(swing), _) => (worst, "flapping no more", swung(swing)),
+            (Flapping::No | Flapping::Goes, None) => return,
+            (Flapping::No | Flapping::Goes, Some(change)) => match change {
+                Change::Failing => (worst, "failing", Vec::new()),
+                Change::OtherFault => (worst, "failing with another fault", Vec::new()),
+                Change::Recovered(outage) => {
+                    let since = Duration::from_micros(outage.since_us);
+                    let failing_ms = Value::from(millis(now.saturating_sub(since)));
+                    let failures = ("failures", Value::from(outage.failures));
+                    (
+                        worst,
+                        "recovered",
+                        vec![("failing_ms", failing_ms), failures],
+                    )
+                }
+            },
+        };
+        let is_said = flapping != Flapping::Goes;
+        let level = if is_said { level } else { Level::Debug };
+        fields.extend(more);
+        match fault {
+            Some(fault) => self.log_with(level, message, fault, &fields),
+            None => self.log(level, message, &fields),
         }
     }
 

@@ -12,6 +12,7 @@ mod discovery;
 mod dns;
 mod duration;
 mod fault;
+mod flapping;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod history;
@@ -36,6 +37,7 @@ pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup
 pub use dns::DnsSettings;
 pub use duration::parse_duration;
 pub use fault::{Facts, Fault, FaultKind, LocalReason};
+pub use flapping::{FLAPPING_CHANGES, FLAPPING_WITHIN, Flapping, Flaps, Swing};
 pub use history::{Change, Event, HISTORY_LEN, History, HistoryError};
 pub use ids::{ClusterId, DeviceId, Id, IdError, MAX_NAME_LEN};
 pub use nodeset::NodeSet;

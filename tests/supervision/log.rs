@@ -224,3 +224,69 @@ async fn what_a_reload_makes_of_a_device_that_fails_is_said() {
     ];
     assert_eq!(said("reload"), expected);
 }
+
+#[actix_web::test]
+async fn a_device_that_flaps_is_said_to_once_and_once_when_it_is_steady() {
+    let flaps = "\"ok\", \"refused\", ".repeat(150);
+    let steady = "\"ok\", ".repeat(1000);
+    let fleet = start_paused(&format!(
+        "[lookup]\nlatency = \"1ms\"\n[collect]\nevery = \"1s\"\n\
+         [[clusters]]\nid = \"flaps\"\nnodes = [{{ ids = \"1-20\", lookup = {{ script = [{flaps}{steady}] }} }}]\n"
+    ));
+    let of_first = || {
+        let lines = lines("flaps", Level::Info).into_iter();
+        let lines = lines.filter(|line| line.fields["node"] == "1");
+        lines.collect::<Vec<_>>()
+    };
+    sleep(Duration::from_secs(290)).await;
+    let said: Vec<_> = of_first().iter().map(|it| it.message.clone()).collect();
+    let expected = [
+        "failing",
+        "recovered",
+        "failing",
+        "recovered",
+        "failing",
+        "flapping",
+    ];
+    assert_eq!(said, expected);
+    // Each of the 20 has lines of its own, and nothing else is said in all that time.
+    assert_eq!(lines("flaps", Level::Info).len(), 20 * expected.len());
+    let debug = lines("flaps", Level::Debug);
+    let changes = debug.iter().filter(|it| it.message == "recovered").count();
+    assert!(changes > 20 * 140, "{changes} for debugging");
+    sleep(Duration::from_secs(620)).await;
+    let lines = of_first();
+    let [.., begins, ends] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!((begins.level, field(begins, "changes")), (Level::Warn, 6));
+    assert_eq!(
+        (ends.level, &*ends.message),
+        (Level::Info, "flapping no more")
+    );
+    assert_eq!((lines.len(), field(ends, "changes")), (7, 300));
+    assert!(field(ends, "within_ms") > 290_000);
+    drop(fleet);
+}
+
+#[actix_web::test]
+async fn a_device_that_flaps_and_then_fails_for_good_is_said_to_fail() {
+    let flaps = "\"ok\", \"refused\", ".repeat(4);
+    let down = "\"unreachable\", \"refused\", ".repeat(1000);
+    let fleet = start_paused(&format!(
+        "[lookup]\nlatency = \"1ms\"\nbreaker = {{ open = {{ min = \"1s\", max = \"1s\" }} }}\n[collect]\nevery = \"1s\"\n\
+         [[clusters]]\nid = \"falls\"\nnodes = [{{ ids = \"1\", lookup = {{ script = [{flaps}{down}] }} }}]\n"
+    ));
+    sleep(Duration::from_secs(900)).await;
+    let said = said("falls");
+    let [before @ .., last] = &said[..] else {
+        panic!("nothing is said");
+    };
+    assert_eq!(before.last().map(String::as_str), Some("flapping"));
+    assert!(last.starts_with("flapping no more "), "{last}");
+    assert_eq!(
+        lines("falls", Level::Info).last().unwrap().level,
+        Level::Warn
+    );
+    drop(fleet);
+}
