@@ -411,6 +411,9 @@ fn publish(flags: &nats::PublishFlags, options: &Flags) -> Result<ExitCode, CliE
             let said = match found {
                 Ok(Found::Made) => "made".to_owned(),
                 Ok(Found::There) => "there".to_owned(),
+                Ok(Found::InMemory(lost)) => {
+                    format!("there, in memory: a restart of NATS loses {lost}")
+                }
                 Ok(Found::Foreign(faults)) => {
                     exit = ExitCode::FAILURE;
                     format!("there, with other settings: {faults}")

@@ -1,7 +1,7 @@
 //! The connection to NATS: where, as whom, and which servers will do.
 
 use std::collections::HashMap;
-use std::future::{Ready, ready};
+use std::future::{Ready, pending, ready};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event};
 
-use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 use super::lock;
@@ -35,6 +36,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Before the same is said of a connection again, and how much is remembered of what was said.
 const SAY_AGAIN: Duration = Duration::from_secs(600);
 const MOST_SAID: usize = 64;
+
+/// How many things that a server did not allow may wait to be heard.
+const MOST_DENIED: usize = 64;
 
 /// How many messages may wait to be read; more are dropped, and their senders' requests fail.
 const WAITING: usize = 65_536;
@@ -167,6 +171,17 @@ struct History {
     again: Notify,
     /// What was said of it, and when.
     said: Mutex<HashMap<String, Instant>>,
+    denied: Denied,
+}
+
+/// Tells what the server does not allow, in its words.
+#[derive(Debug)]
+struct Denied(broadcast::Sender<String>);
+
+impl Default for Denied {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(MOST_DENIED))
+    }
 }
 
 impl History {
@@ -245,6 +260,19 @@ impl Connection {
     /// Resolves when there is a connection again after one that is lost from now on.
     pub(super) fn again(&self) -> Notified<'_> {
         self.history.again.notified()
+    }
+
+    /// Resolves when the server says, from now on, that something with these words is not allowed.
+    pub(super) async fn denied(&self, words: &str) {
+        let mut denied = self.history.denied.0.subscribe();
+        loop {
+            match denied.recv().await {
+                Ok(what) if what.contains(words) => return,
+                // Of those that were missed one waits as for a server that is silent.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => pending().await,
+            }
+        }
     }
 
     /// How it does, and what went through it.
@@ -340,13 +368,17 @@ fn note_event(event: &Event, history: &History) {
         Event::SlowConsumer(_) if history.is_new("slow") => {
             log::error!("messages from NATS were dropped, too many are waiting");
         }
-        Event::ServerError(error) if is_new() => {
-            log::error!(error:%; "the NATS server refuses something");
+        Event::ServerError(error) => {
+            // An error is that nothing waits for it.
+            history.denied.0.send(error.to_string()).ok();
+            if is_new() {
+                log::error!(error:%; "the NATS server refuses something");
+            }
         }
         Event::ClientError(error) if is_new() => {
             log::warn!(error:%; "the NATS connection has an error");
         }
-        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {}
+        Event::SlowConsumer(_) | Event::ClientError(_) => {}
         Event::LameDuckMode => log::info!("the NATS server is about to stop"),
         Event::Draining | Event::Closed => log::debug!(event:%; "the NATS connection ends"),
     }

@@ -55,9 +55,15 @@ pub async fn publish(settings: &Distributed, text: String) -> Result<u64, NatsEr
     }
     let bucket = Bucket::configurations(&Names::new(&settings.prefix));
     // Once: whoever does this sees what comes of it.
-    if let Found::Foreign(faults) = buckets::make(&connection, &bucket).await? {
-        let bucket = name;
-        return Err(NatsError::OtherSettings { bucket, faults });
+    match buckets::make(&connection, &bucket).await? {
+        Found::Made | Found::There => {}
+        Found::InMemory(lost) => {
+            log::warn!(bucket = name, lost; "a bucket is in memory, which a restart of NATS loses");
+        }
+        Found::Foreign(faults) => {
+            let bucket = name;
+            return Err(NatsError::OtherSettings { bucket, faults });
+        }
     }
     let store = buckets::store(&connection, &name).await?;
     let cannot = |why: String| NatsError::Bucket {

@@ -104,25 +104,23 @@ fn until_renewed(scene: &Scene) {
     }
 }
 
-/// A bucket of leases as others might make it: what is not said is as it should be.
-fn others(scene: &Scene, name: &str, change: &Value) {
-    let mut settings = scene.nats.info(name)["config"].clone();
+/// A bucket as others might make it: what is not said is as it should be.
+fn others(nats: &Nats, name: &str, change: &Value) {
+    let mut settings = nats.info(name)["config"].clone();
     for unsaid in ["first_seq", "metadata", "duplicate_window"] {
         settings.as_object_mut().unwrap().remove(unsaid);
     }
     for (key, value) in change.as_object().unwrap() {
         settings[key] = value.clone();
     }
-    scene.nats.delete(name);
-    // A worker may have been faster.
-    let stream = format!("KV_{name}");
-    let answer = scene
-        .nats
-        .api(&format!("STREAM.CREATE.{stream}"), &settings);
-    if !answer["error"].is_null() {
-        scene
-            .nats
-            .does(&format!("STREAM.UPDATE.{stream}"), &settings);
+    loop {
+        nats.api(&format!("STREAM.DELETE.KV_{name}"), &Value::Null);
+        let made = nats.api(&format!("STREAM.CREATE.KV_{name}"), &settings);
+        if made["error"].is_null() {
+            return;
+        }
+        // A worker was faster.
+        assert_eq!(made["error"]["err_code"], 10058, "{made}");
     }
 }
 
@@ -149,20 +147,28 @@ fn buckets_with_other_settings_are_mended() {
         json!({"max_age": 3_600_000_000_000_u64, "max_msgs_per_subject": 10}),
         json!({"max_msg_size": 10}),
         json!({"discard_new_per_subject": true}),
-        json!({"storage": "memory"}),
+        json!({"persist_mode": "async"}),
+        json!({"allow_msg_ttl": true}),
+        json!({"allow_msg_counter": true, "discard": "old"}),
+        json!({"allow_atomic": true, "allow_batched": true}),
         json!({"max_bytes": 100, "republish": {"src": "$KV.fleetcall_leases.>", "dest": "copies.>"}}),
         json!({"subjects": ["elsewhere.>"], "allow_direct": false}),
     ] {
         under_load(&scene.front, || {
-            others(&scene, LEASES, &change);
+            others(&scene.nats, LEASES, &change);
             while settings(&scene, LEASES) != right {
                 ask(&scene.front, 1);
             }
             until_leased(&scene);
         });
     }
-    others(&scene, WORKERS, &json!({"max_age": 0, "storage": "memory"}));
-    while settings(&scene, WORKERS)["storage"] != "file" {
+    let right = settings(&scene, WORKERS);
+    others(
+        &scene.nats,
+        WORKERS,
+        &json!({"max_age": 0, "deny_purge": true, "allow_rollup_hdrs": false}),
+    );
+    while settings(&scene, WORKERS) != right {
         ask(&scene.front, 1);
     }
     for app in [&a, &b, &scene.front] {
@@ -432,6 +438,44 @@ fn buckets_are_made_for_a_fleet_without_a_configuration() {
     assert!(stdout(&other).starts_with(line), "{other:?}");
     let nothing = run(fleetcall().args(["publish", "--init"]));
     assert_eq!(nothing.status.code(), Some(2), "{nothing:?}");
+}
+
+/// Where a bucket is kept is the affair of who runs the servers.
+#[test]
+fn buckets_in_memory_are_used_and_what_is_lost_with_them_is_said() {
+    let nats = Nats::start();
+    let url = nats.url();
+    let (_dir, path) = config_file(FLEET);
+    let publish = || {
+        let mut command = fleetcall();
+        command.args(["publish", "--init", "--lease", LEASE, "--nats", &url]);
+        run(command.arg("--config").arg(&path))
+    };
+    assert_eq!(publish().status.code(), Some(0));
+    let all = [LEASES, WORKERS, "fleetcall_config"];
+    for bucket in all {
+        others(&nats, bucket, &json!({"storage": "memory"}));
+    }
+    let made = publish();
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let said = "there, in memory: a restart of NATS loses ";
+    assert_eq!(stdout(&made).matches(said).count(), 3, "{made:?}");
+    let start =
+        |more: &[&str]| TestApp::start_with("", &[&["--nats", &url, "--published"], more].concat());
+    let worker = start(&["worker", "--lease", LEASE]);
+    let front = start(&["serve"]);
+    until_well(&front);
+    for (app, buckets) in [(&worker, &all[..]), (&front, &all[2..])] {
+        for bucket in buckets {
+            let line = app.wait_for_log(|it| it["bucket"] == *bucket && it["lost"].is_string());
+            assert_eq!(line["level"], "warn", "{line}");
+        }
+        answer_until(app.addr, "/readyz", 200);
+        says_nothing_twice(app);
+    }
+    for bucket in all {
+        assert_eq!(nats.info(bucket)["config"]["storage"], "memory");
+    }
 }
 
 /// An account whose buckets have a limit.

@@ -1,12 +1,18 @@
 //! What servers are asked of buckets.
+//!
+//! By requests of its own and not by the client's: that knows some settings of a bucket, and those of
+//! later servers matter, too.
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
+use async_nats::datetime::{DateTime, parse_rfc3339};
 use async_nats::jetstream::kv::Store;
-use async_nats::jetstream::{Context, ErrorCode, stream};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{Context, ErrorCode, context::RequestErrorKind};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Settings};
 use crate::distributed::nats::{Connection, NatsError, chain};
 
 /// How long the server may take to say something of a bucket.
@@ -19,6 +25,8 @@ pub enum Found {
     Made,
     /// It was there, and is as it should be.
     There,
+    /// As [`Found::There`], but it is kept in memory: a restart of the servers loses this.
+    InMemory(&'static str),
     /// It was there, with these settings that are not as they should be.
     Foreign(String),
 }
@@ -30,56 +38,96 @@ pub(super) enum ApiError {
     Missing,
     /// The server does not do it, and says why.
     Refused(String),
-    /// The server does not answer, as it does to those who may not ask.
+    /// This process may not ask for it.
+    Denied,
+    /// The server does not answer.
     Silent(String),
 }
 
-pub(super) fn context(connection: &Connection) -> Context {
+/// What the server knows of a bucket.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    #[serde(rename = "config")]
+    pub(super) settings: Settings,
+    #[serde(deserialize_with = "time")]
+    pub(super) created: DateTime,
+    pub(super) state: State,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct State {
+    pub(super) last_seq: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Deleted {}
+
+fn time<'de, D: Deserializer<'de>>(source: D) -> Result<DateTime, D::Error> {
+    let text = String::deserialize(source)?;
+    parse_rfc3339(&text).map_err(serde::de::Error::custom)
+}
+
+fn context(connection: &Connection) -> Context {
     let mut context = async_nats::jetstream::new(connection.client.clone());
     context.set_timeout(TIMEOUT);
     context
 }
 
-/// What the server knows of a bucket.
-pub(super) async fn info(
+/// Asks the server to do something with a bucket.
+async fn ask<V: DeserializeOwned>(
     connection: &Connection,
-    bucket: &Bucket,
-) -> Result<stream::Info, ApiError> {
-    let stream = context(connection).get_stream(bucket.stream()).await;
-    match stream {
-        Ok(stream) => Ok(stream.cached_info().clone()),
-        Err(error) => Err(said(&error)),
+    verb: &str,
+    bucket: &str,
+    payload: &impl Serialize,
+) -> Result<V, ApiError> {
+    let subject = format!("STREAM.{verb}.KV_{bucket}");
+    let context = context(connection);
+    let asked = context.request(subject.clone(), payload);
+    let words = format!("\"$JS.API.{subject}\"");
+    let answer = tokio::select! {
+        answer = asked => answer,
+        // It answers nothing to those who may not ask.
+        () = connection.denied(&words) => return Err(ApiError::Denied),
+    };
+    match answer {
+        Ok(Response::Ok(done)) => Ok(done),
+        Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            Err(ApiError::Missing)
+        }
+        Ok(Response::Err { error }) => Err(ApiError::Refused(error.to_string())),
+        Err(error) if error.kind() == RequestErrorKind::Other => {
+            Err(ApiError::Refused(chain(&error)))
+        }
+        Err(error) => Err(ApiError::Silent(chain(&error))),
     }
 }
 
-fn said(error: &GetStreamError) -> ApiError {
-    match error.kind() {
-        GetStreamErrorKind::JetStream(error)
-            if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-        {
-            ApiError::Missing
-        }
-        GetStreamErrorKind::JetStream(error) => ApiError::Refused(error.to_string()),
-        GetStreamErrorKind::EmptyName
-        | GetStreamErrorKind::InvalidStreamName
-        | GetStreamErrorKind::Request => ApiError::Silent(chain(error)),
-    }
+/// What the server knows of a bucket.
+pub(super) async fn info(connection: &Connection, name: &str) -> Result<Info, ApiError> {
+    ask(connection, "INFO", name, &Settings::new()).await
 }
 
 pub(super) async fn create(
     connection: &Connection,
     bucket: &Bucket,
     first: Option<u64>,
-) -> Result<stream::Info, ApiError> {
+) -> Result<Info, ApiError> {
     let settings = bucket.settings(replicas(connection), first);
-    let created = context(connection).create_stream(settings).await;
-    match created {
-        Ok(stream) => Ok(stream.cached_info().clone()),
-        Err(error) => Err(match error.kind() {
-            CreateStreamErrorKind::TimedOut => ApiError::Silent(chain(&error)),
-            _ => ApiError::Refused(chain(&error)),
-        }),
-    }
+    ask(connection, "CREATE", &bucket.name, &settings).await
+}
+
+/// Gives one its settings; those that are its owner's affair stay.
+pub(super) async fn update(
+    connection: &Connection,
+    bucket: &Bucket,
+    theirs: &Settings,
+) -> Result<Info, ApiError> {
+    ask(connection, "UPDATE", &bucket.name, &bucket.mended(theirs)).await
+}
+
+pub(super) async fn delete(connection: &Connection, name: &str) -> Result<(), ApiError> {
+    let deleted = ask(connection, "DELETE", name, &Settings::new()).await;
+    deleted.map(|Deleted {}| ())
 }
 
 /// A bucket; it is made if it is not there. Nothing is mended.
@@ -90,24 +138,28 @@ pub(in crate::distributed) async fn make(
     connection: &Connection,
     bucket: &Bucket,
 ) -> Result<Found, NatsError> {
-    let cannot = |why: String| NatsError::Bucket {
+    let (info, found) = match info(connection, &bucket.name).await {
+        Err(ApiError::Missing) => {
+            let made = create(connection, bucket, bucket.first(0)).await;
+            (made, Found::Made)
+        }
+        info => (info, Found::There),
+    };
+    let info = info.map_err(|error| NatsError::Bucket {
         bucket: bucket.name.clone(),
-        why,
-    };
-    let (info, found) = match info(connection, bucket).await {
-        Ok(info) => (info, Found::There),
-        Err(ApiError::Missing) => match create(connection, bucket, bucket.first(0)).await {
-            Ok(info) => (info, Found::Made),
-            Err(ApiError::Missing) => return Err(cannot(NOT_THERE.to_owned())),
-            Err(ApiError::Refused(why) | ApiError::Silent(why)) => return Err(cannot(why)),
+        why: match error {
+            ApiError::Missing => NOT_THERE.to_owned(),
+            ApiError::Denied => "these credentials may not make or look at it".to_owned(),
+            ApiError::Refused(why) | ApiError::Silent(why) => why,
         },
-        Err(ApiError::Refused(why) | ApiError::Silent(why)) => return Err(cannot(why)),
-    };
-    let faults = bucket.faults(&info.config);
-    Ok(if faults.is_empty() {
-        found
-    } else {
+    })?;
+    let faults = bucket.faults(&info.settings);
+    Ok(if !faults.is_empty() {
         Found::Foreign(faults.join("; "))
+    } else if bucket.is_in_memory(&info.settings) {
+        Found::InMemory(bucket.lost)
+    } else {
+        found
     })
 }
 
@@ -146,11 +198,8 @@ pub(in crate::distributed) async fn existing(
         Ok(store) => return Ok(Some(store)),
         Err(error) => error,
     };
-    let missing = context(connection).get_stream(format!("KV_{name}")).await;
-    if let Err(missing) = missing
-        && matches!(said(&missing), ApiError::Missing)
-    {
-        return Ok(None);
+    match info(connection, name).await {
+        Err(ApiError::Missing) => Ok(None),
+        Ok(_) | Err(_) => Err(chain(&error)),
     }
-    Err(chain(&error))
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use serde_json::{Map, Value};
 
 use crate::distributed::wire::Names;
 
@@ -15,6 +16,25 @@ const SHORT: i32 = 4096;
 /// The leases that a fleet may have.
 pub(super) const LEASES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// What a server says that a bucket is like, and what it is told.
+pub(super) type Settings = Map<String, Value>;
+
+/// Settings that are the affair of who runs the servers; they stay when others are mended.
+const THEIRS: [&str; 6] = [
+    "num_replicas",
+    "placement",
+    "storage",
+    "compression",
+    "first_seq",
+    "metadata",
+];
+
+/// Settings that do not matter, and follow from others.
+const FREE: [&str; 3] = ["name", "description", "duplicate_window"];
+
+/// The most that is said of the value of a setting, in characters.
+const MOST_SAID: usize = 80;
 
 /// What a bucket is to be like.
 #[derive(Debug, Clone)]
@@ -30,6 +50,8 @@ pub(in crate::distributed) struct Bucket {
     max_value_size: i32,
     /// Whether its entries are written again by themselves, so that it may be deleted to be mended.
     pub(super) is_renewed: bool,
+    /// What a restart of servers that keep it in memory loses.
+    pub(super) lost: &'static str,
 }
 
 impl Bucket {
@@ -42,6 +64,7 @@ impl Bucket {
             history: 1,
             max_value_size: SHORT,
             is_renewed: true,
+            lost: "leases, which their owners write again",
         }
     }
 
@@ -50,6 +73,7 @@ impl Bucket {
         Self {
             name: names.workers(),
             description: "fleetcall: who is there to ask clusters",
+            lost: "the workers, which announce themselves again",
             ..Self::leases(names, lease)
         }
     }
@@ -63,11 +87,8 @@ impl Bucket {
             history: CONFIGURATIONS,
             max_value_size: -1,
             is_renewed: false,
+            lost: "all versions but the one in force, which a process that may publishes again",
         }
-    }
-
-    pub(super) fn stream(&self) -> String {
-        format!("KV_{}", self.name)
     }
 
     fn subject(&self) -> String {
@@ -75,9 +96,9 @@ impl Bucket {
     }
 
     /// What the server is told; `first` is the first revision.
-    pub(super) fn settings(&self, replicas: usize, first: Option<u64>) -> stream::Config {
-        stream::Config {
-            name: self.stream(),
+    pub(super) fn settings(&self, replicas: usize, first: Option<u64>) -> Settings {
+        let config = Config {
+            name: format!("KV_{}", self.name),
             description: Some(self.description.to_owned()),
             subjects: vec![self.subject()],
             max_messages_per_subject: self.history,
@@ -93,93 +114,89 @@ impl Bucket {
             allow_direct: true,
             num_replicas: replicas,
             first_sequence: first,
-            ..stream::Config::default()
+            ..Config::default()
+        };
+        match serde_json::to_value(config) {
+            Ok(Value::Object(settings)) => settings,
+            // It is one.
+            Ok(_) | Err(_) => Settings::new(),
         }
     }
 
-    /// Which settings of a bucket are not as they should be, and matter, in the server's words.
-    ///
-    /// Where it is kept, in how many copies and how it is compressed is its owner's affair.
-    pub(super) fn faults(&self, theirs: &stream::Config) -> Vec<String> {
-        let limit = |it: i64| if it > 0 { it } else { -1 };
-        let said = |it: i64| match it {
-            -1 => "unlimited".to_owned(),
-            it => it.to_string(),
-        };
+    /// What the server is told of one that is there with other settings.
+    pub(super) fn mended(&self, theirs: &Settings) -> Settings {
+        let mut settings = self.settings(1, None);
+        for key in THEIRS {
+            match theirs.get(key) {
+                Some(value) => settings.insert(key.to_owned(), value.clone()),
+                None => settings.remove(key),
+            };
+        }
+        settings
+    }
+
+    /// How long the entries of one with these settings last.
+    pub(super) fn max_age_of(settings: &Settings) -> Duration {
+        let nanos = settings.get("max_age").and_then(Value::as_u64);
+        Duration::from_nanos(nanos.unwrap_or_default())
+    }
+
+    /// Whether one with these settings does not outlive its servers.
+    pub(super) fn is_in_memory(&self, settings: &Settings) -> bool {
+        settings.get("storage").is_some_and(|it| it == "memory")
+    }
+
+    /// Which settings of a bucket are not as they should be, and matter, in the server's words: also
+    /// those of later servers, of which nothing else is known.
+    pub(super) fn faults(&self, theirs: &Settings) -> Vec<String> {
+        let ours = self.settings(1, None);
+        let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| !THEIRS.contains(&key.as_str()) && !FREE.contains(&key.as_str()));
         let mut faults = Vec::new();
-        if theirs.mirror.is_some() {
-            faults.push("it is a mirror".to_owned());
-        }
-        if theirs.sources.as_ref().is_some_and(|it| !it.is_empty()) {
-            faults.push("it has sources".to_owned());
-        }
-        if theirs.mirror.is_none() && theirs.subjects != [self.subject()] {
-            faults.push(format!("its subjects are not {}", self.subject()));
-        }
-        if theirs.max_age != self.max_age {
-            let [theirs, ours] = [theirs.max_age, self.max_age].map(age);
-            faults.push(format!("max_age is {theirs}, not {ours}"));
-        }
-        let history = theirs.max_messages_per_subject;
-        let has_history = if self.is_renewed {
-            history == self.history
-        } else {
-            // More do no harm.
-            limit(history) == -1 || history >= self.history
-        };
-        if !has_history {
-            faults.push(format!(
-                "history is {}, not {}",
-                said(limit(history)),
-                self.history
-            ));
-        }
-        for (name, theirs, ours) in [
-            (
-                "max_value_size",
-                i64::from(theirs.max_message_size),
-                self.max_value_size.into(),
-            ),
-            ("max_bytes", theirs.max_bytes, -1),
-            ("max_msgs", theirs.max_messages, -1),
-            ("max_consumers", theirs.max_consumers.into(), -1),
-        ] {
-            let theirs = limit(theirs);
-            if theirs != ours {
-                faults.push(format!("{name} is {}, not {}", said(theirs), said(ours)));
-            }
-        }
-        for (is_fault, fault) in [
-            (
-                theirs.storage != StorageType::File,
-                "storage is memory, not file",
-            ),
-            (
-                theirs.retention != RetentionPolicy::Limits,
-                "retention is not by limits",
-            ),
-            (
-                theirs.discard_new_per_subject,
-                "discard_new_per_subject is on",
-            ),
-            (!theirs.allow_direct, "allow_direct is off"),
-            (
-                theirs.allow_message_ttl,
-                "its entries may say how long they last",
-            ),
-            (theirs.republish.is_some(), "it is republished"),
-            (
-                theirs.subject_transform.is_some(),
-                "its subjects are transformed",
-            ),
-            (theirs.no_ack, "it does not acknowledge"),
-            (theirs.sealed, "it is sealed"),
-        ] {
-            if is_fault {
-                faults.push(fault.to_owned());
+        for key in keys {
+            let [theirs, ours] =
+                [theirs, &ours].map(|it| it.get(key).filter(|it| says_something(it)));
+            let is_history = key == "max_msgs_per_subject";
+            // More versions do no harm.
+            let is_more = || match (theirs.map(Value::as_i64), ours.and_then(Value::as_i64)) {
+                (None, _) => true,
+                (Some(theirs), ours) => theirs > ours,
+            };
+            if theirs != ours && !(is_history && !self.is_renewed && is_more()) {
+                let (theirs, ours) = (said(key, theirs, ours), said(key, ours, theirs));
+                faults.push(format!("{key} is {theirs}, not {ours}"));
             }
         }
         faults
+    }
+}
+
+/// Whether a setting is another one than if nothing were said. No limit is less than 1.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is_on) => *is_on,
+        Value::Number(number) => number.as_i64().is_none_or(|it| it > 0),
+        Value::String(text) => !matches!(text.as_str(), "" | "default"),
+        Value::Array(values) => values.iter().any(says_something),
+        Value::Object(values) => values.values().any(says_something),
+    }
+}
+
+/// A setting for people; `other` is what it is compared with.
+fn said(key: &str, value: Option<&Value>, other: Option<&Value>) -> String {
+    match (value, other) {
+        (None, Some(Value::Number(_))) => "unlimited".to_owned(),
+        (None, Some(Value::Bool(_))) => "false".to_owned(),
+        (None, _) => "none".to_owned(),
+        (Some(nanos), _) if key == "max_age" => match nanos.as_u64() {
+            Some(nanos) => age(Duration::from_nanos(nanos)),
+            None => "rubbish".to_owned(),
+        },
+        (Some(Value::String(text)), _) => text.chars().take(MOST_SAID).collect(),
+        (Some(value), _) => value.to_string().chars().take(MOST_SAID).collect(),
     }
 }
 
@@ -208,65 +225,181 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn bucket() -> Bucket {
         Bucket::leases(&Names::new("fleetcall"), Duration::from_secs(2))
     }
 
+    fn configurations() -> Bucket {
+        Bucket::configurations(&Names::new("fleetcall"))
+    }
+
+    /// As servers of version 2.15 say it.
+    fn as_servers_say(settings: &Settings) -> Settings {
+        let mut settings = settings.clone();
+        let more = json!({
+            "num_replicas": 3, "placement": {"cluster": "here"}, "compression": "s2",
+            "duplicate_window": 120_000_000_000_u64, "mirror_direct": false, "sealed": false,
+            "deny_purge": false, "consumer_limits": {}, "allow_msg_ttl": false,
+            "metadata": {"_nats.level": "5"}, "storage": "memory", "persist_mode": "default",
+            "sources": null, "republish": null,
+        });
+        settings.extend(more.as_object().unwrap().clone());
+        settings
+    }
+
     #[test]
     fn what_is_made_has_no_faults() {
-        let names = Names::new("fleetcall");
-        for bucket in [bucket(), Bucket::configurations(&names)] {
+        for bucket in [bucket(), configurations()] {
             let settings = bucket.settings(3, Some(7));
-            assert_eq!(bucket.faults(&settings), Vec::<String>::new());
+            for settings in [
+                &settings,
+                &as_servers_say(&settings),
+                &bucket.mended(&settings),
+            ] {
+                assert_eq!(bucket.faults(settings), Vec::<String>::new());
+            }
             // As servers write that there is no limit.
-            let settings = stream::Config {
-                max_messages: 0,
-                max_consumers: 0,
-                max_bytes: 0,
-                num_replicas: 1,
-                ..settings
-            };
-            assert_eq!(bucket.faults(&settings), Vec::<String>::new());
+            for none in [json!(0), json!(-1), Value::Null] {
+                let mut settings = settings.clone();
+                for limit in ["max_msgs", "max_consumers", "max_bytes"] {
+                    settings.insert(limit.to_owned(), none.clone());
+                }
+                assert_eq!(bucket.faults(&settings), Vec::<String>::new());
+            }
         }
     }
 
     #[test]
     fn other_settings_are_named() {
-        let theirs = stream::Config {
-            max_age: Duration::ZERO,
-            max_messages_per_subject: 5,
-            max_message_size: 10,
-            storage: StorageType::Memory,
-            max_bytes: 1024,
-            discard_new_per_subject: true,
-            ..bucket().settings(1, None)
-        };
-        assert_eq!(
-            bucket().faults(&theirs),
-            [
-                "max_age is unlimited, not 2s",
-                "history is 5, not 1",
-                "max_value_size is 10, not 4096",
-                "max_bytes is 1024, not unlimited",
-                "storage is memory, not file",
-                "discard_new_per_subject is on",
-            ]
-        );
+        for (setting, value, fault) in [
+            ("max_age", json!(0), "max_age is unlimited, not 2s"),
+            (
+                "max_msgs_per_subject",
+                json!(5),
+                "max_msgs_per_subject is 5, not 1",
+            ),
+            (
+                "max_msg_size",
+                json!(-1),
+                "max_msg_size is unlimited, not 4096",
+            ),
+            ("max_bytes", json!(1024), "max_bytes is 1024, not unlimited"),
+            (
+                "discard_new_per_subject",
+                json!(true),
+                "discard_new_per_subject is true, not false",
+            ),
+            (
+                "allow_direct",
+                json!(false),
+                "allow_direct is false, not true",
+            ),
+            ("discard", json!("old"), "discard is old, not new"),
+            (
+                "retention",
+                json!("workqueue"),
+                "retention is workqueue, not limits",
+            ),
+            (
+                "persist_mode",
+                json!("async"),
+                "persist_mode is async, not none",
+            ),
+            (
+                "subjects",
+                json!(["x.>"]),
+                "subjects is [\"x.>\"], not [\"$KV.fleetcall_leases.>\"]",
+            ),
+            (
+                "republish",
+                json!({"dest": "x"}),
+                "republish is {\"dest\":\"x\"}, not none",
+            ),
+            (
+                "mirror",
+                json!({"name": "x"}),
+                "mirror is {\"name\":\"x\"}, not none",
+            ),
+            (
+                "sources",
+                json!([{"name": "x"}]),
+                "sources is [{\"name\":\"x\"}], not none",
+            ),
+        ] {
+            let mut theirs = as_servers_say(&bucket().settings(1, None));
+            theirs.insert(setting.to_owned(), value);
+            assert_eq!(bucket().faults(&theirs), [fault]);
+        }
+    }
+
+    /// Also such that this release has never heard of.
+    #[test]
+    fn whatever_is_switched_on_is_a_fault() {
+        let all = [
+            "subject_transform",
+            "allow_msg_ttl",
+            "allow_msg_counter",
+            "allow_msg_schedules",
+            "allow_atomic",
+            "allow_batched",
+            "subject_delete_marker_ttl",
+            "no_ack",
+            "sealed",
+            "deny_purge",
+            "mirror_direct",
+            "template_owner",
+            "pause_until",
+            "consumer_limits",
+            "of_a_later_server",
+        ];
+        for setting in all {
+            for value in [
+                json!(true),
+                json!(7),
+                json!("x"),
+                json!({"a": {"b": 1}}),
+                json!([1]),
+            ] {
+                let mut theirs = bucket().settings(1, None);
+                theirs.insert(setting.to_owned(), value.clone());
+                let faults = bucket().faults(&theirs);
+                assert_eq!(faults.len(), 1, "{setting} {value}: {faults:?}");
+                assert!(faults[0].starts_with(setting), "{faults:?}");
+                assert_eq!(bucket().mended(&theirs).get(setting), None);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_bucket_is_kept_stays_when_it_is_mended() {
+        let theirs = as_servers_say(&bucket().settings(1, Some(9)));
+        let mended = bucket().mended(&theirs);
+        for key in THEIRS {
+            assert_eq!(mended.get(key), theirs.get(key), "{key}");
+        }
+        assert!(bucket().is_in_memory(&mended));
+        assert_eq!(Bucket::max_age_of(&mended), Duration::from_secs(2));
     }
 
     #[test]
     fn more_versions_of_the_configuration_may_be_kept() {
-        let bucket = Bucket::configurations(&Names::new("fleetcall"));
-        let kept = |history| stream::Config {
-            max_messages_per_subject: history,
-            ..bucket.settings(1, None)
+        let bucket = configurations();
+        let kept = |history: i64| {
+            let mut settings = bucket.settings(1, None);
+            settings.insert("max_msgs_per_subject".to_owned(), json!(history));
+            settings
         };
         for fine in [16, 64, -1] {
             assert_eq!(bucket.faults(&kept(fine)), Vec::<String>::new());
         }
-        assert_eq!(bucket.faults(&kept(1)), ["history is 1, not 16"]);
+        assert_eq!(
+            bucket.faults(&kept(1)),
+            ["max_msgs_per_subject is 1, not 16"]
+        );
     }
 
     #[test]
@@ -275,7 +408,7 @@ mod tests {
         assert!(first > 1_700_000_000_000_000, "{first}");
         // Also by a clock that is behind.
         assert_eq!(bucket().first(u64::MAX / 2), Some(u64::MAX / 2 + 1));
-        let configuration = Bucket::configurations(&Names::new("fleetcall"));
+        let configuration = configurations();
         assert_eq!(configuration.first(0), None);
         assert_eq!(configuration.first(7), Some(8));
     }

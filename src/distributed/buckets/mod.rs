@@ -11,16 +11,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_nats::datetime::DateTime;
-use async_nats::jetstream::context::{CreateStreamErrorKind, DeleteStreamErrorKind};
 use async_nats::jetstream::kv::Store;
-use async_nats::jetstream::stream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::lock;
-use super::nats::{Connection, NatsError, chain};
+use super::nats::{Connection, NatsError};
 use super::wire::Names;
-use api::{ApiError, NOT_THERE, context, create, info};
+use api::{ApiError, Info, NOT_THERE, create, info};
 use bucket::{LEASES, age};
 
 pub use api::Found;
@@ -29,6 +27,9 @@ pub(super) use bucket::Bucket;
 
 /// How long servers may take until buckets can be used: three that start choose a leader first.
 pub(super) const STARTING: Duration = Duration::from_secs(10);
+
+/// Between two looks, unless a lease is shorter; as long waits what could not be done.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two looks at a bucket that cannot be used.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -39,21 +40,17 @@ const AT_LEAST: Duration = Duration::from_millis(20);
 /// How long a bucket is to be written without a failure before it is said that it can be.
 const SETTLED: Duration = Duration::from_millis(250);
 
-/// Before a process tries again what it may not do.
-const REFUSED: Duration = Duration::from_secs(30);
-
 /// Several processes that would delete the same bucket do not do so at once.
 const JITTER_MS: u64 = 150;
 
-/// How often a bucket is mended without a wait: with more, another process wants other settings, or it
-/// cannot be done.
+/// How often a bucket is mended without a wait: with more, another process wants other settings.
 const MOST_MENDED: u32 = 8;
 
 /// How long a bucket is to be left alone before it is mended without a wait again.
 const FIGHT: Duration = Duration::from_secs(600);
 
-/// The longest wait until a bucket is mended again.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAY_NOT_CHANGE: &str = "this process may not change that";
+const MAY_NOT_LOOK: &str = "this process may not look at it";
 
 /// What a look at a bucket found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +89,10 @@ struct State {
     created: Option<DateTime>,
     /// The largest revision that is known of it, and of those before it.
     last: u64,
-    /// When this process was last not allowed to make or mend it.
-    refused: Option<Instant>,
+    /// When this process was last not allowed to make it.
+    not_made: Option<Instant>,
+    /// When it could last not be mended, and why.
+    not_mended: Option<(Instant, String)>,
     /// When it was last mended, and how often it was.
     mended: Option<(Instant, u32)>,
     trouble: Option<Trouble>,
@@ -114,12 +113,12 @@ impl Buckets {
             command += &format!(" --lease {}", humantime::format_duration(lease));
         }
         command += &names.flag();
-        let most = Duration::from_secs(5);
+        let every = lease.map_or(LOOK_EVERY, |lease| lease.min(LOOK_EVERY));
         Self {
             connection: connection.clone(),
             command,
             all: all.into_iter().map(Kept::new).collect(),
-            every: lease.unwrap_or(most).min(most),
+            every,
             wake: Notify::new(),
         }
     }
@@ -258,7 +257,7 @@ impl Buckets {
                 () = self.connection.again() => {}
             }
             if self.connection.is_up() {
-                self.all.iter().for_each(Kept::forget_unwritable);
+                self.all.iter().for_each(Kept::forget);
                 futures::future::join_all(self.all.iter().map(|kept| self.look_again(kept))).await;
             }
             sleep(AT_LEAST).await;
@@ -277,7 +276,8 @@ impl Buckets {
             return;
         }
         let kind = |it: &Option<Trouble>| it.as_ref().map(std::mem::discriminant);
-        if kind(&before) != kind(&after) {
+        // Where another process wants other settings that was said.
+        if kind(&before) != kind(&after) && !kept.is_fought_over() {
             match &after {
                 Some(_) => self.log_trouble(kept),
                 None => log::info!(bucket = kept.bucket.name; "a bucket can be used again"),
@@ -287,9 +287,9 @@ impl Buckets {
 
     /// Looks whether it is there and as it should be, and makes or mends it if not.
     async fn look_at(&self, kept: &Kept, is_start: bool) -> Result<Option<Trouble>, NatsError> {
-        let trouble = match info(&self.connection, &kept.bucket).await {
+        let trouble = match info(&self.connection, &kept.bucket.name).await {
             Ok(info) => {
-                let theirs = info.config.max_age;
+                let theirs = Bucket::max_age_of(&info.settings);
                 let ours = kept.bucket.max_age;
                 if is_start && theirs != ours && LEASES.contains(&theirs) && kept.bucket.is_renewed
                 {
@@ -303,6 +303,7 @@ impl Buckets {
                 self.mend(kept, &info, begins_again).await
             }
             Err(ApiError::Missing) => self.make(kept).await.map(Trouble::Missing),
+            Err(ApiError::Denied) => Some(Trouble::Silent(MAY_NOT_LOOK.to_owned())),
             Err(ApiError::Refused(why) | ApiError::Silent(why)) => Some(Trouble::Silent(why)),
         };
         lock(&kept.state).trouble.clone_from(&trouble);
@@ -312,37 +313,38 @@ impl Buckets {
     /// Makes one that is not there; why not, if not.
     async fn make(&self, kept: &Kept) -> Option<String> {
         const MAY_NOT: &str = "it is not there, and this process may not make it";
-        if kept.is_refused() {
+        let not_made = lock(&kept.state).not_made;
+        if not_made.is_some_and(|at| at.elapsed() < self.every) {
             return Some(MAY_NOT.to_owned());
         }
         let first = kept.bucket.first(lock(&kept.state).last);
-        match create(&self.connection, &kept.bucket, first).await {
+        let why = match create(&self.connection, &kept.bucket, first).await {
             Ok(info) => {
                 log::info!(bucket = kept.bucket.name; "a bucket was made");
                 kept.saw(&info);
+                return None;
+            }
+            Err(ApiError::Denied) => {
+                lock(&kept.state).not_made = Some(Instant::now());
+                return Some(MAY_NOT.to_owned());
+            }
+            Err(ApiError::Missing) => return Some(NOT_THERE.to_owned()),
+            Err(ApiError::Refused(why) | ApiError::Silent(why)) => why,
+        };
+        match info(&self.connection, &kept.bucket.name).await {
+            // Another process made it just now; the next look tells what it is like.
+            Ok(_) => {
+                self.look();
                 None
             }
-            // As it is to those who may not.
-            Err(ApiError::Silent(_)) => {
-                lock(&kept.state).refused = Some(Instant::now());
-                Some(MAY_NOT.to_owned())
-            }
-            Err(ApiError::Missing) => Some(NOT_THERE.to_owned()),
-            Err(ApiError::Refused(why)) => match info(&self.connection, &kept.bucket).await {
-                // Another process made it just now; the next look tells what it is like.
-                Ok(_) => {
-                    self.look();
-                    None
-                }
-                Err(_) => Some(format!("it is not there, and cannot be made: {why}")),
-            },
+            Err(_) => Some(format!("it is not there, and cannot be made: {why}")),
         }
     }
 
     /// Gives one its settings, if it has others; which ones they are, if that cannot be done.
-    async fn mend(&self, kept: &Kept, info: &stream::Info, begins_again: bool) -> Option<Trouble> {
+    async fn mend(&self, kept: &Kept, info: &Info, begins_again: bool) -> Option<Trouble> {
         let bucket = &kept.bucket;
-        let faults = bucket.faults(&info.config);
+        let faults = bucket.faults(&info.settings);
         if faults.is_empty() && !(begins_again && bucket.is_renewed) {
             return None;
         }
@@ -350,47 +352,43 @@ impl Buckets {
         // Revisions that begin again are no trouble if they must be: fronts notice it by themselves.
         let trouble =
             |why: &str| (!faults.is_empty()).then(|| Trouble::Foreign(format!("{faults} ({why})")));
-        if kept.is_refused() {
-            return trouble("this process may not change that");
+        let not_mended = lock(&kept.state).not_mended.clone();
+        if let Some((at, why)) = not_mended
+            && at.elapsed() < self.every
+        {
+            return trouble(&why);
         }
-        if !kept.may_mend() {
-            let before = lock(&kept.state).trouble.clone();
-            return match before {
-                // That could not be changed.
-                Some(Trouble::Foreign(why)) if !faults.is_empty() && why.starts_with(&faults) => {
-                    Some(Trouble::Foreign(why))
-                }
-                _ => trouble("another process gives it these again and again"),
-            };
+        if !kept.may_mend(self.every) {
+            return trouble("another process gives it these again and again");
         }
+        let failed = |why: String| {
+            let trouble = trouble(&why);
+            lock(&kept.state).not_mended = Some((Instant::now(), why));
+            trouble
+        };
         if !faults.is_empty() {
-            let settings = stream::Config {
-                num_replicas: info.config.num_replicas,
-                first_sequence: info.config.first_sequence,
-                metadata: info.config.metadata.clone(),
-                placement: info.config.placement.clone(),
-                compression: info.config.compression.clone(),
-                ..bucket.settings(1, None)
-            };
-            let updated = context(&self.connection).update_stream(settings).await;
-            match updated {
-                Ok(info) if bucket.faults(&info.config).is_empty() => {
-                    log::info!(bucket = bucket.name, faults; "a bucket has its settings again");
+            let why = match api::update(&self.connection, bucket, &info.settings).await {
+                Ok(info) if bucket.faults(&info.settings).is_empty() => {
+                    kept.note_mended();
+                    if !kept.is_fought_over() {
+                        log::info!(bucket = bucket.name, faults; "a bucket has its settings again");
+                    }
                     kept.saw(&info);
                     return None;
                 }
-                Ok(_) if !bucket.is_renewed => return trouble("they cannot be changed"),
-                Err(error) if error.kind() == CreateStreamErrorKind::TimedOut => {
-                    lock(&kept.state).refused = Some(Instant::now());
-                    return trouble("this process may not change that");
-                }
-                Err(error) if !bucket.is_renewed => return trouble(&chain(&error)),
-                // What cannot be changed is made anew.
-                Ok(_) | Err(_) => {}
+                Ok(_) => "they cannot be changed".to_owned(),
+                Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
+                Err(ApiError::Silent(why)) => return failed(why),
+                Err(ApiError::Missing) => NOT_THERE.to_owned(),
+                Err(ApiError::Refused(why)) => why,
+            };
+            if !bucket.is_renewed {
+                return failed(why);
             }
+            // What cannot be changed is made anew.
         }
         sleep(Duration::from_millis(rand::random::<u64>() % JITTER_MS)).await;
-        match api::info(&self.connection, bucket).await {
+        match api::info(&self.connection, &bucket.name).await {
             Ok(now) if now.created == info.created => {}
             // Another process did it.
             Ok(_) | Err(_) => {
@@ -398,20 +396,21 @@ impl Buckets {
                 return trouble("it is another one already");
             }
         }
-        let deleted = context(&self.connection)
-            .delete_stream(bucket.stream())
-            .await;
-        if let Err(error) = deleted {
-            if error.kind() == DeleteStreamErrorKind::Request {
-                lock(&kept.state).refused = Some(Instant::now());
+        match api::delete(&self.connection, &bucket.name).await {
+            Ok(()) | Err(ApiError::Missing) => {}
+            Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
+            Err(ApiError::Refused(why) | ApiError::Silent(why)) => {
+                return failed(format!("it cannot be deleted: {why}"));
             }
-            return trouble(&format!("it cannot be deleted: {}", chain(&error)));
         }
+        kept.note_mended();
         let faults = match faults.as_str() {
             "" => "its revisions begin again",
             faults => faults,
         };
-        log::info!(bucket = bucket.name, faults; "a bucket was deleted, to be made with its settings");
+        if !kept.is_fought_over() {
+            log::info!(bucket = bucket.name, faults; "a bucket was deleted, to be made with its settings");
+        }
         self.make(kept).await.map(Trouble::Missing)
     }
 
@@ -451,49 +450,63 @@ impl Kept {
         }
     }
 
-    /// Whether this process was not allowed to make or mend it a short time ago.
-    fn is_refused(&self) -> bool {
-        let refused = lock(&self.state).refused;
-        refused.is_some_and(|at| at.elapsed() < REFUSED)
+    /// How often it was mended lately.
+    fn times_mended(&self) -> u32 {
+        lock(&self.state).mended.map_or(0, |(_, times)| times)
     }
 
-    /// Whether it may be mended now: two processes that undo each other's work do so ever less often.
-    fn may_mend(&self) -> bool {
-        let mut state = lock(&self.state);
-        let recent = state.mended.filter(|(last, _)| last.elapsed() < FIGHT);
-        let times = recent.map_or(0, |(_, times)| times);
-        let waits = times.checked_sub(MOST_MENDED);
-        let wait = waits.map_or(Duration::ZERO, |it| {
-            LONGEST.min(Duration::from_secs(1 << it.min(6)))
-        });
-        let may = recent.is_none_or(|(last, _)| last.elapsed() >= wait);
-        if may {
-            state.mended = Some((Instant::now(), times.saturating_add(1)));
+    /// Whether it was mended again and again.
+    fn is_fought_over(&self) -> bool {
+        self.times_mended() > MOST_MENDED
+    }
+
+    /// Whether it may be mended now: processes that undo each other's work do so once in so long.
+    fn may_mend(&self, every: Duration) -> bool {
+        let last = lock(&self.state).mended.map(|(last, _)| last);
+        self.times_mended() < MOST_MENDED || last.is_none_or(|last| last.elapsed() >= every)
+    }
+
+    /// It was mended just now.
+    fn note_mended(&self) {
+        let times = self.times_mended().saturating_add(1);
+        lock(&self.state).mended = Some((Instant::now(), times));
+        if times == MOST_MENDED + 1 {
+            let bucket = &self.bucket.name;
+            log::warn!(bucket; "another process gives a bucket other settings again and again");
         }
-        may
     }
 
-    /// A process that has no more to write does not learn that it can: after a lease without a failure
-    /// nothing is known of that.
-    fn forget_unwritable(&self) {
+    /// Forgets what is over. A process that has no more to write does not learn that it can: after a
+    /// lease without a failure nothing is known of that.
+    fn forget(&self) {
         let lease = self.bucket.max_age;
         let is_over = |at: &Instant| !lease.is_zero() && at.elapsed() >= lease;
         let mut state = lock(&self.state);
         if state.unwritable.take_if(|(_, at)| is_over(at)).is_some() {
             log::info!(bucket = self.bucket.name; "nothing failed to be written to a bucket for a lease");
         }
+        let is_old = |(last, _): &mut (Instant, u32)| last.elapsed() >= FIGHT;
+        if let Some((_, times)) = state.mended.take_if(is_old)
+            && times > MOST_MENDED
+        {
+            log::info!(bucket = self.bucket.name; "a bucket keeps its settings again");
+        }
     }
 
     /// Takes note of a bucket that is there; whether it is another one, whose revisions begin again.
-    fn saw(&self, info: &stream::Info) -> bool {
+    fn saw(&self, info: &Info) -> bool {
         let mut state = lock(&self.state);
         let before = state.created.replace(info.created);
-        let last = info.state.last_sequence;
+        let last = info.state.last_seq;
         let is_other = before.is_some_and(|it| it != info.created);
         let begins_again = is_other && last < state.last;
         state.last = state.last.max(last);
         if is_other {
             self.remade.send_modify(|times| *times += 1);
+        }
+        if before != Some(info.created) && self.bucket.is_in_memory(&info.settings) {
+            let (bucket, lost) = (&self.bucket.name, self.bucket.lost);
+            log::warn!(bucket, lost; "a bucket is in memory, which a restart of NATS loses");
         }
         begins_again
     }
@@ -509,7 +522,7 @@ mod tests {
         let kept = Kept::new(Bucket::leases(&Names::new("fleetcall"), lease));
         let failed = || lock(&kept.state).unwritable = Some(("full".to_owned(), Instant::now()));
         let is_unwritable = || {
-            kept.forget_unwritable();
+            kept.forget();
             lock(&kept.state).unwritable.is_some()
         };
         failed();
@@ -521,22 +534,28 @@ mod tests {
         assert!(!is_unwritable());
     }
 
+    /// However long others go on, it is mended within the same time once they leave off.
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_is_mended_ever_less_often() {
-        let kept = Kept::new(Bucket::configurations(&Names::new("fleetcall")));
+    async fn a_bucket_that_is_fought_over_is_mended_once_in_a_lease() {
+        let lease = Duration::from_secs(2);
+        let kept = Kept::new(Bucket::leases(&Names::new("fleetcall"), lease));
         for _ in 0..MOST_MENDED {
-            assert!(kept.may_mend());
+            assert!(kept.may_mend(lease));
+            kept.note_mended();
+            assert!(!kept.is_fought_over());
         }
-        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(!kept.may_mend());
-            tokio::time::advance(Duration::from_secs(wait) - AGAIN).await;
-            assert!(!kept.may_mend(), "{wait}");
+        for _ in 0..100 {
+            assert!(!kept.may_mend(lease));
+            tokio::time::advance(lease - AGAIN).await;
+            assert!(!kept.may_mend(lease));
             tokio::time::advance(AGAIN).await;
-            assert!(kept.may_mend(), "{wait}");
+            assert!(kept.may_mend(lease));
+            kept.note_mended();
+            assert!(kept.is_fought_over());
         }
         tokio::time::advance(FIGHT).await;
-        for _ in 0..MOST_MENDED {
-            assert!(kept.may_mend());
-        }
+        kept.forget();
+        assert!(kept.may_mend(lease));
+        assert!(!kept.is_fought_over());
     }
 }
