@@ -43,6 +43,18 @@ struct Seen {
     at: Instant,
 }
 
+impl Seen {
+    /// It has an owner, of whom nothing else is known.
+    fn by_unknown(at: Instant) -> Self {
+        Self {
+            worker: String::new(),
+            tenure: 0,
+            serves: true,
+            at,
+        }
+    }
+}
+
 /// Another worker.
 #[derive(Debug)]
 struct Peer {
@@ -183,6 +195,17 @@ impl View {
     pub(super) fn see_lease(&mut self, entry: &Entry) {
         let at = Instant::now();
         let seen = match read::<Lease>(entry) {
+            // Its owner says with that which one it was. One that others removed is its owner's until
+            // that is over: it writes it again, and does not know yet.
+            Content::Removed if entry.value.is_empty() => {
+                let is_lease = cluster_of(&entry.key).is_some();
+                if is_lease && self.leases.len() < MOST_LEASES {
+                    self.leases
+                        .entry(entry.key.clone())
+                        .or_insert(Seen::by_unknown(at));
+                }
+                return;
+            }
             Content::Removed => {
                 self.leases.remove(&entry.key);
                 return;
@@ -195,13 +218,7 @@ impl View {
                 serves: lease.serves,
                 at,
             },
-            // It has an owner, of whom nothing else is known.
-            Content::Newer => Seen {
-                worker: String::new(),
-                tenure: 0,
-                serves: true,
-                at,
-            },
+            Content::Newer => Seen::by_unknown(at),
         };
         if cluster_of(&entry.key).is_some() {
             self.saw_lease(&entry.key, seen);
@@ -336,11 +353,11 @@ mod tests {
         view
     }
 
-    fn removed(key: &str) -> Entry {
+    fn removed(key: &str, value: &str) -> Entry {
         let operation = Operation::Delete;
         Entry {
             operation,
-            ..entry(key, "")
+            ..entry(key, value)
         }
     }
 
@@ -367,7 +384,7 @@ mod tests {
                 view.see_lease(&entry(key, rubbish));
             }
             assert!(view.owner(key).is_some());
-            view.see_lease(&removed(key));
+            view.see_lease(&removed(key, value));
             assert!(view.owner(key).is_none());
             for rubbish in RUBBISH {
                 view.see_lease(&entry(key, rubbish));
@@ -376,6 +393,34 @@ mod tests {
         }
         view.see_lease(&entry("no/cluster", LEASE));
         assert!(view.owner("no/cluster").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_its_owner_did_not_remove_is_its_own_until_it_is_over() {
+        const LEASE_LASTS: Duration = Duration::from_secs(2);
+        let mut view = view();
+        view.see_lease(&entry("1", LEASE));
+        // One that came later knows no owner.
+        for key in ["1", "2"] {
+            view.see_lease(&removed(key, ""));
+            assert!(view.owner(key).is_some(), "{key}");
+        }
+        tokio::time::advance(LEASE_LASTS / 2).await;
+        view.forget(LEASE_LASTS);
+        assert_eq!(view.owner("1"), Some("a"));
+        assert!(view.owner("2").is_some());
+        // An owner that does not know of it goes on, and says when it is over.
+        view.see_lease(&entry("1", LEASE));
+        tokio::time::advance(LEASE_LASTS / 2).await;
+        view.forget(LEASE_LASTS);
+        assert_eq!(view.owner("1"), Some("a"));
+        assert_eq!(view.owner("2"), None);
+        view.see_lease(&removed("1", LEASE));
+        assert_eq!(view.owner("1"), None);
+        for number in 0..MOST_LEASES + 10 {
+            view.see_lease(&removed(&number.to_string(), ""));
+        }
+        assert_eq!(view.leases.len(), MOST_LEASES);
     }
 
     #[test]
@@ -392,7 +437,7 @@ mod tests {
         assert_eq!(view.chosen("1"), Some("later"));
         view.see_worker(&entry("later", "x"));
         assert_eq!(view.chosen("1"), Some("later"));
-        view.see_worker(&removed("later"));
+        view.see_worker(&removed("later", ""));
         view.see_worker(&entry("a", PRESENCE));
         assert_eq!(view.chosen("1"), Some("a"));
     }

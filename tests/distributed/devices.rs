@@ -20,9 +20,11 @@ struct Seen {
     overlaps: Vec<String>,
     /// When somebody asked last.
     last: HashMap<IpAddr, Instant>,
+    /// How long lookups take, if not [`TAKES`].
+    takes: Option<Duration>,
 }
 
-/// How long each lookup takes.
+/// How long each lookup takes, unless it is said otherwise.
 const TAKES: Duration = Duration::from_millis(40);
 
 impl Devices {
@@ -66,6 +68,16 @@ impl Devices {
         text
     }
 
+    /// Lookups take so long from now on.
+    pub fn take(&self, takes: Duration) {
+        self.seen.lock().unwrap().takes = Some(takes);
+    }
+
+    /// How many lookups are under way.
+    pub fn under_way(&self) -> usize {
+        self.seen.lock().unwrap().under_way.values().sum()
+    }
+
     /// The pages that were asked for while they were being answered.
     pub fn overlaps(&self) -> Vec<String> {
         self.seen.lock().unwrap().overlaps.clone()
@@ -95,7 +107,7 @@ fn serve(mut stream: TcpStream, log: &Mutex<Seen>) {
         }
         let head = String::from_utf8(head.clone()).unwrap();
         let page = head.split(' ').nth(1).unwrap().to_owned();
-        {
+        let takes = {
             let mut seen = log.lock().unwrap();
             let who = stream.peer_addr().unwrap().ip();
             seen.last.insert(who, Instant::now());
@@ -105,9 +117,10 @@ fn serve(mut stream: TcpStream, log: &Mutex<Seen>) {
             if *under_way > 1 {
                 seen.overlaps.push(page.clone());
             }
-        }
+            seen.takes.unwrap_or(TAKES)
+        };
         // A lookup that its client gives up is over then.
-        stream.set_read_timeout(Some(TAKES)).unwrap();
+        stream.set_read_timeout(Some(takes)).unwrap();
         let gone = matches!(stream.peek(&mut byte), Ok(0));
         stream.set_read_timeout(None).unwrap();
         *log.lock().unwrap().under_way.get_mut(&page).unwrap() -= 1;

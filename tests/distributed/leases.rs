@@ -355,3 +355,37 @@ fn what_is_known_is_answered_while_a_cluster_has_no_owner() {
         );
     }
 }
+
+/// Also by workers that are about to have the cluster, of whom one comes when the key is gone already.
+#[test]
+fn a_lease_that_is_deleted_by_hand_is_its_owners_until_it_hands_over() {
+    const LONG: &str = "20s";
+    let scene = Scene::new();
+    let url = scene.nats.url();
+    let first = worker_at(&url, &scene.config, "a", LONG);
+    first.wait_for_logs(CLUSTERS, says("cluster taken"));
+    until_well(&scene.front);
+    // Longer than a worker needs to be there and to take clusters, and much shorter than a lease.
+    scene.devices.take(Duration::from_secs(3));
+    let mut late = None;
+    under_load(&scene.front, || {
+        let next = worker_at(&url, &scene.config, "b", LONG);
+        let is_there =
+            |line: &Value| line["message"] == "a worker is there" && line["worker"] == "b";
+        first.wait_for_log(is_there);
+        while scene.devices.under_way() < 4 * CLUSTERS {
+            std::thread::yield_now();
+        }
+        for cluster in 1..=CLUSTERS {
+            let key = cluster.to_string();
+            scene.nats.remove("fleetcall_leases", &key, "DEL");
+        }
+        let last = worker_at(&url, &scene.config, "c", LONG);
+        for worker in [&next, &last] {
+            worker.wait_for_log(says("cluster taken"));
+        }
+        late = Some([next, last]);
+    });
+    assert_eq!(clusters(&first, "cluster lost"), Vec::<String>::new());
+    scene.asked_nobody_twice_at_a_time();
+}

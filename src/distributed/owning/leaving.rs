@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::kv::Entry;
+use async_nats::{HeaderMap, HeaderValue};
+use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -167,12 +170,11 @@ impl Owner {
         let key = key(cluster);
         let mut revision = tenure.term().revision;
         loop {
-            let deleted = self.leases.delete_expect_revision(&key, Some(revision));
-            if deleted.await.is_ok() {
+            let lease = self.lease(tenure.number, tenure.since, true);
+            if self.remove(&key, lease.clone(), revision).await {
                 return true;
             }
             // It may have been renewed at the same moment.
-            let lease = self.lease(tenure.number, tenure.since, true);
             let Ok(found) = self.leases.entry(&key).await else {
                 return false;
             };
@@ -185,6 +187,23 @@ impl Owner {
                 return false;
             }
             revision = now;
+        }
+    }
+
+    /// Removes a lease at this revision. What it was is said with that, so that other workers know
+    /// that its owner did so.
+    async fn remove(&self, key: &str, lease: Bytes, revision: u64) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            HeaderValue::from(revision),
+        );
+        let subject = format!("{}{key}", self.leases.prefix);
+        let context = async_nats::jetstream::new(self.connection.client.clone());
+        match context.publish_with_headers(subject, headers, lease).await {
+            Ok(said) => said.await.is_ok(),
+            Err(_) => false,
         }
     }
 
