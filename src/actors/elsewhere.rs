@@ -43,6 +43,12 @@ pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
         inquiry: Inquiry,
         caller: String,
     ) -> BoxFuture<'static, Result<Vec<Hold>, String>>;
+
+    /// Has the right to ask a device by force reserved where it is, the only place of the inquiry;
+    /// gives whether something keeps it from being asked, or how long that right is another's. `None`
+    /// if that is not to be known. The future may be dropped at any time.
+    fn reserve_force(&self, inquiry: Inquiry)
+    -> BoxFuture<'static, Option<Result<bool, Duration>>>;
 }
 
 /// How a cluster is reached.

@@ -16,6 +16,7 @@ pub(crate) mod elsewhere;
 pub(crate) mod fleet;
 pub(crate) mod gathering;
 mod health;
+mod holds;
 mod keeper;
 pub(crate) mod messages;
 mod node;

@@ -11,14 +11,13 @@ use futures::StreamExt as _;
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
 
-use super::device::{Device, hold};
+use super::device::Device;
 use super::elsewhere::{Elsewhere, Way};
 use super::fleet::{Route, Tree};
 use super::health::Child as _;
+use super::holds;
 use super::plan::{ClusterSpec, Plan};
-use crate::domain::{
-    BreakerState, ChildState, ClusterId, DeviceId, DeviceKind, DeviceState, Hold, Liveness,
-};
+use crate::domain::{ChildState, ClusterId, DeviceId, DeviceKind, DeviceState, Hold};
 
 /// How long other processes have to say what they know.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,6 +62,16 @@ pub(crate) struct Inquiry {
 }
 
 impl Inquiry {
+    /// Of the device with this place only.
+    pub(super) fn of_device(route: &Route, place: usize) -> Self {
+        Self {
+            cluster: route.cluster().clone(),
+            plan: Arc::clone(&route.plan),
+            places: Some(vec![u32::try_from(place).unwrap_or(u32::MAX)]),
+            facts: false,
+        }
+    }
+
     pub(crate) fn cluster(&self) -> &ClusterId {
         &self.cluster
     }
@@ -203,99 +212,6 @@ impl Tree {
     }
 }
 
-/// Resets a device; its cluster's actor is started if it waits to be. Not by messages: it is for when
-/// those who would take them are down.
-fn reset(cluster: &ClusterSpec, device: &Device) -> Vec<Hold> {
-    let mut cleared = device.reset();
-    let health = cluster.health();
-    let down = health.down().map(|down| down.quarantined);
-    health.start_now();
-    cleared.extend(hold(down).filter(|it| !cleared.contains(it)));
-    cleared
-}
-
-impl Tree {
-    /// Closes a device's breaker and ends its backoff or quarantine, here or where it is, for this
-    /// caller; gives what was cleared, or why that was not done. `None` if there is no such device.
-    pub(crate) async fn reset(
-        &self,
-        cluster: &ClusterId,
-        kind: DeviceKind,
-        id: &DeviceId,
-        caller: &str,
-    ) -> Option<Result<Vec<Hold>, String>> {
-        let (plan, place, asked) = {
-            let routes = self.peek();
-            let route = routes.route(cluster)?;
-            let place = route.plan.place(kind, id)?;
-            match &route.way {
-                Way::Here(_) => return Some(Ok(reset(&route.spec, &route.plan.devices[place]))),
-                Way::Elsewhere(elsewhere) => {
-                    let inquiry = Inquiry {
-                        cluster: cluster.clone(),
-                        plan: Arc::clone(&route.plan),
-                        places: Some(vec![u32::try_from(place).unwrap_or(u32::MAX)]),
-                        facts: false,
-                    };
-                    let asked = elsewhere.reset(inquiry, caller.to_owned());
-                    (Arc::clone(&route.plan), place, asked)
-                }
-            }
-        };
-        let cleared = asked.await;
-        if cleared.is_ok() {
-            plan.devices[place].health().reset();
-        }
-        Some(cleared)
-    }
-
-    /// Gives a caller the right to ask a device by force, if something keeps it from being asked: its
-    /// breaker, or its actor or its cluster's being down. Gives whether something does, or how long the
-    /// caller has to wait as another one had that right a moment ago.
-    ///
-    /// Where the cluster is not here, its owner has the last word: what is reserved here is only among
-    /// the callers of this process.
-    pub(crate) fn reserve_force(
-        &self,
-        cluster: &ClusterId,
-        kind: DeviceKind,
-        id: &DeviceId,
-        sight: &Sight,
-    ) -> Result<bool, Duration> {
-        let now = Instant::now();
-        let Some(device) = self.device(cluster, kind, id, sight) else {
-            return Ok(false);
-        };
-        let routes = self.peek();
-        let Some(route) = routes.route(cluster) else {
-            return Ok(false);
-        };
-        let Some(place) = route.plan.place(kind, id) else {
-            return Ok(false);
-        };
-        let whole = route.spec.health();
-        let child = sight.of(route);
-        let child = child.map_or_else(|| whole.state(now), |it| it.child(now));
-        let is_down = |child: &ChildState| child.liveness != Liveness::Running;
-        let is_open = matches!(device.breaker, BreakerState::Open(_));
-        let held = [
-            (is_open || is_down(&device.child))
-                .then_some((route.plan.devices[place].health(), device.child.forced)),
-            is_down(&child).then_some((whole, child.forced)),
-        ];
-        let held = held.into_iter().flatten();
-        if let Some(wait) = held.clone().filter_map(|(_, forced)| forced).max() {
-            return Err(wait);
-        }
-        let mut is_held = false;
-        for (health, _) in held {
-            health.reserve_force(now)?;
-            is_held = true;
-        }
-        Ok(is_held)
-    }
-}
-
 /// A cluster that runs here.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -312,7 +228,14 @@ impl Known {
     /// Resets the device with this place in the plan; gives its id, too.
     pub(crate) fn reset(&self, place: usize) -> Option<(&DeviceId, Vec<Hold>)> {
         let device = self.plan.devices.get(place)?;
-        Some((device.identity().1, reset(&self.spec, device)))
+        Some((device.identity().1, holds::reset(&self.spec, device)))
+    }
+
+    /// Gives the right to ask the device with this place in the plan by force, as
+    /// [`Tree::reserve_force`] says.
+    pub(crate) fn reserve_force(&self, place: usize) -> Option<Result<bool, Duration>> {
+        let device = self.plan.devices.get(place)?;
+        Some(holds::reserve_force(&self.spec, device))
     }
 
     /// How many devices it has.

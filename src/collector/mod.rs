@@ -215,20 +215,6 @@ impl CollectorHandle {
         self.0.tree.look(whose).await
     }
 
-    /// As [`CollectorHandle::look`], for a request that began at `start` and has this deadline: it leaves
-    /// at least half of that.
-    pub(crate) async fn look_within(
-        &self,
-        whose: Whose<'_>,
-        start: Instant,
-        deadline: Option<Duration>,
-    ) -> Sight {
-        let longest = self.0.tree.peek().settings.deadline;
-        let deadline = deadline.unwrap_or(longest).min(longest);
-        let look = timeout_at(start + deadline / 2, self.look(whose));
-        look.await.unwrap_or_default()
-    }
-
     /// As [`CollectorHandle::supervision`], with what is known elsewhere.
     pub(crate) fn tree(&self, filter: TreeFilter, sight: &Sight) -> SupervisionTree {
         self.0.tree.state(filter, sight)
@@ -282,15 +268,22 @@ impl CollectorHandle {
     }
 
     /// Gives a caller the right to ask a device by force, if something keeps it from being asked; gives
-    /// whether something does, or how long the caller has to wait for that right.
-    pub(crate) fn reserve_force(
+    /// whether something does, or how long the caller has to wait for that right. An owner elsewhere
+    /// that does not say takes at most half of the time of a request that began at `start` and has this
+    /// deadline.
+    pub(crate) async fn reserve_force(
         &self,
         cluster: &ClusterId,
         kind: DeviceKind,
         device: &DeviceId,
-        sight: &Sight,
+        start: Instant,
+        deadline: Option<Duration>,
     ) -> Result<bool, Duration> {
-        self.0.tree.reserve_force(cluster, kind, device, sight)
+        let longest = self.0.tree.peek().settings.deadline;
+        let deadline = deadline.unwrap_or(longest).min(longest);
+        let reserved = self.0.tree.reserve_force(cluster, kind, device);
+        let reserved = timeout_at(start + deadline / 2, reserved).await;
+        reserved.ok().flatten().unwrap_or(Ok(false))
     }
 
     /// Closes a device's breaker and ends its backoff or quarantine, for this caller; gives what was

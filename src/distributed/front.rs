@@ -216,6 +216,14 @@ impl Elsewhere for Front {
         let shared = Arc::clone(&self.shared);
         async move { shared.reset(inquiry, &caller).await }.boxed()
     }
+
+    fn reserve_force(
+        &self,
+        inquiry: Inquiry,
+    ) -> BoxFuture<'static, Option<Result<bool, Duration>>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.reserve_force(inquiry).await }.boxed()
+    }
 }
 
 impl Workers for Front {

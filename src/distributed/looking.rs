@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use async_nats::StatusCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -10,9 +12,9 @@ use super::failure::Failure;
 use super::front::{AGAIN, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
 use super::serving::{ACK, Sending, Unwanted};
-use super::wire::{End, Look, Order, PIECE, Piece, Places};
+use super::wire::{End, Look, Order, PIECE, Piece, Places, Reserved};
 use crate::actors::sight::{Inquiry, Known, Seen};
-use crate::domain::Hold;
+use crate::domain::{FORCED_EVERY, Hold};
 
 /// How many looks are answered at once.
 const LOOKS_AT_ONCE: usize = 16;
@@ -23,116 +25,24 @@ const LOOKS_WAITING: usize = 65_536;
 /// How many devices are looked at before others get their turn.
 const DEVICES: usize = 512;
 
+/// Why the owner of a cluster does not answer a question.
+enum Unanswered {
+    /// No worker has the cluster now.
+    Nobody,
+    /// Something went wrong.
+    Failed(Failure),
+}
+
 impl Shared {
     /// Asks the owner of a cluster what it knows; `None` if it does not say.
     pub(super) async fn look(&self, inquiry: Inquiry) -> Option<Seen> {
-        let began = Instant::now();
-        while self.connection.is_up() {
-            match self.try_to_look(&inquiry).await {
-                Ok(seen) => return seen,
-                // Perhaps it moves.
-                Err(()) if began.elapsed() < NOBODY => sleep(AGAIN).await,
-                Err(()) => break,
-            }
-        }
-        None
-    }
-
-    /// Has the owner of a cluster reset a device; gives what it cleared, or why it did not.
-    pub(super) async fn reset(&self, inquiry: Inquiry, caller: &str) -> Result<Vec<Hold>, String> {
-        let began = Instant::now();
-        while self.connection.is_up() {
-            match self.try_to_reset(&inquiry, caller).await {
-                Ok(done) => return done,
-                // Perhaps it moves.
-                Err(()) if began.elapsed() < NOBODY => sleep(AGAIN).await,
-                Err(()) => return Err(Failure::Nobody(inquiry.cluster().clone()).to_string()),
-            }
-        }
-        Err(Failure::Disconnected.to_string())
-    }
-
-    /// An error if nobody has the cluster now.
-    async fn try_to_reset(
-        &self,
-        inquiry: &Inquiry,
-        caller: &str,
-    ) -> Result<Result<Vec<Hold>, String>, ()> {
-        let client = &self.connection.client;
-        let mut answers = self.looks.place();
-        let places = inquiry.places.as_deref().map(Places::new);
-        let mut order = Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places);
-        order.reset = Some(caller.to_owned());
-        if let Err(why) = self.send(&order, &answers, client).await {
-            return Ok(Err(Failure::NotSent(why).to_string()));
-        }
-        let mut reading = self.reading(inquiry.cluster());
-        let mut cleared: Option<Vec<Hold>> = None;
-        while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
-            if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
-                return Err(());
-            }
-            self.counts.piece_received();
-            let piece = match reading.read(&message) {
-                Ok(Some(piece)) => piece,
-                // Of an older lease.
-                Ok(None) => continue,
-                Err(why) => return Ok(Err(why.to_string())),
-            };
-            if let Some(said) = &piece.cleared {
-                let known = |said| Hold::ALL.into_iter().find(|it| it.as_str() == said);
-                cleared = Some(said.iter().filter_map(|said| known(&**said)).collect());
-            }
-            match piece.end {
-                None => {}
-                Some(End::Complete) => {
-                    let why = "the cluster's worker is of a release that cannot reset devices";
-                    return Ok(cleared.ok_or_else(|| why.to_owned()));
-                }
-                Some(End::NotHere | End::Moving) => return Err(()),
-                Some(end) => return Ok(Err(Failure::of(end).to_string())),
-            }
-            if let Some(reply) = message.reply {
-                // If it is lost the connection is, and then the owner is silent.
-                let read = client.publish(reply, ACK.into());
-                timeout(SILENCE, read).await.ok();
-            }
-        }
-        Ok(Err(Failure::Silent.to_string()))
-    }
-
-    /// An error if nobody has the cluster now.
-    async fn try_to_look(&self, inquiry: &Inquiry) -> Result<Option<Seen>, ()> {
-        let client = &self.connection.client;
-        let mut answers = self.looks.place();
-        let places = inquiry.places.as_deref().map(Places::new);
-        let mut order = Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places);
+        let mut order = question(&inquiry);
         order.look = Some(Look {
             facts: inquiry.facts,
         });
-        if self.send(&order, &answers, client).await.is_err() {
-            return Ok(None);
-        }
-        let mut reading = self.reading(inquiry.cluster());
         let mut child = ChildSaid::default();
         let mut devices = HashMap::new();
-        while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
-            if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
-                return Err(());
-            }
-            self.counts.piece_received();
-            let piece = match reading.read(&message) {
-                Ok(Some(piece)) => piece,
-                // Of an older lease.
-                Ok(None) => continue,
-                Err(why) => {
-                    let cluster = inquiry.cluster();
-                    if self.is_new(cluster, &why) {
-                        log::warn!(cluster:%, why:%; "what the cluster's worker knows cannot be read");
-                    }
-                    return Ok(None);
-                }
-            };
+        let asked = self.ask(&order, |piece| {
             if let Some(said) = piece.child {
                 child = said;
             }
@@ -142,11 +52,95 @@ impl Shared {
                     devices.insert(place, said.state(id.clone()));
                 }
             }
-            match piece.end {
+        });
+        match asked.await {
+            Ok(()) => Some(inquiry.seen(child.state(), devices)),
+            Err(
+                why @ (Failure::Unreadable(_) | Failure::OtherForm { .. } | Failure::PieceLost),
+            ) => {
+                let cluster = inquiry.cluster();
+                if self.is_new(cluster, &why) {
+                    log::warn!(cluster:%, why:%; "what the cluster's worker knows cannot be read");
+                }
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Has the owner of a cluster reset a device; gives what it cleared, or why it did not.
+    pub(super) async fn reset(&self, inquiry: Inquiry, caller: &str) -> Result<Vec<Hold>, String> {
+        let mut order = question(&inquiry);
+        order.reset = Some(caller.to_owned());
+        let mut cleared: Option<Vec<Hold>> = None;
+        let asked = self.ask(&order, |piece| {
+            if let Some(said) = &piece.cleared {
+                let known = |said| Hold::ALL.into_iter().find(|it| it.as_str() == said);
+                cleared = Some(said.iter().filter_map(|said| known(&**said)).collect());
+            }
+        });
+        asked.await.map_err(|why| why.to_string())?;
+        let why = "the cluster's worker is of a release that cannot reset devices";
+        cleared.ok_or_else(|| why.to_owned())
+    }
+
+    /// Has the owner of a cluster give the right to ask a device by force; gives whether something
+    /// keeps it from being asked, or how long the right is another's. `None` if it does not say.
+    pub(super) async fn reserve_force(&self, inquiry: Inquiry) -> Option<Result<bool, Duration>> {
+        let mut order = question(&inquiry);
+        order.reserve = true;
+        let mut reserved = None;
+        let asked = self.ask(&order, |piece| reserved = piece.reserved.or(reserved));
+        asked.await.ok()?;
+        Some(match reserved? {
+            Reserved::Free => Ok(false),
+            Reserved::Granted => Ok(true),
+            Reserved::Refused(wait_us) => Err(Duration::from_micros(wait_us).min(FORCED_EVERY)),
+        })
+    }
+
+    /// Asks the owner of a cluster, waiting a moment for one, and reads what it says to the end.
+    async fn ask(&self, order: &Order, mut read: impl FnMut(Piece<'_>)) -> Result<(), Failure> {
+        let began = Instant::now();
+        while self.connection.is_up() {
+            match self.try_to_ask(order, &mut read).await {
+                Ok(()) => return Ok(()),
+                // Perhaps it moves.
+                Err(Unanswered::Nobody) if began.elapsed() < NOBODY => sleep(AGAIN).await,
+                Err(Unanswered::Nobody) => return Err(Failure::Nobody(order.cluster.clone())),
+                Err(Unanswered::Failed(why)) => return Err(why),
+            }
+        }
+        Err(Failure::Disconnected)
+    }
+
+    async fn try_to_ask(
+        &self,
+        order: &Order,
+        read: &mut impl FnMut(Piece<'_>),
+    ) -> Result<(), Unanswered> {
+        let client = &self.connection.client;
+        let mut answers = self.looks.place();
+        let sent = self.send(order, &answers, client).await;
+        sent.map_err(|why| Unanswered::Failed(Failure::NotSent(why)))?;
+        let mut reading = self.reading(&order.cluster);
+        let mut has_read = false;
+        while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(Unanswered::Nobody);
+            }
+            self.counts.piece_received();
+            let piece = reading.read(&message).map_err(Unanswered::Failed)?;
+            // Of an older lease.
+            let Some(piece) = piece else { continue };
+            let end = piece.end;
+            read(piece);
+            has_read = true;
+            match end {
                 None => {}
-                Some(End::Complete) => return Ok(Some(inquiry.seen(child.state(), devices))),
-                Some(End::NotHere | End::Moving) => return Err(()),
-                Some(End::OtherPlan | End::Overloaded | End::ShuttingDown) => return Ok(None),
+                Some(End::Complete) => return Ok(()),
+                Some(End::NotHere | End::Moving) => return Err(Unanswered::Nobody),
+                Some(end) => return Err(Unanswered::Failed(Failure::of(end))),
             }
             if let Some(reply) = message.reply {
                 // If it is lost the connection is, and then the owner is silent.
@@ -154,11 +148,17 @@ impl Shared {
                 timeout(SILENCE, read).await.ok();
             }
         }
-        if reading.has_skipped() && devices.is_empty() {
-            self.forget_fence(inquiry.cluster());
+        if reading.has_skipped() && !has_read {
+            self.forget_fence(&order.cluster);
         }
-        Ok(None)
+        Err(Unanswered::Failed(Failure::Silent))
     }
+}
+
+/// An order that has no device asked.
+fn question(inquiry: &Inquiry) -> Order {
+    let places = inquiry.places.as_deref().map(Places::new);
+    Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places)
 }
 
 /// Bounds what a worker says of what it knows, whoever asks.

@@ -13,8 +13,10 @@ use super::looking::Looks;
 use super::plain::Rows;
 use super::tenure::{Tenure, UnderWay};
 use super::wire::{
-    End, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Said, VERSION, WINDOW,
+    End, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Reserved, Said, VERSION,
+    WINDOW, micros,
 };
+use crate::actors::sight::Known;
 use crate::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
 
 /// What a front says for each piece that it has read.
@@ -142,6 +144,10 @@ impl Server {
             sending.is_look = true;
             return self.reset(&order, caller, sending).await;
         }
+        if order.reserve {
+            sending.is_look = true;
+            return self.reserve(&order, sending).await;
+        }
         sending.counted = Some(tenure.collecting());
         let places = match order.places.as_ref().map(|it| it.read(MOST_PLACES)) {
             None => None,
@@ -168,14 +174,10 @@ impl Server {
         caller: &str,
         sending: &mut Sending<'_>,
     ) -> Result<End, Unwanted> {
-        let Some(known) = self.collector.known(&order.cluster, order.plan) else {
+        let Some((known, place)) = self.device(order) else {
             return Ok(End::OtherPlan);
         };
-        let places = order.places.as_ref().and_then(|it| it.read(MOST_PLACES));
-        let Some([place]) = places.as_deref() else {
-            return Ok(End::OtherPlan);
-        };
-        let Some((device, cleared)) = known.reset(*place as usize) else {
+        let Some((device, cleared)) = known.reset(place) else {
             return Ok(End::OtherPlan);
         };
         let cluster = &order.cluster;
@@ -187,6 +189,36 @@ impl Server {
             ..Piece::default()
         };
         sending.piece(piece).await.map(|()| End::Complete)
+    }
+
+    /// Reserves the right to ask the only device that is meant by force.
+    async fn reserve(&self, order: &Order, sending: &mut Sending<'_>) -> Result<End, Unwanted> {
+        let Some((known, place)) = self.device(order) else {
+            return Ok(End::OtherPlan);
+        };
+        let Some(reserved) = known.reserve_force(place) else {
+            return Ok(End::OtherPlan);
+        };
+        let reserved = match reserved {
+            Ok(false) => Reserved::Free,
+            Ok(true) => Reserved::Granted,
+            Err(wait) => Reserved::Refused(micros(wait)),
+        };
+        let piece = Piece {
+            reserved: Some(reserved),
+            ..Piece::default()
+        };
+        sending.piece(piece).await.map(|()| End::Complete)
+    }
+
+    /// The cluster of an order, and its only place.
+    fn device(&self, order: &Order) -> Option<(Known, usize)> {
+        let known = self.collector.known(&order.cluster, order.plan)?;
+        let places = order.places.as_ref()?.read(MOST_PLACES)?;
+        match places[..] {
+            [place] => Some((known, place as usize)),
+            _ => None,
+        }
     }
 
     fn read(&self, order: &Message, tenure: &Tenure) -> Result<Order, End> {

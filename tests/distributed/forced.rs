@@ -64,7 +64,35 @@ fn what_a_front_forces_its_owner_asks() {
     assert_eq!(known.json()["breaker"]["state"], "closed");
 }
 
-/// What is known of the device is asked for first, for 2 s where nothing answers.
+/// However many fronts are asked to at once, one caller's request is, and one is said to be.
+#[test]
+fn a_device_is_asked_by_force_once_whichever_fronts_are_asked() {
+    const EACH: usize = 8;
+    let nats = Nats::start();
+    let (one, _worker) = held(&nats);
+    let two = crate::fleet::front(&nats, FLEET);
+    until_answer(&two, "/v1/report?device=well", "it answers", |it| {
+        it.json()["summary"]["failed"] == 0
+    });
+    let path = "clusters/1/nodes/stays/collect";
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let fronts = [&one, &two].into_iter().cycle().take(2 * EACH);
+        let asked: Vec<_> = fronts
+            .map(|front| scope.spawn(|| post(front, path).status))
+            .collect();
+        asked.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let granted = statuses.iter().filter(|it| **it == 200).count();
+    assert_eq!(granted, 1, "{statuses:?}");
+    assert!(statuses.iter().all(|it| [200, 429].contains(it)));
+    let said = [&one, &two].map(|front| {
+        let lines = front.log().into_iter();
+        lines.filter(says("device asked by force")).count()
+    });
+    assert_eq!(said[0] + said[1], 1);
+}
+
+/// The right to ask the device by force is asked for first, for 2 s where nothing answers.
 #[test]
 fn an_owner_that_is_silent_does_not_delay_the_answer() {
     let nats = Nats::start();

@@ -145,6 +145,21 @@ pub(in crate::distributed) struct Order {
     /// No device is to be asked; the one at the only place is to be reset, for this caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::distributed) reset: Option<String>,
+    /// No device is to be asked; the right to ask the one at the only place by force is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::distributed) reserve: bool,
+}
+
+/// What became of the right to ask a device by force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::distributed) enum Reserved {
+    /// Nothing keeps it from being asked.
+    Free,
+    /// The next order that forces it has it asked.
+    Granted,
+    /// It is another caller's for so long, in microseconds.
+    Refused(u64),
 }
 
 /// What is wanted of what is known.
@@ -177,6 +192,9 @@ pub(in crate::distributed) struct Piece<'a> {
     /// What a reset cleared, if that was wanted.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(in crate::distributed) cleared: Option<Vec<Cow<'a, str>>>,
+    /// What became of a right, if that was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::distributed) reserved: Option<Reserved>,
     /// Whether it is the last one, and why no more come, if some are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::distributed) end: Option<End>,
@@ -256,12 +274,13 @@ impl Order {
             look: None,
             force: false,
             reset: None,
+            reserve: false,
         }
     }
 
     /// Whether devices are to be asked for it.
     pub(in crate::distributed) fn asks(&self) -> bool {
-        self.look.is_none() && self.reset.is_none()
+        self.look.is_none() && self.reset.is_none() && !self.reserve
     }
 
     pub(in crate::distributed) fn deadline(&self) -> Duration {

@@ -230,14 +230,11 @@ async fn ask_device(
     let force = wanted.force != Some(false);
     if force {
         let (cluster, device) = (id(&path.0)?, id(&path.1)?);
-        let whose = Whose::Device(&cluster, kind, &device);
-        let deadline = wanted.request.deadline;
-        let sight = state.collector.look_within(whose, wanted.start, deadline);
-        let sight = sight.await;
+        let (start, deadline) = (wanted.start, wanted.request.deadline);
         let reserved = state
             .collector
-            .reserve_force(&cluster, kind, &device, &sight);
-        if reserved.map_err(too_soon)? {
+            .reserve_force(&cluster, kind, &device, start, deadline);
+        if reserved.await.map_err(too_soon)? {
             let by = caller(request);
             log_device(&by, &path.0, kind, &path.1, "device asked by force", &[]);
         }
