@@ -6,11 +6,12 @@
 //! Entry point: `Access`.
 
 mod rate;
+mod shares;
 mod tls;
 mod tokens;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
 use crate::files;
 use rate::Limiter;
+pub(crate) use shares::{Share, Shares};
 use tls::Handshakes;
 pub(crate) use tls::Material;
 pub(crate) use tokens::Tokens;
@@ -159,10 +161,19 @@ impl Access {
         let client = client.to_canonical();
         let rate = match policy.config.rate {
             Some(rate) => rate,
-            None if client.is_loopback() => return Ok(()),
+            None if policy.may_be_many(client) => return Ok(()),
             None => Rate::default(),
         };
         self.0.limiter.admit(client, rate, self.0.start.elapsed())
+    }
+
+    /// One of `all` for this client, which has at most half of them, unless it may be many; until
+    /// what is given is dropped.
+    pub(crate) fn share(&self, shares: &Arc<Shares>, client: IpAddr, all: usize) -> Option<Share> {
+        if self.peek().may_be_many(client.to_canonical()) {
+            return Some(Share::unlimited());
+        }
+        shares.take(client, (all / 2).max(1))
     }
 
     /// What a TLS server does, by whatever certificate is in force at each handshake; `None` if
@@ -294,6 +305,17 @@ impl Policy {
         }
     }
 
+    /// Whether an address stands for more than one client: that of a proxy, or of this machine.
+    fn may_be_many(&self, client: IpAddr) -> bool {
+        match &self.config.proxies {
+            None => client.is_loopback(),
+            Some(proxies) if proxies.is_empty() => false,
+            Some(proxies) => {
+                client.is_loopback() || proxies.iter().any(|proxy| proxy.contains(&client))
+            }
+        }
+    }
+
     fn log(&self) {
         let (tokens, tls) = (self.tokens.len(), self.material.is_some());
         log::info!(tokens, tls; "access");
@@ -320,6 +342,17 @@ fn stamps(config: &HttpConfig) -> Vec<Option<Stamp>> {
     // At a time, so that a file system that hangs costs its limit once.
     let begun: Vec<_> = paths.map(|path| files::begin_stamp(path)).collect();
     begun.into_iter().map(|stamp| stamp.wait().ok()).collect()
+}
+
+/// Whom to count together: a network of 64 bits is what one client has in IPv6.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() >> 64 << 64;
+            Ipv6Addr::from_bits(bits).into()
+        }
+    }
 }
 
 /// A fault of something that is read where it is put in force.

@@ -1,10 +1,11 @@
 //! How often one client may ask, for a bounded number of clients.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::network;
 use crate::config::Rate;
 
 /// Clients that are told apart at once; further ones share one allowance.
@@ -64,17 +65,6 @@ impl Table {
         }
         self.swept_at = Some(now);
         self.whole_at.retain(|_, whole_at| *whole_at > now);
-    }
-}
-
-/// Whom to count together: a network of 64 bits is what one client has in IPv6.
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() >> 64 << 64;
-            Ipv6Addr::from_bits(bits).into()
-        }
     }
 }
 

@@ -134,6 +134,7 @@ mod tests {
                 "origins ",
                 "names ",
                 "rate ",
+                "proxies ",
                 "per_device ",
             ]
             .iter()

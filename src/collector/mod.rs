@@ -331,8 +331,13 @@ impl CollectorHandle {
         if self.0.closing.load(Ordering::Acquire) {
             return Some(CollectError::ShuttingDown);
         }
-        let waiting = self.0.tree.peek().settings.max_waiting;
+        let waiting = self.max_waiting();
         (self.waiting() >= waiting).then_some(CollectError::Overloaded { waiting })
+    }
+
+    /// How many collects may wait at once.
+    pub(crate) fn max_waiting(&self) -> usize {
+        self.0.tree.peek().settings.max_waiting
     }
 
     /// Everything that is counted.

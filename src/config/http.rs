@@ -1,9 +1,12 @@
 //! `[http]`: who may ask, how that is encrypted, and how much one client may.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::lookup::secret;
 use super::reader::{Node, Table, list};
@@ -41,8 +44,12 @@ pub struct HttpConfig {
     pub names: Vec<String>,
     /// Whether pages of all origins may read `/test`, as its contract says.
     pub test_cors: bool,
-    /// How often one client may ask; `None` is [`Rate::default`], and no limit for this machine.
+    /// How often one client may ask; `None` is [`Rate::default`], and no limit for addresses that stand
+    /// for many clients.
     pub rate: Option<Rate>,
+    /// The addresses of proxies, which stand for many clients each; `None` is this machine only, and
+    /// an empty list not even that.
+    pub proxies: Option<Vec<IpNet>>,
     /// Connections at once at most; more wait to be accepted.
     pub max_connections: NonZeroUsize,
     /// The longest that a request may take to arrive.
@@ -60,6 +67,7 @@ impl Default for HttpConfig {
             names: Vec::new(),
             test_cors: true,
             rate: None,
+            proxies: None,
             max_connections: const { NonZeroUsize::new(25_000).unwrap() },
             request_timeout: Duration::from_secs(5),
             stale_tokens: Duration::from_secs(60 * 60),
@@ -130,6 +138,7 @@ pub(super) fn read(root: &Table<'_, '_>) -> HttpConfig {
         "names",
         "test_cors",
         "rate",
+        "proxies",
         "max_connections",
         "request_timeout",
         "stale_tokens",
@@ -149,6 +158,7 @@ pub(super) fn read(root: &Table<'_, '_>) -> HttpConfig {
     let cors = cors.and_then(|node| node.boolean(right));
     config.test_cors = cors.unwrap_or(config.test_cors);
     config.rate = table.get("rate").and_then(|node| rate(&node));
+    config.proxies = table.get("proxies").map(|node| proxies(&node));
     let connections = table.get("max_connections");
     if let Some(number) = connections.and_then(|node| node.integer(1..=1_000_000)) {
         let number = usize::try_from(number).ok().and_then(NonZeroUsize::new);
@@ -320,6 +330,22 @@ fn names(node: &Node<'_, '_>) -> Vec<String> {
         None
     };
     texts.into_iter().filter_map(name).collect()
+}
+
+fn proxies(node: &Node<'_, '_>) -> Vec<IpNet> {
+    let right = "write addresses or networks, such as proxies = [\"192.0.2.7\", \"10.0.0.0/8\"]";
+    let Some(texts) = node.texts(right) else {
+        return Vec::new();
+    };
+    let network = |(node, text): (Node<'_, '_>, &str)| {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let network = address.or_else(|_| text.parse());
+        if network.is_err() {
+            node.fault(format!("{text:?} is no address and no network; {right}"));
+        }
+        network.ok()
+    };
+    texts.into_iter().filter_map(network).collect()
 }
 
 fn rate(node: &Node<'_, '_>) -> Option<Rate> {

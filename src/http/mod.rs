@@ -140,7 +140,7 @@ impl Answering {
             traffic: Arc::clone(&traffic),
             debug,
         });
-        let gate = Arc::new(Gate::new(access, traffic));
+        let gate = Arc::new(Gate::new(access, traffic, state.collector.clone()));
         Self {
             state,
             gate,

@@ -93,6 +93,8 @@ pub(super) enum Denial {
     BrokenBody,
     /// Its client asks too often.
     Rate,
+    /// Its client has its share of what the request needs.
+    Share,
     /// It shows no token, and needs one.
     NoToken,
     /// Its token is not known.
@@ -107,13 +109,14 @@ pub(super) enum Denial {
 
 impl Denial {
     /// All of them.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::LongAddress,
         Self::LongHeaders,
         Self::LongBody,
         Self::SlowBody,
         Self::BrokenBody,
         Self::Rate,
+        Self::Share,
         Self::NoToken,
         Self::WrongToken,
         Self::Role,
@@ -130,6 +133,7 @@ impl Denial {
             Self::SlowBody => "slow_body",
             Self::BrokenBody => "broken_body",
             Self::Rate => "rate",
+            Self::Share => "share",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Role => "role",

@@ -207,6 +207,7 @@ fn a_page_of_another_origin_begins_no_roll_call() {
     let roll_calls = [
         ("GET", "/v1/report"),
         ("GET", "/v1/report?max_age=1s"),
+        ("GET", "/v1/%72eport"),
         ("HEAD", "/v1/report"),
         ("POST", "/v1/collect"),
         ("POST", "/v1/clusters/1/collect"),

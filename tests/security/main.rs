@@ -21,5 +21,6 @@ mod limits;
 mod origins;
 mod roles;
 mod secrets;
+mod shares;
 mod start;
 mod tls;

@@ -115,7 +115,7 @@ fn all_faults_of_http_are_said_at_once() {
     let said = refused(
         &format!(
             "[http]\norigins = [\"https://ops.example/\", \"*\"]\nrate = {{ burst = 0 }}\n\
-             max_connections = 0\nrequest_timeout = \"1h\"\nstale_tokens = \"2d\"\ncolour = 1\nnames = [\"*.example\", \"a:80\"]\n\
+             max_connections = 0\nrequest_timeout = \"1h\"\nstale_tokens = \"2d\"\ncolour = 1\nnames = [\"*.example\", \"a:80\"]\nproxies = [\"proxy.example\", \"10.0.0.0/40\"]\n\
              tokens = [{{ name = \"a b\", role = \"king\" }}, {{ role = \"read\", token = {{ env = \"A\" }} }}]\n\
              tls = {{ certificate = \"x\" }}\n{FLEET}"
         ),
@@ -127,6 +127,8 @@ fn all_faults_of_http_are_said_at_once() {
         "http.origins[1]: \"*\" is no origin",
         "http.names[0]: \"*.example\" is no host name",
         "http.names[1]: \"a:80\" is no host name",
+        "http.proxies[0]: \"proxy.example\" is no address and no network",
+        "http.proxies[1]: \"10.0.0.0/40\" is no address",
         "http.rate: there is no `per_second`",
         "http.max_connections: out of range",
         "http.request_timeout: too long",

@@ -20,6 +20,7 @@ use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::access::Share;
 use crate::open_files::{self, Taken};
 
 /// Connections that may have a second request, at most.
@@ -152,11 +153,17 @@ impl Drop for Busy {
 pub(in crate::http) struct Occupied {
     body: BoxBody,
     _busy: Option<Busy>,
+    _share: Option<Share>,
 }
 
 impl Occupied {
-    pub(super) fn new(body: BoxBody, busy: Option<Busy>) -> Self {
-        Self { body, _busy: busy }
+    /// It keeps its client's share until then.
+    pub(super) fn new(body: BoxBody, busy: Option<Busy>, share: Option<Share>) -> Self {
+        Self {
+            body,
+            _busy: busy,
+            _share: share,
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | a page of another origin that only asks whether it may | 204, 403 | [`origins`] |
 //! | token and its role | 401, 403 | [`roles`] |
 //! | a page of another origin that changes something, or begins a roll call | 403 | [`origins`] |
+//! | what one client has of what there is not enough of for all | 429, `Retry-After` | [`scarce`] |
 //! | body: its length, and the time that it takes | 413, 408, 400 | |
 //!
 //! Then the headers that keep browsers from doing what nobody asked them to do. `/test` has its own
@@ -19,6 +20,7 @@ mod hosts;
 mod origins;
 mod refusal;
 mod roles;
+mod scarce;
 
 pub(super) use roles::is_test;
 
@@ -39,12 +41,15 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures::StreamExt as _;
 
 use super::routes::test;
-use crate::access::{Access, Policy};
+use super::{MAX_SCRAPES, MAX_TREES};
+use crate::access::{Access, Policy, Share, Shares};
+use crate::collector::CollectorHandle;
 use crate::http::traffic::{Route, Traffic};
 use connections::{Busy, Connection, Occupied};
 use denials::Denials;
 use refusal::Refusal;
 use roles::Needs;
+use scarce::Scarce;
 
 /// The longest address of a request, query included, in bytes.
 const MAX_URI_LEN: usize = 8 << 10;
@@ -76,15 +81,37 @@ pub(super) struct Gate {
     access: Access,
     denials: Denials,
     traffic: Arc<Traffic>,
+    collector: CollectorHandle,
+    collects: Arc<Shares>,
+    trees: Arc<Shares>,
+    scrapes: Arc<Shares>,
 }
 
 impl Gate {
-    pub(super) fn new(access: Access, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(access: Access, traffic: Arc<Traffic>, collector: CollectorHandle) -> Self {
         Self {
             access,
             denials: Denials::default(),
             traffic,
+            collector,
+            collects: Arc::default(),
+            trees: Arc::default(),
+            scrapes: Arc::default(),
         }
+    }
+
+    /// The client's share of what a request needs.
+    fn share(&self, request: &RequestHead) -> Result<Option<Share>, Refusal> {
+        let Some(scarce) = Scarce::needed(&request.method, &roles::routed(request)) else {
+            return Ok(None);
+        };
+        let (shares, all) = match scarce {
+            Scarce::Collects => (&self.collects, self.collector.max_waiting()),
+            Scarce::Trees => (&self.trees, MAX_TREES),
+            Scarce::Scrapes => (&self.scrapes, MAX_SCRAPES),
+        };
+        let share = self.access.share(shares, client(request), all);
+        share.map(Some).ok_or(Refusal::OverShare(scarce))
     }
 }
 
@@ -123,6 +150,14 @@ pub(super) async fn guard(
         Ok(None) => take_body(gate, &mut request).await.map(|()| None),
         other => other,
     };
+    let mut share = None;
+    let passed = match passed {
+        Ok(None) => gate.share(request.head()).map(|taken| {
+            share = taken;
+            None
+        }),
+        other => other,
+    };
     let mut response = match passed {
         Ok(None) => handle(request).await,
         Ok(Some(answer)) => answer.into(),
@@ -157,7 +192,7 @@ pub(super) async fn guard(
             set(headers, CACHE_CONTROL, "no-store");
         }
     }
-    response.map_body(|_, body| Occupied::new(body, busy))
+    response.map_body(|_, body| Occupied::new(body, busy, share))
 }
 
 /// What a handler said stays.
@@ -180,8 +215,11 @@ fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpRe
     if len > MAX_HEADERS_LEN {
         return Err(Refusal::LongHeaders(MAX_HEADERS_LEN));
     }
-    let admitted = gate.access.admit(policy, client(request.head()));
-    admitted.map_err(|wait| Refusal::TooManyRequests { wait })?;
+    // However often a client asks for other things, it hears how the service does.
+    if !roles::is_health(request.path()) {
+        let admitted = gate.access.admit(policy, client(request.head()));
+        admitted.map_err(|wait| Refusal::TooManyRequests { wait })?;
+    }
     hosts::check(request.head(), policy)?;
     if let Some(answer) = origins::preflight(request.head(), policy) {
         return answer.map(Some);

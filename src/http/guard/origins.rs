@@ -13,7 +13,8 @@ use actix_web::http::header::{
 
 use super::hosts::is_ours;
 use super::refusal::Refusal;
-use super::roles::is_test;
+use super::roles::{is_test, routed};
+use super::scarce::Scarce;
 use crate::access::Policy;
 
 const ALLOW_METHODS: &str = "GET, HEAD, POST";
@@ -105,7 +106,7 @@ pub(super) fn check(request: &RequestHead, policy: &Policy) -> Result<(), Refusa
     let path = request.uri.path();
     let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_open = is_test(path) && policy.config.test_cors;
-    let collects = is_test(path) || path == "/v1/report";
+    let collects = Scarce::needed(&request.method, &routed(request)) == Some(Scarce::Collects);
     if !is_open && (changes || collects) && is_foreign(request, policy) {
         return Err(Refusal::OtherOrigin);
     }

@@ -8,6 +8,7 @@ use actix_web::http::header::{
     CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 
+use super::scarce::Scarce;
 use crate::domain::Role;
 use crate::http::error::Problem;
 use crate::http::routes::test::camel_case;
@@ -36,6 +37,11 @@ pub(super) enum Refusal {
         /// Until it may.
         wait: Duration,
     },
+    #[error(
+        "this client has half of all {} at once, which is its share; try again later",
+        .0.as_str()
+    )]
+    OverShare(Scarce),
     #[error("a token is needed; send it as `Authorization: Bearer …`")]
     NoToken,
     #[error("the token is not known here")]
@@ -68,7 +74,7 @@ impl Refusal {
             Self::LongBody(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BrokenBody => StatusCode::BAD_REQUEST,
-            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests { .. } | Self::OverShare(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::OtherRole { .. } | Self::OtherOrigin => StatusCode::FORBIDDEN,
             Self::OtherHost(_) => StatusCode::MISDIRECTED_REQUEST,
@@ -82,6 +88,8 @@ impl Refusal {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 Some((RETRY_AFTER, seconds.to_string()))
             }
+            // Each answer that is sent makes room.
+            Self::OverShare(_) => Some((RETRY_AFTER, "1".to_owned())),
             Self::NoToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"fleetcall\"".to_owned())),
             Self::WrongToken => {
                 let value = "Bearer realm=\"fleetcall\", error=\"invalid_token\"";
@@ -113,6 +121,7 @@ impl Refusal {
             Self::SlowBody(_) => Denial::SlowBody,
             Self::BrokenBody => Denial::BrokenBody,
             Self::TooManyRequests { .. } => Denial::Rate,
+            Self::OverShare(_) => Denial::Share,
             Self::NoToken => Denial::NoToken,
             Self::WrongToken => Denial::WrongToken,
             Self::OtherRole { .. } => Denial::Role,

@@ -3,6 +3,9 @@
 //! Whatever is not listed needs `read` if it only reads, else `admin`: a new route is closed until
 //! somebody decides.
 
+use std::borrow::Cow;
+
+use actix_web::dev::{RequestHead, Url};
 use actix_web::http::Method;
 
 use crate::domain::Role;
@@ -43,6 +46,16 @@ const COLLECT: [&str; 6] = [
     "/v1/clusters/{cluster}/nodes/{device}/reset",
     "/v1/clusters/{cluster}/switches/{device}/reset",
 ];
+
+/// The path that routes are found by: without needless percent-encoding. What is refused by its path is
+/// so by this one, and what is exempt by its path is so by the one that was sent.
+pub(super) fn routed(request: &RequestHead) -> Cow<'_, str> {
+    let path = request.uri.path();
+    if path.contains('%') {
+        return Url::new(request.uri.clone()).path().to_owned().into();
+    }
+    path.into()
+}
 
 /// Whether this is the path of the contract, which has its own headers and errors.
 pub(in crate::http) fn is_test(path: &str) -> bool {

@@ -129,8 +129,8 @@ fn common() -> Responses {
         ("421", "this service is not called as the request says"),
         (
             "429",
-            "too many requests, or a device was asked by force a moment ago; `Retry-After` says when to \
-             come again",
+            "too many requests, more at once than this client's share, or a device was asked by force a \
+             moment ago; `Retry-After` says when to come again",
         ),
         ("431", "the headers are too large"),
         (
