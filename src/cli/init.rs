@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::CliError;
+use super::{CliError, ConfigFlag};
 use crate::config::DEFAULT_PATH;
 
 /// What is written: a small simulated fleet, and beside it every setting with its default.
@@ -15,6 +15,8 @@ const COMMENTED: &str = include_str!("../../config/commented.toml");
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
+    #[command(flatten)]
+    config: ConfigFlag,
     /// Where to write; `-` is standard output [default: what --config names, or config/clusters.toml]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
@@ -35,8 +37,8 @@ pub(super) enum InitError {
     },
 }
 
-pub(super) fn write(flags: &Flags, options: &super::Flags) -> Result<ExitCode, CliError> {
-    let named = flags.path.as_ref().or(options.config.as_ref());
+pub(super) fn write(flags: &Flags) -> Result<ExitCode, CliError> {
+    let named = flags.path.as_ref().or(flags.config.config.as_ref());
     let path = named.map_or(Path::new(DEFAULT_PATH), PathBuf::as_path);
     if path == Path::new("-") {
         super::print(COMMENTED.trim_end().as_bytes())?;

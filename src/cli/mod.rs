@@ -12,6 +12,7 @@
 //!
 //! A pipe on standard output that is closed early (`| head`) is no error and changes no other code.
 
+mod arguments;
 mod collect;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -59,23 +60,29 @@ Exit codes:
   141  collect --format ndjson was cut short, as nothing read its lines any more";
 
 /// A roll call for clusters: asks every node and switch at once, gives one ordered answer in time
+///
+/// Without a command it serves; `fleetcall serve --help` lists the flags of that.
 #[derive(Debug, Parser)]
 #[command(name = "fleetcall", version, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    options: Flags,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Command {
     /// Serve HTTP (the default)
-    Serve,
+    Serve(ServeFlags),
     /// Serve HTTP, and ask the clusters that it takes from those of a fleet shared through NATS
-    Worker(nats::WorkerFlags),
+    Worker {
+        #[command(flatten)]
+        serve: ServeFlags,
+        #[command(flatten)]
+        worker: nats::WorkerFlags,
+    },
     /// Say whether the configuration is valid, with all its faults
-    Check,
+    Check(CheckFlags),
     /// Make one roll call and print it; exit code 3 if some devices failed
     Collect(collect::Flags),
     /// Show the supervision tree of a running service, failures first
@@ -94,64 +101,102 @@ enum Command {
     Man(manual::ManFlags),
 }
 
-#[derive(Debug, Args)]
-struct Flags {
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+struct ConfigFlag {
     /// The configuration [default: config/clusters.toml, or else /etc/fleetcall/clusters.toml]
-    #[arg(long, global = true, value_name = "PATH", env = "FLEETCALL_CONFIG")]
+    #[arg(long, value_name = "PATH", env = "FLEETCALL_CONFIG")]
     config: Option<PathBuf>,
-    /// Reload when the configuration file changes; with `tree`, draw again every second
+}
+
+impl ConfigFlag {
+    fn source(&self) -> Source {
+        Source::new(self.config.clone())
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Default, Args)]
+struct LogFlags {
+    /// Log at debug level, and indent JSON by two spaces
     #[arg(
-        long, global = true, env = "FLEETCALL_WATCH",
-        value_parser = BoolishValueParser::new()
-    )]
-    watch: bool,
-    /// Address to listen on
-    #[arg(
-        long, global = true, value_name = "ADDR", env = "FLEETCALL_BIND",
-        default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST)
-    )]
-    bind: IpAddr,
-    /// Let everybody ask who can reach the address, without a token
-    #[arg(
-        long, global = true, env = "FLEETCALL_INSECURE",
-        value_parser = BoolishValueParser::new()
-    )]
-    insecure: bool,
-    /// Port to listen on; 0 picks a free one and logs it
-    #[arg(
-        long,
-        global = true,
-        value_name = "N",
-        env = "FLEETCALL_PORT",
-        default_value_t = 11100
-    )]
-    port: u16,
-    /// Indent JSON by two spaces and log at debug level
-    #[arg(
-        long, global = true, env = "FLEETCALL_DEBUG",
+        long, env = "FLEETCALL_DEBUG",
         value_parser = BoolishValueParser::new()
     )]
     debug: bool,
     /// How log lines are written; which ones is RUST_LOG's to say
     #[arg(
         long,
-        global = true,
         value_name = "FORMAT",
         env = "FLEETCALL_LOG_FORMAT",
         value_enum,
         default_value_t
     )]
     log_format: LogFormat,
+}
+
+/// Who can reach the service.
+#[derive(Debug, Clone, Args)]
+struct ExposureFlags {
+    /// Address to listen on
+    #[arg(
+        long, value_name = "ADDR", env = "FLEETCALL_BIND",
+        default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST)
+    )]
+    bind: IpAddr,
+    /// Let everybody ask who can reach the address, without a token
+    #[arg(
+        long, env = "FLEETCALL_INSECURE",
+        value_parser = BoolishValueParser::new()
+    )]
+    insecure: bool,
+}
+
+#[derive(Debug, Args)]
+struct ServeFlags {
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Reload when the configuration file changes
+    #[arg(
+        long, env = "FLEETCALL_WATCH",
+        value_parser = BoolishValueParser::new()
+    )]
+    watch: bool,
+    #[command(flatten)]
+    exposure: ExposureFlags,
+    /// Port to listen on; 0 picks a free one and logs it
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FLEETCALL_PORT",
+        default_value_t = 11100
+    )]
+    port: u16,
     /// How long collects under way may go on after SIGINT or SIGTERM
     #[arg(
-        long, global = true, value_name = "DURATION", env = "FLEETCALL_GRACE",
+        long, value_name = "DURATION", env = "FLEETCALL_GRACE",
         default_value = "30s", value_parser = grace
     )]
     grace: Duration,
     #[command(flatten)]
+    log: LogFlags,
+    #[command(flatten)]
     nats: nats::NatsFlags,
     #[command(flatten)]
+    schema: nats::SchemaFlag,
+    #[command(flatten)]
     published: nats::PublishedFlag,
+}
+
+/// A service with these flags would start if the configuration is valid.
+#[derive(Debug, Args)]
+struct CheckFlags {
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    exposure: ExposureFlags,
+    #[command(flatten)]
+    log: LogFlags,
 }
 
 /// Why a command failed, as far as it can.
@@ -182,6 +227,8 @@ enum CliError {
     Init(init::InitError),
     #[error("fleetcall: {0}")]
     Nats(nats::NatsFlagsError),
+    #[error("fleetcall: {0}")]
+    Idle(arguments::IdleFlag),
     #[error("fleetcall: there is no command {name:?}; there are {known}")]
     NoCommand { name: String, known: String },
     #[error("fleetcall: cannot write to standard output: {0}")]
@@ -199,9 +246,11 @@ impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(78),
-            Self::NoCommand { .. } | Self::Nats(_) | Self::Name(_) | Self::ForceHere => {
-                ExitCode::from(2)
-            }
+            Self::NoCommand { .. }
+            | Self::Nats(_)
+            | Self::Name(_)
+            | Self::ForceHere
+            | Self::Idle(_) => ExitCode::from(2),
             Self::App(_)
             | Self::Collect(_)
             | Self::Log(_)
@@ -220,12 +269,15 @@ pub fn main() -> ExitCode {
     if let Some(code) = become_command(std::env::args_os().skip(1)) {
         return code;
     }
-    let Cli { command, options } = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (Cli { command }, idle) = match arguments::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
     let _flush = FlushAtEnd;
-    let result = run(command.unwrap_or(Command::Serve), &options);
+    let result = match idle {
+        Some(flag) => Err(CliError::Idle(flag)),
+        None => run(command),
+    };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());
         error.exit_code()
@@ -241,13 +293,14 @@ impl Drop for FlushAtEnd {
     }
 }
 
-fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
+fn run(command: Command) -> Result<ExitCode, CliError> {
+    let LogFlags { debug, log_format } = command.log();
     let filter = match &command {
-        _ if options.debug => "fleetcall=debug",
-        Command::Serve | Command::Worker(_) => "fleetcall=info",
+        _ if debug => "fleetcall=debug",
+        Command::Serve(_) | Command::Worker { .. } => "fleetcall=info",
         // What it prints names every device that failed.
         Command::Collect(_) => "fleetcall=warn,fleetcall::actors=error",
-        Command::Check
+        Command::Check(_)
         | Command::Publish(_)
         | Command::Tree(_)
         | Command::Reset(_)
@@ -256,22 +309,42 @@ fn run(command: Command, options: &Flags) -> Result<ExitCode, CliError> {
         | Command::Completions(_)
         | Command::Man(_) => "fleetcall=warn",
     };
-    let format = options.log_format;
-    let screen = Screen::new(telemetry::open(format).map_err(CliError::Log)?);
+    let screen = Screen::new(telemetry::open(log_format).map_err(CliError::Log)?);
     let has_colors = Terminal::of(&std::io::stderr()).has_colors;
-    telemetry::init(Box::new(screen.clone()), has_colors, format, filter);
+    telemetry::init(Box::new(screen.clone()), has_colors, log_format, filter);
     match command {
-        Command::Serve => serve(options, None),
-        Command::Worker(flags) => serve(options, Some(&flags)),
-        Command::Check => check(options),
-        Command::Publish(flags) => publish(&flags, options),
-        Command::Collect(flags) => collect::collect(&flags, options, screen),
-        Command::Tree(flags) => tree::show(&flags, options),
+        Command::Serve(flags) => serve(&flags, None),
+        Command::Worker {
+            serve: flags,
+            worker,
+        } => serve(&flags, Some(&worker)),
+        Command::Check(flags) => check(&flags),
+        Command::Publish(flags) => publish(&flags),
+        Command::Collect(flags) => collect::collect(&flags, screen),
+        Command::Tree(flags) => tree::show(&flags),
         Command::Reset(flags) => reset::reset(&flags),
         Command::Workers(flags) => workers::show(&flags),
-        Command::Init(flags) => init::write(&flags, options),
+        Command::Init(flags) => init::write(&flags),
         Command::Completions(flags) => manual::completions(&flags),
         Command::Man(flags) => manual::page(&flags),
+    }
+}
+
+impl Command {
+    /// What is logged; those that ask nobody but a service have nothing to log.
+    fn log(&self) -> LogFlags {
+        match self {
+            Self::Serve(flags) | Self::Worker { serve: flags, .. } => flags.log.clone(),
+            Self::Check(flags) => flags.log.clone(),
+            Self::Collect(flags) => flags.log.clone(),
+            Self::Publish(flags) => flags.log.clone(),
+            Self::Tree(_)
+            | Self::Reset(_)
+            | Self::Workers(_)
+            | Self::Init(_)
+            | Self::Completions(_)
+            | Self::Man(_) => LogFlags::default(),
+        }
     }
 }
 
@@ -288,13 +361,14 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, CliError> {
-    let distributed = flags.nats.settings(worker).map_err(CliError::Nats)?;
+fn serve(flags: &ServeFlags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, CliError> {
+    let distributed = flags.nats.settings(&flags.schema, worker);
+    let distributed = distributed.map_err(CliError::Nats)?;
     open_files::raise();
     // A fleet that is shared, or asked by a worker, is never a made-up one by default.
     let source = match &distributed {
-        None => flags.source().or_demonstration(),
-        Some(_) => flags.source(),
+        None => flags.config.source().or_demonstration(),
+        Some(_) => flags.config.source(),
     };
     // Before it is read, so that no change is missed in between.
     let stamp = source.stamp();
@@ -311,11 +385,10 @@ fn serve(flags: &Flags, worker: Option<&nats::WorkerFlags>) -> Result<ExitCode, 
             Start::Configured(Box::new(config), distributed)
         }
     };
-    let Flags {
-        bind,
-        insecure,
+    let ServeFlags {
+        exposure: ExposureFlags { bind, insecure },
         port,
-        debug,
+        log: LogFlags { debug, .. },
         grace,
         ..
     } = *flags;
@@ -387,15 +460,16 @@ impl Start {
 }
 
 /// Puts the configuration where the processes are that share a fleet.
-fn publish(flags: &nats::PublishFlags, options: &Flags) -> Result<ExitCode, CliError> {
-    let distributed = options.nats.settings(None).map_err(CliError::Nats)?;
+fn publish(flags: &nats::PublishFlags) -> Result<ExitCode, CliError> {
+    let distributed = flags.nats.settings(&nats::SchemaFlag::default(), None);
+    let distributed = distributed.map_err(CliError::Nats)?;
     let Some(distributed) = distributed else {
         return Err(CliError::Nats(nats::NatsFlagsError::PublishedNowhere));
     };
     let failed = |error| CliError::App(AppError::Nats(error));
     let mut configuration = None;
-    if !flags.init || options.config.is_some() {
-        let source = options.source();
+    if !flags.init || flags.config.config.is_some() {
+        let source = flags.config.source();
         let text = source.text().map_err(CliError::Config)?;
         let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
         let clusters = counted(config.clusters.len(), "cluster");
@@ -443,13 +517,12 @@ fn of_them_simulated(simulated: usize) -> String {
     }
 }
 
-fn check(flags: &Flags) -> Result<ExitCode, CliError> {
-    let (config, name) = flags.source().load().map_err(CliError::Config)?;
-    let exposure = Exposure {
-        bind: flags.bind,
-        insecure: flags.insecure,
-    };
-    app::check_access(&config, &flags.source(), exposure).map_err(CliError::Config)?;
+fn check(flags: &CheckFlags) -> Result<ExitCode, CliError> {
+    let source = flags.config.source();
+    let (config, name) = source.load().map_err(CliError::Config)?;
+    let ExposureFlags { bind, insecure } = flags.exposure;
+    let exposure = Exposure { bind, insecure };
+    app::check_access(&config, &source, exposure).map_err(CliError::Config)?;
     let (clusters, devices) = (config.clusters.len(), config.devices());
     let Readiness {
         lists,
@@ -478,12 +551,6 @@ fn check(flags: &Flags) -> Result<ExitCode, CliError> {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-impl Flags {
-    fn source(&self) -> Source {
-        Source::new(self.config.clone())
-    }
 }
 
 /// Prints a line to standard output. A reader that is gone has read enough, which is no error;

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::server::{ServerError, refuse_user_info};
+use super::{ConfigFlag, LogFlags};
 use crate::distributed::{
     Credentials, Distributed, NEWEST_SCHEMA, NatsSettings, Worker, is_worker,
 };
@@ -19,12 +20,11 @@ const LEASE: &str = "2s";
 #[derive(Debug, Clone, Args)]
 pub(super) struct NatsFlags {
     /// NATS servers to share the fleet through, with commas between them: nats://HOST:4222
-    #[arg(long, global = true, value_name = "URL", env = "FLEETCALL_NATS")]
+    #[arg(long, value_name = "URL", env = "FLEETCALL_NATS")]
     nats: Option<String>,
     /// The file of NATS credentials (JWT and seed) to connect with
     #[arg(
         long,
-        global = true,
         value_name = "PATH",
         env = "FLEETCALL_NATS_CREDS",
         conflicts_with = "nats_user"
@@ -33,7 +33,6 @@ pub(super) struct NatsFlags {
     /// The NATS user to connect as
     #[arg(
         long,
-        global = true,
         value_name = "NAME",
         env = "FLEETCALL_NATS_USER",
         requires = "nats_password_file"
@@ -42,19 +41,17 @@ pub(super) struct NatsFlags {
     /// The file of that user's password
     #[arg(
         long,
-        global = true,
         value_name = "PATH",
         env = "FLEETCALL_NATS_PASSWORD_FILE",
         requires = "nats_user"
     )]
     nats_password_file: Option<PathBuf>,
     /// A file of certificates of authorities that NATS servers are to have theirs from, PEM
-    #[arg(long, global = true, value_name = "PATH", env = "FLEETCALL_NATS_CA")]
+    #[arg(long, value_name = "PATH", env = "FLEETCALL_NATS_CA")]
     nats_ca: Option<PathBuf>,
     /// A file of the certificate to show NATS servers, PEM
     #[arg(
         long,
-        global = true,
         value_name = "PATH",
         env = "FLEETCALL_NATS_CERT",
         requires = "nats_key"
@@ -63,7 +60,6 @@ pub(super) struct NatsFlags {
     /// The file of that certificate's key, PEM
     #[arg(
         long,
-        global = true,
         value_name = "PATH",
         env = "FLEETCALL_NATS_KEY",
         requires = "nats_cert"
@@ -71,17 +67,30 @@ pub(super) struct NatsFlags {
     nats_key: Option<PathBuf>,
     /// What subjects and buckets begin with: one for each fleet on the same servers
     #[arg(
-        long, global = true, value_name = "NAME", env = "FLEETCALL_NATS_PREFIX",
+        long, value_name = "NAME", env = "FLEETCALL_NATS_PREFIX",
         default_value = "fleetcall", value_parser = prefix
     )]
     nats_prefix: String,
+}
+
+/// Which form of answers other processes get.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SchemaFlag {
     /// Answer other processes as releases before did: the newest form of answers to read and write
     #[arg(
-        long, global = true, value_name = "N", env = "FLEETCALL_NATS_SCHEMA",
+        long, value_name = "N", env = "FLEETCALL_NATS_SCHEMA",
         default_value_t = NEWEST_SCHEMA,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(NEWEST_SCHEMA))
     )]
     nats_schema: u32,
+}
+
+impl Default for SchemaFlag {
+    fn default() -> Self {
+        Self {
+            nats_schema: NEWEST_SCHEMA,
+        }
+    }
 }
 
 /// Where the configuration is.
@@ -89,7 +98,7 @@ pub(super) struct NatsFlags {
 pub(super) struct PublishedFlag {
     /// Take the configuration from NATS, as `fleetcall publish` puts it there, and each later one
     #[arg(
-        long, global = true, env = "FLEETCALL_PUBLISHED",
+        long, env = "FLEETCALL_PUBLISHED",
         value_parser = BoolishValueParser::new(), conflicts_with_all = ["config", "watch"]
     )]
     pub(super) published: bool,
@@ -112,6 +121,8 @@ pub(super) struct WorkerFlags {
 /// What is put into NATS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PublishFlags {
+    #[command(flatten)]
+    pub(super) config: ConfigFlag,
     /// Make the buckets that are not there, for a fleet whose processes may not; without --config
     /// nothing is published
     #[arg(long)]
@@ -122,6 +133,10 @@ pub(super) struct PublishFlags {
         default_value = LEASE, value_parser = lease
     )]
     pub(super) lease: Duration,
+    #[command(flatten)]
+    pub(super) nats: NatsFlags,
+    #[command(flatten)]
+    pub(super) log: LogFlags,
 }
 
 /// Why these flags mean nothing together.
@@ -165,6 +180,7 @@ impl NatsFlags {
     /// How the process takes part; `None` if it does not.
     pub(super) fn settings(
         &self,
+        schema: &SchemaFlag,
         worker: Option<&WorkerFlags>,
     ) -> Result<Option<Distributed>, NatsFlagsError> {
         let Some(url) = &self.nats else {
@@ -192,7 +208,7 @@ impl NatsFlags {
                 certificate: self.nats_cert.clone().zip(self.nats_key.clone()),
             },
             prefix: self.nats_prefix.clone(),
-            schema: self.nats_schema,
+            schema: schema.nats_schema,
             worker: worker.map(|flags| Worker {
                 name: flags.name.clone().unwrap_or_else(made_up),
                 lease: flags.lease,

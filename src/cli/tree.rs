@@ -44,6 +44,9 @@ pub(super) struct Flags {
     /// Show every device, not only those that have failed
     #[arg(long)]
     all: bool,
+    /// Draw again every second
+    #[arg(long)]
+    watch: bool,
     /// How the tree is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: Format,
@@ -81,8 +84,8 @@ struct Problem {
     detail: String,
 }
 
-pub(super) fn show(flags: &Flags, options: &super::Flags) -> Result<ExitCode, CliError> {
-    if !options.watch {
+pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
+    if !flags.watch {
         print(flags)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -16,6 +16,7 @@ mod collect;
 mod config;
 mod contract;
 mod demonstration;
+mod flags;
 mod forced;
 mod gate;
 mod harness;

@@ -48,8 +48,16 @@ fn manual_pages_read_well_in_man() {
             vec!["man"],
             [
                 "fleetcall-collect(1)",
-                "FLEETCALL_PORT environment variable",
+                "fleetcall serve --help",
                 "78   bad configuration",
+            ],
+        ),
+        (
+            vec!["man", "serve"],
+            [
+                "fleetcall-serve",
+                "--port <N>",
+                "FLEETCALL_PORT environment variable",
             ],
         ),
         (

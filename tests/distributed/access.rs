@@ -15,7 +15,10 @@ pub const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnode
 pub fn refused(arguments: &[&str]) -> (i32, String) {
     let (_dir, path) = config_file(FLEET);
     let mut command = fleetcall();
-    command.args(["--port", "0", "--config"]).arg(path);
+    if !arguments.contains(&"publish") {
+        command.args(["--port", "0"]);
+    }
+    command.arg("--config").arg(path);
     let output = run(command.args(arguments));
     (output.status.code().unwrap(), stderr(&output))
 }

@@ -23,9 +23,9 @@ use clap::{Args, ValueEnum};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::CliError;
 use super::server::TrustFlags;
 use super::terminal::{Screen, Terminal, steers};
+use super::{CliError, ConfigFlag, LogFlags};
 use crate::config::Config;
 use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope, counted};
 use crate::http::view::report;
@@ -46,6 +46,8 @@ const UNREAD_EXIT_CODE: u8 = 141;
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {
+    #[command(flatten)]
+    config: ConfigFlag,
     /// How the answer is printed [default: table at a terminal, otherwise json]
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
@@ -76,6 +78,8 @@ pub(super) struct Flags {
     server: Option<String>,
     #[command(flatten)]
     trust: TrustFlags,
+    #[command(flatten)]
+    pub(super) log: LogFlags,
 }
 
 impl Flags {
@@ -303,18 +307,14 @@ impl View {
     }
 }
 
-pub(super) fn collect(
-    flags: &Flags,
-    options: &super::Flags,
-    screen: Screen,
-) -> Result<ExitCode, CliError> {
+pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliError> {
     let view = View::new(flags, screen);
     let request = Request::new(flags);
     let way = match &flags.server {
         None if flags.force => return Err(CliError::ForceHere),
         None => {
             open_files::raise();
-            let (config, _) = options.source().load().map_err(CliError::Config)?;
+            let (config, _) = flags.config.source().load().map_err(CliError::Config)?;
             Way::Here(config)
         }
         Some(server) => Way::There(Api::new(server, &flags.trust).map_err(CliError::Server)?),
@@ -335,7 +335,7 @@ pub(super) fn collect(
     let elapsed = start.elapsed();
     let is_complete = matches!(end, End::Complete);
     roll.settle(is_complete);
-    view.print(&roll, elapsed, is_complete, options.debug)?;
+    view.print(&roll, elapsed, is_complete, flags.log.debug)?;
     let (asked, unheard) = (counted(roll.tally.asked, "device"), roll.tally.unheard());
     Ok(match end {
         End::Complete if roll.tally.failed() == 0 && is_whole => ExitCode::SUCCESS,

@@ -1,0 +1,197 @@
+//! From arguments to a command: which one is meant, and whether all its flags do something.
+//!
+//! Each command has its own flags. They may also stand before it, and without one it is `serve`. What
+//! the environment says is meant for whichever command it fits: only what somebody wrote on this
+//! command line is refused when it would do nothing.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _};
+
+use super::Cli;
+
+/// The command if none is named.
+const DEFAULT: &str = "serve";
+
+/// Where a flag does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// Without this flag, or without any that begins like this for a whole family.
+    Without(&'static str),
+    /// Beside this one.
+    With(&'static str),
+}
+
+/// Flags of commands that do nothing there: the command, the flag or how flags of a family begin, and
+/// where.
+const IDLE: [(&str, &str, Where); 7] = [
+    ("collect", "config", Where::With("server")),
+    ("collect", "token_file", Where::Without("server")),
+    ("collect", "ca", Where::Without("server")),
+    ("publish", "lease", Where::Without("init")),
+    ("publish", "nats_", Where::Without("nats")),
+    ("serve", "nats_", Where::Without("nats")),
+    ("worker", "nats_", Where::Without("nats")),
+];
+
+/// A flag that would do nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--{flag} does nothing {place} --{other}")]
+pub(super) struct IdleFlag {
+    flag: String,
+    place: &'static str,
+    other: &'static str,
+}
+
+/// The command, and a flag of it that would do nothing, if there is one.
+///
+/// # Errors
+/// If there is no such command or flag; also when help is asked for.
+pub(super) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(Cli, Option<IdleFlag>), clap::Error> {
+    let arguments = command_first(arguments.into_iter().collect());
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let idle = matches
+        .subcommand()
+        .and_then(|(name, matches)| idle(name, matches));
+    Ok((Cli::from_arg_matches(&matches)?, idle))
+}
+
+/// The same arguments, with the command in front of its flags.
+fn command_first(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let takes_value = flags();
+    let (mut at, mut found) = (1, None);
+    while let Some(argument) = arguments.get(at).and_then(|it| it.to_str()) {
+        let Some(flag) = argument.strip_prefix("--") else {
+            if argument.starts_with('-') {
+                at += 1;
+                continue;
+            }
+            found = Some(at);
+            break;
+        };
+        let name = flag.split('=').next().unwrap_or(flag);
+        at += match takes_value.get(name) {
+            Some(true) if name == flag => 2,
+            Some(_) => 1,
+            None if ["help", "version"].contains(&name) => 1,
+            // What follows may be its value.
+            None => break,
+        };
+    }
+    let of_program = ["-h", "--help", "-V", "--version"].map(OsStr::new);
+    let is_of_program = |argument: &OsString| of_program.contains(&argument.as_os_str());
+    match found {
+        Some(at) => {
+            let command = arguments.remove(at);
+            arguments.insert(1, command);
+        }
+        None if arguments.iter().skip(1).any(is_of_program) => {}
+        None => arguments.insert(arguments.len().min(1), DEFAULT.into()),
+    }
+    arguments
+}
+
+/// All flags, of whichever command, and whether the next argument is their value.
+fn flags() -> HashMap<String, bool> {
+    let program = Cli::command();
+    let flags = program
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let flags = flags.filter_map(|it| {
+        let takes_value = matches!(it.get_action(), ArgAction::Set | ArgAction::Append);
+        Some((it.get_long()?.to_owned(), takes_value))
+    });
+    flags.collect()
+}
+
+/// The first flag on the command line that does nothing.
+fn idle(command: &str, matches: &ArgMatches) -> Option<IdleFlag> {
+    let is_there = |id: &str| {
+        let source = matches
+            .try_contains_id(id)
+            .ok()
+            .and_then(|_| matches.value_source(id));
+        source.is_some_and(|it| it != ValueSource::DefaultValue)
+    };
+    let rules = IDLE.iter().filter(|(of, ..)| *of == command);
+    rules.into_iter().find_map(|&(_, flag, place)| {
+        let (place, other) = match place {
+            Where::Without(other) if !is_there(other) => ("without", other),
+            Where::With(other) if is_there(other) => ("with", other),
+            Where::Without(_) | Where::With(_) => return None,
+        };
+        let is_meant = |id: &str| id == flag || (flag.ends_with('_') && id.starts_with(flag));
+        let written = matches.ids().map(clap::Id::as_str).find(|id| {
+            is_meant(id) && matches.value_source(id) == Some(ValueSource::CommandLine)
+        })?;
+        Some(IdleFlag {
+            flag: written.replace('_', "-"),
+            place,
+            other,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_order(arguments: &str) -> String {
+        let arguments = arguments.split_whitespace().map(OsString::from).collect();
+        let ordered = command_first(arguments).into_iter();
+        let ordered: Vec<_> = ordered.map(|it| it.into_string().unwrap()).collect();
+        ordered.join(" ")
+    }
+
+    #[test]
+    fn the_command_may_stand_behind_flags_or_be_left_out() {
+        for (given, expected) in [
+            ("fleetcall", "fleetcall serve"),
+            ("fleetcall --port 0", "fleetcall serve --port 0"),
+            ("fleetcall --config check", "fleetcall serve --config check"),
+            ("fleetcall --config=x check", "fleetcall check --config=x"),
+            (
+                "fleetcall --config x check --debug",
+                "fleetcall check --config x --debug",
+            ),
+            ("fleetcall --debug colect", "fleetcall colect --debug"),
+            (
+                "fleetcall --watch tree --all",
+                "fleetcall tree --watch --all",
+            ),
+            ("fleetcall --help", "fleetcall --help"),
+            ("fleetcall -V", "fleetcall -V"),
+            ("fleetcall --prot 1", "fleetcall serve --prot 1"),
+            ("fleetcall help tree", "fleetcall help tree"),
+            (
+                "fleetcall reset --cluster 1 tree",
+                "fleetcall reset --cluster 1 tree",
+            ),
+        ] {
+            assert_eq!(in_order(given), expected);
+        }
+    }
+
+    #[test]
+    fn the_definitions_of_the_commands_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_does_nothing_names_flags_that_there_are() {
+        let program = Cli::command();
+        for (command, flag, place) in IDLE {
+            let command = program.find_subcommand(command).unwrap();
+            let has = |wanted: &str| {
+                let mut ids = command.get_arguments().map(|it| it.get_id().as_str());
+                ids.any(|id| id == wanted || (wanted.ends_with('_') && id.starts_with(wanted)))
+            };
+            let (Where::Without(other) | Where::With(other)) = place;
+            assert!(has(flag) && has(other), "{flag} {other}");
+        }
+    }
+}
