@@ -1,0 +1,299 @@
+//! How long a small request waits while another one costs as much as it can, on a fleet of 100,000
+//! devices: each row is a costly request, the time that it takes, and the longest that an answer of a
+//! line took meanwhile on the same threads.
+//!
+//! `cargo bench --bench turns` prints Markdown. The tests count the same in devices (`http::cost`); the
+//! time is of the machine, and of whatever else runs on it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_types,
+    reason = "a program for people: it prints, measures real time, and fails by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, available_parallelism};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const DEVICES: usize = 100_000;
+
+/// How often each costly request is made.
+const ROUNDS: usize = 3;
+
+/// Between two small requests of a connection.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A small answer that no thread of its own gives.
+const SMALL: &str = "/assets/icon.svg";
+
+fn main() {
+    let one = format!("[[clusters]]\nid = 1\nnodes = \"n[1-{DEVICES}]\"\n");
+    measure("one cluster", &one, "1", "n7");
+    let cluster = |it: usize| format!("[[clusters]]\nid = \"n{it}\"\nnodes = \"n[1-100]\"\n");
+    let many: String = (1..=DEVICES / 100).map(cluster).collect();
+    measure("1,000 clusters", &many, "n7", "n7");
+    let cluster = |it: usize| format!("[[clusters]]\nid = \"n{it}\"\nnodes = \"n1\"\n");
+    let each: String = (1..=DEVICES).map(cluster).collect();
+    measure("a cluster for each device", &each, "n7", "n1");
+}
+
+/// A running service.
+struct Service {
+    child: Child,
+    addr: SocketAddr,
+    config: PathBuf,
+    _dir: TempDir,
+}
+
+impl Service {
+    fn start(clusters: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let config = dir.path().join("clusters.toml");
+        fs::write(&config, written(clusters)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fleetcall"))
+            .args(["--port", "0", "--log-format", "json", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let addr = loop {
+            let line: serde_json::Value =
+                serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            if line["message"] == "listening" {
+                break line["addr"].as_str().unwrap().parse().unwrap();
+            }
+        };
+        thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            addr,
+            config,
+            _dir: dir,
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn written(clusters: &str) -> String {
+    format!("[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"1m\"\n{clusters}")
+}
+
+/// Small requests on as many connections as reach each thread of the server.
+struct Small {
+    stop: Arc<AtomicBool>,
+    /// The longest that an answer took, in microseconds.
+    longest: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Small {
+    fn start(addr: SocketAddr) -> Self {
+        let (stop, longest) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let connections = 2 * available_parallelism().map_or(1, usize::from);
+        let ask = |_| {
+            let (stop, longest) = (Arc::clone(&stop), Arc::clone(&longest));
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                stream.set_nodelay(true).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    write!(stream, "GET {SMALL} HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
+                    answer(&mut stream);
+                    let took = u64::try_from(asked.elapsed().as_micros()).unwrap();
+                    longest.fetch_max(took, Ordering::Relaxed);
+                    thread::park_timeout(PAUSE);
+                }
+            })
+        };
+        let threads = (0..connections).map(ask).collect();
+        Self {
+            stop,
+            longest,
+            threads,
+        }
+    }
+
+    fn end(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        Duration::from_micros(self.longest.load(Ordering::Relaxed))
+    }
+}
+
+/// Reads an answer whose length its head says.
+fn answer(stream: &mut TcpStream) {
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let len = stream.read(&mut piece).unwrap();
+        assert!(len > 0, "the connection was closed");
+        text.extend_from_slice(&piece[..len]);
+        let Some(end) = text.windows(4).position(|it| it == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&text[..end]).to_ascii_lowercase();
+        let mut lines = head.lines();
+        let body = lines.find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let body: usize = body.unwrap();
+        if text.len() >= end + 4 + body {
+            return;
+        }
+    }
+}
+
+/// Makes a costly request and takes its answer, or hangs up after so long; gives its status.
+fn ask(addr: SocketAddr, request: &Costly) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    write!(
+        stream,
+        "{} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: 0\r\nAccept: {}\r\n\r\n",
+        request.line, request.accept
+    )
+    .unwrap();
+    if let Some(wait) = request.hangs_up {
+        thread::park_timeout(wait);
+        return "–".to_owned();
+    }
+    let (mut piece, mut head) = (vec![0; 256 << 10], Vec::new());
+    while let Ok(len @ 1..) = stream.read(&mut piece) {
+        if head.len() < 12 {
+            head.extend_from_slice(&piece[..len.min(12)]);
+        }
+    }
+    String::from_utf8_lossy(head.get(9..12).unwrap_or_default()).into_owned()
+}
+
+struct Costly {
+    what: String,
+    line: String,
+    accept: &'static str,
+    hangs_up: Option<Duration>,
+}
+
+fn measure(fleet: &str, clusters: &str, cluster: &str, device: &str) {
+    println!("## {DEVICES} devices in {fleet}\n");
+    println!("| request | status | it takes | another one takes at most |");
+    println!("| --- | ---: | ---: | ---: |");
+    let service = Service::start(clusters);
+    let row = |what: &str, work: &dyn Fn() -> String| {
+        let small = Small::start(service.addr);
+        let (began, mut status) = (Instant::now(), String::new());
+        for _ in 0..ROUNDS {
+            status = work();
+        }
+        let took = began.elapsed() / u32::try_from(ROUNDS).unwrap();
+        let longest = small.end();
+        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        println!("| {what} | {status} | {} | {} |", ms(took), ms(longest));
+    };
+    row("none", &|| {
+        thread::park_timeout(Duration::from_secs(1));
+        "–".to_owned()
+    });
+    for costly in requests(cluster, device) {
+        row(&costly.what, &|| ask(service.addr, &costly));
+    }
+    let other = clusters.replace("nodes = \"n[1-", "nodes = \"m[1-");
+    let other = other.replace("nodes = \"n1\"", "nodes = \"m1\"");
+    let reload = costly("POST /v1/reload", "*/*");
+    row("a reload that replaces all devices", &|| {
+        let now = fs::read_to_string(&service.config).unwrap();
+        let next = written(&other);
+        let next = if now == next { written(clusters) } else { next };
+        fs::write(&service.config, next).unwrap();
+        ask(service.addr, &reload)
+    });
+    row("all changes", &|| {
+        ask(service.addr, &costly("GET /v1/changes", "*/*"))
+    });
+    println!();
+}
+
+fn costly(line: &str, accept: &'static str) -> Costly {
+    Costly {
+        what: format!("`{line}`"),
+        line: line.replace('[', "%5B").replace(']', "%5D"),
+        accept,
+        hangs_up: None,
+    }
+}
+
+fn requests(cluster: &str, device: &str) -> Vec<Costly> {
+    let mut all = vec![
+        costly("GET /test", "*/*"),
+        costly("GET /v1/report", "*/*"),
+        costly("GET /v1/report?outcome=failed", "*/*"),
+        costly("GET /v1/report?max_age=1h", "*/*"),
+        costly("GET /v1/clusters", "*/*"),
+        costly(&format!("GET /v1/clusters/{cluster}"), "*/*"),
+        costly(&format!("GET /v1/clusters/{cluster}/nodes/x"), "*/*"),
+        costly("GET /v1/clusters/x", "*/*"),
+        costly(
+            &format!("POST /v1/clusters/{cluster}/nodes/{device}/collect"),
+            "*/*",
+        ),
+        costly("GET /v1/supervision", "*/*"),
+        costly("GET /metrics", "*/*"),
+        costly("GET /v1/report?device=x7", "*/*"),
+        costly("GET /v1/report?exclude=n7", "*/*"),
+    ];
+    for (what, accept) in [
+        ("lines", "application/x-ndjson"),
+        ("events", "text/event-stream"),
+    ] {
+        all.push(Costly {
+            what: format!("`GET /v1/report` as {what}"),
+            ..costly("GET /v1/report", accept)
+        });
+    }
+    let list = |parts: Vec<String>| parts.join(",");
+    for (what, filter) in [
+        ("`device` of one id 1,900 times", "n7,".repeat(1900) + "n7"),
+        (
+            "`device` of 400 ranges",
+            list(
+                (1..=400)
+                    .map(|it| format!("n[{it}-{}]", it + 999))
+                    .collect(),
+            ),
+        ),
+        (
+            "`device` of 60 parts with two brackets",
+            list((10..70).map(|it| format!("n[1-9][0-{it}]")).collect()),
+        ),
+    ] {
+        for name in ["device", "exclude"] {
+            let line = format!("GET /v1/report?{name}={filter}&outcome=failed");
+            all.push(Costly {
+                what: what.replace("device", name),
+                ..costly(&line, "*/*")
+            });
+        }
+    }
+    all.push(Costly {
+        what: "`GET /v1/report`, hung up after 20 ms".to_owned(),
+        hangs_up: Some(Duration::from_millis(20)),
+        ..costly("GET /v1/report", "*/*")
+    });
+    all
+}
