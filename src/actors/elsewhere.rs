@@ -229,7 +229,7 @@ impl Tree {
     pub(crate) fn happened(
         &self,
         cluster: &ClusterId,
-        changes: &[Change],
+        changes: &[Arc<Change>],
     ) -> Option<(u64, Vec<Happened>)> {
         let routes = self.routes();
         let route = routes.route(cluster).filter(|route| route.is_here())?;

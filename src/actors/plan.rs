@@ -116,6 +116,8 @@ impl Plan {
 
     /// The device at a place.
     pub(crate) fn device(&self, place: usize) -> &Device {
+        #[cfg(test)]
+        crate::domain::seen::note();
         &self.devices[place]
     }
 

@@ -13,7 +13,7 @@ use super::collect::Kind;
 use super::server::{ServerFlags, authorized};
 use super::terminal::plain;
 use super::tree::{TIMEOUT, TreeError, ask, body, parse};
-use crate::domain::{ClusterId, DeviceId, DeviceKind, did_you_mean, known};
+use crate::domain::{Candidates, ClusterId, DeviceId, DeviceKind, did_you_mean};
 use crate::http::tree::TreeView;
 
 /// Candidates that an error names.
@@ -109,11 +109,14 @@ fn find(tree: &TreeView, device: &DeviceId, flags: &Flags) -> Result<Found, Name
     if let Some(cluster) = &flags.cluster
         && !ids().any(is_meant)
     {
-        let meant = did_you_mean(&cluster.to_string(), ids().map(ToString::to_string));
+        let mut there = Candidates::new(&cluster.to_string());
+        for id in ids() {
+            there.see(id);
+        }
         return Err(NameError::NoCluster {
             cluster: cluster.clone(),
             server,
-            known: plain(&format!("{}{meant}", known(ids(), tree.clusters.len()))),
+            known: plain(&format!("{}{}", there.known(), there.did_you_mean())),
         });
     }
     let clusters = tree.clusters.iter().filter(|it| is_meant(&it.cluster_id));

@@ -15,6 +15,7 @@ use arc_swap::ArcSwapWeak;
 use tokio::time::Instant;
 
 use super::running::Running;
+use super::selection::Selection;
 use super::{Answer, CollectError, CollectRequest, Place, Shared};
 
 /// How often a collect gives way before it asks, so that the others of its thread have had their
@@ -29,70 +30,68 @@ pub(super) struct Joint {
     running: Running,
     /// Whether a request joined it.
     is_shared: AtomicBool,
-    /// Whether the devices are asked.
-    is_asked: AtomicBool,
     answer: OnceLock<Result<Arc<Answer>, CollectError>>,
 }
 
 impl Joint {
-    /// Begins a collect, or joins the one under way if it may.
-    pub(super) fn enter(
+    /// Begins a collect, or joins the one under way if it may. The place goes on being taken for as long
+    /// as the answer is on its way.
+    pub(super) async fn enter(
         shared: &Arc<Shared>,
         request: &CollectRequest,
         start: Instant,
     ) -> Result<(Place, Arc<Self>), CollectError> {
-        // What is known of a device and young enough for one request may be too old for a later one.
-        if !shared.tree.peek().settings.join || request.max_age.is_some() {
-            return Self::begin(shared, request, start);
+        let (place, may_join) = {
+            let routes = shared.tree.peek();
+            let place = Running::place(shared, routes.settings.max_waiting)?;
+            // What is known of a device and young enough for one request may be too old for a later
+            // one.
+            (place, routes.settings.join && request.max_age.is_none())
+        };
+        if may_join && let Some(joint) = Self::join(shared, request) {
+            return Ok((place, joint));
+        }
+        let selection = Running::select(shared, request).await?;
+        if !may_join {
+            return Ok((place, Self::begin(shared, selection, request, start)));
         }
         let Latest {
             joint: latest,
             turn,
         } = &shared.latest;
-        if let Some(joint) = Self::join(shared, request) {
-            return joint;
-        }
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Another one may have begun it meanwhile.
-        if let Some(joint) = Self::join(shared, request) {
-            return joint;
-        }
-        let (place, joint) = Self::begin(shared, request, start)?;
-        latest.store(Arc::downgrade(&joint));
+        let joint = Self::join(shared, request).unwrap_or_else(|| {
+            let joint = Self::begin(shared, selection, request, start);
+            latest.store(Arc::downgrade(&joint));
+            joint
+        });
         Ok((place, joint))
     }
 
-    /// Joins the collect under way, if there is one and it may be; an error if there is no place.
-    fn join(
-        shared: &Shared,
-        request: &CollectRequest,
-    ) -> Option<Result<(Place, Arc<Self>), CollectError>> {
+    /// Joins the collect under way, if there is one and it may be.
+    fn join(shared: &Shared, request: &CollectRequest) -> Option<Arc<Self>> {
         let joint = shared.latest.joint.load().upgrade()?;
         if joint.request != *request || !joint.running.may_be_joined() {
             return None;
         }
         joint.is_shared.store(true, Ordering::Relaxed);
-        let place = Running::place(shared, joint.running.max_waiting());
-        Some(place.map(|place| {
-            shared.metrics.collect_joined();
-            (place, joint)
-        }))
+        shared.metrics.collect_joined();
+        Some(joint)
     }
 
     fn begin(
         shared: &Arc<Shared>,
+        selection: Selection,
         request: &CollectRequest,
         start: Instant,
-    ) -> Result<(Place, Arc<Self>), CollectError> {
-        let (running, place) = Running::begin(shared, request, false, start)?;
-        let joint = Self {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             request: request.clone(),
-            running,
+            running: Running::begin(shared, selection, request, false, start),
             is_shared: AtomicBool::new(false),
-            is_asked: AtomicBool::new(false),
             answer: OnceLock::new(),
-        };
-        Ok((place, Arc::new(joint)))
+        })
     }
 
     /// Waits for the answer, which comes at the deadline at the latest.
@@ -107,17 +106,16 @@ impl Joint {
         answer.clone()
     }
 
-    /// Asks the devices, if nobody did.
+    /// Asks the devices, if nobody did. Others who wait do so too, so that it is done whichever of them
+    /// goes away.
     async fn ask(&self) {
-        if self.is_asked.load(Ordering::Relaxed) {
+        if self.running.is_asked() {
             return;
         }
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
-        if !self.is_asked.swap(true, Ordering::Relaxed) {
-            self.running.ask(self.request.max_age);
-        }
+        self.running.ask(self.request.max_age).await;
     }
 }
 

@@ -100,6 +100,8 @@ pub struct CollectRequest {
     /// Whether devices are asked although their breaker is open or their actor is down, each once in
     /// 10 s.
     pub force: bool,
+    /// Whether it is an error to take devices away that are not in the fleet.
+    pub check_removals: bool,
 }
 
 impl Shared {
@@ -159,7 +161,7 @@ impl CollectorHandle {
         start: Instant,
     ) -> Result<(Arc<Answer>, Place), CollectError> {
         // The place goes last: a request that is dropped is withdrawn first.
-        let (place, joint) = Joint::enter(&self.0, request, start)?;
+        let (place, joint) = Joint::enter(&self.0, request, start).await?;
         let answer = joint.answer().await?;
         Ok((answer, place))
     }
@@ -172,18 +174,21 @@ impl CollectorHandle {
     ///
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
-    pub fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
-        self.stream_since(request, Instant::now())
+    pub async fn stream(&self, request: &CollectRequest) -> Result<AnswerStream, CollectError> {
+        self.stream_since(request, Instant::now()).await
     }
 
     /// As [`CollectorHandle::stream`]; the deadline counts from `start`.
-    pub(crate) fn stream_since(
+    pub(crate) async fn stream_since(
         &self,
         request: &CollectRequest,
         start: Instant,
     ) -> Result<AnswerStream, CollectError> {
-        let (running, place) = Running::begin(&self.0, request, true, start)?;
-        running.ask(request.max_age);
+        let waiting = self.0.tree.peek().settings.max_waiting;
+        let place = Running::place(&self.0, waiting)?;
+        let selection = Running::select(&self.0, request).await?;
+        let running = Running::begin(&self.0, selection, request, true, start);
+        running.ask(request.max_age).await;
         Ok(AnswerStream::new(running, Some(place)))
     }
 
@@ -206,7 +211,7 @@ impl CollectorHandle {
     /// for none.
     #[must_use]
     pub fn supervision(&self, filter: TreeFilter) -> SupervisionTree {
-        self.0.tree.state(filter, &Sight::default())
+        self.0.tree.state(filter, &Sight::default(), &|| false)
     }
 
     /// Asks other processes what they know of clusters that are not here, for 2 s at most; what they
@@ -215,9 +220,15 @@ impl CollectorHandle {
         self.0.tree.look(whose).await
     }
 
-    /// As [`CollectorHandle::supervision`], with what is known elsewhere.
-    pub(crate) fn tree(&self, filter: TreeFilter, sight: &Sight) -> SupervisionTree {
-        self.0.tree.state(filter, sight)
+    /// As [`CollectorHandle::supervision`], with what is known elsewhere. Not whole once `is_given_up`
+    /// says so.
+    pub(crate) fn tree(
+        &self,
+        filter: TreeFilter,
+        sight: &Sight,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> SupervisionTree {
+        self.0.tree.state(filter, sight, is_given_up)
     }
 
     /// Tells topologies apart: the same in every process that has the same clusters and devices in
@@ -251,9 +262,14 @@ impl CollectorHandle {
         self.0.tree.has_cluster(cluster)
     }
 
-    /// What is known of a cluster's devices; asks none of them.
-    pub(crate) fn cluster(&self, cluster: &ClusterId, sight: &Sight) -> Option<ClusterState> {
-        self.0.tree.cluster(cluster, sight)
+    /// What is known of a cluster's devices; asks none of them. Not whole once `is_given_up` says so.
+    pub(crate) fn cluster(
+        &self,
+        cluster: &ClusterId,
+        sight: &Sight,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> Option<ClusterState> {
+        self.0.tree.cluster(cluster, sight, is_given_up)
     }
 
     /// What is known of a device; does not ask it.
@@ -310,7 +326,7 @@ impl CollectorHandle {
 
     /// What changed after the change with this number, or all that is known; and the number of the
     /// last change.
-    pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Change>, HistoryError>, u64) {
+    pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Arc<Change>>, HistoryError>, u64) {
         let history = self.0.tree.chronicle().history();
         let changes = match since {
             Some(since) => history.since(since),

@@ -57,7 +57,7 @@ impl CollectorHandle {
     ///
     /// # Panics
     /// Outside of a `LocalSet`, such as an arbiter.
-    pub(crate) fn part(
+    pub(crate) async fn part(
         &self,
         request: PartRequest,
         others: usize,
@@ -84,14 +84,14 @@ impl CollectorHandle {
         if others >= waiting {
             return Err(PartError::Refused(CollectError::Overloaded { waiting }));
         }
-        let selection = Selection::part(routes, cluster, &places);
+        let selection = Selection::part(routes, cluster, &places).await;
         let how = How {
             deadline: Some(request.deadline),
             read: true,
             force: request.force,
         };
         let running = Running::of(shared, selection, how, start);
-        running.ask(request.max_age);
+        running.ask(request.max_age).await;
         let stream = AnswerStream::new(running, None);
         Ok(PartStream { stream, places })
     }

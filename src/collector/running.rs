@@ -1,12 +1,13 @@
 //! A collect from its begin to its answer, at once or as it comes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Observation};
 use super::selection::Selection;
@@ -29,6 +30,9 @@ const LOG_REFUSED_EVERY: Duration = Duration::from_secs(60);
 const CLOSING_TIME: Duration = Duration::from_millis(2);
 const CLOSING_TIME_PER_DEVICE: Duration = Duration::from_micros(1);
 
+/// How many clusters are told in one turn that nobody waits for a collect any more.
+const CLUSTERS_AT_ONCE: usize = 256;
+
 /// A collect under way; dropped early, it is withdrawn.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -36,6 +40,8 @@ pub(super) struct Running {
     id: u64,
     gathering: Arc<Gathering>,
     selection: Arc<Selection>,
+    /// The next cluster to be asked.
+    next: AtomicUsize,
     began: SystemTime,
     start: Instant,
     /// The longest it may take.
@@ -75,22 +81,32 @@ impl Running {
     }
 
     /// What is asked by [`Running::ask`]; `read` is for whoever wants to see outcomes as they come.
-    /// The place is for as long as the answer is on its way; the deadline counts from `start`.
+    /// The deadline counts from `start`.
     pub(super) fn begin(
         shared: &Arc<Shared>,
+        selection: Selection,
         request: &CollectRequest,
         read: bool,
         start: Instant,
-    ) -> Result<(Self, Place), CollectError> {
-        let routes = shared.tree.routes();
-        let place = Self::place(shared, routes.settings.max_waiting)?;
-        let selection = Selection::new(routes, &request.scope)?;
+    ) -> Self {
         let how = How {
             deadline: request.deadline,
             read,
             force: request.force,
         };
-        Ok((Self::of(shared, selection, how, start), place))
+        Self::of(shared, selection, how, start)
+    }
+
+    /// Which devices a request means, in turns.
+    pub(super) async fn select(
+        shared: &Shared,
+        request: &CollectRequest,
+    ) -> Result<Selection, CollectError> {
+        let (routes, scope) = (shared.tree.routes(), &request.scope);
+        if request.check_removals {
+            scope.check_removals(&routes.topology).await?;
+        }
+        Ok(Selection::new(routes, scope).await?)
     }
 
     /// What is asked by [`Running::ask`], of these devices.
@@ -117,6 +133,7 @@ impl Running {
             id,
             gathering,
             selection: Arc::new(selection),
+            next: AtomicUsize::new(0),
             began: SystemTime::now(),
             start,
             deadline,
@@ -125,21 +142,25 @@ impl Running {
         }
     }
 
-    /// Asks the devices; once. What is known and no older than `max_age` is not asked.
-    pub(super) fn ask(&self, max_age: Option<Duration>) {
+    /// Asks the devices, in turns, beside others who do so; each once. What is known and no older than
+    /// `max_age` is not asked. Dropped, it leaves the rest to the others.
+    pub(super) async fn ask(&self, max_age: Option<Duration>) {
         let time = Time {
             start: self.start,
             deadline: self.deadline,
             max_age,
         };
-        self.selection.send(&self.gathering, time);
-        // Only now it is true for whoever reads it.
-        log::debug!(target: LOG, collect = self.id; "collecting");
+        let asked = self.selection.send(&self.gathering, time, &self.next);
+        // However long that takes, the answer is not late.
+        if timeout_at(self.end, asked).await.is_ok() {
+            // Only now it is true for whoever reads it.
+            log::debug!(target: LOG, collect = self.id; "collecting");
+        }
     }
 
-    /// How many collects may wait at once, by the settings that it began with.
-    pub(super) fn max_waiting(&self) -> usize {
-        self.selection.routes().settings.max_waiting
+    /// Whether each cluster is asked, or about to be.
+    pub(super) fn is_asked(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.selection.topology().clusters().len()
     }
 
     /// Whether its answer is still open, and of the fleet as it is now.
@@ -220,13 +241,29 @@ impl Running {
             .filter(|&place| !self.gathering.is_cluster_complete(place))
             .collect();
         let collection = self.gathering.close(fault);
-        for place in open {
-            let withdraw = Withdraw {
-                collect: self.id,
-                fault: Arc::clone(fault),
-                tells: self.deadline >= self.selection.routes().settings.deadline,
-            };
-            self.selection.withdraw(place, withdraw);
+        let selection = Arc::clone(&self.selection);
+        let withdraw = Withdraw {
+            collect: self.id,
+            fault: Arc::clone(fault),
+            tells: self.deadline >= self.selection.routes().settings.deadline,
+        };
+        match Handle::try_current() {
+            // Many are told in turns. Those that are not take the time that their lookups may.
+            Ok(runtime) if open.len() > CLUSTERS_AT_ONCE => {
+                runtime.spawn(async move {
+                    for clusters in open.chunks(CLUSTERS_AT_ONCE) {
+                        for &place in clusters {
+                            selection.withdraw(place, withdraw.clone());
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                });
+            }
+            _ => {
+                for place in open {
+                    selection.withdraw(place, withdraw.clone());
+                }
+            }
         }
         collection
     }

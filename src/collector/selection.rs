@@ -1,15 +1,19 @@
 //! Whom a collect asks: the whole fleet, or the devices that are meant.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::actors::elsewhere::Time;
 use crate::actors::fleet::{Route, Routes};
 use crate::actors::gathering::{Gathering, Picks};
 use crate::actors::messages::Withdraw;
-use crate::domain::{Scope, ScopeError, Topology};
+use crate::domain::{Scope, ScopeError, Topology, Turn};
 
 use super::answer::Observation;
+
+/// Sending a cluster its share takes about as long as so many items of work.
+const ITEMS_OF_A_CLUSTER: usize = 4;
 
 /// The clusters of an answer, and the way to each.
 #[derive(Debug)]
@@ -40,33 +44,34 @@ impl Chosen {
 }
 
 impl Selection {
-    pub(super) fn new(routes: Arc<Routes>, scope: &Scope) -> Result<Self, ScopeError> {
+    /// In turns, if not all are meant.
+    pub(super) async fn new(routes: Arc<Routes>, scope: &Scope) -> Result<Self, ScopeError> {
         if scope.is_whole() {
             return Ok(Self {
                 routes,
                 chosen: None,
             });
         }
-        let places = scope.places(&routes.topology)?;
-        Ok(Self::of(routes, &places))
+        let places = scope.places(&routes.topology).await?;
+        Ok(Self::of(routes, &places).await)
     }
 
     /// Some devices of one cluster, by their rising places in its plan.
-    pub(super) fn part(routes: Arc<Routes>, cluster: usize, places: &[u32]) -> Self {
+    pub(super) async fn part(routes: Arc<Routes>, cluster: usize, places: &[u32]) -> Self {
         let places = places.iter().map(|&place| place as usize).collect();
-        Self::of(routes, &[(cluster, places)])
+        Self::of(routes, &[(cluster, places)]).await
     }
 
-    fn of(routes: Arc<Routes>, places: &[(usize, Vec<usize>)]) -> Self {
-        let all = routes.topology.clusters();
-        let clusters = places
-            .iter()
-            .map(|(place, devices)| all[*place].part(devices));
-        let topology = Arc::new(Topology::new(clusters.collect()));
-        let chosen = places
-            .iter()
-            .map(|(place, devices)| Chosen::new(*place, devices));
-        let chosen = Some((topology, chosen.collect()));
+    async fn of(routes: Arc<Routes>, places: &[(usize, Vec<usize>)]) -> Self {
+        let (mut clusters, mut turn) = (Vec::with_capacity(places.len()), Turn::default());
+        let mut chosen = Vec::with_capacity(places.len());
+        for (place, devices) in places {
+            let cluster = &routes.topology.clusters()[*place];
+            clusters.push(cluster.part(devices, &mut turn).await);
+            chosen.push(Chosen::new(*place, devices));
+        }
+        let topology = Arc::new(Topology::new(clusters));
+        let chosen = Some((topology, chosen.into_boxed_slice()));
         Self { routes, chosen }
     }
 
@@ -102,34 +107,50 @@ impl Selection {
         }
     }
 
-    /// Asks every device, but for those of whom enough is known.
-    pub(super) fn send(&self, gathering: &Arc<Gathering>, time: Time) {
-        for cluster in 0..self.topology().clusters().len() {
-            let picks = self.picks(gathering, cluster, time.max_age);
-            if picks.as_ref().is_some_and(|picks| picks.is_empty()) {
-                continue;
+    /// Asks the devices of the clusters from `next` on, in turns, but for those of whom enough is known.
+    ///
+    /// Several may do so at once, each for other clusters; what one does not come to is left to the
+    /// others. With a `max_age` there is one only, as it may be dropped in the middle of a cluster.
+    pub(super) async fn send(&self, gathering: &Arc<Gathering>, time: Time, next: &AtomicUsize) {
+        let (mut turn, clusters) = (Turn::default(), self.topology().clusters().len());
+        loop {
+            let cluster = next.fetch_add(1, Ordering::Relaxed);
+            if cluster >= clusters || gathering.builder().is_complete() {
+                return;
             }
-            let share = gathering.share(cluster, self.place(cluster), picks);
-            self.route(cluster).collect(share, time);
+            let picks = match time.max_age {
+                Some(age) => Some(self.older(gathering, cluster, age, &mut turn).await),
+                None => self.picks(cluster),
+            };
+            if picks.as_ref().is_none_or(|picks| !picks.is_empty()) {
+                let share = gathering.share(cluster, self.place(cluster), picks);
+                self.route(cluster).collect(share, time);
+            }
+            turn.spend(ITEMS_OF_A_CLUSTER).await;
         }
     }
 
-    /// The devices of a cluster to ask; `None` is all of them. The others have their outcome then.
-    fn picks(
+    /// The devices of a cluster to ask; `None` is all of them.
+    fn picks(&self, cluster: usize) -> Option<Picks> {
+        let (_, chosen) = self.chosen.as_ref()?;
+        Some((0..).zip(chosen[cluster].devices.iter().copied()).collect())
+    }
+
+    /// The devices of a cluster of which nothing is known that is young enough. The others have their
+    /// outcome then.
+    async fn older(
         &self,
         gathering: &Gathering,
         cluster: usize,
-        max_age: Option<Duration>,
-    ) -> Option<Picks> {
-        if self.chosen.is_none() && max_age.is_none() {
-            return None;
-        }
+        age: Duration,
+        turn: &mut Turn,
+    ) -> Picks {
         let route = self.route(cluster);
         let mut picks = Vec::new();
         for slot in 0..self.topology().clusters()[cluster].len() {
+            turn.spend(1).await;
             let planned = self.planned(cluster, slot);
-            let device = &route.plan.device(planned);
-            match max_age.and_then(|age| device.known(age)) {
+            match route.plan.device(planned).known(age) {
                 Some(outcome) => gathering.answer(cluster, slot, outcome),
                 // There are at most 1,000,000 devices.
                 None => picks.push((
@@ -138,7 +159,7 @@ impl Selection {
                 )),
             }
         }
-        Some(picks.into())
+        picks.into()
     }
 
     /// Tells a cluster that nobody waits for this collect any more. One that does not take it drops

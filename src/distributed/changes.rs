@@ -74,7 +74,7 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
             (changes, history.last())
         };
         last = next;
-        let mut clusters: HashMap<ClusterId, Vec<Change>> = HashMap::new();
+        let mut clusters: HashMap<ClusterId, Vec<Arc<Change>>> = HashMap::new();
         for change in changes {
             let of = clusters.entry(change.cluster.clone()).or_default();
             of.push(change);
@@ -98,7 +98,7 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
 async fn tell_of(
     cluster: &ClusterId,
     fence: u64,
-    changes: &[Change],
+    changes: &[Arc<Change>],
     client: &Client,
     names: &Names,
     tree: &Tree,

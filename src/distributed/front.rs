@@ -28,7 +28,7 @@ use super::{Seldom, lock};
 use crate::actors::elsewhere::{Elsewhere, Errand};
 use crate::actors::sight::{Inquiry, Seen};
 use crate::collector::Workers;
-use crate::domain::{ClusterId, Fault, FaultKind, Hold, Sharing, WorkerState};
+use crate::domain::{ClusterId, Fault, FaultKind, Hold, Sharing, Turn, WorkerState};
 
 /// How long a cluster may have no owner, as between two of them, before its devices are unreachable.
 pub(super) const NOBODY: Duration = Duration::from_millis(500);
@@ -54,6 +54,9 @@ const STILL: Duration = Duration::from_secs(1);
 
 /// How many of their messages may wait to be read.
 const MOST_WORKERS: usize = 1024;
+
+/// So many bytes of a piece are read in the time of one item of work.
+pub(super) const BYTES_OF_AN_ITEM: usize = 32;
 
 const _: () = assert!(SILENCE.as_millis() > 3 * HEARTBEAT.as_millis());
 
@@ -356,6 +359,7 @@ impl Shared {
         let mut reading = self.reading(errand.cluster());
         let mut has_told = false;
         let mut moves: Option<Instant> = None;
+        let mut turn = Turn::default();
         loop {
             let until = moves.unwrap_or_else(|| Instant::now() + SILENCE);
             let message = tokio::select! {
@@ -390,6 +394,8 @@ impl Shared {
                 return Tried::Nobody;
             }
             self.counts.piece_received();
+            // However fast pieces come.
+            turn.spend(message.payload.len() / BYTES_OF_AN_ITEM).await;
             let end = reading.read(&message).and_then(|piece| {
                 let Some(piece) = piece else {
                     return Ok(None);

@@ -9,12 +9,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
-use super::front::{AGAIN, NOBODY, SILENCE, Shared};
+use super::front::{AGAIN, BYTES_OF_AN_ITEM, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
 use super::serving::{ACK, Sending, Unwanted};
 use super::wire::{End, Look, Order, PIECE, Piece, Places, Reserved};
 use crate::actors::sight::{Inquiry, Known, Seen};
-use crate::domain::{FORCED_EVERY, Hold};
+use crate::domain::{FORCED_EVERY, Hold, Turn};
 
 /// How many looks are answered at once.
 const LOOKS_AT_ONCE: usize = 16;
@@ -124,12 +124,14 @@ impl Shared {
         let sent = self.send(order, &answers, client).await;
         sent.map_err(|why| Unanswered::Failed(Failure::NotSent(why)))?;
         let mut reading = self.reading(&order.cluster);
-        let mut has_read = false;
+        let (mut has_read, mut turn) = (false, Turn::default());
         while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(Unanswered::Nobody);
             }
             self.counts.piece_received();
+            // However fast pieces come.
+            turn.spend(message.payload.len() / BYTES_OF_AN_ITEM).await;
             let piece = reading.read(&message).map_err(Unanswered::Failed)?;
             // Of an older lease.
             let Some(piece) = piece else { continue };

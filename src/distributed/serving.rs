@@ -154,7 +154,7 @@ impl Server {
             Some(Some(places)) => Some(places),
             Some(None) => return Ok(End::OtherPlan),
         };
-        let mut part = match self.begin(order, places, tenure) {
+        let mut part = match self.begin(order, places, tenure).await {
             Ok(part) => part,
             Err(end) => return Ok(end),
         };
@@ -243,7 +243,7 @@ impl Server {
         Ok(order)
     }
 
-    fn begin(
+    async fn begin(
         &self,
         order: Order,
         places: Option<Vec<u32>>,
@@ -260,14 +260,13 @@ impl Server {
         };
         // This order is one of them.
         let others = tenure.under_way().saturating_sub(1);
-        self.collector
-            .part(request, others)
-            .map_err(|error| match error {
-                PartError::NotHere => End::NotHere,
-                PartError::OtherPlan | PartError::Refused(CollectError::Scope(_)) => End::OtherPlan,
-                PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
-                PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
-            })
+        let part = self.collector.part(request, others).await;
+        part.map_err(|error| match error {
+            PartError::NotHere => End::NotHere,
+            PartError::OtherPlan | PartError::Refused(CollectError::Scope(_)) => End::OtherPlan,
+            PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
+            PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{ClusterId, DeviceId};
+use super::{ClusterId, DeviceId, Turn};
 
 /// The most devices a fleet may have, in one node set and in all clusters together; fewer for
 /// fuzzers, which are to read a thousand configurations a second.
@@ -83,16 +83,19 @@ impl Cluster {
         self.nodes
     }
 
-    /// The part of it with the devices at these places, which rise.
+    /// The part of it with the devices at these places, which rise; made in turns, counted by `turn`.
     ///
     /// # Panics
     /// If a place is not below [`Cluster::len`].
-    #[must_use]
-    pub fn part(&self, places: &[usize]) -> Self {
-        let devices = places.iter().map(|&place| self.devices[place].clone());
+    pub async fn part(&self, places: &[usize], turn: &mut Turn) -> Self {
+        let mut devices = Vec::with_capacity(places.len());
+        for &place in places {
+            turn.spend(1).await;
+            devices.push(self.device(place).1.clone());
+        }
         Self {
             id: self.id.clone(),
-            devices: devices.collect(),
+            devices: devices.into_boxed_slice(),
             nodes: places.partition_point(|&place| place < self.nodes),
         }
     }
@@ -103,6 +106,8 @@ impl Cluster {
     /// If `index` is not below [`Cluster::len`].
     #[must_use]
     pub fn device(&self, index: usize) -> (DeviceKind, &DeviceId) {
+        #[cfg(test)]
+        super::seen::note();
         let kind = if index < self.nodes {
             DeviceKind::Node
         } else {

@@ -60,7 +60,8 @@ impl Event {
 /// The last changes of a fleet.
 #[derive(Debug, Default)]
 pub struct History {
-    changes: VecDeque<Change>,
+    /// Shared with whoever was told of them.
+    changes: VecDeque<Arc<Change>>,
     last: u64,
 }
 
@@ -109,19 +110,19 @@ impl History {
         if self.changes.len() == HISTORY_LEN {
             self.changes.pop_front();
         }
-        self.changes.push_back(Change {
+        self.changes.push_back(Arc::new(Change {
             number: self.last,
             time,
             cluster,
             kind,
             device,
             event,
-        });
+        }));
     }
 
     /// Every change that is known, oldest first.
     #[must_use]
-    pub fn all(&self) -> Vec<Change> {
+    pub fn all(&self) -> Vec<Arc<Change>> {
         self.changes.iter().cloned().collect()
     }
 
@@ -129,7 +130,7 @@ impl History {
     ///
     /// # Errors
     /// If some of them are forgotten, or there was no such number since the service started.
-    pub fn since(&self, since: u64) -> Result<Vec<Change>, HistoryError> {
+    pub fn since(&self, since: u64) -> Result<Vec<Arc<Change>>, HistoryError> {
         let first = self.changes.front().map_or(self.last + 1, |it| it.number);
         if since > self.last {
             let newest = self.last;

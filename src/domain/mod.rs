@@ -26,6 +26,7 @@ mod snmp;
 mod supervision;
 mod target;
 mod template;
+mod turn;
 mod words;
 mod workers;
 
@@ -57,7 +58,11 @@ pub use target::{
     Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
-pub(crate) use words::{counted, did_you_mean, first_of, known};
+pub(crate) use turn::poll_give_way;
+#[cfg(test)]
+pub(crate) use turn::seen;
+pub use turn::{ITEMS_PER_TURN, Turn};
+pub(crate) use words::{Candidates, counted, did_you_mean, first_of};
 pub use workers::{
     Connectedness, Holding, Moves, OrdersAnswered, OrdersSent, Renewals, Sharing, Work, WorkerState,
 };

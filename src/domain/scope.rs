@@ -1,7 +1,7 @@
 //! Which devices of a fleet are meant.
 
 use super::nodeset::Matcher;
-use super::{Cluster, ClusterId, DeviceKind, NodeSet, Topology, did_you_mean, first_of, known};
+use super::{Candidates, Cluster, ClusterId, DeviceKind, Id, NodeSet, Topology, Turn, first_of};
 
 /// Devices by their cluster, kind and id; what is left out means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,46 +53,49 @@ impl Scope {
         clusters.is_none_or(|clusters| clusters.contains(cluster))
     }
 
-    /// Finds the devices that are meant, in order. It takes time that grows with the devices, and with
-    /// what is written in the scope, but not with both.
+    /// Finds the devices that are meant, in order, in turns. It takes time that grows with the devices,
+    /// and with what is written in the scope, but not with both.
     ///
     /// # Errors
     /// If there is none, if a part of `clusters` matches no cluster, or one of `devices` none in these
     /// clusters.
-    pub fn places(&self, topology: &Topology) -> Result<Places, ScopeError> {
-        let count = u64::try_from(topology.devices()).unwrap_or(u64::MAX);
-        let mut clusters = matcher("cluster", self.clusters.as_ref(), count)?;
-        let mut devices = matcher("device", self.devices.as_ref(), count)?;
-        let mut exclude = matcher("exclude", self.exclude.as_ref(), count)?;
+    pub async fn places(&self, topology: &Topology) -> Result<Places, ScopeError> {
+        let mut turn = Turn::default();
+        let mut clusters = matcher("cluster", self.clusters.as_ref())?;
+        let mut devices = matcher("device", self.devices.as_ref())?;
+        let mut exclude = matcher("exclude", self.exclude.as_ref())?;
+        let work = |it: &Option<Matcher<'_>>| it.as_ref().map_or(0, Matcher::work);
+        let of_a_cluster = 1 + work(&clusters);
+        let of_a_device = 1 + work(&devices) + work(&exclude);
         let (mut selected, mut found) = (Vec::new(), Vec::new());
         for (place, cluster) in topology.clusters().iter().enumerate() {
-            let is_held = |it: &mut Matcher<'_>| it.look(&cluster.id().to_string()).is_held();
+            turn.spend(of_a_cluster).await;
+            let is_held = |it: &mut Matcher<'_>| it.look(cluster.id()).is_held();
             if !clusters.as_mut().is_none_or(is_held) {
                 continue;
             }
             selected.push(cluster);
-            let mut is_meant = |&device: &usize| {
+            let mut meant = Vec::new();
+            for device in 0..cluster.len() {
+                turn.spend(of_a_device).await;
                 let (kind, id) = cluster.device(device);
-                if self.kind.is_some_and(|only| only != kind) {
-                    return false;
+                let is_held = |it: &mut Matcher<'_>| it.look(id).is_held();
+                if self.kind.is_none_or(|only| only == kind)
+                    && devices.as_mut().is_none_or(is_held)
+                    && !exclude.as_mut().is_some_and(is_held)
+                {
+                    meant.push(device);
                 }
-                if devices.is_none() && exclude.is_none() {
-                    return true;
-                }
-                let id = id.to_string();
-                let is_held = |it: &mut Matcher<'_>| it.look(&id).is_held();
-                devices.as_mut().is_none_or(is_held) && !exclude.as_mut().is_some_and(is_held)
-            };
-            let meant: Vec<usize> = (0..cluster.len()).filter(&mut is_meant).collect();
+            }
             if !meant.is_empty() {
                 found.push((place, meant));
             }
         }
         if let Some(clusters) = &clusters {
-            refuse_unmatched_clusters(clusters, topology)?;
+            refuse_unmatched_clusters(clusters, topology).await?;
         }
         if let Some(devices) = &devices {
-            self.refuse_unmatched_devices(devices, &selected)?;
+            self.refuse_unmatched_devices(devices, &selected).await?;
         }
         if found.is_empty() {
             return Err(ScopeError::Empty(match (&self.exclude, self.kind) {
@@ -104,16 +107,17 @@ impl Scope {
         Ok(found)
     }
 
-    /// Whether each device that is taken away is somewhere in the fleet, perhaps outside of the scope.
+    /// Whether each device that is taken away is somewhere in the fleet, perhaps outside of the scope;
+    /// in turns.
     ///
     /// # Errors
     /// If one is not, which may be a mistake in writing.
-    pub fn check_removals(&self, topology: &Topology) -> Result<(), ScopeError> {
-        let count = u64::try_from(topology.devices()).unwrap_or(u64::MAX);
+    pub async fn check_removals(&self, topology: &Topology) -> Result<(), ScopeError> {
+        let mut turn = Turn::default();
         let filters = [("device", &self.devices), ("exclude", &self.exclude)];
         for (filter, set) in filters {
             let Some(set) = set else { continue };
-            let matcher = Matcher::new(set, |takes_away| takes_away || filter == "exclude", count);
+            let matcher = Matcher::new(set, |takes_away| takes_away || filter == "exclude");
             let mut matcher = matcher.map_err(|why| ScopeError::TooLarge { filter, why })?;
             if matcher.is_empty() {
                 continue;
@@ -123,15 +127,17 @@ impl Scope {
                 clusters.flat_map(|cluster| (0..cluster.len()).map(|it| cluster.device(it).1))
             };
             for id in ids() {
-                matcher.look(&id.to_string());
+                turn.spend(matcher.work()).await;
+                matcher.look(id);
             }
-            let unmet: Vec<&str> = matcher.unmet().map(|(text, _)| text).collect();
-            if let Some(first) = unmet.first() {
+            let unmet = matcher.unmet();
+            if let Some((first, _)) = unmet.first() {
+                let there = see_all(first, ids().map(Some)).await;
                 return Err(ScopeError::Unmatched(format!(
                     "`{filter}`: there is no device {} to take away; {}{}",
                     named(&unmet),
-                    known(ids(), topology.devices()),
-                    did_you_mean(first, ids().map(ToString::to_string)),
+                    there.known(),
+                    there.did_you_mean(),
                 )));
             }
         }
@@ -142,30 +148,33 @@ impl Scope {
     ///
     /// # Errors
     /// As [`Scope::places`].
-    pub fn part(&self, topology: &Topology) -> Result<Topology, ScopeError> {
-        let places = self.places(topology)?;
-        let clusters = places.iter();
-        let clusters = clusters.map(|(place, devices)| topology.clusters()[*place].part(devices));
-        Ok(Topology::new(clusters.collect()))
+    pub async fn part(&self, topology: &Topology) -> Result<Topology, ScopeError> {
+        let (mut parts, mut turn) = (Vec::new(), Turn::default());
+        for (place, devices) in self.places(topology).await? {
+            let cluster = &topology.clusters()[place];
+            parts.push(cluster.part(&devices, &mut turn).await);
+        }
+        Ok(Topology::new(parts))
     }
 
     /// `clusters` are those that are meant.
-    fn refuse_unmatched_devices(
+    async fn refuse_unmatched_devices(
         &self,
         matcher: &Matcher<'_>,
         clusters: &[&Cluster],
     ) -> Result<(), ScopeError> {
-        let unmet = matcher.unmet().filter(|(_, takes_away)| !takes_away);
-        let unmet: Vec<&str> = unmet.map(|(text, _)| text).collect();
-        let Some(first) = unmet.first() else {
+        let mut unmet = matcher.unmet();
+        unmet.retain(|(_, takes_away)| !takes_away);
+        let Some((first, _)) = unmet.first() else {
             return Ok(());
         };
-        let devices = || {
-            let clusters = clusters.iter();
-            let devices = clusters.flat_map(|it| (0..it.len()).map(|device| it.device(device)));
-            let meant = devices.filter(|(kind, _)| self.kind.is_none_or(|only| only == *kind));
-            meant.map(|(_, id)| id)
-        };
+        let devices = clusters.iter();
+        let devices = devices.flat_map(|it| (0..it.len()).map(|device| it.device(device)));
+        let meant = devices.map(|(kind, id)| {
+            let is_meant = self.kind.is_none_or(|only| only == kind);
+            is_meant.then_some(id)
+        });
+        let there = see_all(first, meant).await;
         let noun = self.kind.map_or("device", DeviceKind::as_str);
         let whence = match (&self.clusters, clusters) {
             (None, _) => String::new(),
@@ -178,8 +187,8 @@ impl Scope {
         Err(ScopeError::Unmatched(format!(
             "`device`: there is no {noun} {}{whence}; {}{}",
             named(&unmet),
-            known(devices(), devices().count()),
-            did_you_mean(first, devices().map(ToString::to_string)),
+            there.known(),
+            there.did_you_mean(),
         )))
     }
 }
@@ -187,37 +196,53 @@ impl Scope {
 fn matcher<'a>(
     filter: &'static str,
     set: Option<&'a NodeSet>,
-    count: u64,
 ) -> Result<Option<Matcher<'a>>, ScopeError> {
-    let matcher = set.map(|set| Matcher::new(set, |_| true, count));
+    let matcher = set.map(|set| Matcher::new(set, |_| true));
     let matcher = matcher.transpose();
     matcher.map_err(|why| ScopeError::TooLarge { filter, why })
 }
 
-fn refuse_unmatched_clusters(matcher: &Matcher<'_>, topology: &Topology) -> Result<(), ScopeError> {
-    let unmet: Vec<&str> = matcher.unmet().map(|(text, _)| text).collect();
-    let Some(first) = unmet.first() else {
+async fn refuse_unmatched_clusters(
+    matcher: &Matcher<'_>,
+    topology: &Topology,
+) -> Result<(), ScopeError> {
+    let unmet = matcher.unmet();
+    let Some((first, _)) = unmet.first() else {
         return Ok(());
     };
-    let ids = || topology.clusters().iter().map(Cluster::id);
+    let there = see_all(first, topology.clusters().iter().map(|it| Some(it.id()))).await;
     Err(ScopeError::Unmatched(format!(
         "`cluster`: there is no cluster {}; {}{}",
         named(&unmet),
-        known(ids(), topology.clusters().len()),
-        did_you_mean(first, ids().map(ToString::to_string)),
+        there.known(),
+        there.did_you_mean(),
     )))
 }
 
+/// What there is, and what of it was probably meant, in turns; `None` is passed over.
+async fn see_all<'a>(given: &str, ids: impl Iterator<Item = Option<&'a Id>>) -> Candidates {
+    let (mut candidates, mut turn) = (Candidates::new(given), Turn::default());
+    for id in ids {
+        turn.spend(id.map_or(1, |id| candidates.see(id))).await;
+    }
+    candidates
+}
+
 /// `"a", "b"`: parts of a filter, the first few.
-fn named(parts: &[&str]) -> String {
-    let quoted = parts.iter().map(|part| format!("{part:?}"));
+fn named(parts: &[(&str, bool)]) -> String {
+    let quoted = parts.iter().map(|(part, _)| format!("{part:?}"));
     first_of(quoted, parts.len())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use futures::executor::block_on;
+
     use super::*;
-    use crate::domain::Id;
+    use crate::domain::{ITEMS_PER_TURN, seen};
 
     fn topology() -> Topology {
         let ids = |texts: &str| NodeSet::parse(texts).unwrap().ids().unwrap();
@@ -267,10 +292,13 @@ mod tests {
                 vec![(0, vec![0, 1, 2])],
             ),
         ] {
-            assert_eq!(scope.places(&topology()), Ok(expected), "{scope:?}");
-            assert_eq!(scope.check_removals(&topology()), Ok(()), "{scope:?}");
+            let (places, topology) = (block_on(scope.places(&topology())), topology());
+            assert_eq!(places, Ok(expected), "{scope:?}");
+            let checked = block_on(scope.check_removals(&topology));
+            assert_eq!(checked, Ok(()), "{scope:?}");
         }
-        let part = scope("edge", None, "web2,1", "").part(&topology()).unwrap();
+        let part = scope("edge", None, "web2,1", "");
+        let part = block_on(part.part(&topology())).unwrap();
         assert_eq!((part.clusters().len(), part.devices()), (1, 2));
         assert_eq!(part.clusters()[0].nodes(), 1);
     }
@@ -316,34 +344,104 @@ mod tests {
                 "no device of the fleet is meant: there is no switch",
             ),
         ] {
-            let checked = scope.check_removals(&topology());
+            let checked = block_on(scope.check_removals(&topology()));
             let error = checked
-                .and_then(|()| scope.places(&topology()))
+                .and_then(|()| block_on(scope.places(&topology())))
                 .unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
     }
 
+    /// What comes of work, and the most devices that are looked at between two turns of it.
+    fn most_between<T>(work: impl Future<Output = T>) -> (T, usize) {
+        let (mut work, mut most) = (pin!(work), 0);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            let before = seen::count();
+            let done = work.as_mut().poll(&mut context);
+            most = most.max(seen::count() - before);
+            if let Poll::Ready(done) = done {
+                return (done, most);
+            }
+        }
+    }
+
     #[test]
-    fn a_long_filter_of_a_large_fleet_takes_no_longer_than_both() {
-        // Each device by each part would be hundreds of millions of comparisons.
-        let clusters = (0..100_000).map(|id| {
-            let devices = vec![Id::name("a").unwrap()];
-            Cluster::new(Id::number(id), devices, Vec::new())
-        });
-        let topology = Topology::new(clusters.collect());
+    fn whatever_is_written_is_resolved_in_turns() {
+        let topologies = [
+            Topology::new(vec![Cluster::new(
+                Id::number(1),
+                (1..6_000)
+                    .map(|it| Id::name(&format!("n{it}")).unwrap())
+                    .collect(),
+                Vec::new(),
+            )]),
+            Topology::new(
+                (1..6_000)
+                    .map(|it| {
+                        Cluster::new(Id::number(it), vec![Id::name("n1").unwrap()], Vec::new())
+                    })
+                    .collect(),
+            ),
+        ];
+        let ranges: Vec<String> = (1..700)
+            .map(|it| format!("n[{it}-{}]", 99_999 - it))
+            .collect();
+        let brackets: Vec<String> = (10..70).map(|it| format!("n[1-9][0-{it}]")).collect();
+        for topology in &topologies {
+            for device in [
+                "n1",
+                "n1-n2",
+                "x[1-999999]",
+                &ranges.join(","),
+                &brackets.join(","),
+                &("a,".repeat(4000) + "n1"),
+                "n[1-6000]!n[3000-99999]",
+                &"x".repeat(60),
+            ] {
+                let node = Some(DeviceKind::Node);
+                for scope in [
+                    scope("", node, device, ""),
+                    scope("", Some(DeviceKind::Switch), device, ""),
+                    scope("", None, "", device),
+                    scope(device, None, device, device),
+                ] {
+                    let (_, most) = most_between(scope.places(topology));
+                    assert!(
+                        most <= 2 * ITEMS_PER_TURN,
+                        "{most} by places of {device:.50}"
+                    );
+                    let (_, most) = most_between(scope.check_removals(topology));
+                    assert!(
+                        most <= 2 * ITEMS_PER_TURN,
+                        "{most} by removals of {device:.50}"
+                    );
+                    let (_, most) = most_between(scope.part(topology));
+                    assert!(
+                        most <= 2 * ITEMS_PER_TURN,
+                        "{most} by the part of {device:.50}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_looked_up_once() {
         let same = "a,".repeat(4000) + "a";
-        let all = scope("", None, &same, &same);
-        assert_eq!(all.check_removals(&topology), Ok(()));
-        assert!(matches!(all.places(&topology), Err(ScopeError::Empty(_))));
+        let cluster = Cluster::new(Id::number(1), vec![Id::name("a").unwrap()], Vec::new());
+        let topology = Topology::new(vec![cluster]);
+        let all = scope("", None, &same, "");
+        assert_eq!(block_on(all.places(&topology)), Ok(vec![(0, vec![0])]));
+        let none = scope("", None, &same, &same);
+        assert_eq!(block_on(none.check_removals(&topology)), Ok(()));
+        let places = block_on(none.places(&topology));
+        assert!(matches!(places, Err(ScopeError::Empty(_))));
         let others = scope("", None, &("a,a[1-9],".repeat(800) + "a"), "");
-        let error = others.places(&topology).unwrap_err().to_string();
-        assert!(error.contains("\"a[1-9]\" and 790 more"), "{error}");
-        let large = "a[1-999999],".repeat(600) + "a";
-        let error = scope("", None, &large, "").places(&topology).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`device` has more than 64 parts that hold more ids than the fleet; write fewer"
+        let error = block_on(others.places(&topology)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`device`: there is no device \"a[1-9]\"; there is a"),
+            "{error}"
         );
     }
 }

@@ -25,39 +25,97 @@ pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: 
     format!("{count} {noun}{ending}")
 }
 
-/// The candidate that was probably meant by `given`: the first of those that differ least, in a third
-/// of their characters at most.
-pub(crate) fn nearest<T: AsRef<str>>(
-    given: &str,
-    candidates: impl IntoIterator<Item = T>,
-) -> Option<T> {
-    if given.len() > MAX_LEN {
-        return None;
-    }
-    let given = given.to_lowercase();
-    let distance = |candidate: &str| {
-        let longest = given.len().max(candidate.len());
-        let most = (longest / 3).max(1);
-        if candidate.len() > MAX_LEN || given.len().abs_diff(candidate.len()) > most {
-            return None;
-        }
-        let distance = strsim::osa_distance(&given, &candidate.to_lowercase());
-        (distance <= most && distance < longest).then_some(distance)
-    };
-    let near = candidates.into_iter().take(MAX_CANDIDATES);
-    let near = near.filter_map(|it| Some((distance(it.as_ref())?, it)));
-    near.min_by_key(|(distance, _)| *distance).map(|(_, it)| it)
+/// What was probably meant by a word that is not known, among names that are seen one after the other;
+/// and how many names there are, with the first few.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    /// In lower case; `None` if it is too long to be compared.
+    given: Option<String>,
+    /// The nearest name so far, and in how many characters it differs.
+    nearest: Option<(usize, String)>,
+    compared: usize,
+    first: Vec<String>,
+    count: usize,
 }
 
-/// `; did you mean "…"?` if a candidate was probably meant by `given`, else nothing.
+/// What a [`Turn`](super::Turn) may count as one item: so many pairs of characters are compared.
+const PAIRS_OF_AN_ITEM: usize = 64;
+
+impl Candidates {
+    /// For this word.
+    pub(crate) fn new(given: &str) -> Self {
+        Self {
+            given: (given.len() <= MAX_LEN).then(|| given.to_lowercase()),
+            nearest: None,
+            compared: 0,
+            first: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Sees the next name, and gives how many items of work that was.
+    pub(crate) fn see(&mut self, name: &(impl Display + ?Sized)) -> usize {
+        self.count += 1;
+        let lists = self.first.len() < MAX_LISTED;
+        let given = self.given.as_ref();
+        let given = given.filter(|_| self.compared < MAX_CANDIDATES);
+        if !lists && given.is_none() {
+            return 1;
+        }
+        let name = name.to_string();
+        if lists {
+            self.first.push(name.clone());
+        }
+        let Some(given) = given else { return 1 };
+        self.compared += 1;
+        let longest = given.len().max(name.len());
+        let most = (longest / 3).max(1);
+        if name.len() > MAX_LEN || given.len().abs_diff(name.len()) > most {
+            return 1;
+        }
+        let work = 1 + given.len() * name.len() / PAIRS_OF_AN_ITEM;
+        let distance = strsim::osa_distance(given, &name.to_lowercase());
+        let is_near = distance <= most && distance < longest;
+        // Of those that are as near the first one.
+        if is_near && self.nearest.as_ref().is_none_or(|(it, _)| distance < *it) {
+            self.nearest = Some((distance, name));
+        }
+        work
+    }
+
+    /// How many names were seen.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// `there are a, b and 7 more`, `there is a`: what there is, as far as a message names it.
+    pub(crate) fn known(&self) -> String {
+        let first = first_of(&self.first, self.count);
+        match self.count {
+            0 => "there is none at all".to_owned(),
+            1 => format!("there is {first}"),
+            _ => format!("there are {first}"),
+        }
+    }
+
+    /// `; did you mean "…"?` if one of the names was probably meant, in a third of whose characters
+    /// the word differs at most; else nothing.
+    pub(crate) fn did_you_mean(&self) -> String {
+        let nearest = self.nearest.as_ref();
+        nearest.map_or_else(String::new, |(_, near)| format!("; did you mean {near:?}?"))
+    }
+}
+
+/// `; did you mean "…"?` if one of a few candidates was probably meant by `given`, else nothing.
 pub(crate) fn did_you_mean<T: AsRef<str>>(
     given: &str,
     candidates: impl IntoIterator<Item = T>,
 ) -> String {
-    let near = nearest(given, candidates);
-    near.map_or_else(String::new, |near| {
-        format!("; did you mean {:?}?", near.as_ref())
-    })
+    let mut seen = Candidates::new(given);
+    for candidate in candidates {
+        seen.see(candidate.as_ref());
+    }
+    seen.did_you_mean()
 }
 
 /// `a, b, c and 7 more`: the first names, and how many there are beside them.
@@ -71,15 +129,6 @@ pub(crate) fn first_of<T: Display>(names: impl IntoIterator<Item = T>, count: us
     match count.saturating_sub(names.len()) {
         0 => listed,
         more => format!("{listed} and {more} more"),
-    }
-}
-
-/// `there are a, b and 7 more`, `there is a`: what there is, as far as a message names it.
-pub(crate) fn known<T: Display>(names: impl IntoIterator<Item = T>, count: usize) -> String {
-    match count {
-        0 => "there is none at all".to_owned(),
-        1 => format!("there is {}", first_of(names, count)),
-        _ => format!("there are {}", first_of(names, count)),
     }
 }
 
@@ -108,11 +157,14 @@ mod tests {
             ("colour", None),
             ("", None),
         ] {
-            assert_eq!(nearest(given, keys), meant, "{given:?}");
+            let hint = meant.map(|it| format!("; did you mean {it:?}?"));
+            let expected = hint.unwrap_or_default();
+            assert_eq!(did_you_mean(given, keys), expected, "{given:?}");
         }
         // Of one character nothing is left that is alike.
-        assert_eq!(nearest("7", ["1", "2"]), None);
-        assert_eq!(nearest("web9", ["web10", "web1", "web2"]), Some("web1"));
+        assert_eq!(did_you_mean("7", ["1", "2"]), "");
+        let hint = did_you_mean("web9", ["web10", "web1", "web2"]);
+        assert_eq!(hint, "; did you mean \"web1\"?");
         assert_eq!(did_you_mean("kinds", keys), "; did you mean \"kind\"?");
         assert_eq!(did_you_mean("nothing", keys), "");
     }
@@ -124,8 +176,26 @@ mod tests {
             first_of(1..=1000, 1000),
             "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 990 more"
         );
-        assert_eq!(known([0; 0], 0), "there is none at all");
-        assert_eq!(known(["a"], 1), "there is a");
-        assert_eq!(known(["a", "b"], 2), "there are a, b");
+        let known = |names: &[&str]| {
+            let mut seen = Candidates::new("a");
+            for name in names {
+                seen.see(name);
+            }
+            seen.known()
+        };
+        assert_eq!(known(&[]), "there is none at all");
+        assert_eq!(known(&["a"]), "there is a");
+        assert_eq!(known(&["a", "b"]), "there are a, b");
+        assert!(known(&["a"; 17]).ends_with(" and 7 more"));
+    }
+
+    #[test]
+    fn the_work_of_a_hint_is_counted_and_bounded() {
+        let long = "x".repeat(MAX_LEN);
+        let mut seen = Candidates::new(&long);
+        assert_eq!(seen.see("a"), 1, "it cannot be meant");
+        assert_eq!(seen.see(&long), 1 + MAX_LEN * MAX_LEN / PAIRS_OF_AN_ITEM);
+        let work: usize = (0..2 * MAX_CANDIDATES).map(|_| seen.see("a")).sum();
+        assert_eq!((work, seen.compared), (2 * MAX_CANDIDATES, MAX_CANDIDATES));
     }
 }

@@ -74,7 +74,7 @@ impl<F: Form> Listing<F> {
     #[must_use]
     pub fn into_json(mut self, indent: bool) -> Vec<u8> {
         let mut json = Vec::new();
-        self.write(&mut json, usize::MAX);
+        self.write(&mut json, usize::MAX, &mut { usize::MAX });
         indented(json, indent)
     }
 
@@ -95,20 +95,21 @@ impl<F: Form> Listing<F> {
     /// Appends devices from `index` on, and what closes the cluster after its last one.
     fn devices(
         &self,
-        (text, len): (&mut Vec<u8>, usize),
+        (text, len, looks): (&mut Vec<u8>, usize, &mut usize),
         (place, index): (usize, usize),
         mut is_first: bool,
     ) -> At {
         let (cluster, outcomes) = self.collection.cluster(place);
         let nodes = cluster.nodes();
         for (index, outcome) in (index..).zip(outcomes.after(index).iter()) {
-            if text.len() >= len {
+            if text.len() >= len || *looks == 0 {
                 return At::Device {
                     cluster: place,
                     index,
                     is_first,
                 };
             }
+            *looks -= 1;
             if index == nodes {
                 text.extend_from_slice(SWITCHES);
                 is_first = true;
@@ -140,8 +141,8 @@ impl<F: Form> Listing<F> {
 const SWITCHES: &[u8] = b"],\"switches\":[";
 
 impl<F: Form> WriteJson for Listing<F> {
-    fn write(&mut self, text: &mut Vec<u8>, len: usize) -> bool {
-        while text.len() < len {
+    fn write(&mut self, text: &mut Vec<u8>, len: usize, looks: &mut usize) -> bool {
+        while text.len() < len && *looks > 0 {
             self.at = match self.at {
                 At::Head => {
                     self.form.head(text);
@@ -160,7 +161,7 @@ impl<F: Form> WriteJson for Listing<F> {
                     cluster,
                     index,
                     is_first,
-                } => self.devices((text, len), (cluster, index), is_first),
+                } => self.devices((text, len, looks), (cluster, index), is_first),
                 At::End => return true,
             };
         }

@@ -15,7 +15,10 @@
 //! Every request passes `guard` first, then `front`. It never names an actor or a driver.
 
 mod accept;
+mod aside;
 mod body;
+#[cfg(test)]
+mod cost;
 mod devices;
 mod error;
 mod exposition;
@@ -23,6 +26,7 @@ mod families;
 mod front;
 mod guard;
 mod indent;
+mod list;
 mod listing;
 mod page;
 mod parameters;

@@ -16,10 +16,14 @@ use actix_web::web::Bytes;
 
 use super::body::PIECE_LEN;
 use super::indent::Indent;
+use crate::domain::{ITEMS_PER_TURN, poll_give_way};
 
 /// How many pieces a connection may take one after another before others of its thread have their
-/// turn: about a millisecond's worth.
-const PIECES_OF_A_TURN: usize = 4;
+/// turn: less than a millisecond's worth.
+const PIECES_OF_A_TURN: usize = 2;
+
+/// How many devices are looked at for a piece at most, whether they are shown or not.
+const LOOKS_OF_A_PIECE: usize = 4 * ITEMS_PER_TURN;
 
 /// How many bytes are written before a piece of this length is taken as full: the rest of a device
 /// comes on top, and most have room then.
@@ -30,9 +34,9 @@ fn aim(piece_len: usize) -> usize {
 /// What writes a JSON text on one line, and stops on the way. It writes the same each time, and a
 /// clone goes on from where it was cloned.
 pub(super) trait WriteJson: Clone + Unpin {
-    /// Appends what comes next until `text` has `len` bytes, and the rest of a device; tells
-    /// whether that was all.
-    fn write(&mut self, text: &mut Vec<u8>, len: usize) -> bool;
+    /// Appends what comes next until `text` has `len` bytes, and the rest of a device, or no `looks` at
+    /// devices are left; tells whether that was all.
+    fn write(&mut self, text: &mut Vec<u8>, len: usize, looks: &mut usize) -> bool;
 
     /// About how long the whole is, in bytes.
     fn expected_len(&self) -> usize;
@@ -47,20 +51,22 @@ struct Pieces<W> {
 }
 
 impl<W: WriteJson> Pieces<W> {
-    /// Appends the next piece; nothing if there is none.
+    /// Appends the next piece, which is shorter where many devices are not shown; nothing if there is
+    /// none.
     fn write(&mut self, text: &mut Vec<u8>, len: usize) {
         if self.is_over {
             return;
         }
+        let mut looks = LOOKS_OF_A_PIECE;
         let Some(indent) = &mut self.indent else {
-            self.is_over = self.writer.write(text, len);
+            self.is_over = self.writer.write(text, len, &mut looks);
             return;
         };
         // Device by device, as nobody knows how much longer each is then.
         let mut plain = Vec::new();
-        while text.len() < len && !self.is_over {
+        while text.len() < len && looks > 0 && !self.is_over {
             plain.clear();
-            self.is_over = self.writer.write(&mut plain, 1);
+            self.is_over = self.writer.write(&mut plain, 1, &mut looks);
             indent.write(&plain, text);
         }
     }
@@ -170,11 +176,12 @@ impl<W: WriteJson, T: Unpin> MessageBody for Body<W, T> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        if self.ready.is_empty() && self.rest.is_some() {
+        while self.ready.is_empty() && self.rest.is_some() {
             if self.pieces == PIECES_OF_A_TURN {
                 self.pieces = 0;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+                if poll_give_way(context).is_pending() {
+                    return Poll::Pending;
+                }
             }
             self.pieces += 1;
             self.write_next();

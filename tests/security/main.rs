@@ -12,6 +12,7 @@
 )]
 
 mod audit;
+mod filters;
 mod guarded;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

@@ -424,24 +424,36 @@ impl Tree {
         trial.finish().await
     }
 
-    /// The supervision tree at this moment. Read beside the actors, so it needs none of them.
-    pub(crate) fn state(&self, filter: TreeFilter, sight: &Sight) -> SupervisionTree {
+    /// The supervision tree at this moment. Read beside the actors, so it needs none of them. Not whole
+    /// once `is_given_up` says so.
+    pub(crate) fn state(
+        &self,
+        filter: TreeFilter,
+        sight: &Sight,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> SupervisionTree {
         let now = Instant::now();
         let routes = self.routes();
         let clusters = routes.clusters.iter();
         SupervisionTree {
             supervisor: self.0.supervisor.health.state(now),
             clusters: clusters
-                .map(|route| route.state(filter, sight, now))
+                .take_while(|_| !is_given_up())
+                .map(|route| route.state(filter, sight, now, is_given_up))
                 .collect(),
         }
     }
 
-    /// What is known of one cluster.
-    pub(crate) fn cluster(&self, id: &ClusterId, sight: &Sight) -> Option<ClusterState> {
+    /// What is known of one cluster. Not whole once `is_given_up` says so.
+    pub(crate) fn cluster(
+        &self,
+        id: &ClusterId,
+        sight: &Sight,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> Option<ClusterState> {
         let routes = self.routes();
         let route = routes.route(id)?;
-        Some(route.state(TreeFilter::All, sight, Instant::now()))
+        Some(route.state(TreeFilter::All, sight, Instant::now(), is_given_up))
     }
 
     /// Whether there is such a cluster.

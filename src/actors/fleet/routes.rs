@@ -107,10 +107,17 @@ impl Route {
         &self.spec.base.id
     }
 
-    pub(super) fn state(&self, filter: TreeFilter, sight: &Sight, now: Instant) -> ClusterState {
+    pub(super) fn state(
+        &self,
+        filter: TreeFilter,
+        sight: &Sight,
+        now: Instant,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> ClusterState {
         let seen = sight.of(self);
         let shown = |places: Range<usize>| {
             let devices = &self.plan.devices;
+            let places = places.take_while(|_| !is_given_up());
             let states = places.map(|place| Seen::device(seen, place, &devices[place], now));
             let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
             states.filter(is_shown).collect()

@@ -10,7 +10,7 @@ use super::Request;
 use super::roll::{Heard, Roll};
 use crate::app::Engine;
 use crate::cli::CliError;
-use crate::collector::{Answer, AnswerStream, CollectError, CollectRequest};
+use crate::collector::{AnswerStream, CollectError, CollectRequest};
 use crate::config::Config;
 use crate::http::v1::report;
 
@@ -27,7 +27,7 @@ pub(super) struct Local {
 enum Stage {
     Running(AnswerStream),
     /// All have come; the summary is on its way.
-    Ending(LocalBoxFuture<'static, Result<Answer, CollectError>>),
+    Ending(LocalBoxFuture<'static, Result<Option<String>, CollectError>>),
     Over,
 }
 
@@ -49,14 +49,11 @@ impl Local {
         let request = CollectRequest {
             scope: request.scope.clone(),
             deadline: request.deadline,
+            // What is taken away may be in a list that is not needed, and not read.
+            check_removals: lists.len() == all_lists,
             ..CollectRequest::default()
         };
-        // What is taken away may be in a list that is not needed, and not read.
-        if lists.len() == all_lists {
-            let checked = request.scope.check_removals(&engine.collector().devices());
-            checked.map_err(|error| CliError::Collect(error.into()))?;
-        }
-        let stream = engine.collector().stream(&request);
+        let stream = engine.collector().stream(&request).await;
         let stream = stream.map_err(CliError::Collect)?;
         let roll = Roll::new(stream.topology());
         let local = Self {
@@ -105,16 +102,27 @@ impl Local {
     /// Waits for the summary, once.
     async fn end(&mut self, wants_lines: bool) -> Result<Option<Vec<String>>, CliError> {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Running(stream) => Stage::Ending(stream.finish().boxed_local()),
+            Stage::Running(stream) => Stage::Ending(last_line(stream, wants_lines).boxed_local()),
             stage @ (Stage::Ending(_) | Stage::Over) => stage,
         };
         let Stage::Ending(ending) = &mut self.stage else {
             return Ok(None);
         };
-        let answer = ending.await;
+        let line = ending.await;
         self.stage = Stage::Over;
-        let answer = answer.map_err(CliError::Collect)?;
-        let line = wants_lines.then(|| report::end_line(&answer));
+        let line = line.map_err(CliError::Collect)?;
         Ok(Some(line.into_iter().collect()))
     }
+}
+
+/// Waits for the summary; `None` if its line is not wanted.
+async fn last_line(
+    stream: AnswerStream,
+    wants_lines: bool,
+) -> Result<Option<String>, CollectError> {
+    let answer = stream.finish().await?;
+    Ok(match wants_lines {
+        true => Some(report::end_line(&answer).await),
+        false => None,
+    })
 }

@@ -218,7 +218,7 @@ impl Api {
         let body = read(response, MAX_TREE_LEN, &url).await?;
         let json = String::from_utf8_lossy(&body);
         let tree = tree::parse(&json).map_err(|what| answer(&url, &what))?;
-        topology(&tree, scope)
+        topology(&tree, scope).await
     }
 
     async fn report(&self, request: &Request) -> Result<(Response, String), ServiceError> {
@@ -302,7 +302,7 @@ async fn read(mut response: Response, limit: usize, url: &str) -> Result<Vec<u8>
 }
 
 /// Those of a service's devices that are meant.
-fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceError> {
+async fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceError> {
     let clusters = tree.clusters.iter().map(|cluster| {
         let nodes = cluster.nodes.iter().filter_map(|it| it.node_id.clone());
         let switches = cluster.switches.iter();
@@ -314,8 +314,8 @@ fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceError> {
     if scope.is_whole() {
         return Ok(all);
     }
-    scope.check_removals(&all)?;
-    Ok(scope.part(&all)?)
+    scope.check_removals(&all).await?;
+    Ok(scope.part(&all).await?)
 }
 
 /// With the cause that says most.

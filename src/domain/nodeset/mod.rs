@@ -19,6 +19,7 @@
 mod matcher;
 mod parse;
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::{DeviceId, Id, IdError};
@@ -153,6 +154,26 @@ impl NodeSet {
         (!terms.is_empty()).then_some(Self { terms })
     }
 
+    /// How many different elements are written, a range in brackets being one each, and how many ids
+    /// they stand for, added or taken away; saturates at `u64::MAX`.
+    #[must_use]
+    pub fn size(&self) -> (usize, u64) {
+        let terms = self
+            .terms
+            .iter()
+            .map(|term| (&term.text, term.takes_away, &term.pattern));
+        let mut seen = HashSet::new();
+        let new = terms.filter(|&(text, takes_away, _)| seen.insert((text, takes_away)));
+        new.fold((0, 0_u64), |(elements, ids), (_, _, pattern)| {
+            let ranges = pattern.parts.iter().map(|part| match part {
+                Part::Text(_) => 0,
+                Part::Ranges(ranges) => ranges.len(),
+            });
+            let elements = elements + ranges.sum::<usize>().max(1);
+            (elements, ids.saturating_add(pattern.len()))
+        })
+    }
+
     /// How many ids are added, before any is taken away; saturates at `u64::MAX`.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "at least one is added")]
@@ -170,20 +191,20 @@ impl NodeSet {
     /// If an element is no id, or takes nothing away.
     pub fn ids(&self) -> Result<Vec<DeviceId>, String> {
         let mut ids = Vec::new();
-        let mut away = Matcher::new(self, |takes_away| takes_away, self.len())?;
+        let mut away = Matcher::new(self, |takes_away| takes_away)?;
         for (place, term) in self.terms.iter().enumerate() {
             if term.takes_away {
                 continue;
             }
             let expanded = Pattern::expand(&term.pattern.parts, &mut String::new(), &mut |text| {
-                if away.is_empty() || !away.look(text).is_removed_after(place) {
+                if away.is_empty() || !away.look_text(text).is_removed_after(place) {
                     ids.push(DeviceId::parse(text)?);
                 }
                 Ok(())
             });
             expanded.map_err(|error| error.to_string())?;
         }
-        match away.unmet().next() {
+        match away.unmet().first() {
             Some((text, _)) => Err(format!("\"!{text}\" takes nothing away")),
             None => Ok(ids),
         }
@@ -201,6 +222,15 @@ impl NodeSet {
 impl Pattern {
     /// In time that grows with the parts, the text's length and the ranges, not with what they hold.
     fn matches(&self, text: &str) -> bool {
+        self.matches_by(text, |part, number| match &self.parts[part] {
+            Part::Text(_) => false,
+            Part::Ranges(ranges) => ranges.iter().any(|range| range.writes(number)),
+        })
+    }
+
+    /// As [`Pattern::matches`]; `holds` says whether the brackets at a place of the parts hold a
+    /// number as it is written.
+    fn matches_by(&self, text: &str, holds: impl Fn(usize, &str) -> bool) -> bool {
         // Most texts differ from the first one on.
         if let Some(Part::Text(literal)) = self.parts.first()
             && !text.starts_with(literal.as_str())
@@ -209,7 +239,7 @@ impl Pattern {
         }
         // Where the text's rest may begin after the parts so far.
         let mut ends = vec![0];
-        for part in &self.parts {
+        for (place, part) in self.parts.iter().enumerate() {
             let mut next = Vec::new();
             for &at in &ends {
                 match part {
@@ -218,12 +248,9 @@ impl Pattern {
                             next.push(at + literal.len());
                         }
                     }
-                    Part::Ranges(ranges) => {
+                    Part::Ranges(_) => {
                         let digits = text[at..].bytes().take_while(u8::is_ascii_digit).count();
-                        let holds = |len: &usize| {
-                            let number = &text[at..at + len];
-                            ranges.iter().any(|range| range.writes(number))
-                        };
+                        let holds = |len: &usize| holds(place, &text[at..at + len]);
                         next.extend((1..=digits).filter(holds).map(|len| at + len));
                     }
                 }
@@ -321,9 +348,21 @@ mod tests {
 
     #[test]
     fn the_work_of_taking_away_is_bounded() {
-        let text = format!("n1{}", "!a[1-99999]".repeat(65));
-        let error = NodeSet::parse(&text).unwrap().ids().unwrap_err();
+        let away: String = (0..65).map(|it| format!("!a[1-9]b[{it}-99999]")).collect();
+        let error = NodeSet::parse(&format!("n1{away}"))
+            .unwrap()
+            .ids()
+            .unwrap_err();
         assert!(error.contains("more than 64 parts"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_twice_counts_once() {
+        let size = |text: &str| NodeSet::parse(text).unwrap().size();
+        assert_eq!(size(&("a,".repeat(4000) + "a")), (1, 1));
+        assert_eq!(size("n[1-9,20],n[1-9]!n2!n2"), (3, 11));
+        assert_eq!(size("r[1-2,7]n[1-36]"), (3, 3 * 36));
+        assert_eq!(size("n[1-18446744073709551615],a").1, u64::MAX);
     }
 
     #[test]

@@ -10,8 +10,10 @@ use crate::collector::Whose;
 use crate::domain::TreeFilter;
 use crate::http::State;
 use crate::http::accept;
+use crate::http::aside::aside;
 use crate::http::body::Held;
 use crate::http::error::{Problem, get_only};
+use crate::http::listing::indented;
 use crate::http::parameters::Parameters;
 use crate::http::tree::TreeView;
 
@@ -69,17 +71,17 @@ pub(in crate::http) async fn get(
     let debug = state.debug;
     let sight = collector.look(Whose::Fleet).await;
     // A million devices take their time.
-    let json = web::block(move || {
-        let tree = collector.tree(filter, &sight);
-        TreeView::new(&tree, reload.discoveries(), collector.metrics()).to_json(debug)
+    let work = aside(place, move |client| {
+        let is_gone = || client.is_gone();
+        let tree = collector.tree(filter, &sight, &is_gone);
+        let view = TreeView::new(&tree, reload.discoveries(), collector.metrics());
+        Some(indented(client.json(&view)?, debug))
     });
-    match json.await {
-        Ok(json) => Ok(HttpResponse::Ok()
-            .content_type("application/json")
-            .body(Held::new(json, place))),
-        Err(error) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            error.to_string(),
-        )),
-    }
+    let (Some(json), place) = work.await? else {
+        let detail = "the tree was not written";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    };
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(Held::new(json, place)))
 }

@@ -29,16 +29,18 @@ use self::view::{
     ChangeView, ChangesView, ClusterCountView, ClusterStateView, ClustersView, DeviceStateView,
     ResetView, WhichView,
 };
-use self::workers::WorkersView;
+use self::workers::{Owners, WorkersView};
 use super::State;
 use super::accept;
+use super::aside::aside;
 use super::body::Held;
 use super::error::{Problem, get_only, method_not_allowed, refuse_body};
+use super::list::with_list;
 use super::parameters::{Parameters, shown};
 use crate::collector::Whose;
 use crate::domain::{
-    Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope, did_you_mean,
-    known,
+    Candidates, Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope,
+    Turn,
 };
 use crate::http::guard::caller;
 use crate::telemetry::event;
@@ -167,7 +169,7 @@ async fn collect_cluster(
     state: web::Data<State>,
     body: web::Bytes,
 ) -> Answered {
-    let scope = cluster_scope(&state, &path)?;
+    let scope = cluster_scope(&state, &path).await?;
     ask(&request, &state, &body, DEVICE, |asked| {
         asked.clusters = scope.clusters
     })
@@ -226,7 +228,7 @@ async fn ask_device(
 ) -> Answered {
     refuse_body(body)?;
     let mut wanted = Wanted::read(request, FORCE)?;
-    let scope = device_scope(state, path, kind)?;
+    let scope = device_scope(state, path, kind).await?;
     let force = wanted.force != Some(false);
     if force {
         let (cluster, device) = (id(&path.0)?, id(&path.1)?);
@@ -302,13 +304,13 @@ async fn reset(
     plain(request)?;
     let (cluster_id, device_id) = (id(cluster)?, id(device)?);
     if !state.collector.has_cluster(&cluster_id) {
-        return Err(no_cluster(state, cluster));
+        return Err(no_cluster(state, cluster).await);
     }
     let by = caller(request);
     let reset = state.collector.reset(&cluster_id, kind, &device_id, &by);
-    let cleared = reset
-        .await
-        .ok_or_else(|| no_device(state, cluster, kind, device))?;
+    let Some(cleared) = reset.await else {
+        return Err(no_device(state, cluster, kind, device).await);
+    };
     let cleared = cleared.map_err(|why| {
         let detail = format!("it was not reset: {why}");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
@@ -372,8 +374,9 @@ async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
     };
     let collector = state.collector.clone();
     let sight = collector.look(Whose::Fleet).await;
-    let view = web::block(move || {
-        let tree = collector.tree(crate::domain::TreeFilter::All, &sight);
+    let work = aside(place, move |client| {
+        let is_gone = || client.is_gone();
+        let tree = collector.tree(crate::domain::TreeFilter::All, &sight, &is_gone);
         let clusters = tree.clusters.iter().map(ClusterCountView::from).collect();
         let (simulated, demonstration) = collector.simulated();
         let view = ClustersView {
@@ -381,12 +384,15 @@ async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
             simulated,
             clusters,
         };
-        serde_json::to_vec(&view).unwrap_or_default()
+        let json = client.json(&view)?;
+        Some((xxh3_128(&json), json))
     });
-    let json = view.await.map_err(|error| blocked(&error))?;
-    Ok(report::tagged(&request, xxh3_128(&json), |response| {
-        response.body(Held::new(json, place))
-    }))
+    match work.await? {
+        (Some((mark, json)), place) => Ok(report::tagged(&request, mark, |response| {
+            response.body(Held::new(json, place))
+        })),
+        (None, _) => Err(busy()),
+    }
 }
 
 /// A cluster and its devices, as they are known without asking anybody.
@@ -407,16 +413,19 @@ async fn cluster(
     let id = id(&path)?;
     let collector = state.collector.clone();
     let sight = collector.look(Whose::Cluster(&id)).await;
-    let known = web::block(move || {
-        let known = collector.cluster(&id, &sight)?;
+    let work = aside(place, move |client| {
+        let is_gone = || client.is_gone();
+        let known = collector.cluster(&id, &sight, &is_gone)?;
         let view = ClusterStateView::new(&known, SystemTime::now());
-        serde_json::to_vec(&view).ok()
+        let json = client.json(&view)?;
+        Some((xxh3_128(&json), json))
     });
-    let json = known.await.map_err(|error| blocked(&error))?;
-    let json = json.ok_or_else(|| no_cluster(&state, &path))?;
-    Ok(report::tagged(&request, xxh3_128(&json), |response| {
-        response.body(Held::new(json, place))
-    }))
+    match work.await? {
+        (Some((mark, json)), place) => Ok(report::tagged(&request, mark, |response| {
+            response.body(Held::new(json, place))
+        })),
+        (None, _) => Err(no_cluster(&state, &path).await),
+    }
 }
 
 /// A node, as it is known without asking it.
@@ -466,7 +475,9 @@ async fn device(
     let known = state
         .collector
         .device(&cluster_id, kind, &device_id, &sight);
-    let known = known.ok_or_else(|| no_device(state, cluster, kind, device))?;
+    let Some(known) = known else {
+        return Err(no_device(state, cluster, kind, device).await);
+    };
     let view = DeviceStateView::new(kind, &known, SystemTime::now());
     Ok(json(request, &view))
 }
@@ -516,9 +527,13 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     let view = ChangesView {
         since: since.unwrap_or_default(),
         next,
-        changes: changes.iter().map(ChangeView::from).collect(),
+        changes: Vec::new(),
     };
-    Ok(json(&request, &view))
+    let changes = changes.iter().map(|it| ChangeView::from(&**it));
+    let json = with_list(&view, changes).await;
+    Ok(report::tagged(&request, xxh3_128(&json), |response| {
+        response.body(json)
+    }))
 }
 
 /// Who has which cluster, where the fleet is shared by several processes.
@@ -537,12 +552,14 @@ async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
     let known = workers.workers().await;
     let known =
         known.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).retry_after(1))?;
-    let view = WorkersView::new(
-        &known,
-        state.collector.clusters(),
-        state.collector.topology(),
-    );
-    Ok(json(&request, &view))
+    let fleet = state.collector.devices();
+    let clusters = fleet.clusters().iter().map(Cluster::id);
+    let view = WorkersView::new(&known, state.collector.topology());
+    let owners = Owners::of(&known).await;
+    let json = with_list(&view, clusters.map(|it| owners.view(it))).await;
+    Ok(report::tagged(&request, xxh3_128(&json), |response| {
+        response.body(json)
+    }))
 }
 
 fn id(text: &str) -> Result<Id, Problem> {
@@ -552,10 +569,10 @@ fn id(text: &str) -> Result<Id, Problem> {
     })
 }
 
-fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
+async fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
     let id: ClusterId = id(cluster)?;
     if !state.collector.has_cluster(&id) {
-        return Err(no_cluster(state, cluster));
+        return Err(no_cluster(state, cluster).await);
     }
     Ok(Scope {
         clusters: Some(NodeSet::only(&id)),
@@ -563,15 +580,15 @@ fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
     })
 }
 
-fn device_scope(
+async fn device_scope(
     state: &State,
     (cluster, device): &(String, String),
     kind: DeviceKind,
 ) -> Result<Scope, Problem> {
-    let scope = cluster_scope(state, cluster)?;
+    let scope = cluster_scope(state, cluster).await?;
     let device_id: DeviceId = id(device)?;
     if !state.collector.has_device(&id(cluster)?, kind, &device_id) {
-        return Err(no_device(state, cluster, kind, device));
+        return Err(no_device(state, cluster, kind, device).await);
     }
     Ok(Scope {
         kind: Some(kind),
@@ -580,36 +597,53 @@ fn device_scope(
     })
 }
 
-fn no_cluster(state: &State, cluster: &str) -> Problem {
+/// In turns, as there may be many.
+async fn no_cluster(state: &State, cluster: &str) -> Problem {
     let fleet = state.collector.devices();
-    let ids = || fleet.clusters().iter().map(Cluster::id);
+    let (mut there, mut turn) = (Candidates::new(cluster), Turn::default());
+    for found in fleet.clusters() {
+        turn.spend(there.see(found.id())).await;
+    }
     let detail = format!(
         "there is no cluster {}; {}{}",
         shown(cluster),
-        known(ids(), fleet.clusters().len()),
-        did_you_mean(cluster, ids().map(ToString::to_string)),
+        there.known(),
+        there.did_you_mean(),
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-fn no_device(state: &State, cluster: &str, kind: DeviceKind, device: &str) -> Problem {
+/// In turns, as there may be many.
+async fn no_device(state: &State, cluster: &str, kind: DeviceKind, device: &str) -> Problem {
     let fleet = state.collector.devices();
-    let mut clusters = fleet.clusters().iter();
-    let Some(found) = clusters.find(|it| it.id().to_string() == cluster) else {
-        return no_cluster(state, cluster);
+    let id = Id::parse(cluster).ok();
+    let mut turn = Turn::default();
+    let mut found = None;
+    for cluster in fleet.clusters() {
+        turn.spend(1).await;
+        if id.as_ref() == Some(cluster.id()) {
+            found = Some(cluster);
+            break;
+        }
+    }
+    let Some(found) = found else {
+        return no_cluster(state, cluster).await;
     };
-    let devices = (0..found.len()).map(|place| found.device(place));
-    let ids = devices.filter(|(other, _)| *other == kind);
-    let ids: Vec<String> = ids.map(|(_, id)| id.to_string()).collect();
+    let mut there = Candidates::new(device);
+    for place in 0..found.len() {
+        let (other, id) = found.device(place);
+        let work = if other == kind { there.see(id) } else { 1 };
+        turn.spend(work).await;
+    }
     let detail = format!(
         "there is no {kind} {} in cluster {}{}{}",
         shown(device),
         shown(cluster),
-        match ids.len() {
+        match there.count() {
             0 => "; it has none".to_owned(),
-            count => format!("; {}", known(&ids, count)),
+            _ => format!("; {}", there.known()),
         },
-        did_you_mean(device, &ids),
+        there.did_you_mean(),
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
@@ -617,8 +651,4 @@ fn no_device(state: &State, cluster: &str, kind: DeviceKind, device: &str) -> Pr
 fn busy() -> Problem {
     let detail = "as many such answers as may be sent at once are; try again later";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
-}
-
-fn blocked(error: &actix_web::error::BlockingError) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(1)
 }

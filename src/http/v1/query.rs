@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::collector::CollectRequest;
-use crate::domain::{DeviceKind, FaultKind, NodeSet, Outcome, Scope};
+use crate::domain::{DeviceKind, FaultKind, MAX_DEVICES, NodeSet, Outcome, Scope};
 use crate::http::accept::preferred;
 use crate::http::error::Problem;
 use crate::http::parameters::Parameters;
@@ -142,16 +142,19 @@ impl Wanted {
         let force = given.boolean("force")?;
         let max_age = given.duration("max_age", Duration::ZERO)?;
         let max_age = max_age.or_else(|| max_age_of(request));
+        let scope = Scope {
+            clusters: set(&given, "cluster")?,
+            kind: given.one_of("kind", &kinds)?,
+            devices: set(&given, "device")?,
+            exclude: set(&given, "exclude")?,
+        };
         Ok(Self {
             start: Instant::now(),
             form: Form::of(request)?,
             request: CollectRequest {
-                scope: Scope {
-                    clusters: set(&given, "cluster")?,
-                    kind: given.one_of("kind", &kinds)?,
-                    devices: set(&given, "device")?,
-                    exclude: set(&given, "exclude")?,
-                },
+                // Where nothing is taken away, it is the same request as one that does not check that.
+                check_removals: !scope.is_whole(),
+                scope,
                 deadline: given.duration("deadline", SHORTEST)?,
                 max_age: max_age.filter(|age| !age.is_zero()),
                 force: force.unwrap_or_default(),
@@ -168,13 +171,32 @@ impl Wanted {
 /// The shortest deadline; timers count in milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// Different elements of a filter at most; in brackets, each range is one.
+const MAX_ELEMENTS: usize = 1000;
+
 /// A filter. What is no node set means no device, so that is 404.
 fn set(given: &Parameters, name: &str) -> Result<Option<NodeSet>, Problem> {
-    let set = given.text(name).map(NodeSet::parse).transpose();
-    set.map_err(|why| {
+    let Some(text) = given.text(name) else {
+        return Ok(None);
+    };
+    let set = NodeSet::parse(text).map_err(|why| {
         let detail = format!("no device is meant: `{name}` is no node set: {why}");
         Problem::new(StatusCode::NOT_FOUND, detail)
-    })
+    })?;
+    let (elements, ids) = set.size();
+    if elements > MAX_ELEMENTS {
+        return Err(Problem::bad(format!(
+            "`{name}` has {elements} different elements, at most {MAX_ELEMENTS} are possible; write \
+             ranges such as \"web[001-128]\", or make several requests"
+        )));
+    }
+    if ids > MAX_DEVICES as u64 {
+        return Err(Problem::bad(format!(
+            "`{name}` stands for {ids} ids, at most {MAX_DEVICES} are possible, as many as a fleet may \
+             have"
+        )));
+    }
+    Ok(Some(set))
 }
 
 /// The values of `outcome`.

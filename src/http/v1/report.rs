@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::query::{Form, Shown, Wanted};
 use super::view::{CameView, DeviceView, EndView, LineView, ResultView, Slowest, WhichView};
 use super::whole;
-use crate::collector::{Answer, AnswerStream, CollectError};
-use crate::domain::Outcome;
+use crate::collector::{Answer, AnswerStream};
+use crate::domain::{Outcome, Turn};
 use crate::http::State;
 use crate::http::error::Problem;
 use crate::http::tag::is_known;
@@ -34,11 +34,6 @@ pub(super) async fn answer(
     if form == Form::Events && is_reconnect(http) {
         return Ok(HttpResponse::NoContent().finish());
     }
-    let scope = &wanted.request.scope;
-    if !scope.is_whole() {
-        let checked = scope.check_removals(&state.collector.devices());
-        checked.map_err(CollectError::Scope)?;
-    }
     match form {
         Form::Json => whole::answer(http, state, wanted).await,
         Form::Lines | Form::Events => {
@@ -48,7 +43,7 @@ pub(super) async fn answer(
                 shown,
                 ..
             } = wanted;
-            let stream = state.collector.stream_since(&request, start)?;
+            let stream = state.collector.stream_since(&request, start).await?;
             Ok(streamed(form, stream, shown))
         }
     }
@@ -107,10 +102,13 @@ fn came(
     Some((outcome, came))
 }
 
-fn end(answer: &Answer) -> EndView {
-    let mut slowest = Slowest::default();
+/// In turns.
+async fn end(answer: &Answer) -> EndView {
+    let (mut slowest, mut turn) = (Slowest::default(), Turn::default());
     for (place, (_, outcomes)) in answer.collection().clusters().enumerate() {
+        turn.spend(1).await;
         for (index, outcome) in outcomes.iter().enumerate() {
+            turn.spend(1).await;
             let observation = answer.observation(place, index, outcome);
             slowest.look((place, index), observation.and_then(|it| it.took));
         }
@@ -128,8 +126,8 @@ pub(crate) fn came_line(
 }
 
 /// The last line of a stream.
-pub(crate) fn end_line(answer: &Answer) -> String {
-    json(&LineView::End(end(answer)))
+pub(crate) async fn end_line(answer: &Answer) -> String {
+    json(&LineView::End(end(answer).await))
 }
 
 /// Where a stream stands.
@@ -159,7 +157,7 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
             };
             if come.is_empty() {
                 let end = match stream.finish().await {
-                    Ok(answer) => entry(form, "summary", &LineView::End(end(&answer))),
+                    Ok(answer) => entry(form, "summary", &LineView::End(end(&answer).await)),
                     Err(error) => entry(form, "error", &Problem::from(error)),
                 };
                 return Some((
@@ -167,6 +165,8 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
                     Stage::Over,
                 ));
             }
+            // However many have come, and however fast the client reads.
+            tokio::task::yield_now().await;
             let now = SystemTime::now();
             for place in come {
                 let Some((outcome, came)) = came(&stream, place, now) else {

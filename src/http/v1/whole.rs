@@ -12,14 +12,14 @@ use super::query::{Form, Shown, Wanted};
 use super::report::tagged;
 use super::view::{DeviceView, EndView, ResultView, Slowest, WhichView};
 use crate::collector::{Answer, Observation};
-use crate::domain::Outcome;
+use crate::domain::{Outcome, Turn};
 use crate::http::State;
 use crate::http::error::Problem;
 use crate::http::listing::{self, Listed, Listing, append};
 use crate::http::pieces::Begun;
 
-/// How many devices are looked at before others of the thread have their turn.
-const DEVICES_OF_A_TURN: usize = 256;
+/// So many bytes of facts are hashed in the time of one item of work.
+const BYTES_OF_AN_ITEM: usize = 1024;
 
 /// Makes a roll call, and answers when it is over.
 pub(super) async fn answer(
@@ -75,20 +75,19 @@ impl Report {
         }
         let mut slowest = Slowest::default();
         let mut clusters = Vec::with_capacity(answer.collection().clusters().len());
-        let mut devices = 0;
+        let mut turn = Turn::default();
         for (place, (cluster, outcomes)) in answer.collection().clusters().enumerate() {
+            turn.spend(1).await;
             cluster.id().hash(&mut *mark);
             let mut observations = Vec::with_capacity(cluster.len());
             for (index, outcome) in outcomes.iter().enumerate() {
-                devices += 1;
-                if devices % DEVICES_OF_A_TURN == 0 {
-                    tokio::task::yield_now().await;
-                }
+                turn.spend(4).await;
                 let observation = answer.observation(place, index, outcome);
                 slowest.look((place, index), observation.and_then(|it| it.took));
                 if shown.has(outcome) {
                     cluster.device(index).hash(&mut *mark);
-                    add(&mut mark, outcome, observation);
+                    let len = add(&mut mark, outcome, observation);
+                    turn.spend(len / BYTES_OF_AN_ITEM).await;
                 }
                 observations.push(observation);
             }
@@ -104,8 +103,8 @@ impl Report {
     }
 }
 
-/// Adds what is said of an outcome, but for its age, to a hash.
-fn add(mark: &mut Xxh3, outcome: &Outcome, observation: Option<Observation>) {
+/// Adds what is said of an outcome, but for its age, to a hash; gives how many bytes that are.
+fn add(mark: &mut Xxh3, outcome: &Outcome, observation: Option<Observation>) -> usize {
     let (kind, text) = match outcome {
         Ok(facts) => ("ok", facts.json().map_or("", RawValue::get)),
         Err(fault) => (fault.kind().as_str(), fault.message()),
@@ -114,6 +113,7 @@ fn add(mark: &mut Xxh3, outcome: &Outcome, observation: Option<Observation>) {
     let lookup = observation.filter(|it| it.took.is_some());
     let at = lookup.and_then(|it| it.at.duration_since(UNIX_EPOCH).ok());
     (kind, at, text).hash(mark);
+    text.len()
 }
 
 impl listing::Form for Report {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{ClusterId, WorkerState};
+use crate::domain::{ClusterId, Holding, Turn, WorkerState};
 use crate::http::tree::{millis, rfc3339};
 use crate::http::v1::IdSchema;
 use crate::http::v1::view::hex;
@@ -74,28 +74,8 @@ pub(crate) struct OwnedView {
 }
 
 impl WorkersView {
-    /// `clusters` in configured order.
-    pub(super) fn new(workers: &[WorkerState], clusters: Vec<ClusterId>, topology: u64) -> Self {
-        let mut owners = HashMap::new();
-        for worker in workers {
-            for holding in &worker.holdings {
-                // While it moves two may say so for a moment: the later one has it.
-                let owner = owners.entry(&holding.cluster).or_insert((worker, holding));
-                if owner.1.fence < holding.fence {
-                    *owner = (worker, holding);
-                }
-            }
-        }
-        let owned = |cluster: ClusterId| {
-            let owner = owners.get(&cluster);
-            OwnedView {
-                worker: owner.map(|(worker, _)| worker.name.clone()),
-                fence: owner.map(|(_, holding)| holding.fence),
-                since: owner.map(|(_, holding)| rfc3339(holding.since)),
-                renewed_ms: owner.map(|(_, holding)| millis(holding.renewed)),
-                cluster_id: cluster,
-            }
-        };
+    /// With no cluster; [`Owners`] has those.
+    pub(super) fn new(workers: &[WorkerState], topology: u64) -> Self {
         let worker = |worker: &WorkerState| WorkerView {
             name: worker.name.clone(),
             release: worker.release.clone(),
@@ -111,7 +91,40 @@ impl WorkersView {
             time: rfc3339(SystemTime::now()),
             topology: hex(topology),
             workers: workers.iter().map(worker).collect(),
-            clusters: clusters.into_iter().map(owned).collect(),
+            clusters: Vec::new(),
+        }
+    }
+}
+
+/// Who has which cluster.
+pub(in crate::http) struct Owners<'a>(HashMap<&'a ClusterId, (&'a WorkerState, &'a Holding)>);
+
+impl<'a> Owners<'a> {
+    /// As workers say, in turns.
+    pub(in crate::http) async fn of(workers: &'a [WorkerState]) -> Self {
+        let (mut owners, mut turn) = (HashMap::new(), Turn::default());
+        for worker in workers {
+            for holding in &worker.holdings {
+                turn.spend(1).await;
+                // While it moves two may say so for a moment: the later one has it.
+                let owner = owners.entry(&holding.cluster).or_insert((worker, holding));
+                if owner.1.fence < holding.fence {
+                    *owner = (worker, holding);
+                }
+            }
+        }
+        Self(owners)
+    }
+
+    /// A cluster of the fleet.
+    pub(in crate::http) fn view(&self, cluster: &ClusterId) -> OwnedView {
+        let owner = self.0.get(cluster);
+        OwnedView {
+            worker: owner.map(|(worker, _)| worker.name.clone()),
+            fence: owner.map(|(_, holding)| holding.fence),
+            since: owner.map(|(_, holding)| rfc3339(holding.since)),
+            renewed_ms: owner.map(|(_, holding)| millis(holding.renewed)),
+            cluster_id: cluster.clone(),
         }
     }
 }
