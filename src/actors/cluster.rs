@@ -311,16 +311,56 @@ impl Handler<Collect> for ClusterActor {
 impl Handler<Withdraw> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, withdraw: Withdraw, _: &mut ShellContext<Self>) {
+    fn handle(&mut self, withdraw: Withdraw, ctx: &mut ShellContext<Self>) {
         let is_it = |going: &Going| going.in_flight.collect() == withdraw.collect;
         let found = self.in_flight.iter().position(is_it);
         let Some(going) = found.and_then(|index| self.in_flight.remove(index)) else {
             return;
         };
-        // A device that does not take it ends its lookup by its own timeout.
-        for index in going.in_flight.closed_by(&withdraw.fault) {
-            going.roster.send(index, withdraw.clone());
+        let devices = going.in_flight.closed_by(&withdraw.fault).into_iter();
+        let mut rest = WithdrawRest {
+            devices,
+            roster: going.roster,
+            withdraw,
+        };
+        if rest.tell() {
+            ctx.spawn(rest);
         }
+    }
+}
+
+/// Tells the devices that nobody waits for them any more, some a turn. A device that does not take it
+/// ends its lookup by its own timeout.
+struct WithdrawRest {
+    devices: std::vec::IntoIter<usize>,
+    roster: Arc<Roster>,
+    withdraw: Withdraw,
+}
+
+impl WithdrawRest {
+    /// Tells some more; returns whether there may be others.
+    fn tell(&mut self) -> bool {
+        for index in self.devices.by_ref().take(ASKED_PER_TURN) {
+            self.roster.send(index, self.withdraw.clone());
+        }
+        self.devices.len() > 0
+    }
+}
+
+impl ActorFuture<ClusterActor> for WithdrawRest {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        _: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if self.tell() {
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 }
 
