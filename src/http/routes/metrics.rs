@@ -3,10 +3,11 @@
 //! The format is the one that `Accept` prefers of the two texts that there are. It asks no actor,
 //! so it answers also while all of them hang.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{Accept, CONTENT_TYPE, Header, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{Accept, CONTENT_TYPE, Header, HeaderValue, Quality, RETRY_AFTER};
 use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -69,12 +70,10 @@ fn format(request: &HttpRequest) -> Format {
         (mime::TEXT, "plain" | "*") | (mime::STAR, "*") => Some(Format::Prometheus),
         (_, _) => None,
     };
-    let refused = |it: &&Mime| {
-        accept
-            .iter()
-            .any(|item| item.item == **it && item.quality == actix_web::http::header::Quality::ZERO)
-    };
+    // There may be thousands, each of them a kind of its own.
+    let refused = accept.iter().filter(|it| it.quality == Quality::ZERO);
+    let refused: HashSet<&Mime> = refused.map(|it| &it.item).collect();
     let ranked = accept.ranked();
-    let preferred = ranked.iter().filter(|it| !refused(it)).find_map(format);
-    preferred.unwrap_or(Format::Prometheus)
+    let mut accepted = ranked.iter().filter(|it| !refused.contains(it));
+    accepted.find_map(format).unwrap_or(Format::Prometheus)
 }
