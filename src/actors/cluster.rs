@@ -63,19 +63,64 @@ impl Roster {
     }
 }
 
-/// The actor of each device: the one that is known, or a new one. `pass` is called before each.
-fn actors<A: Supervised<Spec = Device>>(
-    devices: &[Arc<Device>],
-    known: &HashMap<*const Device, &Addr<A>>,
-    link: &Arc<Link>,
-    pass: impl Fn(usize),
-) -> Box<[Addr<A>]> {
-    let actor = |(index, device): (usize, &Arc<Device>)| {
-        pass(index);
-        let known = known.get(&Arc::as_ptr(device)).map(|&known| known.clone());
-        known.unwrap_or_else(|| start(Arc::clone(device), link, MAILBOX))
-    };
-    devices.iter().enumerate().map(actor).collect()
+/// A plan's actors as they are gathered: those that run already, and new ones for the other devices.
+struct Adoption {
+    plan: Arc<Plan>,
+    /// Those that run already.
+    rosters: Vec<Arc<Roster>>,
+    /// Where the actor of a device is that runs already: its roster, and its place in that one's plan.
+    known: HashMap<*const Device, (usize, usize)>,
+    nodes: Vec<Addr<NodeActor>>,
+    switches: Vec<Addr<SwitchActor>>,
+}
+
+impl Adoption {
+    fn new(plan: Arc<Plan>, rosters: Vec<Arc<Roster>>) -> Self {
+        let mut known = HashMap::new();
+        for (at, roster) in rosters.iter().enumerate() {
+            let devices = roster.plan.devices.iter().map(Arc::as_ptr);
+            known.extend(devices.zip((0..).map(|place| (at, place))));
+        }
+        Self {
+            plan,
+            rosters,
+            known,
+            nodes: Vec::new(),
+            switches: Vec::new(),
+        }
+    }
+
+    /// Gathers up to `count` more, after calling `pass` with the place of each; returns whether these
+    /// are all.
+    fn go_on(&mut self, link: &Arc<Link>, count: usize, pass: impl Fn(usize)) -> bool {
+        let (nodes, devices) = (self.plan.nodes(), &self.plan.devices);
+        let from = self.nodes.len() + self.switches.len();
+        let to = from.saturating_add(count).min(devices.len());
+        for (place, device) in (from..to).zip(&devices[from..to]) {
+            pass(place);
+            let known = self.known.get(&Arc::as_ptr(device));
+            let known = known.map(|&(roster, place)| (&self.rosters[roster], place));
+            if place < nodes {
+                let actor = known.map(|(roster, place)| roster.nodes[place].clone());
+                let new = || start(Arc::clone(device), link, MAILBOX);
+                self.nodes.push(actor.unwrap_or_else(new));
+            } else {
+                let place = |roster: &Roster, place: usize| place - roster.nodes.len();
+                let actor = known.map(|(it, at)| it.switches[place(it, at)].clone());
+                let new = || start(Arc::clone(device), link, MAILBOX);
+                self.switches.push(actor.unwrap_or_else(new));
+            }
+        }
+        to == devices.len()
+    }
+
+    fn roster(self) -> Arc<Roster> {
+        Arc::new(Roster {
+            plan: self.plan,
+            nodes: self.nodes.into(),
+            switches: self.switches.into(),
+        })
+    }
 }
 
 /// Sends a message that answers for itself when it is dropped.
@@ -125,9 +170,14 @@ impl Actor for ClusterActor {
             return;
         }
         let stops = Cell::new(false);
-        self.roster = self.adopt(self.spec.plan(), || {
-            stops.set(self.spec.pass(Point::Started) == Some(Act::Stop));
+        let mut adoption = self.adoption(self.spec.plan());
+        let half = adoption.plan.devices.len() / 2;
+        adoption.go_on(&self.spec.base.link, usize::MAX, |place| {
+            if place == half {
+                stops.set(self.spec.pass(Point::Started) == Some(Act::Stop));
+            }
         });
+        self.roster = adoption.roster();
         if stops.get() {
             ctx.stop();
         }
@@ -165,38 +215,45 @@ impl Drop for ClusterActor {
 }
 
 impl ClusterActor {
-    /// The actors for a plan: those that run already, and new ones for the other devices.
-    fn adopt(&self, plan: Arc<Plan>, half_way: impl Fn()) -> Arc<Roster> {
-        let mut nodes: HashMap<*const Device, &Addr<NodeActor>> = HashMap::new();
-        let mut switches: HashMap<*const Device, &Addr<SwitchActor>> = HashMap::new();
+    /// The actors for a plan, to be gathered.
+    fn adoption(&self, plan: Arc<Plan>) -> Adoption {
+        let mut rosters: Vec<Arc<Roster>> = Vec::new();
         let known = self.in_flight.iter().map(|going| &going.roster);
-        let mut last: *const Roster = std::ptr::null();
         for roster in known.chain([&self.roster]) {
             // Collects in a row mostly share their roster.
-            if std::ptr::eq(last, Arc::as_ptr(roster)) {
-                continue;
+            if !rosters.last().is_some_and(|last| Arc::ptr_eq(last, roster)) {
+                rosters.push(Arc::clone(roster));
             }
-            last = Arc::as_ptr(roster);
-            let (own_nodes, own_switches) = roster.plan.devices.split_at(roster.nodes.len());
-            nodes.extend(own_nodes.iter().map(Arc::as_ptr).zip(&roster.nodes));
-            switches.extend(own_switches.iter().map(Arc::as_ptr).zip(&roster.switches));
         }
-        let half = plan.devices.len() / 2;
-        let pass = |index: usize| {
-            if index == half {
-                half_way();
-            }
-        };
-        let link = &self.spec.base.link;
-        let count = plan.nodes();
-        let (own_nodes, own_switches) = plan.devices.split_at(count);
-        let nodes = actors(own_nodes, &nodes, link, pass);
-        let switches = actors(own_switches, &switches, link, |index| pass(count + index));
-        Arc::new(Roster {
-            plan,
-            nodes,
-            switches,
-        })
+        Adoption::new(plan, rosters)
+    }
+
+    /// Gathers the actors for a plan, and then has the share of a collect asked if there is one. A
+    /// large cluster does so in turns, and takes no message meanwhile.
+    fn adopt(&mut self, plan: Arc<Plan>, share: Option<Share>, ctx: &mut ShellContext<Self>) {
+        let mut adoption = self.adoption(plan);
+        if adoption.go_on(&self.spec.base.link, ASKED_PER_TURN, |_| {}) {
+            self.adopted(adoption, share, ctx);
+        } else {
+            let adoption = Some(adoption);
+            ctx.wait(AdoptRest { adoption, share });
+        }
+    }
+
+    /// A plan's actors are there.
+    fn adopted(&mut self, adoption: Adoption, share: Option<Share>, ctx: &mut ShellContext<Self>) {
+        let roster = adoption.roster();
+        if Arc::ptr_eq(&roster.plan, &self.spec.plan()) {
+            // Devices that are not in it end with the collects that ask them.
+            self.roster = Arc::clone(&roster);
+            let in_flight = self.in_flight.iter();
+            let over: Vec<_> = in_flight.filter_map(|it| it.in_flight.over()).collect();
+            self.forget_when(over, ctx);
+            self.schedule(ctx);
+        }
+        if let Some(share) = share {
+            self.take(share, roster, ctx);
+        }
     }
 
     /// Follows the schedule that the spec has now.
@@ -211,18 +268,6 @@ impl ClusterActor {
             let spec = Arc::clone(&self.spec);
             ctx.spawn(Ticking { ticker, spec })
         });
-    }
-
-    /// Changes to a new plan. Devices that are not in it end with the collects that ask them.
-    fn reload(&mut self, plan: Arc<Plan>, ctx: &mut ShellContext<Self>) {
-        self.roster = self.adopt(plan, || {});
-        let over: Vec<_> = self
-            .in_flight
-            .iter()
-            .filter_map(|it| it.in_flight.over())
-            .collect();
-        self.forget_when(over, ctx);
-        self.schedule(ctx);
     }
 
     /// Lets go of the devices that only these collects ask, when they are over.
@@ -270,23 +315,28 @@ impl Handler<Collect> for ClusterActor {
         {
             self.in_flight.pop_front();
         }
+        // A collect that began just before a reload may come just after it, or the other way.
+        if Arc::ptr_eq(share.plan(), &self.roster.plan) {
+            let roster = Arc::clone(&self.roster);
+            self.take(share, roster, ctx);
+        } else if !share.is_settled() {
+            let plan = Arc::clone(share.plan());
+            self.adopt(plan, Some(share), ctx);
+        }
+    }
+}
+
+impl ClusterActor {
+    /// Asks the devices of a share, the first of them now.
+    fn take(&mut self, mut share: Share, roster: Arc<Roster>, ctx: &mut ShellContext<Self>) {
         if share.is_settled() {
-            // Its deadline passed, or its caller went, while it waited in the mailbox.
+            // Its deadline passed, or its caller went, while it waited.
             return;
         }
         let in_flight = share.in_flight();
-        // A collect that began just before a reload may come just after it, or the other way.
-        let plan = share.plan();
-        let roster = if Arc::ptr_eq(plan, &self.roster.plan) {
-            Arc::clone(&self.roster)
-        } else if Arc::ptr_eq(plan, &self.spec.plan()) {
-            self.reload(Arc::clone(plan), ctx);
-            Arc::clone(&self.roster)
-        } else {
-            let old = self.adopt(Arc::clone(plan), || {});
+        if !Arc::ptr_eq(&roster, &self.roster) {
             self.forget_when(in_flight.over(), ctx);
-            old
-        };
+        }
         self.in_flight.push_back(Going {
             in_flight,
             roster: Arc::clone(&roster),
@@ -375,7 +425,7 @@ impl Handler<Reload> for ClusterActor {
         if Arc::ptr_eq(&plan, &self.roster.plan) {
             self.schedule(ctx);
         } else {
-            self.reload(plan, ctx);
+            self.adopt(plan, None, ctx);
         }
     }
 }
@@ -446,6 +496,40 @@ impl ActorFuture<ClusterActor> for Resting {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+/// Gathers the rest of a large plan's actors, some a turn.
+struct AdoptRest {
+    /// `None` when it is over.
+    adoption: Option<Adoption>,
+    share: Option<Share>,
+}
+
+impl ActorFuture<ClusterActor> for AdoptRest {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        ctx: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let Some(mut adoption) = self.adoption.take() else {
+            return Poll::Ready(());
+        };
+        let share = self.share.take();
+        if let Some(fault) = actor.spec.left() {
+            blaming(Arc::clone(fault), || drop(share));
+            return Poll::Ready(());
+        }
+        if adoption.go_on(&actor.spec.base.link, ASKED_PER_TURN, |_| {}) {
+            actor.adopted(adoption, share, ctx);
+            return Poll::Ready(());
+        }
+        (self.adoption, self.share) = (Some(adoption), share);
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -356,3 +356,48 @@ async fn collects_and_reloads_on_many_threads_never_lose_or_mix_anything() {
     fleet.engine.apply(config(40, "1ms"));
     fleet.settle(actors(1 + 2 + 20 + 40 + 5)).await;
 }
+
+/// Lets everything else of this thread have one turn.
+async fn turn() {
+    let mut is_over = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_over, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_large_cluster_changes_its_devices_in_turns() {
+    const DEVICES: usize = 20_000;
+    let text = |name: &str| {
+        format!(
+            "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"2m\"\n[[clusters]]\nid = 1\n\
+             nodes = \"{name}[1-{DEVICES}]\"\n[[clusters]]\nid = 2\nnodes = \"1\"\n"
+        )
+    };
+    let fleet = Fleet::start_paused(&text("a"));
+    fleet.settle(actors(1 + 2 + DEVICES + 1)).await;
+    let difference = fleet.engine.apply(parse(&text("b")));
+    assert_eq!(difference.devices_added, DEVICES);
+    // A collect that comes meanwhile is of the new devices, too.
+    let collector = fleet.engine.collector();
+    let asked = actix_web::rt::spawn(async move { collector.collect().await });
+    let shells = || fleet.metrics().census().shells;
+    let (mut before, mut most) = (shells(), 0);
+    // Those that were there end when all others are.
+    while before < 2 * DEVICES - 1000 {
+        turn().await;
+        let now = shells();
+        most = most.max(now.saturating_sub(before));
+        before = now;
+    }
+    assert!(most <= 4096, "{most} of {DEVICES} actors begin at once");
+    let answer = asked.await.unwrap().unwrap();
+    assert_eq!(answer.faults().count(), 0);
+    assert_eq!(answer.topology().devices(), DEVICES + 1);
+    fleet.settle(actors(1 + 2 + DEVICES + 1)).await;
+}
