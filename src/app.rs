@@ -30,6 +30,9 @@ use crate::watchdog::{Watchdog, WatchdogSettings};
 /// takes any time at all.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long sessions that lookups have opened on devices may take to end.
+const SESSIONS_LIMIT: Duration = Duration::from_secs(5);
+
 /// How long it may take to tell callers that their collects are cut off.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
@@ -210,6 +213,11 @@ impl Engine {
         Ok(Answering::new(handles, access, debug).serverless().await)
     }
 
+    /// Ends the sessions that its lookups have opened on devices, before it is dropped.
+    pub async fn end_sessions(&self) {
+        drop(crate::lookup::end_sessions(SESSIONS_LIMIT).await);
+    }
+
     /// What it counts.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -386,11 +394,12 @@ impl App {
         let waiting = collector.waiting();
         log::info!(waiting, grace_ms = millis(self.grace); "stopping");
         let mut forced = false;
+        let mut force = std::pin::pin!(force);
         let mut drained = std::pin::pin!(self.server.stop(true));
         let ended = tokio::select! {
             () = &mut drained => Ended::Drained,
             () = tokio::time::sleep(self.grace) => Ended::CutOff,
-            _ = force => {
+            _ = &mut force => {
                 forced = true;
                 Ended::CutOff
             }
@@ -401,6 +410,18 @@ impl App {
             collector.cut_off();
             tokio::time::timeout(FLUSH_LIMIT, drained).await.ok();
         }
+        // By the threads that opened them, so before these end.
+        let _no_sessions = if forced {
+            None
+        } else {
+            tokio::select! {
+                ended = crate::lookup::end_sessions(SESSIONS_LIMIT) => Some(ended),
+                _ = force => {
+                    forced = true;
+                    None
+                }
+            }
+        };
         if !forced && !self.engine.fleet.shut_down(SHUTDOWN_LIMIT).await {
             log::warn!(limit_ms = millis(SHUTDOWN_LIMIT); "an actor does not end, its thread is blocked");
         }

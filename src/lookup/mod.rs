@@ -39,6 +39,7 @@ use crate::domain::{
 
 pub(crate) use facts::changed_facts;
 
+pub(crate) use redfish::end_all as end_sessions;
 use exec::Exec;
 use http::Http;
 use prometheus::Prometheus;

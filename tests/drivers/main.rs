@@ -25,6 +25,7 @@ mod once;
 mod prometheus;
 mod redfish;
 mod secrets;
+mod redfish_sessions;
 mod servers;
 mod snmp;
 mod ssh;

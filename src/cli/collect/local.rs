@@ -21,7 +21,7 @@ const PIECE: usize = 4096;
 pub(super) struct Local {
     stage: Stage,
     /// Whose actors ask.
-    _engine: Engine,
+    engine: Engine,
 }
 
 enum Stage {
@@ -58,7 +58,7 @@ impl Local {
         let roll = Roll::new(stream.topology());
         let local = Self {
             stage: Stage::Running(stream),
-            _engine: engine,
+            engine,
         };
         Ok((local, roll, is_whole))
     }
@@ -97,6 +97,11 @@ impl Local {
             roll.hear(cluster, device, heard);
         }
         Ok(Some(lines))
+    }
+
+    /// Ends what its lookups have opened on devices.
+    pub(super) async fn close(self) {
+        self.engine.end_sessions().await;
     }
 
     /// Waits for the summary, once.

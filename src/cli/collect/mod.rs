@@ -201,7 +201,7 @@ enum End {
     Interrupted,
     /// Nothing reads the lines that it prints.
     Unread,
-    /// The service went away.
+    /// The service went away, or what it prints cannot be written.
     Broken(CliError),
 }
 
@@ -321,9 +321,11 @@ pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliErro
     };
     let stop = interrupt::watch().map_err(CliError::Signals)?;
     let start = Instant::now();
-    let made = System::new().block_on(make(way, &request, &view, stop));
+    let system = System::new();
+    let made = system.block_on(make(way, &request, &view, stop));
     view.clear();
     let Some(Made {
+        source,
         mut roll,
         end,
         is_whole,
@@ -335,7 +337,9 @@ pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliErro
     let elapsed = start.elapsed();
     let is_complete = matches!(end, End::Complete);
     roll.settle(is_complete);
-    view.print(&roll, elapsed, is_complete, flags.log.debug)?;
+    let printed = view.print(&roll, elapsed, is_complete, flags.log.debug);
+    system.block_on(source.close());
+    printed?;
     let (asked, unheard) = (counted(roll.tally.asked, "device"), roll.tally.unheard());
     Ok(match end {
         End::Complete if roll.tally.failed() == 0 && is_whole => ExitCode::SUCCESS,
@@ -359,6 +363,7 @@ pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliErro
 
 /// A roll call as far as it came.
 struct Made {
+    source: Source,
     roll: Roll,
     end: End,
     /// Whether all lists that devices are taken from could be read.
@@ -387,8 +392,10 @@ async fn make(
             _ = &mut stop => break End::Interrupted,
             _ = ticks.tick() => view.draw(&roll, start.elapsed()),
             came = source.next(&mut roll, view) => match came {
-                Ok(Some(lines)) => if !view.print_lines(lines).await? {
-                    break End::Unread;
+                Ok(Some(lines)) => match view.print_lines(lines).await {
+                    Ok(true) => {}
+                    Ok(false) => break End::Unread,
+                    Err(error) => break End::Broken(error),
                 },
                 Ok(None) => break End::Complete,
                 Err(error) => break End::Broken(error),
@@ -396,6 +403,7 @@ async fn make(
         }
     };
     Ok(Some(Made {
+        source,
         roll,
         end,
         is_whole,
@@ -417,6 +425,14 @@ async fn begin(way: Way, request: &Request) -> Result<(Source, Roll, bool), CliE
 }
 
 impl Source {
+    /// Leaves nothing behind on the devices that were asked.
+    async fn close(self) {
+        match self {
+            Self::Here(local) => local.close().await,
+            Self::There(_) => {}
+        }
+    }
+
     /// Puts what has come since into the roll; also as lines of NDJSON, if that is wanted. `None`
     /// when all have come. Cancel-safe.
     async fn next(

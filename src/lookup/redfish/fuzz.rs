@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::report::{MAX_ENTRIES, Part, Report};
 use super::service::{Resource, Service, read};
+use super::session::{address, sessions};
 use crate::domain::{DeviceKind, Template};
 use crate::lookup::facts::Health;
 use crate::lookup::fuzz::{DEVICE, check, web};
@@ -83,11 +84,11 @@ fn links(body: &[u8], resource: &Resource) {
         if let Ok(location) = HeaderValue::from_str(text) {
             headers.insert(LOCATION, location);
         }
-        if let Some(session) = service.session(&headers, body) {
-            is_ours(session.0);
+        if let Some(session) = address(&service.root, &headers, body) {
+            is_ours(session);
         }
     }
-    if let Some(Ok(url)) = super::service::sessions(resource).map(|link| service.resolve(&link)) {
+    if let Some(Ok(url)) = sessions(resource).map(|link| service.resolve(&link)) {
         is_ours(url);
     }
 }

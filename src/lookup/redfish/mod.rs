@@ -1,14 +1,16 @@
 //! The `redfish` driver: asks a server's management controller (DMTF DSP0266) how the server is.
 //!
 //! Here is the way through the service: root, systems, managers, chassis and their parts.
-//! [`service`] holds the session and the limits, [`report`] what an answer says. It changes nothing
-//! on a controller but its own session.
+//! [`service`] holds the limits, [`session`] logs in and out, [`report`] knows what an answer says. It
+//! changes nothing on a controller but its own session.
 
 #[cfg(fuzzing)]
 pub(super) mod fuzz;
 mod report;
 mod service;
+mod session;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::facts::FactSheet;
@@ -16,13 +18,15 @@ use super::web::Web;
 use super::{Call, LookupError};
 use crate::domain::{Facts, RedfishSettings, WebAuth};
 use report::{Part, Report, link};
-use service::{Login, Resource, Service};
+use service::{Resource, Service};
+pub(crate) use session::end_all;
+use session::{Login, Session};
 
 /// A group of management controllers.
 #[derive(Debug)]
 pub(crate) struct Redfish {
     /// Knows no password if there is a login.
-    web: Web,
+    web: Arc<Web>,
     /// What a session begins with; without it each request is for itself.
     login: Option<Login>,
 }
@@ -39,25 +43,23 @@ impl Redfish {
                 None
             }
         };
-        let web = Web::new(web, timeout);
+        let web = Arc::new(Web::new(web, timeout));
         Self { web, login }
     }
 
-    /// Whoever drops this drops its session's token with it, and the controller ends the session
-    /// by itself when nobody has used it for a while: logging out takes an answer, and nobody is
-    /// left to wait for one.
+    /// If this is dropped, at whatever point, its session ends all the same.
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let mut service = Service::new(&self.web, call)?;
         // Without a session yet: the root says where to begin one.
         let root = service.root().await?;
-        let session = match &self.login {
-            Some(login) => Some(service.log_in(login, &root).await?),
-            None => None,
+        let facts = match &self.login {
+            None => survey(&mut service, &root).await,
+            Some(login) => {
+                let session = Session::open(&self.web, &service, login, &root).await?;
+                service.show(session.header());
+                session.ask(survey(&mut service, &root)).await
+            }
         };
-        let facts = survey(&mut service, &root).await;
-        if let Some(session) = session {
-            service.log_out(session).await;
-        }
         facts.map(Facts::from)
     }
 }

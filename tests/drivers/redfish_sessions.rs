@@ -1,0 +1,251 @@
+//! What sessions a controller has of ours, whatever becomes of the lookups.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, until};
+use crate::redfish::{ADMIN, Asked, LOGIN, machine, resource};
+use crate::servers::{http, server};
+
+const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+const ROOT: &str = "GET /redfish/v1/";
+const SURVEY: &str = "GET /redfish/v1/Chassis/1/Power";
+const LOGOUT: &str = "DELETE";
+
+/// A controller that counts its sessions, and can be told to let a request wait for its answer.
+#[derive(Default)]
+struct Controller {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    open: BTreeSet<usize>,
+    logins: usize,
+    /// The most that were open at once.
+    most: usize,
+    /// Requests that begin so get no answer.
+    held: Option<&'static str>,
+    /// How many of those have come.
+    waiting: usize,
+}
+
+impl Controller {
+    fn start() -> (Arc<Self>, SocketAddr) {
+        let controller = Arc::new(Self::default());
+        let resources = machine();
+        let serving = Arc::clone(&controller);
+        let addr = server(move |mut stream| {
+            while let Some(asked) = Asked::read(&mut stream) {
+                let answer = serving.answer(&asked);
+                let answer = answer.unwrap_or_else(|| resource(&resources, &asked));
+                if stream.write_all(&answer).is_err() {
+                    return;
+                }
+            }
+        });
+        (controller, addr)
+    }
+
+    /// `None` is the resource that it asks for.
+    fn answer(&self, asked: &Asked) -> Option<Vec<u8>> {
+        let mut state = self.state.lock().unwrap();
+        // It has the session, also if its answer is never taken.
+        let mut session = None;
+        if asked.line == LOGIN {
+            state.logins += 1;
+            let id = state.logins;
+            state.open.insert(id);
+            state.most = state.most.max(state.open.len());
+            session = Some(id);
+        }
+        let is_held = |state: &State| state.held.is_some_and(|it| asked.line.starts_with(it));
+        if is_held(&state) {
+            state.waiting += 1;
+            self.changed.notify_all();
+            state = self.changed.wait_while(state, |it| is_held(it)).unwrap();
+        }
+        if let Some(id) = session {
+            let headers = format!("X-Auth-Token: t{id}\r\nLocation: {SESSIONS}/{id}\r\n");
+            return Some(http("201 Created", &headers, b"{}"));
+        }
+        if asked.line == ROOT {
+            return None;
+        }
+        let is_shown = |id: &&usize| asked.has_header(&format!("x-auth-token: t{id}"));
+        let Some(id) = state.open.iter().find(is_shown).copied() else {
+            return Some(http("401 Unauthorized", "", b""));
+        };
+        if asked.line == format!("DELETE {SESSIONS}/{id}") {
+            state.open.remove(&id);
+            self.changed.notify_all();
+            return Some(http("204 No Content", "", b""));
+        }
+        None
+    }
+
+    /// Holds back the answers to such requests, or no others any more.
+    fn hold(&self, what: Option<&'static str>) {
+        let mut state = self.state.lock().unwrap();
+        (state.held, state.waiting) = (what, 0);
+        self.changed.notify_all();
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, is_so: impl Fn(&State) -> bool) {
+        let state = self.state.lock().unwrap();
+        let waited = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| !is_so(state));
+        assert!(
+            !waited.unwrap().1.timed_out(),
+            "this does not become so: {what}"
+        );
+    }
+
+    fn logins(&self) -> usize {
+        self.state.lock().unwrap().logins
+    }
+
+    /// None is open, and there was never more than one at a time.
+    #[track_caller]
+    fn all_ended(&self) {
+        self.wait("all sessions have ended", |state| state.open.is_empty());
+        assert_eq!(self.state.lock().unwrap().most, 1);
+    }
+
+    #[track_caller]
+    fn none_is_open(&self) {
+        let state = self.state.lock().unwrap();
+        assert_eq!((state.open.len(), state.most), (0, 1));
+    }
+}
+
+fn config(addr: SocketAddr, more: &str) -> String {
+    let (top, nodes) = more.split_once('|').unwrap_or((more, "1"));
+    format!(
+        "[lookup]\ndriver = \"redfish\"\nurl = \"http://{addr}\"\n{ADMIN}timeout = \"1m\"\n\
+         [collect]\ndeadline = \"2m\"\n{top}\n[[clusters]]\nid = 1\nnodes = \"{nodes}\"\n"
+    )
+}
+
+fn start(addr: SocketAddr, more: &str, arguments: &[&str]) -> TestApp {
+    let (dir, path) = config_file(&config(addr, more));
+    let mut command = fleetcall();
+    command.env("PASSWORD", "hunter2");
+    TestApp::start_as(command, dir, path, arguments)
+}
+
+#[test]
+fn clients_that_hang_up_leave_no_session() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "", &[]);
+    for round in 0..40 {
+        let stage = [LOGIN, "GET /redfish/v1/Systems", SURVEY, ROOT][round % 4];
+        controller.hold(Some(stage));
+        let client = app.begin();
+        controller.wait("it is asked for", |state| state.waiting == 1);
+        drop(client);
+        app.wait_for_logs(round + 1, |line| line["message"] == "collect cancelled");
+        controller.hold(None);
+        controller.all_ended();
+    }
+    // One at the root had none yet.
+    assert_eq!(controller.logins(), 30);
+    assert_eq!(app.get().devices(), ["1/n1"]);
+    controller.all_ended();
+}
+
+#[test]
+fn a_session_whose_login_is_answered_too_late_ends_too() {
+    let (controller, addr) = Controller::start();
+    controller.hold(Some(LOGIN));
+    let (dir, path) = config_file(&config(addr, "").replace("\"1m\"", "\"1s\""));
+    let mut command = fleetcall();
+    command.env("PASSWORD", "hunter2");
+    let app = TestApp::start_as(command, dir, path, &[]);
+    // Whether or not that was long enough to come as far as the login.
+    until("it logs in and times out", || {
+        assert_eq!(app.get().devices(), ["1/n1:timed_out"]);
+        controller.logins() > 0
+    });
+    controller.hold(None);
+    controller.all_ended();
+}
+
+#[test]
+fn devices_of_one_controller_have_one_session_at_a_time() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "|1-8", &[]);
+    for _ in 0..3 {
+        let devices: Vec<String> = (1..=8).map(|id| format!("1/n{id}")).collect();
+        assert_eq!(app.get().devices(), devices);
+    }
+    controller.all_ended();
+    assert_eq!(controller.logins(), 24);
+}
+
+#[test]
+fn a_logout_that_takes_its_time_delays_the_next_login_and_no_answer() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "", &[]);
+    controller.hold(Some(LOGOUT));
+    assert_eq!(app.get().devices(), ["1/n1"]);
+    controller.wait("it logs out", |state| state.waiting == 1);
+    let _next = app.begin();
+    controller.hold(None);
+    controller.wait("the next one logs in", |state| state.logins == 2);
+    controller.all_ended();
+}
+
+#[test]
+fn a_service_that_stops_leaves_no_session() {
+    for (stage, every) in [
+        (LOGIN, ""),
+        (SURVEY, ""),
+        (LOGIN, "every = \"1s\"\n"),
+        (SURVEY, "every = \"1s\"\n"),
+    ] {
+        let (controller, addr) = Controller::start();
+        controller.hold(Some(stage));
+        let mut app = start(addr, every, &["--grace", "0s"]);
+        let _client = every.is_empty().then(|| app.begin());
+        controller.wait("it is asked for", |state| state.waiting == 1);
+        app.signal("TERM");
+        app.wait_for_log(|line| line["message"] == "stopping");
+        controller.hold((stage == SURVEY).then_some(stage));
+        app.wait();
+        controller.none_is_open();
+        assert_eq!(controller.logins(), 1);
+        let failed = |line: &serde_json::Value| line["kind"] == "auth";
+        assert!(!app.log().iter().any(failed), "{stage} {every}");
+    }
+}
+
+#[test]
+fn a_roll_call_of_the_command_line_leaves_no_session() {
+    for (arguments, code) in [(&["--deadline", "2s"][..], 3), (&[], 130)] {
+        let (controller, addr) = Controller::start();
+        controller.hold(Some(SURVEY));
+        let (_dir, path) = config_file(&config(addr, ""));
+        let mut child = fleetcall()
+            .env("PASSWORD", "hunter2")
+            .args(["collect", "--config"])
+            .arg(path)
+            .args(arguments)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        if code == 130 {
+            controller.wait("it is asked for", |state| state.waiting == 1);
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        controller.none_is_open();
+    }
+}
