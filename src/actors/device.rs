@@ -508,7 +508,7 @@ impl Device {
                         metrics.failed_locally(reason);
                         None
                     }
-                    None => record.breaker.failed(policy, fault.kind(), now),
+                    None => record.breaker.failed(policy, fault.breaker_kind(), now),
                 };
                 let failures = record.breaker.failures();
                 drop(record);

@@ -185,6 +185,9 @@ pub struct Fault {
     /// Known only to the process that asked.
     #[serde(skip)]
     local: Option<LocalReason>,
+    /// The same.
+    #[serde(skip)]
+    is_unproven: bool,
 }
 
 /// The longest message of a [`Fault`], in bytes: a device or a panic can make it as long as it
@@ -204,6 +207,26 @@ impl Fault {
             kind,
             message,
             local: None,
+            is_unproven: false,
+        }
+    }
+
+    /// A fault of `kind` that others may have made it seem to have.
+    #[must_use]
+    pub fn unproven(kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            is_unproven: true,
+            ..Self::new(kind, message)
+        }
+    }
+
+    /// The kind by which a circuit breaker opens: an unproven one is a failure like any other.
+    #[must_use]
+    pub fn breaker_kind(&self) -> FaultKind {
+        if self.is_unproven {
+            FaultKind::Failed
+        } else {
+            self.kind
         }
     }
 
@@ -338,6 +361,15 @@ mod tests {
         for none in [empty, Facts::new(&[1], 7), Facts::default()] {
             assert!(none.json().is_none() && none.to_map().is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_unproven_is_shown_and_opens_a_breaker_as_any_other_failure() {
+        let proven = Fault::new(FaultKind::Auth, "no");
+        let unproven = Fault::unproven(FaultKind::Auth, "no");
+        assert_eq!(unproven.kind(), FaultKind::Auth);
+        assert_eq!(proven.breaker_kind(), FaultKind::Auth);
+        assert_eq!(unproven.breaker_kind(), FaultKind::Failed);
     }
 
     #[test]

@@ -126,6 +126,9 @@ pub(crate) enum LookupError {
     #[error("{0}")]
     Auth(String),
     /// It answers something that it should not.
+    /// The same, but others may have said so in its place, and it has accepted these credentials.
+    #[error("{0} (it says so without a digest, and has accepted the same before)")]
+    UnprovenAuth(String),
     #[error("{0}")]
     Protocol(String),
     /// Its answer is larger than this many bytes.
@@ -151,7 +154,7 @@ impl LookupError {
             Self::SimulatedAs(kind) => *kind,
             Self::Refused(_) => FaultKind::Refused,
             Self::Unreachable(_) => FaultKind::Unreachable,
-            Self::Auth(_) => FaultKind::Auth,
+            Self::Auth(_) | Self::UnprovenAuth(_) => FaultKind::Auth,
             Self::Protocol(_) => FaultKind::Protocol,
             Self::TooLarge(_) | Self::TooManyVariables(_) => FaultKind::TooLarge,
         }
@@ -183,6 +186,7 @@ impl From<LookupError> for Fault {
         match error {
             LookupError::Local(reason, message) => Self::local(reason, message),
             other => Self::new(other.kind(), other.to_string()),
+            LookupError::UnprovenAuth(_) => Self::unproven(error.kind(), error.to_string()),
         }
     }
 }

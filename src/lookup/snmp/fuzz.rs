@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::message::{self, AUTH, Answer, Ask, Body, Oid, PRIV, UsmParameters};
 use super::session::{Security, Session};
 use super::transport::Transport;
-use super::usm::{AuthKey, Credentials, Reply, User};
+use super::usm::{AuthKey, Credentials, Received, Reply, User};
 use super::{keys, mibs};
 use crate::domain::{Secret, SnmpCipher, SnmpDigest};
 use crate::lookup::LookupError;
@@ -100,7 +100,7 @@ pub fn snmp_user(bytes: &[u8]) {
     let cipher = ciphers.checked_sub(1).map(|at| SnmpCipher::ALL[at]);
     let mut user = user(digest, cipher);
     if kind % 2 == 0 {
-        if let Err(error) = user.read(ID, rest) {
+        if let Received::Unsure(Reply::Denied(error)) = user.read(ID, rest) {
             check(Err(error));
         }
         return;
@@ -111,7 +111,7 @@ pub fn snmp_user(bytes: &[u8]) {
     let read = user.read(ID, &sent);
     let plain = message::read_scoped(rest).and_then(|scoped| message::answer(scoped.data));
     match (plain, read) {
-        (Ok(plain), Ok(Some(Reply::Answer(answer)))) => {
+        (Ok(plain), Received::Sure(Reply::Answer(answer))) => {
             assert!(!plain.is_report && plain.request == ID);
             assert_eq!(plain.variables, answer.variables);
         }
@@ -119,14 +119,14 @@ pub fn snmp_user(bytes: &[u8]) {
             let is_answer = !plain.is_report && plain.request == ID;
             assert!(!is_answer, "{other:?}");
         }
-        (Err(_), Ok(reply)) => assert!(reply.is_none(), "{reply:?}"),
-        (Err(_), Err(error)) => drop(check(Err(error))),
+        (Err(_), Received::Unsure(Reply::Denied(error))) => drop(check(Err(error))),
+        (Err(_), other) => assert!(matches!(other, Received::Foreign), "{other:?}"),
     }
     if digest.is_some() {
         let at = usize::from(at) * sent.len() / 256;
         sent[at] ^= 0x10;
         let read = user.read(ID, &sent);
-        let is_believed = matches!(read, Ok(Some(Reply::Answer(_) | Reply::NotInTime(_))));
+        let is_believed = matches!(read, Received::Sure(_));
         assert!(!is_believed, "changed at {at}: {read:?}");
     }
 }
@@ -156,8 +156,8 @@ fn user(digest: Option<SnmpDigest>, cipher: Option<SnmpCipher>) -> User {
         data: report,
     };
     let sent = message::write_v3(ID, 0, &parameters(), Body::Plain(scoped));
-    match sent.and_then(|sent| user.read(ID, &sent)) {
-        Ok(Some(Reply::Unknown(engine))) => user.meet(engine),
+    match sent.map(|sent| user.read(ID, &sent)) {
+        Ok(Received::Sure(Reply::Unknown(engine))) => user.meet(engine),
         other => panic!("{other:?}"),
     }
     user

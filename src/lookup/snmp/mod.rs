@@ -1,7 +1,7 @@
 //! The `snmp` driver: asks an SNMP agent for what the schema of facts has, in version 2c or 3.
 //!
 //! Nothing is held for a device between lookups but its engine's id and clock, which spares
-//! discovery the next time. [`transport`] is the socket, [`session`] sends again and lets pass,
+//! discovery the next time, and the keys that the engine accepted. [`transport`] is the socket, [`session`] sends again and lets pass,
 //! [`usm`] and [`keys`] are the security of version 3, [`message`] the bytes, [`walk`] reads
 //! tables, [`mibs`] knows what they mean. None of them knows the timeout: it drops the lookup.
 
@@ -39,18 +39,37 @@ const MIN_PASSWORD_LEN: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Snmp {
     settings: SnmpSettings,
-    /// By address, so as many as the group has devices at most.
-    engines: Mutex<HashMap<String, Engine>>,
+    /// Of version 3, by address, so as many as the group has devices at most.
+    agents: Mutex<HashMap<String, Agent>>,
     /// Making a key of a password takes milliseconds: the last one is kept, with its password.
     auth_key: Kept,
     privacy_key: Kept,
+}
+
+/// What is known of an agent from the lookups before.
+struct Agent {
+    /// Taken by the lookup that runs, and put back if it succeeds: an engine that has changed may
+    /// ignore what is meant for the one before.
+    engine: Option<Engine>,
+    /// What it last gave facts for.
+    accepted: Credentials,
+}
+
+// Keys are secret.
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let engine = &self.engine;
+        f.debug_struct("Agent")
+            .field("engine", engine)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Snmp {
     pub(super) fn new(settings: SnmpSettings) -> Self {
         Self {
             settings,
-            engines: Mutex::default(),
+            agents: Mutex::default(),
             auth_key: Kept::default(),
             privacy_key: Kept::default(),
         }
@@ -94,27 +113,43 @@ impl Snmp {
         heard: Arc<AtomicBool>,
         deadline: Instant,
     ) -> Result<Facts, LookupError> {
-        let security = match &self.settings.security {
+        let (security, user, was_accepted) = match &self.settings.security {
             SnmpSecurity::Community(source) => {
-                Security::Community(secret::read(source, deadline).await?)
+                let community = secret::read(source, deadline).await?;
+                (Security::Community(community), None, false)
             }
             SnmpSecurity::User(user) => {
                 let credentials = self.credentials(user, deadline).await?;
-                let known = self.engines().get(address).cloned();
-                Security::User(Box::new(User::new(credentials, known)))
+                let (mut engine, mut was_accepted) = (None, false);
+                if let Some(agent) = self.agents().get_mut(address) {
+                    engine = agent.engine.take();
+                    was_accepted = agent.accepted == credentials;
+                }
+                let user = User::new(credentials.clone(), engine);
+                let security = Security::User(Box::new(user));
+                (security, Some(credentials), was_accepted)
             }
         };
         let transport = Transport::open(agent, heard).await?;
         let mut session = Session::new(transport, security, self.settings.retransmit);
-        let facts = mibs::gather(&mut session).await?;
-        if let Some(engine) = session.engine() {
-            self.engines().insert(address.to_owned(), engine.clone());
+        match mibs::gather(&mut session).await {
+            Ok(facts) => {
+                if let Some(accepted) = user {
+                    let engine = session.engine().cloned();
+                    let agent = Agent { engine, accepted };
+                    self.agents().insert(address.to_owned(), agent);
+                }
+                Ok(facts.into())
+            }
+            Err(LookupError::Auth(what)) if was_accepted && !session.is_proven() => {
+                Err(LookupError::UnprovenAuth(what))
+            }
+            Err(error) => Err(error),
         }
-        Ok(facts.into())
     }
 
-    fn engines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Engine>> {
-        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn agents(&self) -> std::sync::MutexGuard<'_, HashMap<String, Agent>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn credentials(

@@ -10,12 +10,17 @@ use tokio::time::Instant;
 
 use super::message::{self, Answer, Ask, protocol};
 use super::transport::Transport;
-use super::usm::{Engine, Reply, User};
+use super::usm::{Engine, Received, Reply, User};
 use crate::domain::Secret;
 use crate::lookup::LookupError;
 
 /// The longest wait before a request is sent again.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// How often, for one request, an engine is met or its clock is set: when it is new, by a report that
+/// is forged, by the engine's own about what came of that, and for its clock. One that never knows
+/// itself would keep us busy otherwise.
+const MAX_CORRECTIONS: u32 = 4;
 
 /// What authenticates us, and protects messages.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Session {
     retransmit: Duration,
     /// Of the last request. The first one is random, so that it cannot be guessed.
     id: i32,
+    /// Whether the last reply is certainly the engine's.
+    is_proven: bool,
     /// Variables received so far.
     pub(super) variables: usize,
 }
@@ -42,6 +49,7 @@ impl Session {
             security,
             retransmit,
             id: rand::random_range(0..i32::MAX / 2),
+            is_proven: false,
             variables: 0,
         }
     }
@@ -54,26 +62,27 @@ impl Session {
         }
     }
 
+    /// Whether what came last has a digest that is right; what has none others may have sent.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// Asks. `ask` is called with the number of the attempt, from 0, so that it may ask for less
     /// when an answer is missing.
     pub(super) async fn request(
         &mut self,
         mut ask: impl FnMut(u32) -> Ask,
     ) -> Result<Answer, LookupError> {
-        // Each of them once: an agent that never knows itself would keep us busy otherwise.
-        let (mut has_met, mut has_set_clock) = (false, false);
+        let mut corrections = 0;
         loop {
             self.id = self.id.checked_add(1).unwrap_or(1);
-            let reply = self.exchange(&mut ask).await?;
-            let engine = match reply {
+            let engine = match self.exchange(&mut ask).await? {
                 Reply::Answer(answer) => return Ok(answer),
                 Reply::Denied(error) => return Err(error),
-                Reply::Unknown(engine) if !has_met => {
-                    has_met = true;
-                    engine
-                }
-                Reply::NotInTime(engine) if !has_set_clock => {
-                    has_set_clock = true;
+                Reply::Unknown(engine) | Reply::NotInTime(engine)
+                    if corrections < MAX_CORRECTIONS =>
+                {
+                    corrections += 1;
                     engine
                 }
                 Reply::Unknown(_) => return Err(protocol("it does not know its own engine")),
@@ -93,18 +102,24 @@ impl Session {
             let message = self.security.write(self.id, &ask(attempt))?;
             self.transport.send(&message).await?;
             let deadline = Instant::now() + wait;
-            // What cannot be read, or trusted, may have been sent by somebody else: it is believed
-            // only if nothing better comes in the same time.
-            let mut doubt = None;
+            // What cannot be read, or has no digest, others may have sent: it is believed only if nothing
+            // better comes in the same time.
+            let mut unsure = None;
             while let Some(bytes) = self.transport.receive(deadline).await? {
                 match self.security.read(self.id, bytes) {
-                    Ok(Some(reply)) => return Ok(reply),
-                    Ok(None) => {}
-                    Err(error) => doubt = Some(error),
+                    Received::Sure(reply) => {
+                        self.is_proven = self.security.has_digest();
+                        return Ok(reply);
+                    }
+                    // One more try is worth more than a reason to give up.
+                    Received::Unsure(Reply::Denied(_)) if unsure.is_some() => {}
+                    Received::Unsure(reply) => unsure = Some(reply),
+                    Received::Foreign => {}
                 }
             }
-            if let Some(error) = doubt {
-                return Err(error);
+            if let Some(reply) = unsure {
+                self.is_proven = false;
+                return Ok(reply);
             }
             wait = (wait * 2).min(MAX_WAIT.max(self.retransmit));
             attempt = attempt.saturating_add(1);
@@ -122,14 +137,23 @@ impl Security {
         }
     }
 
-    fn read(&mut self, id: i32, bytes: &[u8]) -> Result<Option<Reply>, LookupError> {
+    fn read(&mut self, id: i32, bytes: &[u8]) -> Received {
         match self {
-            Self::Community(_) => {
-                let answer = message::read_v2c(bytes)?;
-                let is_ours = answer.request == id && !answer.is_report;
-                Ok(is_ours.then_some(Reply::Answer(answer)))
-            }
+            Self::Community(_) => match message::read_v2c(bytes) {
+                Ok(answer) if answer.request == id && !answer.is_report => {
+                    Received::Sure(Reply::Answer(answer))
+                }
+                Ok(_) => Received::Foreign,
+                Err(error) => Received::Unsure(Reply::Denied(error)),
+            },
             Self::User(user) => user.read(id, bytes),
+        }
+    }
+
+    fn has_digest(&self) -> bool {
+        match self {
+            Self::Community(_) => false,
+            Self::User(user) => user.has_digest(),
         }
     }
 }

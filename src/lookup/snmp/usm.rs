@@ -58,13 +58,13 @@ impl Engine {
 }
 
 /// A user's name, and the keys of its passwords.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Credentials {
     pub(super) name: Arc<str>,
     pub(super) auth: Option<AuthKey>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct AuthKey {
     pub(super) digest: SnmpDigest,
     pub(super) master: Arc<[u8]>,
@@ -86,7 +86,18 @@ struct Met {
     privacy: Option<(SnmpCipher, Vec<u8>)>,
 }
 
-/// What a message of an engine means for whoever asked.
+/// How a message is to be taken.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// It is no answer to this request.
+    Foreign,
+    /// It counts: it is as well protected as an answer can be.
+    Sure(Reply),
+    /// Others than the engine may have sent it. It counts if nothing better comes in the same wait.
+    Unsure(Reply),
+}
+
+/// What a message of an engine means for the request.
 #[derive(Debug)]
 pub(super) enum Reply {
     Answer(Answer),
@@ -121,6 +132,11 @@ impl User {
             user.meet(engine);
         }
         user
+    }
+
+    /// Whether what counts is protected by a digest.
+    pub(super) fn has_digest(&self) -> bool {
+        self.credentials.auth.is_some()
     }
 
     pub(super) fn engine(&self) -> Option<&Engine> {
@@ -170,12 +186,17 @@ impl User {
         message::write_v3(id, flags, &usm, body)
     }
 
-    /// What a message means; `None` if it is no answer to this request. An error is a reason to
-    /// doubt that the engine is right, or that the message is the engine's.
-    pub(super) fn read(&mut self, id: i32, bytes: &[u8]) -> Result<Option<Reply>, LookupError> {
+    /// What a message means for this request.
+    pub(super) fn read(&mut self, id: i32, bytes: &[u8]) -> Received {
+        let received = self.understand(id, bytes);
+        received.unwrap_or_else(|error| Received::Unsure(Reply::Denied(error)))
+    }
+
+    /// An error is a reason to doubt that the engine is right, or that the message is the engine's.
+    fn understand(&mut self, id: i32, bytes: &[u8]) -> Result<Received, LookupError> {
         let envelope = message::read_v3(bytes)?;
         if envelope.id != Some(id) {
-            return Ok(None);
+            return Ok(Received::Foreign);
         }
         let engine = Engine::of(&envelope.usm)?;
         let is_authentic = envelope.flags & AUTH != 0;
@@ -209,13 +230,13 @@ impl User {
         };
         let answer = message::answer(scoped.data)?;
         if answer.is_report {
-            return self.report(&answer, engine, is_authentic).map(Some);
+            return Ok(self.report(&answer, engine, is_authentic));
         }
         let Some(met) = self.met.as_mut().filter(|met| met.engine.id == engine.id) else {
-            return Ok(None);
+            return Ok(Received::Foreign);
         };
         if answer.request != id {
-            return Ok(None);
+            return Ok(Received::Foreign);
         }
         if flags != met.flags() {
             return Err(auth("its answer is not protected as the request was"));
@@ -228,40 +249,40 @@ impl User {
             }
             met.engine = engine;
         }
-        Ok(Some(Reply::Answer(answer)))
+        Ok(Received::Sure(Reply::Answer(answer)))
     }
 
-    /// What a report means, of which only that about time is protected.
-    fn report(
-        &self,
-        answer: &Answer,
-        engine: Engine,
-        is_authentic: bool,
-    ) -> Result<Reply, LookupError> {
+    /// What a report means. Most have no digest, as they are about what a digest is made with.
+    fn report(&self, answer: &Answer, engine: Engine, is_authentic: bool) -> Received {
         let name = answer.variables.first().map(|it| it.name.as_slice());
         let counter = name.and_then(|name| {
             let rest = name.strip_prefix(&USM_STATS)?;
             rest.first().copied()
         });
         let user = &self.credentials.name;
-        let denied = |what: String| Ok(Reply::Denied(LookupError::Auth(what)));
-        match counter {
+        let denied = |what: String| Reply::Denied(LookupError::Auth(what));
+        let is_other = |met: &Met| met.engine.id != engine.id;
+        let reply = match counter {
             Some(1) => denied(format!("it does not offer user {user:?} such security")),
-            Some(2) if is_authentic || self.credentials.auth.is_none() => {
-                Ok(Reply::NotInTime(engine))
-            }
-            Some(2) => Err(auth("it says without a digest that our time is wrong")),
+            // The clock of another engine is of no use.
+            Some(2) if self.met.as_ref().is_none_or(is_other) => return Received::Foreign,
+            Some(2) => Reply::NotInTime(engine),
             Some(3) => denied(format!("it knows no user {user:?}")),
-            Some(4) => Ok(Reply::Unknown(engine)),
+            // Asked who it is, it can only say so without a digest.
+            Some(4) if self.met.is_none() => return Received::Sure(Reply::Unknown(engine)),
+            Some(4) => Reply::Unknown(engine),
             Some(5) => denied(format!(
                 "it does not accept the digest: another `auth_password` or `auth` of user {user:?}"
             )),
             Some(6) => denied(format!(
                 "it cannot decrypt: another `privacy_password` or `privacy` of user {user:?}"
             )),
-            _ => Ok(Reply::Denied(protocol(
-                "it reports that it could not accept the request",
-            ))),
+            _ => Reply::Denied(protocol("it reports that it could not accept the request")),
+        };
+        if is_authentic {
+            Received::Sure(reply)
+        } else {
+            Received::Unsure(reply)
         }
     }
 }
@@ -373,9 +394,10 @@ mod tests {
         Pdus::Report(Report(pdu(&[&USM_STATS[..], &[counter, 0]].concat())))
     }
 
-    fn kind(read: Result<Option<Reply>, LookupError>) -> FaultKind {
-        match read {
-            Err(error) | Ok(Some(Reply::Denied(error))) => error.kind(),
+    /// Of what is believed only if nothing better comes.
+    fn kind(received: Received) -> FaultKind {
+        match received {
+            Received::Unsure(Reply::Denied(error)) => error.kind(),
             other => panic!("{other:?}"),
         }
     }
@@ -384,15 +406,18 @@ mod tests {
     fn an_answer_counts_with_the_right_digest_in_time_only() {
         let right = message((3, 1_001), true, response());
         let read = user().read(7, &right);
-        assert!(matches!(read, Ok(Some(Reply::Answer(_)))), "{read:?}");
+        assert!(matches!(read, Received::Sure(Reply::Answer(_))), "{read:?}");
         let read = user().read(8, &right);
-        assert!(matches!(read, Ok(None)), "another request: {read:?}");
+        assert!(
+            matches!(read, Received::Foreign),
+            "another request: {read:?}"
+        );
         // All bytes are below the digest.
         for at in 0..right.len() {
             let mut changed = right.clone();
             changed[at] ^= 0x10;
             let read = user().read(7, &changed);
-            assert!(!matches!(read, Ok(Some(_))), "{at}: {read:?}");
+            assert!(!matches!(read, Received::Sure(_)), "{at}: {read:?}");
         }
         let bare = message((3, 1_001), false, response());
         assert_eq!(kind(user().read(7, &bare)), FaultKind::Auth);
@@ -402,7 +427,7 @@ mod tests {
         }
         let newer = message((4, 1), true, response());
         let mut user = user();
-        assert!(user.read(7, &newer).unwrap().is_some());
+        assert!(matches!(user.read(7, &newer), Received::Sure(_)));
         assert_eq!(kind(user.read(7, &right)), FaultKind::Protocol);
     }
 
@@ -415,14 +440,36 @@ mod tests {
         let bytes = message((3, 1_000), false, report(7));
         assert_eq!(kind(user().read(7, &bytes)), FaultKind::Protocol);
         let read = user().read(7, &message((1, 1), false, report(4)));
-        assert!(matches!(read, Ok(Some(Reply::Unknown(_)))), "{read:?}");
+        assert!(
+            matches!(read, Received::Unsure(Reply::Unknown(_))),
+            "{read:?}"
+        );
     }
 
     #[test]
-    fn a_clock_is_set_by_a_protected_report_only() {
-        let read = user().read(7, &message((9, 1), true, report(2)));
-        assert!(matches!(read, Ok(Some(Reply::NotInTime(_)))), "{read:?}");
-        let bare = message((9, 1), false, report(2));
-        assert_eq!(kind(user().read(7, &bare)), FaultKind::Auth);
+    fn only_a_protected_report_is_sure() {
+        for (counter, is_protected) in [(1, true), (2, true), (1, false), (2, false)] {
+            let read = user().read(7, &message((9, 1), is_protected, report(counter)));
+            let (is_sure, reply) = match read {
+                Received::Sure(reply) => (true, reply),
+                Received::Unsure(reply) => (false, reply),
+                Received::Foreign => panic!("{counter}"),
+            };
+            assert_eq!(is_sure, is_protected, "{reply:?}");
+            assert_eq!(matches!(reply, Reply::NotInTime(_)), counter == 2);
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_asked_who_it_is_is_believed() {
+        let mut stranger = user();
+        stranger.met = None;
+        let read = stranger.read(7, &message((1, 1), false, report(4)));
+        assert!(
+            matches!(read, Received::Sure(Reply::Unknown(_))),
+            "{read:?}"
+        );
+        let read = stranger.read(7, &message((1, 1), false, report(3)));
+        assert_eq!(kind(read), FaultKind::Auth);
     }
 }

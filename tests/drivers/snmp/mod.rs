@@ -1,6 +1,7 @@
 //! The `snmp` driver.
 
 pub mod agents;
+mod forged;
 mod hostile;
 mod lldp;
 mod real;

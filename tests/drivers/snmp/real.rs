@@ -6,12 +6,12 @@ use super::agents::{Dice, OTHER_PASSWORD, PASSWORD, Snmpd, line, nobody};
 use super::{ask, v2c, v3};
 use crate::harness::TestApp;
 
-const PRIVATE: &str = "auth = \"sha256\"\nauth_password = { env = \"PASSWORD\" }\n\
+pub const PRIVATE: &str = "auth = \"sha256\"\nauth_password = { env = \"PASSWORD\" }\n\
                        privacy = \"aes128\"\nprivacy_password = { env = \"OTHER_PASSWORD\" }";
 
 /// Whether these are the facts of that agent, but for the ones that change.
 #[track_caller]
-fn are_right(facts: &Value, agent: &Snmpd) {
+pub fn are_right(facts: &Value, agent: &Snmpd) {
     assert_eq!(facts["hostname"], "switch-7", "{facts}");
     assert_eq!(facts["location"], "room 4, rack 2");
     assert_eq!(
