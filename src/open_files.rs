@@ -166,7 +166,7 @@ pub(crate) fn of_commands() -> Option<u64> {
     STARTED_WITH.get().and_then(|limit| limit.current)
 }
 
-/// Sets this process' limit to that of commands, before it becomes one.
+/// Sets this process' limit, which commands inherit, to that of commands.
 ///
 /// # Errors
 /// If the system refuses it.

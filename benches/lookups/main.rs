@@ -34,6 +34,7 @@ use crate::servers::Server;
 const SCRAPES: usize = 2_000;
 const WALKS: usize = 500;
 const CONTROLLERS: usize = 200;
+const COMMANDS: usize = 2_000;
 const AT_ONCE: usize = 32;
 
 /// Measures something, with a folder for its files, and prints it.
@@ -46,10 +47,11 @@ fn main() {
         .filter(|argument| !argument.starts_with('-'))
         .collect();
     let dir = tempfile::tempdir().unwrap();
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("scrapes", scrapes),
         ("walks", walks),
         ("redfish", redfish),
+        ("commands", commands),
         ("prometheus", schedule::beside_prometheus),
         ("switches", switches::ten_thousand),
         ("rest", rest::at_rest),
@@ -119,6 +121,20 @@ fn redfish(dir: &Path) {
         &format!("curl -sf -Z --parallel-max {AT_ONCE}{urls}"),
         &collect(dir, &redfish, CONTROLLERS),
         CONTROLLERS,
+    );
+}
+
+fn commands(dir: &Path) {
+    println!("\n{COMMANDS} times /bin/true by exec, {AT_ONCE} at a time: median of {ROUNDS}\n");
+    compare(
+        "xargs",
+        &format!("seq {COMMANDS} | xargs -P {AT_ONCE} -n 1 /bin/true"),
+        &collect(
+            dir,
+            "driver = \"exec\"\ncommand = [\"/bin/true\", \"{id}\"]\n",
+            COMMANDS,
+        ),
+        COMMANDS,
     );
 }
 

@@ -42,7 +42,7 @@ use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
 use crate::distributed::{self, Distributed, Found};
 use crate::domain::{counted, parse_duration};
-use crate::lookup::process::become_command;
+use crate::lookup::exec_scope;
 use crate::open_files;
 use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat, complain};
@@ -266,7 +266,7 @@ impl CliError {
 /// Runs what the command line says and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = become_command(std::env::args_os().skip(1)) {
+    if let Some(code) = exec_scope::enter(std::env::args_os().skip(1)) {
         return code;
     }
     let (Cli { command }, idle) = match arguments::parse(std::env::args_os()) {

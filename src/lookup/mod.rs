@@ -5,11 +5,12 @@
 //! is a file (or folder) here, an entry in [`Driver`], and its settings in `domain` and `config`.
 
 mod exec;
+pub(crate) mod exec_scope;
 mod facts;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod http;
-pub(crate) mod process;
+mod process;
 mod prometheus;
 mod redfish;
 pub(crate) mod resolve;
@@ -38,8 +39,8 @@ use crate::domain::{
 };
 
 pub(crate) use facts::changed_facts;
-
 pub(crate) use redfish::end_all as end_sessions;
+
 use exec::Exec;
 use http::Http;
 use prometheus::Prometheus;
@@ -125,10 +126,10 @@ pub(crate) enum LookupError {
     /// It does not accept our credentials.
     #[error("{0}")]
     Auth(String),
-    /// It answers something that it should not.
     /// The same, but others may have said so in its place, and it has accepted these credentials.
     #[error("{0} (it says so without a digest, and has accepted the same before)")]
     UnprovenAuth(String),
+    /// It answers something that it should not.
     #[error("{0}")]
     Protocol(String),
     /// Its answer is larger than this many bytes.
@@ -185,8 +186,8 @@ impl From<LookupError> for Fault {
     fn from(error: LookupError) -> Self {
         match error {
             LookupError::Local(reason, message) => Self::local(reason, message),
-            other => Self::new(other.kind(), other.to_string()),
             LookupError::UnprovenAuth(_) => Self::unproven(error.kind(), error.to_string()),
+            other => Self::new(other.kind(), other.to_string()),
         }
     }
 }
@@ -243,13 +244,13 @@ fn object(json: &[u8]) -> Result<serde_json::Map<String, Value>, String> {
 }
 
 /// How many files a lookup of this driver has open at a time: its sockets, where a name's next address
-/// may be tried beside the first; a command's pipes and the handle that it is waited for by.
+/// may be tried beside the first; a command's pipes, and the socket and the handle of its scope.
 pub(crate) const fn open_files(driver: DriverKind) -> u32 {
     match driver {
         DriverKind::Simulated => 0,
         DriverKind::Snmp => 1,
         DriverKind::Tcp | DriverKind::Http | DriverKind::Prometheus | DriverKind::Redfish => 2,
-        DriverKind::Exec | DriverKind::Ssh => 3,
+        DriverKind::Exec | DriverKind::Ssh => 4,
     }
 }
 

@@ -1,19 +1,20 @@
 //! Running a command for a lookup: bounded in what it prints, and gone when the lookup is.
 //!
-//! The command leads a process group of its own, which is killed as a whole when the lookup ends,
-//! however that is: in time, by its timeout, or dropped half-way. What it prints means is not known
-//! here.
+//! The command runs in a scope (`exec_scope`), which kills all that is left of it when the lookup
+//! ends, however that is: in time, by its timeout, dropped half-way, or with this process. What it
+//! prints means is not known here.
 
-use std::ffi::OsString;
-use std::io::{self, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{ExitCode, ExitStatus, Stdio};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::LookupError;
+use super::exec_scope::{self, Report};
 use crate::domain::LocalReason;
 use crate::open_files;
 
@@ -31,67 +32,22 @@ pub(super) struct Ended {
     pub(super) stderr: String,
 }
 
-/// Kills a process group when dropped.
-struct Group(Option<Pid>);
+/// How long a lookup whose command has answered waits until nothing is left of it.
+const END_LIMIT: Duration = Duration::from_secs(1);
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Fails only if nobody is left in it.
-            kill_process_group(group, Signal::KILL).ok();
-        }
-    }
-}
-
-/// The first argument of this program when it is to become a command.
-const BECOME: &str = "__become";
-
-/// What it says, with the number of the error, if it cannot.
-const NOT_BECOME: &str = "fleetcall: cannot become the command: ";
-
-/// What it ends with then, as shells do.
-const NOT_FOUND: u8 = 127;
-
-/// A command with an environment of nothing but `PATH`, and with the limit on open files that this
-/// process was started with.
+/// A command in a scope of its own, with an environment of nothing but `PATH`, and with the limit on
+/// open files that this process was started with.
 pub(super) fn command(program: &str) -> Command {
-    let mut command = match open_files::of_commands() {
-        None => Command::new(program),
-        // Between fork and exec nothing safe can be done, so this program does it after the exec.
-        Some(limit) => {
-            let mut command = Command::new("/proc/self/exe");
-            command.args([BECOME, &limit.to_string(), program]);
-            command
-        }
-    };
-    command.env_clear().env("PATH", PATH);
+    // Not by its path: another version may be there by now.
+    let mut command = Command::new("/proc/self/exe");
+    let limit = open_files::of_commands();
+    let limit = limit.map_or_else(|| exec_scope::NO_LIMIT.to_owned(), |it| it.to_string());
     command
-}
-
-/// Becomes the command that [`command`] asks for, if it does: then this returns only what to exit
-/// with when that is not possible.
-pub(crate) fn become_command(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    arguments.next().filter(|first| first == BECOME)?;
-    let limit = arguments.next().and_then(|it| it.to_str()?.parse().ok());
-    let error = match (limit.map(open_files::lower), arguments.next()) {
-        (Some(Ok(())), Some(program)) => std::process::Command::new(program).args(arguments).exec(),
-        (Some(Err(error)), _) => error,
-        (None, _) | (_, None) => return Some(ExitCode::from(2)),
-    };
-    let error = error.raw_os_error().unwrap_or_default();
-    // Whoever started it reads that.
-    writeln!(io::stderr(), "{NOT_BECOME}{error}").ok();
-    Some(ExitCode::from(NOT_FOUND))
-}
-
-/// Why this program did not become the command, if so.
-fn not_become(status: ExitStatus, stderr: &[u8]) -> Option<io::Error> {
-    if status.code() != Some(NOT_FOUND.into()) || open_files::of_commands().is_none() {
-        return None;
-    }
-    let text = std::str::from_utf8(stderr).ok()?;
-    let error = text.strip_prefix(NOT_BECOME)?.trim_end().parse().ok()?;
-    Some(io::Error::from_raw_os_error(error))
+        .arg0("fleetcall")
+        .args([exec_scope::NAME, &limit, program])
+        .env_clear()
+        .env("PATH", PATH);
+    command
 }
 
 /// Runs `command`, called `program` in messages, which may print up to `most` bytes.
@@ -100,16 +56,20 @@ pub(super) async fn run(
     mut command: Command,
     most: usize,
 ) -> Result<Ended, LookupError> {
+    let cannot = |error| not_run(program, &error);
+    let (socket, theirs) = std::os::unix::net::UnixStream::pair().map_err(cannot)?;
+    socket.set_nonblocking(true).map_err(cannot)?;
+    // When this is dropped, the scope kills all that is left of the command.
+    let mut socket = UnixStream::from_std(socket).map_err(cannot)?;
     command
-        .stdin(Stdio::null())
+        .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| not_run(program, &error))?;
-    let leader = child.id().and_then(|id| i32::try_from(id).ok());
-    let _group = Group(leader.and_then(Pid::from_raw));
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        .process_group(0);
+    let mut scope = command.spawn().map_err(cannot)?;
+    // It holds the scope's end of the socket.
+    drop(command);
+    let (stdout, stderr) = (scope.stdout.take(), scope.stderr.take());
     // Errors are cut rather than refused, and read to their end: a pipe that nobody reads would
     // stop, or kill, a command that says a lot.
     let stderr = async {
@@ -126,13 +86,21 @@ pub(super) async fn run(
         let (kept, is_all) = read(stdout, most).await;
         is_all.then_some(kept).ok_or(LookupError::TooLarge(most))
     };
+    let report = async {
+        let mut report = [0; Report::LEN];
+        let read = socket.read_exact(&mut report).await;
+        let report = read.map(|_| Report::from_bytes(report));
+        match report.map_err(|_| scope_ended(program))? {
+            Report::Ended(status) => Ok(status),
+            Report::NotRun(error) => Err(cannot(io::Error::from_raw_os_error(error))),
+        }
+    };
     // Too much output ends it, however long it would go on to complain.
-    let (stdout, stderr) = tokio::try_join!(stdout, async { Ok(stderr.await) })?;
-    let status = child.wait().await;
-    let status = status.map_err(|error| not_run(program, &error))?;
-    if let Some(error) = not_become(status, &stderr) {
-        return Err(not_run(program, &error));
-    }
+    let stderr = async { Ok(stderr.await) };
+    let (stdout, stderr, status) = tokio::try_join!(stdout, stderr, report)?;
+    drop(socket);
+    // What it leaves behind does not count as running then; but the answer is there.
+    tokio::time::timeout(END_LIMIT, scope.wait()).await.ok();
     let stdout = String::from_utf8(stdout)
         .map_err(|error| LookupError::Protocol(format!("its output is no text: {error}")))?;
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
@@ -155,6 +123,14 @@ fn not_run(program: &str, error: &io::Error) -> LookupError {
         return LookupError::Local(LocalReason::Processes, text);
     }
     LookupError::Local(LocalReason::File, format!("{doing}: {error}"))
+}
+
+/// Why nothing is known of how a command ended.
+fn scope_ended(program: &str) -> LookupError {
+    LookupError::Failed(format!(
+        "the process that ran {program} (fleetcall {}) was killed",
+        exec_scope::NAME
+    ))
 }
 
 /// Reads up to `most` bytes; says whether that was all.

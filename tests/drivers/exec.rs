@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{TestApp, until};
 use crate::servers::{Node, ask, ask_with};
 
-fn sh(script: &str, more: &str) -> String {
+pub fn sh(script: &str, more: &str) -> String {
     let script = script.replace('{', "{{").replace('}', "}}");
     let script = serde_json::to_string(&script).unwrap();
     format!(
@@ -15,7 +15,7 @@ fn sh(script: &str, more: &str) -> String {
     )
 }
 
-fn run(script: &str, more: &str) -> Node {
+pub fn run(script: &str, more: &str) -> Node {
     ask(&sh(script, more))
 }
 
@@ -114,7 +114,7 @@ fn what_prints_too_much_is_stopped() {
 }
 
 /// Whether the process is there and no zombie.
-fn is_alive(pid: &str) -> bool {
+pub fn is_alive(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     status.is_ok_and(|it| !it.contains(") Z "))
 }
@@ -124,9 +124,11 @@ fn nothing_of_a_command_outlives_its_lookup() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
     let program = dir.path().join("check");
-    // A child in the background that ignores being asked to end, and holds the output open.
+    // A child in the background that ignores being asked to end, and holds the output open; and one
+    // in a session of its own, whose parent has ended.
     let script = format!(
-        "#!/bin/bash\necho $$ >> {0}\n(trap '' TERM HUP INT; echo $BASHPID >> {0}; sleep 1000) &\nsleep 1000\n",
+        "#!/bin/bash\necho $$ >> {0}\n(trap '' TERM HUP INT; echo $BASHPID >> {0}; sleep 1000) &\n\
+         (setsid sh -c 'echo $$ >> {0}; exec sleep 1000' &)\nsleep 1000\n",
         pids.display()
     );
     std::fs::write(&program, script).unwrap();
@@ -146,8 +148,8 @@ fn nothing_of_a_command_outlives_its_lookup() {
     assert_eq!(app.request("POST", "/v1/reload", &[]).status, 200);
     let before = started().lines().count();
     let client = app.begin();
-    until("both of its processes run", || {
-        started().lines().count() == before + 2
+    until("all of its processes run", || {
+        started().lines().count() == before + 3
     });
     drop(client);
     app.wait_for_log(|line| line["message"] == "collect cancelled");

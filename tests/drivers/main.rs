@@ -15,6 +15,7 @@ mod discovery;
 mod dns;
 mod examples;
 mod exec;
+mod exec_scope;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
@@ -24,8 +25,8 @@ mod names;
 mod once;
 mod prometheus;
 mod redfish;
-mod secrets;
 mod redfish_sessions;
+mod secrets;
 mod servers;
 mod snmp;
 mod ssh;

@@ -74,7 +74,7 @@ impl Sshd {
     }
 
     /// A public key, as a configuration has it.
-    fn key(&self, name: &str) -> String {
+    pub fn key(&self, name: &str) -> String {
         fs::read_to_string(self.at(name)).unwrap().trim().to_owned()
     }
 
@@ -89,7 +89,7 @@ impl Sshd {
         ask(&self.lookup("user", command, &format!("{pinned}\n{more}")))
     }
 
-    fn lookup(&self, key: &str, command: &str, more: &str) -> String {
+    pub fn lookup(&self, key: &str, command: &str, more: &str) -> String {
         let user = user();
         let command = command.replace('{', "{{").replace('}', "}}");
         format!(
