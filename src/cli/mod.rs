@@ -34,6 +34,7 @@ use std::time::Duration;
 use actix_web::rt::System;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Exposure;
@@ -266,6 +267,7 @@ impl CliError {
 /// Runs what the command line says and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    keep_private();
     if let Some(code) = exec_scope::enter(std::env::args_os().skip(1)) {
         return code;
     }
@@ -282,6 +284,16 @@ pub fn main() -> ExitCode {
         complain(&error.to_string());
         error.exit_code()
     })
+}
+
+/// Keeps other processes of the same user, such as the commands that this one runs, from reading its
+/// environment and memory, where secrets are. It leaves no core behind either.
+fn keep_private() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        complain(&format!(
+            "fleetcall: warning: other processes of this user can read its secrets: {error}"
+        ));
+    }
 }
 
 /// Gives the log time to be written at the end of the process, however that comes.

@@ -225,6 +225,10 @@ fn the_units_for_systemd_and_containers_start_it_as_it_can_be_started() {
     let arguments = start.unwrap().split(' ').skip(1);
     let help = run(fleetcall().args(arguments).arg("--help"));
     assert_eq!(help.status.code(), Some(0), "{}", stderr(&help));
+    // Of commands that it runs, too; and these end with their lookups, not before.
+    for line in ["LimitCORE=0", "KillMode=mixed"] {
+        assert!(unit.lines().any(|it| it == line), "{line}");
+    }
     let known = stdout(&help);
     let container = include_str!("../../config/container/Containerfile");
     let names: Vec<&str> = container

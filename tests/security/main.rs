@@ -20,6 +20,7 @@ mod harness;
 mod hosts;
 mod limits;
 mod origins;
+mod processes;
 mod roles;
 mod secrets;
 mod shares;
