@@ -19,7 +19,7 @@ pub(crate) struct Baseline {
     rustc: String,
     /// The kind of processor; counts of another one are no measure.
     arch: String,
-    /// How much more or less than its count a path may take.
+    /// How much more than its count a path may take; as much less is said.
     tolerance_percent: f64,
     /// The same with another compiler.
     tolerance_percent_other_rustc: f64,

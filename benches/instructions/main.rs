@@ -1,10 +1,11 @@
 //! How many instructions the hot paths take, beside a committed baseline; whatever else the machine
 //! is doing.
 //!
-//! `cargo bench --profile counts --bench instructions` prints a table. `-- --check` fails if a path takes more or
-//! less than the baseline (`baseline.json`) by more than the tolerance that stands there, or if an
-//! operation takes more at a larger size than at a smaller one; `-- --renew` writes the baseline
-//! anew. With words, only paths are run that have one of them in their names. It needs `valgrind`.
+//! `cargo bench --profile counts --bench instructions` prints a table. `-- --check` fails if a path takes more
+//! than the baseline (`baseline.json`) by more than the tolerance that stands there, or if an operation
+//! takes more at a larger size than at a smaller one. What takes as much less is named, since the
+//! baseline is to be renewed then: `-- --renew` writes it anew. With words, only paths are run that
+//! have one of them in their names. It needs `valgrind`.
 //!
 //! Counted is the work itself: not the log, which is off, and not waiting. Two runs differ by
 //! 0.1 % at most, by the seeds of hash maps. The tolerance is wider because of the compiler, which
@@ -18,6 +19,7 @@
 
 mod baseline;
 mod callgrind;
+mod change;
 mod paths;
 
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ use std::sync::Mutex;
 use std::thread::available_parallelism;
 
 use baseline::Baseline;
+use change::{Change, percent};
 use mimalloc::MiMalloc;
 use paths::{GUARDS, PATHS, Path};
 
@@ -120,12 +123,13 @@ fn count(paths: &[&'static Path]) -> Counts {
     counts
 }
 
-/// Prints all counts beside the baseline; gives what is beyond its tolerance.
+/// Prints all counts beside the baseline, and which are so much lower that it is to be renewed; gives
+/// what is more than it tolerates.
 fn compare(baseline: &Baseline, counts: &Counts) -> Vec<String> {
     const RENEW: &str = "if it should be so, renew the baseline and commit it: \
                          cargo bench --profile counts --bench instructions -- --renew";
     let tolerance = baseline.tolerance();
-    let mut faults = Vec::new();
+    let (mut faults, mut fallen) = (Vec::new(), Vec::new());
     println!("| path | instructions | baseline | difference |");
     println!("| --- | ---: | ---: | ---: |");
     for &(&Path { name, per, .. }, count) in counts {
@@ -134,23 +138,30 @@ fn compare(baseline: &Baseline, counts: &Counts) -> Vec<String> {
             faults.push(format!("{name}: the baseline does not have it; {RENEW}"));
             continue;
         };
-        let percent = (count / known - 1.0) * 100.0;
+        let percent = percent(count, known);
         println!("| {name} | {count:.0} per {per} | {known:.0} | {percent:+.1} % |");
         let Some((most, why)) = &tolerance else {
             continue;
         };
-        if percent.abs() > *most {
-            let than = if percent > 0.0 { "more" } else { "less" };
-            let beyond = percent.abs();
-            faults.push(format!(
-                "{name}: {count:.0} instructions per {per} are {beyond:.1} % {than} than the \
+        match Change::of(percent, *most) {
+            Change::Tolerated => {}
+            Change::Grown => faults.push(format!(
+                "{name}: {count:.0} instructions per {per} are {percent:.1} % more than the \
                  baseline's {known:.0}, and {most} % are tolerated {why}; {RENEW}"
-            ));
+            )),
+            Change::Fallen => fallen.push(name),
         }
     }
     match tolerance {
         Some((most, why)) => println!("\nTolerated are {most} % {why}."),
         None => println!("\nThe baseline is of another kind of processor: no measure here."),
+    }
+    if !fallen.is_empty() {
+        let fallen = fallen.join(", ");
+        println!(
+            "So much lower that they could grow back unnoticed: {fallen}. Renew the baseline, and \
+             commit it: cargo bench --profile counts --bench instructions -- --renew"
+        );
     }
     let profile = callgrind::profile("PATH");
     println!(

@@ -18,6 +18,7 @@ mod expose;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod health;
+mod instructions;
 #[path = "../distributed/nats.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod nats;
