@@ -1,10 +1,13 @@
 //! Devices that see who asks them: whether anybody is asked twice at a time.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 /// A web server with a page for each device, which takes its time.
 pub struct Devices {
@@ -14,8 +17,8 @@ pub struct Devices {
 
 #[derive(Default)]
 struct Seen {
-    /// Lookups under way, by page.
-    under_way: HashMap<String, usize>,
+    /// The connections of lookups under way, by page.
+    under_way: HashMap<String, Vec<Arc<TcpStream>>>,
     asked: HashMap<String, usize>,
     overlaps: Vec<String>,
     /// When somebody asked last.
@@ -75,10 +78,11 @@ impl Devices {
 
     /// How many lookups are under way.
     pub fn under_way(&self) -> usize {
-        self.seen.lock().unwrap().under_way.values().sum()
+        let seen = self.seen.lock().unwrap();
+        seen.under_way.values().map(Vec::len).sum()
     }
 
-    /// The pages that were asked for while they were being answered.
+    /// The pages that were asked for while they were being answered, and by whom.
     pub fn overlaps(&self) -> Vec<String> {
         self.seen.lock().unwrap().overlaps.clone()
     }
@@ -94,13 +98,25 @@ impl Devices {
     }
 }
 
-fn serve(mut stream: TcpStream, log: &Mutex<Seen>) {
+/// Whether the client of a lookup gave it up; it is over then, even if the thread that answers it has
+/// not come to see that.
+fn is_given_up(stream: &TcpStream) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let next = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+    match next {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+fn serve(stream: TcpStream, log: &Mutex<Seen>) {
+    let stream = Arc::new(stream);
     let mut head = Vec::new();
     let mut byte = [0];
     loop {
         head.clear();
         while !head.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut byte) {
+            match (&*stream).read(&mut byte) {
                 Ok(1) => head.push(byte[0]),
                 _ => return,
             }
@@ -113,9 +129,12 @@ fn serve(mut stream: TcpStream, log: &Mutex<Seen>) {
             seen.last.insert(who, Instant::now());
             *seen.asked.entry(page.clone()).or_default() += 1;
             let under_way = seen.under_way.entry(page.clone()).or_default();
-            *under_way += 1;
-            if *under_way > 1 {
-                seen.overlaps.push(page.clone());
+            let other = under_way.iter().find(|it| !is_given_up(it));
+            let other = other.map(|it| it.peer_addr());
+            under_way.push(Arc::clone(&stream));
+            if let Some(other) = other {
+                let overlap = format!("{page}: {other:?} and {:?}", stream.peer_addr());
+                seen.overlaps.push(overlap);
             }
             seen.takes.unwrap_or(TAKES)
         };
@@ -123,9 +142,12 @@ fn serve(mut stream: TcpStream, log: &Mutex<Seen>) {
         stream.set_read_timeout(Some(takes)).unwrap();
         let gone = matches!(stream.peek(&mut byte), Ok(0));
         stream.set_read_timeout(None).unwrap();
-        *log.lock().unwrap().under_way.get_mut(&page).unwrap() -= 1;
+        let mut seen = log.lock().unwrap();
+        let under_way = seen.under_way.get_mut(&page).unwrap();
+        under_way.retain(|it| !Arc::ptr_eq(it, &stream));
+        drop(seen);
         if gone
-            || stream
+            || (&*stream)
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                 .is_err()
         {
