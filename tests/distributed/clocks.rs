@@ -7,9 +7,12 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fleet::{LEASE, clusters, says, until_well};
-use crate::harness::{TestApp, config_file, fleetcall, run, stdout};
-use crate::load::{Scene, ask, under_load};
+use crate::fleet::{clusters, until_shared, worker_at};
+use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stdout};
+use crate::load::{CLUSTERS, SHARES, Scene, under_load};
+
+/// Of leases that are lost to clocks, and not to a busy machine.
+const STEADY: &str = "6s";
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -67,11 +70,12 @@ fn clocks_that_jump_cost_nothing() {
     let (clock, mut scene) = (Clock::new(), Scene::new());
     let url = scene.nats.url();
     scene.front = clock.start(&scene.config, &["--nats", &url, "serve"]);
-    let arguments = ["--nats", &url, "worker", "--name", "a", "--lease", LEASE];
+    let arguments = ["--nats", &url, "worker", "--name", "a", "--lease", STEADY];
     let jumps = clock.start(&scene.config, &arguments);
-    let stays = scene.worker("b");
-    stays.wait_for_log(says("cluster taken"));
-    until_well(&scene.front);
+    let stays = worker_at(&url, &scene.config, "b", STEADY);
+    until_shared(&scene.front, [&jumps, &stays], SHARES);
+    let leases = (1..=CLUSTERS).map(|it| scene.nats.listen(&format!("$KV.fleetcall_leases.{it}")));
+    let leases: Vec<_> = leases.collect();
     let start = SystemTime::now();
     let seen = under_load(&scene.front, || {
         for (offset, then) in [("+3600", start + HOUR), ("-86400", start - DAY)] {
@@ -79,8 +83,15 @@ fn clocks_that_jump_cost_nothing() {
             for app in [&scene.front, &jumps] {
                 app.wait_for_log(|line| is_of(line, then));
             }
-            // For longer than leases last that are not renewed.
-            ask(&scene.front, 50);
+            // All are renewed since, again and again: for longer than those last that are not.
+            for lease in &leases {
+                lease.try_iter().for_each(drop);
+            }
+            for lease in &leases {
+                for _ in 0..4 {
+                    lease.recv_timeout(PATIENCE).unwrap();
+                }
+            }
         }
     });
     assert_eq!(seen.degraded, 0, "{seen:?}");

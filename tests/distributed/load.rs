@@ -1,6 +1,7 @@
 //! Continuous load, and who is under it: every answer is whole, in order and in time, and devices see
 //! whether anybody is asked twice at a time.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,13 +15,15 @@ use crate::network::Elsewhere;
 pub const CLUSTERS: usize = 8;
 
 /// How many of them workers that are called "a" and "b" are to have: every release says the same.
-const SHARES: [usize; 2] = [3, 5];
+pub const SHARES: [usize; 2] = [3, 5];
 
 /// What the answers were while something happened.
 #[derive(Debug)]
 pub struct Seen {
     pub answers: usize,
     pub degraded: usize,
+    /// Why they were.
+    pub why: BTreeSet<String>,
     pub shortest: Duration,
     pub longest: Duration,
 }
@@ -30,6 +33,7 @@ impl Default for Seen {
         Self {
             answers: 0,
             degraded: 0,
+            why: BTreeSet::new(),
             shortest: Duration::MAX,
             longest: Duration::ZERO,
         }
@@ -51,6 +55,11 @@ impl Seen {
         for device in &devices {
             let kind = device.split_once(':').map(|(_, kind)| kind);
             assert!(matches!(kind, None | Some("unreachable")), "{answer:?}");
+        }
+        for cluster in answer.json()["data"].as_array().unwrap() {
+            let nodes = cluster["nodes"].as_array().unwrap().iter();
+            let why = nodes.filter_map(|node| node["error"]["message"].as_str());
+            self.why.extend(why.map(str::to_owned));
         }
         self.answers += 1;
         self.degraded += usize::from(answer.status == 202);
