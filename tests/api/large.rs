@@ -16,6 +16,9 @@ use crate::harness::{PATIENCE, TestApp, run, stdout, until};
 const MANY: &str = r#"
 [lookup]
 latency = "1ms"
+timeout = "2m"
+[collect]
+deadline = "2m"
 [[clusters]]
 id = 1
 nodes = ["1-4999", { ids = "5000", lookup = { script = ["fail"] } }]
@@ -32,6 +35,9 @@ switches = "1-2499"
 const SOME: &str = r#"
 [lookup]
 latency = "1ms"
+timeout = "2m"
+[collect]
+deadline = "2m"
 [[clusters]]
 id = 1
 nodes = ["1-1999", { ids = "2000", lookup = { script = ["fail"] } }]

@@ -75,7 +75,7 @@ fn a_front_answers_the_same_bytes_as_a_service_alone() {
 
 #[test]
 fn an_answer_of_many_pieces_arrives_whole() {
-    let config = "[lookup]\nlatency = \"0s\"\n[collect]\nmax_waiting = 4\n\
+    let config = "[lookup]\nlatency = \"0s\"\n[collect]\nmax_waiting = 4\ndeadline = \"2m\"\n\
                   [[clusters]]\nid = 1\nnodes = \"n[0001-5000]\"\n\
                   [[clusters]]\nid = 2\nswitches = \"s[0001-5000]\"\n";
     let nats = Nats::start();
