@@ -85,7 +85,11 @@ pub fn ask(lookup: &str) -> Node {
 
 /// As [`ask`], with lines for the top of the file, and a command to change.
 pub fn ask_with(top: &str, lookup: &str, change: impl FnOnce(&mut std::process::Command)) -> Node {
-    let text = format!("{top}\n[lookup]\n{lookup}\n[[clusters]]\nid = \"c\"\nnodes = [\"n1\"]\n");
+    // The lookup alone says how long it may take.
+    let text = format!(
+        "{top}\n[lookup]\n{lookup}\n[collect]\ndeadline = \"5m\"\n\
+         [[clusters]]\nid = \"c\"\nnodes = [\"n1\"]\n"
+    );
     let (_dir, path) = config_file(&text);
     let mut command = fleetcall();
     command
