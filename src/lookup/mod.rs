@@ -312,7 +312,6 @@ impl<'a> Call<'a> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::mpsc::channel;
 
     use super::*;
     use crate::domain::SecretSource;
@@ -332,11 +331,7 @@ mod tests {
             std::future::pending().await
         };
         let awaits_file = AtomicBool::default();
-        let (release, released) = channel::<()>();
-        let hanging = files::begin(&path, Duration::from_secs(60), move |_| {
-            released.recv().ok();
-            Ok(())
-        });
+        let release = files::hang(&files::FLEET, &path);
         // Cut off from outside.
         let cut_off = secret::using(&awaits_file, call.bound(lookup()));
         assert!(cut_off.now_or_never().is_none());
@@ -349,7 +344,6 @@ mod tests {
         let message = fault.message();
         assert!(message.ends_with("did not answer within 3s"), "{message}");
         drop(release);
-        hanging.wait().unwrap();
     }
 
     #[test]

@@ -6,11 +6,10 @@ use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::LookupError;
@@ -33,7 +32,7 @@ pub(crate) async fn read(source: &SecretSource, deadline: Instant) -> Result<Sec
     understand(&path, Ok(bytes)).map_err(cannot)
 }
 
-/// Reads a file that asking needs, until `deadline`. While it is awaited, the device is not.
+/// Reads a file that asking needs, until `deadline`.
 pub(super) async fn read_file(
     doing: &str,
     path: &Path,
@@ -41,6 +40,18 @@ pub(super) async fn read_file(
     reason: LocalReason,
     deadline: Instant,
 ) -> Result<Vec<u8>, LookupError> {
+    let read = |limit| files::FLEET.read(path, most, limit);
+    wait_for_file(doing, reason, deadline, read).await
+}
+
+/// Waits for what a file gives that asking needs, until `deadline`. While it is awaited, the device is
+/// not.
+pub(super) async fn wait_for_file<T, F: Future<Output = Result<T, FileError>>>(
+    doing: &str,
+    reason: LocalReason,
+    deadline: Instant,
+    read: impl FnOnce(Duration) -> F,
+) -> Result<T, LookupError> {
     let cannot = |error: &FileError| {
         let known = match error {
             FileError::Io(error) => LookupError::local_io(doing, error),
@@ -51,7 +62,7 @@ pub(super) async fn read_file(
     let limit = deadline.saturating_duration_since(Instant::now());
     let limit = limit.min(files::LIMIT);
     await_file(Some(cannot(&FileError::Silent(limit))));
-    let read = files::FLEET.read(path, most, limit).await;
+    let read = read(limit).await;
     await_file(None);
     read.map_err(|error| cannot(&error))
 }
@@ -141,15 +152,14 @@ impl SecretFiles {
     /// Whether one of these files holds another secret now than it did then. Takes a second at most, for
     /// each of them.
     pub(crate) async fn have_changed(&self, used: &[UsedSecret]) -> bool {
-        // The others that ask wait, and find what was read for the first.
-        let mut known = self.0.lock().await;
         for UsedSecret { path, print: then } in used {
-            let now = match known.get(path) {
-                Some((at, now)) if at.elapsed() < LOOK_EVERY => *now,
-                Some(_) | None => {
+            let now = match self.known(path) {
+                Some(now) => now,
+                None => {
+                    // Callers that ask at the same time share it.
                     let bytes = files::FLEET.read(path, MAX_FILE_LEN, LOOK_LIMIT).await;
                     let now = bytes.ok().map(|bytes| print(&bytes));
-                    known.insert(path.clone(), (Instant::now(), now));
+                    self.lock().insert(path.clone(), (Instant::now(), now));
                     now
                 }
             };
@@ -158,6 +168,16 @@ impl SecretFiles {
             }
         }
         false
+    }
+
+    /// What was found of a file, if that was a moment ago.
+    fn known(&self, path: &Path) -> Option<Option<u64>> {
+        let (at, found) = *self.lock().get(path)?;
+        (at.elapsed() < LOOK_EVERY).then_some(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (Instant, Option<u64>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,7 +247,7 @@ fn place(source: &SecretSource) -> Result<Place, String> {
 }
 
 fn credential(name: &str) -> Option<PathBuf> {
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|it| !it.is_empty())?;
     Some(PathBuf::from(directory).join(name))
 }
 
@@ -254,7 +274,7 @@ fn doing(path: &Path) -> String {
 /// The secret that a file holds.
 pub(crate) fn understand(path: &Path, read: Result<Vec<u8>, FileError>) -> Result<Secret, String> {
     let cannot = |why: &dyn std::fmt::Display| format!("{}: {why}", doing(path));
-    let bytes = read.map_err(|error| cannot(&error))?;
+    let bytes = read.map_err(|error| cannot(&error.cause()))?;
     let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
     let end = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Secret::new(end.strip_suffix('\r').unwrap_or(end)))
