@@ -38,8 +38,8 @@ pub(crate) struct Aim {
     /// Files that a lookup has open at a time.
     open_files: u32,
     driver: Driver,
-    /// Whether what asking needs is read from files that may change.
-    has_secrets: bool,
+    /// Whether a lookup may wait for files: with secrets, or the system's authorities.
+    reads_files: bool,
     secrets: SecretFiles,
 }
 
@@ -47,14 +47,14 @@ impl Aim {
     pub(crate) fn new(target: Target) -> Self {
         let driver = Driver::new(target.driver.clone(), target.timeout);
         let needs_port = target.driver.names_port();
-        let has_secrets = target.driver.has_secrets();
+        let reads_files = target.driver.kind() != DriverKind::Simulated;
         let open_files = lookup::open_files(target.driver.kind());
         Self {
             target,
             needs_port,
             open_files,
             driver,
-            has_secrets,
+            reads_files,
             secrets: SecretFiles::default(),
         }
     }
@@ -681,7 +681,7 @@ impl Device {
             target,
             needs_port,
             driver,
-            has_secrets,
+            reads_files,
             ..
         } = &*self.aim;
         if *needs_port && self.port.is_none() {
@@ -704,7 +704,7 @@ impl Device {
                 deadline,
                 timeout,
             };
-            let (result, used) = if *has_secrets {
+            let (result, used) = if *reads_files {
                 Box::pin(secret::using(&self.awaits_file, driver.lookup(call))).await
             } else {
                 (driver.lookup(call).await, Vec::new())

@@ -11,7 +11,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::domain::{Secret, SecretSource, TlsSettings};
 use crate::files;
-use crate::lookup::{secret, tls};
+use crate::lookup::{authorities, secret};
 
 /// The largest file of authorities, in bytes; a system's whole store has a fifth of it.
 const MAX_CA_BYTES: u64 = 1 << 20;
@@ -56,6 +56,8 @@ pub(super) enum ServerError {
     UserInfo,
     #[error("cannot use the authorities in {path}: {why}")]
     Authorities { path: String, why: String },
+    #[error("{0}; or name some by --ca")]
+    System(String),
 }
 
 /// As [`ServerFlags::check`].
@@ -151,11 +153,8 @@ impl TrustFlags {
 
     fn roots(&self) -> Result<RootCerts, ServerError> {
         let Some(path) = &self.ca else {
-            let found = tls::system_certificates();
-            let found = found.map_err(|error| ServerError::Authorities {
-                path: "the system's store".to_owned(),
-                why: error.to_string(),
-            })?;
+            let found = authorities::of_system_now();
+            let found = found.map_err(|error| ServerError::System(error.to_string()))?;
             let certificates = found.iter();
             let certificates = certificates.map(|it| Certificate::from_der(it).to_owned());
             return Ok(RootCerts::Specific(Arc::new(certificates.collect())));

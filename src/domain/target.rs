@@ -147,13 +147,6 @@ impl DriverSettings {
         }
     }
 
-    /// Whether asking needs something that is secret.
-    #[must_use]
-    pub fn has_secrets(&self) -> bool {
-        // Its key is one.
-        matches!(self, Self::Ssh(_)) || !self.secrets().is_empty()
-    }
-
     /// Whether devices have to be discovered with a port to be asked like this.
     #[must_use]
     pub fn names_port(&self) -> bool {
@@ -198,6 +191,17 @@ impl Default for TlsSettings {
         Self {
             verify: true,
             ca: None,
+        }
+    }
+}
+
+impl TlsSettings {
+    /// For what is asked in the clear: no authority is trusted.
+    #[must_use]
+    pub fn unused() -> Self {
+        Self {
+            verify: true,
+            ca: Some(Arc::default()),
         }
     }
 }

@@ -103,6 +103,12 @@ impl Template {
         self.0.iter().any(is_device)
     }
 
+    /// Whether it begins with this text, whatever it is filled in with.
+    #[must_use]
+    pub fn starts_with(&self, text: &str) -> bool {
+        matches!(self.0.first(), Some(Piece::Text(first)) if first.starts_with(text))
+    }
+
     /// Whether it has to be filled in with a port.
     #[must_use]
     pub fn names_port(&self) -> bool {

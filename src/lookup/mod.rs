@@ -4,6 +4,7 @@
 //! that whoever started it may drop at any point, and that leaves nothing behind then. A new driver
 //! is a file (or folder) here, an entry in [`Driver`], and its settings in `domain` and `config`.
 
+pub(crate) mod authorities;
 mod exec;
 pub(crate) mod exec_scope;
 mod facts;

@@ -16,7 +16,8 @@ use x509_parser::parse_x509_certificate;
 
 use super::facts::FactSheet;
 use super::resolve::resolve;
-use super::{Call, LookupError, lack, said, tls};
+use super::tls::{self, TlsClient};
+use super::{Call, LookupError, lack, said};
 use crate::domain::{Facts, LocalReason, TcpSettings};
 
 /// How long an address may be silent before the next one is tried beside it.
@@ -26,19 +27,21 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Tcp {
     settings: TcpSettings,
-    /// Why it cannot be had, if so.
-    tls: Option<Result<Arc<ClientConfig>, LookupError>>,
+    tls: Option<TlsClient>,
 }
 
 impl Tcp {
     pub(super) fn new(settings: TcpSettings) -> Self {
-        let client = |tls| tls::client(tls).map(Arc::new);
-        let tls = settings.tls.as_ref().map(client);
+        let tls = settings.tls.clone().map(TlsClient::new);
         Self { settings, tls }
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let address = call.expand(&self.settings.address);
+        let tls = match &self.tls {
+            Some(tls) => Some(tls.config(call.deadline).await?),
+            None => None,
+        };
         let start = Instant::now();
         let doing = format!("cannot connect to {address}");
         let addresses = resolve(&address).await;
@@ -49,8 +52,7 @@ impl Tcp {
             connect_seconds: Some(start.elapsed().as_secs_f64()),
             ..FactSheet::default()
         };
-        if let Some(tls) = &self.tls {
-            let tls = tls.clone()?;
+        if let Some(tls) = tls {
             certificate(stream, &address, tls, &mut facts).await?;
         }
         Ok(facts.into())

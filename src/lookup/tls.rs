@@ -1,6 +1,5 @@
 //! TLS for all drivers: whom to trust.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,49 +9,72 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
+use tokio::time::Instant;
 
-use super::LookupError;
+use super::{LookupError, authorities};
 use crate::domain::{LocalReason, TlsSettings};
-use crate::files::{self, FileError};
 
-/// Where they are in most systems; what a message names.
-const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs";
-
-/// The system's authorities, read until there are some: a reload does not change them, a restart does.
-static SYSTEM_ROOTS: Mutex<Option<Arc<RootCertStore>>> = Mutex::new(None);
-
-/// The system's authorities. Blocks for some seconds at most.
-fn system_roots() -> Result<Arc<RootCertStore>, LookupError> {
-    let mut known = SYSTEM_ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(roots) = &*known {
-        return Ok(Arc::clone(roots));
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(system_certificates().map_err(|error| {
-        LookupError::Local(
-            LocalReason::File,
-            format!("cannot read the system's certificates: {error}"),
-        )
-    })?);
-    let roots = Arc::new(roots);
-    if !roots.is_empty() {
-        *known = Some(Arc::clone(&roots));
-    }
-    Ok(roots)
+/// What a TLS client does by its settings, made when it is needed, and anew when the system's
+/// authorities are others.
+#[derive(Debug)]
+pub(super) struct TlsClient {
+    settings: TlsSettings,
+    made: Mutex<Option<Made>>,
 }
 
-/// As the system has them; the log says what cannot be read of them. Blocks for some seconds at most.
-pub(crate) fn system_certificates() -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let load = |_: &Path| Ok(rustls_native_certs::load_native_certs());
-    let found = files::begin(Path::new(SYSTEM_CERTIFICATES), files::LIMIT, load).wait()?;
-    for error in &found.errors {
-        log::warn!(error:%; "cannot read some of the system's certificates");
-    }
-    Ok(found.certs)
+#[derive(Debug)]
+struct Made {
+    system: Option<Arc<RootCertStore>>,
+    config: Arc<ClientConfig>,
 }
 
-/// What a TLS client does by these settings.
-pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError> {
+impl TlsClient {
+    pub(super) const fn new(settings: TlsSettings) -> Self {
+        Self {
+            settings,
+            made: Mutex::new(None),
+        }
+    }
+
+    /// Waits for the system's authorities until `deadline`, if it trusts these.
+    pub(super) async fn config(&self, deadline: Instant) -> Result<Arc<ClientConfig>, LookupError> {
+        let system = match trusts_system(&self.settings) {
+            true => Some(authorities::of_system(deadline).await?),
+            false => None,
+        };
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*made
+            && made.system.as_ref().map(Arc::as_ptr) == system.as_ref().map(Arc::as_ptr)
+        {
+            return Ok(Arc::clone(&made.config));
+        }
+        let config = Arc::new(config(&self.settings, system.clone())?);
+        let made = made.insert(Made { system, config });
+        Ok(Arc::clone(&made.config))
+    }
+}
+
+/// What a TLS client does by these settings, for a thread that may wait. Blocks for some seconds at most.
+pub(crate) fn client_now(settings: &TlsSettings) -> Result<ClientConfig, LookupError> {
+    let system = match trusts_system(settings) {
+        true => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(authorities::of_system_now()?);
+            Some(Arc::new(roots))
+        }
+        false => None,
+    };
+    config(settings, system)
+}
+
+fn trusts_system(settings: &TlsSettings) -> bool {
+    settings.verify && settings.ca.is_none()
+}
+
+fn config(
+    settings: &TlsSettings,
+    system: Option<Arc<RootCertStore>>,
+) -> Result<ClientConfig, LookupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -67,7 +89,7 @@ pub(crate) fn client(settings: &TlsSettings) -> Result<ClientConfig, LookupError
         return Ok(builder.with_no_client_auth());
     }
     let roots = match &settings.ca {
-        None => system_roots()?,
+        None => system.unwrap_or_else(|| Arc::new(RootCertStore::empty())),
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {

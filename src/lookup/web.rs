@@ -5,6 +5,7 @@
 //! requests of one lookup.
 
 use std::error::Error as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -14,8 +15,9 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::resolve::{ResolveError, Resolver};
-use super::{Call, LookupError, secret, tls};
-use crate::domain::{LocalReason, WebAuth, WebSettings};
+use super::tls::{self, TlsClient};
+use super::{Call, LookupError, secret};
+use crate::domain::{LocalReason, TlsSettings, WebAuth, WebSettings};
 
 /// How long a connection is kept for the next request of its lookup.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,10 +28,9 @@ pub(crate) struct Web {
     pub(crate) settings: WebSettings,
     /// What a lookup may take.
     timeout: Duration,
-    /// Why it cannot be had, if so.
-    tls: Result<ClientConfig, LookupError>,
-    /// The same.
-    client: Result<Client, LookupError>,
+    tls: TlsClient,
+    /// Made when it is needed, by this configuration.
+    client: Mutex<Option<(Arc<ClientConfig>, Client)>>,
 }
 
 /// What is asked of a server.
@@ -57,22 +58,39 @@ pub(crate) struct Answer {
 impl Web {
     /// A lookup may take `timeout`.
     pub(crate) fn new(settings: WebSettings, timeout: Duration) -> Self {
-        let tls = tls::client(&settings.tls);
-        let client = tls
-            .clone()
-            .and_then(|tls| client(&settings, timeout, tls, false));
+        let tls = if settings.url.starts_with("https:") {
+            settings.tls.clone()
+        } else {
+            TlsSettings::unused()
+        };
         Self {
             settings,
             timeout,
-            tls,
-            client,
+            tls: TlsClient::new(tls),
+            client: Mutex::new(None),
         }
     }
 
     /// A client for one lookup, which keeps a connection from one request to the next. It is closed
-    /// with the client, so that no lookup leaves an open file behind.
-    pub(crate) fn keeping(&self) -> Result<Client, LookupError> {
-        client(&self.settings, self.timeout, self.tls.clone()?, true)
+    /// with the client, so that no lookup leaves an open file behind. Files that it needs are waited for
+    /// until `deadline`.
+    pub(crate) async fn keeping(&self, deadline: Instant) -> Result<Client, LookupError> {
+        let tls = self.tls.config(deadline).await?;
+        client(&self.settings, self.timeout, &tls, true)
+    }
+
+    /// The client of all requests that keep no connection.
+    async fn client(&self, deadline: Instant) -> Result<Client, LookupError> {
+        let tls = self.tls.config(deadline).await?;
+        let mut made = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((by, client)) = &*made
+            && Arc::ptr_eq(by, &tls)
+        {
+            return Ok(client.clone());
+        }
+        let client = client(&self.settings, self.timeout, &tls, false)?;
+        *made = Some((tls, client.clone()));
+        Ok(client)
     }
 
     /// The URL of the settings, for the device of this call.
@@ -105,7 +123,8 @@ impl Web {
 
     /// Sends one request; the answer may have any status but 401 and 403.
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
-        self.send_with(&self.client.clone()?, request).await
+        let client = self.client(request.deadline).await?;
+        self.send_with(&client, request).await
     }
 
     /// As [`Web::send`], with the client of one lookup.
@@ -191,7 +210,7 @@ fn bad_header(name: &str) -> LookupError {
 fn client(
     settings: &WebSettings,
     timeout: Duration,
-    tls: ClientConfig,
+    tls: &ClientConfig,
     keeps: bool,
 ) -> Result<Client, LookupError> {
     let most = settings.redirects;
@@ -209,7 +228,7 @@ fn client(
         }
     });
     Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls.clone())
         .redirect(redirects)
         // Devices are asked directly, whatever the environment says of proxies.
         .no_proxy()

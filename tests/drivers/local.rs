@@ -7,8 +7,9 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::harness::{Answer, TestApp, agent, bare, config_file, request};
+use crate::harness::{Answer, TestApp, agent, bare, config_file, fleetcall, request};
 use crate::servers::{self, answers, http, server};
+use crate::tcp::tls_server;
 
 /// Takes connections and closes them.
 fn takes_connections() -> SocketAddr {
@@ -175,6 +176,74 @@ fn a_secret_or_command_that_cannot_be_read_opens_no_breaker() {
     std::fs::write(&secret, "s3cr3t").unwrap();
     std::os::unix::fs::symlink("/bin/true", &command).unwrap();
     assert_eq!(app.get().devices(), ["1/n1", "1/n2"]);
+}
+
+#[test]
+fn the_systems_authorities_are_used_as_soon_as_they_can_be_read() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}".as_bytes();
+    let (secure, _dir, ca) = tls_server("localhost", 30, ok);
+    let plain = answers(http("200 OK", "", b"{}"));
+    let (dir, path) = config_file(&format!(
+        "[lookup]\nbreaker = {{ failures = 1 }}\nretries = 0\n[[clusters]]\nid = 1\n\
+         [[clusters.nodes]]\nids = [1]\nlookup = {{ driver = \"http\", url = \"https://localhost:{0}/\" }}\n\
+         [[clusters.nodes]]\nids = [2]\nlookup = {{ driver = \"tcp\", address = \"localhost:{0}\", tls = true }}\n\
+         [[clusters.nodes]]\nids = [3]\nlookup = {{ driver = \"http\", url = \"http://{plain}/\" }}\n",
+        secure.port()
+    ));
+    let store = dir.path().join("store.pem");
+    let mut command = fleetcall();
+    command.env("SSL_CERT_FILE", &store);
+    command.env_remove("SSL_CERT_DIR");
+    let app = TestApp::start_as(command, dir, path, &[]);
+    let make: [(&str, &dyn Fn()); 5] = [
+        ("No such file or directory (os error 2)", &|| {}),
+        ("it is a pipe, not a regular file", &|| {
+            let made = Command::new("mkfifo").arg(&store).status();
+            assert!(made.unwrap().success());
+        }),
+        ("it is a device, not a regular file", &|| {
+            std::os::unix::fs::symlink("/dev/zero", &store).unwrap();
+        }),
+        ("it is a directory, not a regular file", &|| {
+            std::fs::create_dir(&store).unwrap();
+        }),
+        (
+            "there are none; install them (the package ca-certificates)",
+            &|| std::fs::write(&store, "no certificate").unwrap(),
+        ),
+    ];
+    for (why, make) in make {
+        make();
+        for _ in 0..2 {
+            let answer = app.get();
+            assert_eq!(answer.devices(), ["1/n1:failed", "1/n2:failed", "1/n3"]);
+            let nodes = &answer.json()["data"][0]["nodes"];
+            let expected = format!("cannot read the system's certificates of authorities: {why}");
+            assert_eq!(nodes[0]["error"]["message"], *expected);
+            assert_eq!(nodes[1]["error"]["message"], *expected);
+        }
+        if store.is_dir() && !store.is_symlink() {
+            std::fs::remove_dir(&store).unwrap();
+        } else if store.is_symlink() || store.exists() {
+            std::fs::remove_file(&store).unwrap();
+        }
+    }
+    std::fs::copy(&ca, &store).unwrap();
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3"]);
+    let metrics = app.request("GET", "/metrics", &[]);
+    assert_eq!(metric(&metrics, "fleetcall_breakers_opened_total"), 0.0);
+    let failures = "fleetcall_lookups_local_failures_total{reason=\"file\"}";
+    assert_eq!(metric(&metrics, failures), 20.0);
+    // Each reason was said once, and its end.
+    let about = |line: &serde_json::Value, what: &str| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message == format!("{what} the system's certificates of authorities")
+            || message == format!("the system's certificates of authorities {what}")
+    };
+    app.wait_for_log(|line| about(line, "can be read"));
+    let said = app.log();
+    let said = said.iter().filter(|line| about(line, "cannot read"));
+    assert_eq!(said.count(), 5);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::line::Line;
 use crate::cli::server::{ServerError, TrustFlags, refuse_user_info};
 use crate::cli::terminal::plain;
 use crate::cli::tree;
-use crate::domain::{Cluster, Scope, ScopeError, Topology};
+use crate::domain::{Cluster, Scope, ScopeError, TlsSettings, Topology};
 use crate::http::tree::TreeView;
 use crate::lookup::tls;
 
@@ -194,7 +194,11 @@ impl Api {
             url: base.clone(),
             why: why.to_string(),
         };
-        let tls = tls::client(&trust.tls()?).map_err(|error| cannot(&error))?;
+        let tls = match url.scheme() {
+            "https" => trust.tls()?,
+            _ => TlsSettings::unused(),
+        };
+        let tls = tls::client_now(&tls).map_err(|error| cannot(&error))?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             // A token is for this server.

@@ -145,7 +145,8 @@ impl<'a> Service<'a> {
 
     /// What its requests are sent by.
     pub(super) async fn client(&self) -> Result<&Client, LookupError> {
-        let made = self.client.get_or_try_init(async || self.web.keeping());
+        let deadline = self.call.deadline;
+        let made = self.client.get_or_try_init(|| self.web.keeping(deadline));
         made.await
     }
 
