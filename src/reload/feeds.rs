@@ -78,9 +78,12 @@ impl Feed {
         let is_new = unread.said.len() < MOST_SAID && !unread.said.contains(&error);
         let level = if is_new { Level::Warn } else { Level::Debug };
         let (list, key) = (&self.config.discovery, &self.config.key);
+        let stays = match self.list {
+            Some(_) => "what was read before stays",
+            None => "there is none from before",
+        };
         log::log!(
-            target: LOG, level, list:%, key, error;
-            "cannot read a list of devices, what was read before stays"
+            target: LOG, level, list:%, key, error; "cannot read a list of devices, {stays}"
         );
         if is_new {
             unread.said.push(error.clone());

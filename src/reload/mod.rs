@@ -532,6 +532,7 @@ impl Shared {
             Err(error) => feed.fails(error),
         }
         let changed = feed.list != before.list;
+        let again = if before.list.is_some() { " again" } else { "" };
         let named = feed.config.clone();
         if changed && let Some(config) = applied.config.clone() {
             match self.put_in_force(&mut applied, config, &feeds) {
@@ -568,7 +569,7 @@ impl Shared {
             let failing_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             log::info!(
                 list:% = discovery, key = named.key, failing_ms, failures;
-                "a list of devices can be read again"
+                "a list of devices can be read{again}"
             );
         }
         true

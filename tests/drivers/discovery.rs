@@ -39,6 +39,7 @@ fn says(message: &'static str) -> impl Fn(&Value) -> bool {
 }
 
 const UNREAD: &str = "cannot read a list of devices, what was read before stays";
+const NEVER_READ: &str = "cannot read a list of devices, there is none from before";
 const READ_AGAIN: &str = "a list of devices can be read again";
 
 #[test]
@@ -234,7 +235,7 @@ fn the_service_starts_without_a_list_that_cannot_be_read() {
         "{SIMULATED}[[clusters]]\nid = 1\nnodes = [\"own\"]\nswitches = {{ url = \"http://{list}/\" }}\n"
     ));
     assert_eq!(app.get().devices(), ["1/nown"]);
-    let line = app.wait_for_log(says(UNREAD));
+    let line = app.wait_for_log(says(NEVER_READ));
     assert_eq!(
         (&line["level"], &line["key"]),
         (&json!("warn"), &json!("clusters[0].switches"))
@@ -270,7 +271,7 @@ fn a_list_that_hangs_holds_up_the_start_for_its_timeout_and_nothing_later() {
         "{SIMULATED}[[clusters]]\nid = 1\nnodes = [\"a\"]\nswitches = {{ url = \"http://{hangs}/\", \
          every = \"100ms\", timeout = \"300ms\" }}\n"
     ));
-    let line = app.wait_for_log(says(UNREAD));
+    let line = app.wait_for_log(says(NEVER_READ));
     assert_eq!(line["error"], "no answer within 300ms");
     let answer = app.get();
     assert_eq!(
@@ -358,7 +359,7 @@ fn a_roll_call_without_a_list_says_so_in_its_exit_code() {
     ));
     let output = run(fleetcall().args(["collect", "--config"]).arg(&path));
     assert_eq!(output.status.code(), Some(3));
-    assert!(stderr(&output).contains(UNREAD), "{}", stderr(&output));
+    assert!(stderr(&output).contains(NEVER_READ), "{}", stderr(&output));
     let output = run(fleetcall().args(["check", "--config"]).arg(&path));
     assert_eq!(output.status.code(), Some(0));
     let warning = "warning: clusters[0].switches: the list";

@@ -109,13 +109,19 @@ impl System {
             _ => {
                 let servers = Servers::new(settings, &files.resolv_conf).await?;
                 let known = known.and_then(|it| it.servers.nobody.as_ref());
-                if let Some(error) = servers.nobody.as_ref().filter(|now| Some(*now) != known) {
-                    log::warn!(error; "no usable DNS servers");
+                match &servers.nobody {
+                    Some(error) if Some(error) != known => {
+                        log::warn!(error; "no usable DNS servers");
+                    }
+                    None if known.is_some() => log::info!("there are usable DNS servers"),
+                    Some(_) | None => {}
                 }
                 Arc::new(servers)
             }
         };
         let mut hosts_error = None;
+        let said = known.and_then(|it| it.hosts_error.as_ref());
+        let path = files.hosts.display();
         let hosts = match known {
             Some(it) if it.hosts_error.is_none() && is_same(it.hosts_file, hosts_file) => {
                 Arc::clone(&it.hosts)
@@ -130,16 +136,18 @@ impl System {
                     Arc::default()
                 }
                 Err(error) => {
-                    let error = error.to_string();
-                    if known.is_none_or(|it| it.hosts_error.as_ref() != Some(&error)) {
-                        let path = files.hosts.display();
-                        log::warn!(path:%, error; "cannot read the hosts file, what was read before stays");
+                    let error = error.cause();
+                    if said != Some(&error) {
+                        log::warn!(path:%, error; "cannot read the hosts file");
                     }
                     hosts_error = Some(error);
                     known.map(|it| Arc::clone(&it.hosts)).unwrap_or_default()
                 }
             },
         };
+        if said.is_some() && hosts_error.is_none() {
+            log::info!(path:%; "the hosts file can be read");
+        }
         let stamp = |now: Option<Stamp>, known: Option<Stamp>| now.or(known);
         Ok(Self {
             settings: Arc::clone(settings),
@@ -181,7 +189,7 @@ impl Servers {
         let (config, mut options) = if settings.servers.is_empty() {
             let parsed = files::read(resolv_conf, MAX_FILE_LEN, LIMIT)
                 .await
-                .map_err(|error| error.to_string())
+                .map_err(|error| error.cause())
                 .and_then(|bytes| parse_resolv_conf(bytes).map_err(|error| error.to_string()));
             match parsed {
                 Ok((config, mut options)) => {
