@@ -93,7 +93,7 @@ impl Access {
         })?;
         if exposure.is_public() {
             if policy.tokens.is_empty() {
-                log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
+                warn_of_openness(exposure);
             } else if policy.material.is_none() {
                 log::warn!(bind:% = exposure.bind; "tokens cross the network in the clear, `[http]` has no `tls`");
             }
@@ -143,9 +143,12 @@ impl Access {
         }
     }
 
-    /// From now on this is in force.
-    pub(crate) fn put_in_force(&self, policy: Policy) {
+    /// From now on this is in force; gives the keys of the configuration that changed.
+    pub(crate) fn put_in_force(&self, policy: Policy) -> Vec<&'static str> {
         let before = self.policy();
+        if policy.tokens.is_empty() && !before.tokens.is_empty() {
+            warn_of_openness(self.0.exposure);
+        }
         let needs_restart = |config: &HttpConfig| (config.max_connections, config.request_timeout);
         if needs_restart(&before.config) != needs_restart(&policy.config) {
             log::warn!(
@@ -153,7 +156,9 @@ impl Access {
             );
         }
         policy.log();
+        let changed = policy.config.changed(&before.config);
         self.0.in_force.store(Arc::new(policy));
+        changed
     }
 
     /// Whether this client may ask now; else how long it has to wait.
@@ -353,6 +358,11 @@ fn network(client: IpAddr) -> IpAddr {
             Ipv6Addr::from_bits(bits).into()
         }
     }
+}
+
+/// There is no token.
+fn warn_of_openness(exposure: Exposure) {
+    log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
 }
 
 /// A fault of something that is read where it is put in force.

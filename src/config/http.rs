@@ -75,6 +75,59 @@ impl Default for HttpConfig {
     }
 }
 
+impl HttpConfig {
+    /// The keys that are not what they were before, wherever they are written.
+    pub(crate) fn changed(&self, before: &Self) -> Vec<&'static str> {
+        let Self {
+            tokens,
+            tls,
+            origins,
+            names,
+            test_cors,
+            rate,
+            proxies,
+            max_connections,
+            request_timeout,
+            stale_tokens,
+        } = self;
+        let named = |tokens: &[TokenConfig]| -> Vec<_> {
+            let token = |it: &TokenConfig| (it.name.clone(), it.role, it.token.clone());
+            tokens.iter().map(token).collect()
+        };
+        let files = |tls: &Option<TlsConfig>| {
+            tls.as_ref().map(|it| {
+                let TlsConfig {
+                    certificate,
+                    key,
+                    client_ca,
+                    ..
+                } = it;
+                (certificate.clone(), key.clone(), client_ca.clone())
+            })
+        };
+        let changed = [
+            ("http.tokens", named(tokens) != named(&before.tokens)),
+            ("http.tls", files(tls) != files(&before.tls)),
+            ("http.origins", *origins != before.origins),
+            ("http.names", *names != before.names),
+            ("http.test_cors", *test_cors != before.test_cors),
+            ("http.rate", *rate != before.rate),
+            ("http.proxies", *proxies != before.proxies),
+            (
+                "http.max_connections",
+                *max_connections != before.max_connections,
+            ),
+            (
+                "http.request_timeout",
+                *request_timeout != before.request_timeout,
+            ),
+            ("http.stale_tokens", *stale_tokens != before.stale_tokens),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
+    }
+}
+
 /// Something of `[http]` that is read when it is put in force, and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {

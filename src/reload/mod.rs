@@ -298,7 +298,7 @@ impl Shared {
             if !faults.is_empty() {
                 return Err(refused(faults));
             }
-            let difference = self.apply(config, read).map_err(|error| {
+            let mut difference = self.apply(config, read).map_err(|error| {
                 refused(vec![ConfigFault {
                     place: None,
                     key: String::new(),
@@ -306,7 +306,7 @@ impl Shared {
                 }])
             })?;
             if let (Some(access), Some(policy)) = (access, policy) {
-                access.put_in_force(policy);
+                difference.note_settings(access.put_in_force(policy));
             }
             Ok((difference, from))
         });
@@ -633,10 +633,12 @@ fn log_difference(
         devices_changed,
         devices_kept,
         settings_changed,
-    } = *difference;
+        changed_settings,
+    } = difference;
+    let settings = settings_changed.then(|| changed_settings.join(","));
     log::info!(
         trigger, by, config, clusters_added, clusters_removed, devices_added, devices_removed,
-        devices_changed, devices_kept, settings_changed, topology;
+        devices_changed, devices_kept, settings_changed, settings, topology;
         "reloaded"
     );
 }

@@ -116,7 +116,7 @@ fn a_request_reloads_and_says_the_difference() {
     assert_eq!(answer.status, 200);
     let expected = json!({
         "clusters_added": 0, "clusters_removed": 0, "devices_added": 1, "devices_removed": 0,
-        "devices_changed": 3, "devices_kept": 0, "settings_changed": false,
+        "devices_changed": 3, "devices_kept": 0, "settings_changed": false, "changed_settings": [],
     });
     assert_eq!(answer.json(), expected);
     let answer = app.request("GET", "/v1/reload", &[]);

@@ -327,9 +327,47 @@ fn the_last_token_of_a_service_that_all_can_reach_cannot_be_taken_away() {
     assert_eq!(answer.status, 422);
     assert_eq!(answer.json()["faults"][0]["key"], "http.tokens");
     assert_eq!(service.app.request("GET", "/test", &[]).status, 401);
-    // On this machine alone it can.
+    // On this machine alone it can, and that is said.
     let service = Guarded::start();
     std::fs::write(&service.app.config, FLEET).unwrap();
     assert_eq!(service.status("POST", "/v1/reload", ADMIN), 200);
     assert_eq!(service.app.request("GET", "/test", &[]).status, 200);
+    let warning = service.app.wait_for_log(|line| {
+        let message = line["message"].as_str().unwrap();
+        line["level"] == "warn" && message.starts_with("everybody who reaches this address may")
+    });
+    assert_eq!(warning["bind"], "127.0.0.1");
+}
+
+#[test]
+fn a_reload_says_which_settings_of_http_it_changes() {
+    let service = Guarded::start();
+    let reload = |text: String| {
+        std::fs::write(&service.app.config, text).unwrap();
+        let answer = service.ask("POST", "/v1/reload", ADMIN);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let difference = answer.json();
+        let changed = difference["changed_settings"].clone();
+        assert_eq!(
+            difference["settings_changed"],
+            changed != serde_json::json!([])
+        );
+        changed
+    };
+    let with = |more: &str| http(&service.dir, more) + FLEET;
+    // The same, some lines further down.
+    assert_eq!(reload(format!("\n\n{}", with(""))), serde_json::json!([]));
+    let rate = "rate = { per_second = 1000, burst = 2000 }\norigins = [\"https://a.example\"]\n";
+    let changed = serde_json::json!(["http.origins", "http.rate"]);
+    assert_eq!(reload(with(rate)), changed);
+    let less = with(rate).replace("role = \"read\"", "role = \"collect\"");
+    let collect = format!("[collect]\ndeadline = \"1m\"\n{less}");
+    let changed = serde_json::json!(["collect.deadline", "http.tokens"]);
+    assert_eq!(reload(collect), changed);
+    let line = service
+        .app
+        .wait_for_logs(3, |line| line["message"] == "reloaded");
+    assert_eq!(line[0].get("settings"), None, "{line:#?}");
+    assert_eq!(line[2]["settings"], "collect.deadline,http.tokens");
+    assert_eq!(reload(FLEET.to_owned())[1], "http.tokens");
 }

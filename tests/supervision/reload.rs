@@ -55,6 +55,7 @@ async fn a_reload_is_applied_by_difference() {
         devices_changed: 1,
         devices_kept: 3,
         settings_changed: false,
+        changed_settings: Vec::new(),
     };
     assert_eq!(difference, expected);
     let tree = fleet.tree();
@@ -205,12 +206,14 @@ async fn settings_change_without_touching_a_device() {
         let config = FLEET.replace("[collect]\ndeadline = \"10s\"", settings);
         fleet.engine.apply(parse(&config))
     };
-    let kept = Difference {
+    let kept = |changed: &[&'static str]| Difference {
         devices_kept: 8,
         settings_changed: true,
+        changed_settings: changed.to_vec(),
         ..Difference::default()
     };
-    assert_eq!(with("[collect]\ndeadline = \"20ms\""), kept);
+    let deadline = "collect.deadline";
+    assert_eq!(with("[collect]\ndeadline = \"20ms\""), kept(&[deadline]));
     let timed_out = fleet.collect().await;
     assert!(
         timed_out
@@ -218,19 +221,25 @@ async fn settings_change_without_touching_a_device() {
             .all(|device| device.ends_with(":timed_out")),
         "{timed_out:?}"
     );
-    assert_eq!(with("[collect]\nmax_concurrent = 1"), kept);
+    let room = "collect.max_concurrent";
+    assert_eq!(
+        with("[collect]\nmax_concurrent = 1"),
+        kept(&[deadline, room])
+    );
     let start = Instant::now();
     fleet.collect().await;
     let in_turn = Duration::from_millis(200)..=Duration::from_millis(204);
     assert!(in_turn.contains(&start.elapsed()), "{:?}", start.elapsed());
-    assert_eq!(with("[collect]\nevery = \"1s\""), kept);
+    let every = "collect.every";
+    assert_eq!(with("[collect]\nevery = \"1s\""), kept(&[every, room]));
     sleep(Duration::from_millis(990)).await;
     let ticks = fleet.metrics().ticks();
     assert!((7..=8).contains(&ticks), "{ticks}");
-    assert_eq!(with("[collect]"), kept);
+    assert_eq!(with("[collect]"), kept(&[every]));
     sleep(Duration::from_secs(10)).await;
     assert_eq!(fleet.metrics().ticks(), ticks, "no schedule any more");
-    assert_eq!(with("[collect]\nmax_waiting = 1"), kept);
+    let waiting = "collect.max_waiting";
+    assert_eq!(with("[collect]\nmax_waiting = 1"), kept(&[waiting]));
     let collector = fleet.engine.collector();
     let first = actix_web::rt::spawn(async move { collector.collect().await.unwrap() });
     tokio::task::yield_now().await;

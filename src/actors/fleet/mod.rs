@@ -5,8 +5,10 @@
 //! keeps its actor and all that is known of it. Where clusters are asked is in `routes`, and how they
 //! come and go in `moving`.
 
+mod difference;
 mod moving;
 mod routes;
+mod settings;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
@@ -35,9 +37,11 @@ use super::supervisor::{Rules, SupervisorSpec, start_supervisor};
 use super::trial::Trial;
 use crate::domain::{
     ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
-    DriverKind, Fault, SupervisionPolicy, SupervisionTree, Target, Topology, TreeFilter,
+    DriverKind, Fault, SupervisionTree, Target, Topology, TreeFilter,
 };
+pub use difference::Difference;
 pub(crate) use routes::{NoWay, Route, Routes};
+pub(crate) use settings::Settings;
 
 use crate::lookup::resolve;
 use crate::telemetry::Metrics;
@@ -64,46 +68,6 @@ pub(crate) struct FleetSpec {
     pub(crate) settings: Settings,
     /// Of this process, not only of this tree.
     pub(crate) dns: DnsSettings,
-}
-
-/// The settings that are not those of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Settings {
-    /// Lookups in flight per cluster at most.
-    pub(crate) max_concurrent: Option<usize>,
-    /// How often the schedule asks each device, if there is one.
-    pub(crate) every: Option<Duration>,
-    pub(crate) policy: SupervisionPolicy,
-    /// The longest a collect may take.
-    pub(crate) deadline: Duration,
-    /// Collects that may wait at once.
-    pub(crate) max_waiting: usize,
-    /// Whether requests share the collect under way.
-    pub(crate) join: bool,
-    /// How many threads new clusters are spread over, if there are as many; `None` leaves it to
-    /// how many devices there are.
-    pub(crate) threads: Option<usize>,
-    /// Whether metrics show devices one by one; `None` leaves it to how many there are.
-    pub(crate) per_device: Option<bool>,
-}
-
-/// What a reload came to, in numbers; the names are those of the log line and of `/v1/reload`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Difference {
-    /// Clusters that were not there before.
-    pub clusters_added: usize,
-    /// Clusters that are not there any more.
-    pub clusters_removed: usize,
-    /// Devices that were not there before.
-    pub devices_added: usize,
-    /// Devices that are not there any more.
-    pub devices_removed: usize,
-    /// Devices that are asked in another way: each has a new actor.
-    pub devices_changed: usize,
-    /// Devices that are asked as before: each keeps its actor, breaker and last result.
-    pub devices_kept: usize,
-    /// Whether `[collect]`, `[supervision]`, `[dns]` or `[metrics]` changed.
-    pub settings_changed: bool,
 }
 
 /// The running tree. Dropping it ends all of it.
@@ -271,10 +235,9 @@ impl Tree {
         shared.supervisor.rules.set_policy(settings.policy);
         // What is asked from now on is; an answer under way is one by the settings of before.
         let other_dns = resolve::configure(spec.dns);
-        let mut difference = Difference {
-            settings_changed: settings != before.settings || other_dns,
-            ..Difference::default()
-        };
+        let mut difference = Difference::default();
+        difference.note_settings(settings.changed(&before.settings));
+        difference.note_settings(other_dns.then_some("dns"));
         let is_start = before.clusters.is_empty();
         let simulated = spec.clusters.iter().map(|(_, runs)| count_simulated(runs));
         let simulated = simulated.sum();
