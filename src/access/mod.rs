@@ -264,7 +264,7 @@ impl Access {
 /// What the files of tokens and certificates looked like at some time.
 #[derive(Default)]
 struct Look {
-    tokens: Vec<Result<[u8; 32], String>>,
+    tokens: Vec<tokens::Found>,
     stamps: Vec<Option<Stamp>>,
 }
 
@@ -322,8 +322,10 @@ impl Policy {
     }
 
     fn log(&self) {
-        let (tokens, tls) = (self.tokens.len(), self.material.is_some());
-        log::info!(tokens, tls; "access");
+        let (tokens, refused) = self.tokens.counts();
+        let refused = Some(refused).filter(|&refused| refused > 0);
+        let tls = self.material.is_some();
+        log::info!(tokens, refused, tls; "access");
         if let Some(material) = &self.material {
             material.log();
         }

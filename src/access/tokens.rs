@@ -33,9 +33,11 @@ pub(crate) struct Token {
 }
 
 /// A token whose file cannot be read or used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Stale {
     since: Instant,
+    /// Why, as the log says.
+    why: String,
     /// Whether that is too long.
     is_refused: bool,
 }
@@ -43,7 +45,7 @@ struct Stale {
 type Digest = [u8; 32];
 
 /// What reading a token gave, or why it cannot be used.
-type Found = Result<Digest, String>;
+pub(super) type Found = Result<Digest, String>;
 
 impl std::fmt::Debug for Token {
     /// Without the digest, by which guesses could be tried.
@@ -55,7 +57,7 @@ impl std::fmt::Debug for Token {
 
 impl Token {
     fn is_refused(&self) -> bool {
-        self.stale.is_some_and(|stale| stale.is_refused)
+        self.stale.as_ref().is_some_and(|stale| stale.is_refused)
     }
 
     /// What is taken for it now.
@@ -125,8 +127,8 @@ impl Tokens {
         let mut after = self.clone();
         let mut has_changed = false;
         let next = self.next(before, now);
-        let looked = configs.iter().zip(before).zip(next);
-        for (token, ((config, before), next)) in after.0.iter_mut().zip(looked) {
+        let looked = configs.iter().zip(before.iter().zip(now)).zip(next);
+        for (token, ((config, (before, now)), next)) in after.0.iter_mut().zip(looked) {
             let (key, name) = (&config.written.key, &token.name);
             match next {
                 Next::Digest(digest) => {
@@ -145,16 +147,27 @@ impl Tokens {
                         log::error!(key, token = name, fault = why, stays:%; "a token cannot be used, the one of before stays");
                         token.stale = Some(Stale {
                             since: Instant::now(),
+                            why,
                             is_refused: false,
                         });
                         has_changed = true;
                     }
-                    Some(stale) if !stale.is_refused && stale.since.elapsed() >= for_long => {
-                        log::error!(key, token = name, fault = why; "a token is refused from now on, it could not be used for too long");
-                        stale.is_refused = true;
-                        has_changed = true;
+                    None => {}
+                    Some(stale) => {
+                        let is_other =
+                            stale.why != why && before.as_ref().err() == now.as_ref().err();
+                        let is_late = !stale.is_refused && stale.since.elapsed() >= for_long;
+                        if is_late {
+                            log::error!(key, token = name, fault = why; "a token is refused from now on, it could not be used for too long");
+                            stale.is_refused = true;
+                        } else if is_other {
+                            log::error!(key, token = name, fault = why; "a token cannot be used for another reason");
+                        }
+                        if is_late || is_other {
+                            stale.why = why;
+                            has_changed = true;
+                        }
                     }
-                    None | Some(_) => {}
                 },
                 Next::Unsettled => {}
             }
@@ -224,8 +237,10 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// How many are in force, and how many are refused.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let refused = self.0.iter().filter(|token| token.is_refused()).count();
+        (self.0.len() - refused, refused)
     }
 }
 

@@ -274,6 +274,47 @@ fn a_token_whose_file_cannot_be_read_stays_for_a_while() {
 }
 
 #[test]
+fn the_log_says_each_reason_why_a_token_cannot_be_used() {
+    let service = Guarded::start();
+    let file = token_file(&service.dir, "read");
+    let faults = |count| {
+        let is_fault =
+            |line: &serde_json::Value| line["token"] == "the-read-one" && line["level"] == "error";
+        let lines = service.app.wait_for_logs(count, is_fault);
+        let line = lines.last().unwrap();
+        let message = line["message"].as_str().unwrap().to_owned();
+        (message, line["fault"].as_str().unwrap().to_owned())
+    };
+    let put = |text: &str| {
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, &file).unwrap();
+    };
+    std::fs::remove_file(&file).unwrap();
+    let (message, fault) = faults(1);
+    assert_eq!(message, "a token cannot be used, the one of before stays");
+    assert!(fault.contains("No such file"), "{fault}");
+    for (count, text, why) in [
+        (2, "sh0rt", "less than 16 characters"),
+        (3, "with space 0123456789abcdef", "characters other than"),
+        (4, ADMIN, "the token is that of \"the-admin-one\" too"),
+    ] {
+        put(text);
+        let (message, fault) = faults(count);
+        assert_eq!(message, "a token cannot be used for another reason");
+        assert!(fault.contains(why), "{fault}");
+    }
+    assert_eq!(service.status("GET", "/test", READ), 200);
+    put(READ);
+    service
+        .app
+        .wait_for_log(|line| line["message"] == "a token can be used again");
+    let errors = service.app.log();
+    let errors = errors.iter().filter(|line| line["level"] == "error");
+    assert_eq!(errors.count(), 4);
+}
+
+#[test]
 fn a_token_that_could_not_be_read_for_too_long_is_refused() {
     let service = Guarded::start_with("stale_tokens = \"1s\"", &[]);
     let file = token_file(&service.dir, "read");
@@ -283,6 +324,11 @@ fn a_token_that_could_not_be_read_for_too_long_is_refused() {
         message.starts_with("a token is refused from now on")
     });
     assert_eq!(line["key"], "http.tokens[0].token");
+    let counts = |line: &serde_json::Value| (line["tokens"].as_u64(), line["refused"].as_u64());
+    let access = |line: &serde_json::Value| line["message"] == "access";
+    service
+        .app
+        .wait_for_log(|line| access(line) && counts(line) == (Some(2), Some(1)));
     assert_eq!(service.status("GET", "/test", READ), 401);
     assert_eq!(service.app.request("GET", "/test", &[]).status, 401);
     assert_eq!(service.status("GET", "/test", ADMIN), 200);
@@ -292,6 +338,11 @@ fn a_token_that_could_not_be_read_for_too_long_is_refused() {
         .app
         .wait_for_log(|line| line["message"] == "a token can be used again");
     assert_eq!(service.status("GET", "/test", READ), 200);
+    let last = || {
+        let log = service.app.log();
+        log.iter().rfind(|line| access(line)).map(counts)
+    };
+    until("it is counted again", || last() == Some((Some(3), None)));
 }
 
 #[test]
@@ -330,7 +381,8 @@ fn the_last_token_of_a_service_that_all_can_reach_cannot_be_taken_away() {
     // On this machine alone it can, and that is said.
     let service = Guarded::start();
     std::fs::write(&service.app.config, FLEET).unwrap();
-    assert_eq!(service.status("POST", "/v1/reload", ADMIN), 200);
+    let answer = service.ask("POST", "/v1/reload", ADMIN);
+    assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(service.app.request("GET", "/test", &[]).status, 200);
     let warning = service.app.wait_for_log(|line| {
         let message = line["message"].as_str().unwrap();
