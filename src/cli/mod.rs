@@ -45,7 +45,6 @@ use crate::distributed::{self, Distributed, Found};
 use crate::domain::{counted, parse_duration};
 use crate::lookup::exec_scope;
 use crate::open_files;
-use crate::reload::Trigger;
 use crate::telemetry::{self, LogFormat, complain};
 use terminal::{Screen, Terminal};
 
@@ -417,20 +416,14 @@ fn serve(flags: &ServeFlags, worker: Option<&nats::WorkerFlags>) -> Result<ExitC
     System::new().block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Signals)?;
+        let hangup = signal(SignalKind::hangup()).map_err(CliError::Signals)?;
         let app = tokio::select! {
             app = start.start(options) => app.map_err(CliError::of_start)?,
             // Lists of devices may take their time to be read.
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
             _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         };
-        let reload = app.engine().reload();
-        actix_web::rt::spawn(async move {
-            while hangup.recv().await.is_some() {
-                // It has said in the log what came of it.
-                reload.reload(Trigger::Signal).await.ok();
-            }
-        });
+        actix_web::rt::spawn(app.engine().reload().follow(hangup));
         let (second, force) = tokio::sync::oneshot::channel();
         let (first, stop) = tokio::sync::oneshot::channel();
         actix_web::rt::spawn(async move {

@@ -12,10 +12,12 @@ mod feeds;
 mod spec;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::signal::unix::Signal;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -163,7 +165,7 @@ impl ReloadHandle {
     /// Reads all lists for the first time, within their timeouts, and again and again from then on.
     /// Those that cannot be read are empty; the log says so.
     pub async fn discover(&self) {
-        let turn = Arc::clone(&self.0.turn).lock_owned().await;
+        let turn = self.turn().await;
         let Some(config) = self.0.applied().config.clone() else {
             return;
         };
@@ -231,12 +233,23 @@ impl ReloadHandle {
         trigger: Trigger,
         by: Option<String>,
     ) -> Result<Difference, ReloadError> {
-        let turn = Arc::clone(&self.0.turn);
-        let turn = match Arc::clone(&turn).try_lock_owned() {
-            Ok(turn) => turn,
-            Err(_) if trigger == Trigger::Request => return Err(ReloadError::Busy),
-            Err(_) => turn.lock_owned().await,
+        let turn = match self.turn_now() {
+            Some(turn) => turn,
+            None if trigger == Trigger::Request => return Err(ReloadError::Busy),
+            None => {
+                note_next(trigger);
+                self.turn().await
+            }
         };
+        self.reload_in_turn(turn, trigger, by).await
+    }
+
+    async fn reload_in_turn(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        trigger: Trigger,
+        by: Option<String>,
+    ) -> Result<Difference, ReloadError> {
         let shared = Arc::clone(&self.0);
         let work = on_a_thread(move || {
             let result = shared.reload(trigger, by.as_deref());
@@ -249,6 +262,44 @@ impl ReloadHandle {
             log::error!(trigger = trigger.as_str(), error:%; "reload failed");
             Err(error)
         })
+    }
+
+    /// To be held by a reload, if none is under way.
+    fn turn_now(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.0.turn).try_lock_owned().ok()
+    }
+
+    /// To be held by a reload, as soon as none is under way.
+    fn turn(&self) -> impl Future<Output = OwnedMutexGuard<()>> + use<> {
+        Arc::clone(&self.0.turn).lock_owned()
+    }
+
+    /// Reloads on each of these signals, for ever. Those that come while a reload is under way are one
+    /// more reload after it.
+    pub(crate) async fn follow(self, mut signals: Signal) {
+        while signals.recv().await.is_some() {
+            let turn = match self.turn_now() {
+                Some(turn) => turn,
+                None => {
+                    note_next(Trigger::Signal);
+                    let mut turn = pin!(self.turn());
+                    loop {
+                        tokio::select! {
+                            turn = &mut turn => break turn,
+                            Some(()) = signals.recv() => note_next(Trigger::Signal),
+                        }
+                    }
+                }
+            };
+            let reload = self.clone();
+            tokio::spawn(async move {
+                // It has said in the log what came of it.
+                reload
+                    .reload_in_turn(turn, Trigger::Signal, None)
+                    .await
+                    .ok();
+            });
+        }
     }
 
     /// Reloads whenever the file is another than at `seen`; for ever.
@@ -615,6 +666,11 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
         log::error!(error:%; "cannot start a thread");
     }
     receiver.await.ok()
+}
+
+/// Says in the log that a reload waits for the one that is under way.
+fn note_next(trigger: Trigger) {
+    log::info!(trigger = trigger.as_str(); "a reload is under way, another one follows it");
 }
 
 fn log_difference(

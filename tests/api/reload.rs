@@ -281,6 +281,32 @@ fn a_reload_whose_caller_goes_away_is_carried_out_logged_and_not_overtaken() {
     assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3", "1/n4"]);
 }
 
+#[test]
+fn signals_that_come_during_a_reload_are_one_more_reload_after_it() {
+    let app = TestApp::start(&config("1-3"));
+    let list = SlowList::new();
+    std::fs::write(&app.config, list.config("1-2")).unwrap();
+    app.signal("HUP");
+    let connection = list.once_it_is_read();
+    let is_next = |line: &Value| {
+        line["message"] == "a reload is under way, another one follows it"
+            && line["trigger"] == "signal"
+    };
+    for signals in 1..=3 {
+        app.signal("HUP");
+        app.wait_for_logs(signals, is_next);
+    }
+    std::fs::write(&app.config, config("1-4")).unwrap();
+    SlowList::answer(connection);
+    let lines = app.wait_for_logs(2, is_reloaded);
+    assert_eq!(lines[1]["trigger"], "signal");
+    assert_eq!(app.get().devices(), ["1/n1", "1/n2", "1/n3", "1/n4"]);
+    // None is under way, and none comes before this one.
+    assert_eq!(app.request("POST", "/v1/reload", &[]).status, 200);
+    let lines = app.wait_for_logs(3, is_reloaded);
+    assert_eq!(lines[2]["trigger"], "request");
+}
+
 fn make_pipe(path: &Path) {
     let made = Command::new("mkfifo").arg(path).status();
     assert!(made.unwrap().success());
