@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _};
 
@@ -53,11 +54,22 @@ pub(super) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Cli, Option<IdleFlag>), clap::Error> {
     let arguments = command_first(arguments.into_iter().collect());
-    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let program = without_empty_variables(Cli::command());
+    let matches = program.try_get_matches_from(arguments)?;
     let idle = matches
         .subcommand()
         .and_then(|(name, matches)| idle(name, matches));
     Ok((Cli::from_arg_matches(&matches)?, idle))
+}
+
+/// A variable that is set to nothing says nothing, as for other programs.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let value = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os);
+    let command = command.mut_args(|arg| match value(&arg) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        Some(_) | None => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// The same arguments, with the command in front of its flags.

@@ -3,6 +3,7 @@
 //! As text, or with [`LogFormat::Json`] as one JSON object a line, with the same fields.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsFd as _;
 use std::panic::PanicHookInfo;
@@ -53,9 +54,14 @@ pub(crate) fn init(out: Box<dyn Write + Send>, has_colors: bool, format: LogForm
     // The NATS client says the same again at each try to connect; what matters of it comes as
     // events of the connection, which `distributed` logs.
     let default = format!("warn,async_nats=off,{filter}");
-    let mut builder = Builder::from_env(Env::default().default_filter_or(default));
+    let mut builder = Builder::from_env(Env::default().default_filter_or(&default));
+    // A variable that is set to nothing says nothing.
+    if std::env::var_os("RUST_LOG").is_some_and(|filter| filter.is_empty()) {
+        builder.parse_filters(&default);
+    }
     builder.target(Target::Pipe(out));
-    if std::env::var_os("RUST_LOG_STYLE").is_none_or(|style| style == "auto") {
+    let is_auto = |style: OsString| style.is_empty() || style == "auto";
+    if std::env::var_os("RUST_LOG_STYLE").is_none_or(is_auto) {
         builder.write_style(if has_colors {
             WriteStyle::Always
         } else {

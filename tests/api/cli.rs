@@ -183,6 +183,42 @@ fn every_flag_has_its_environment_variable() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_says_nothing() {
+    let (dir, path) = config_file(QUICK);
+    let help = ["serve", "worker", "publish", "tree"].map(|command| {
+        let help = run(fleetcall().args([command, "--help"]));
+        stdout(&help)
+    });
+    let names = help.iter().flat_map(|help| help.split("[env: ").skip(1));
+    let names: std::collections::BTreeSet<_> =
+        names.filter_map(|rest| rest.split('=').next()).collect();
+    assert!(names.len() > 15, "{names:?}");
+    let empty = |command: &mut std::process::Command| {
+        command.current_dir(dir.path());
+        command.envs(names.iter().map(|name| (name, "")));
+        command.env("RUST_LOG", "").env("RUST_LOG_STYLE", "");
+    };
+    let mut check = fleetcall();
+    empty(&mut check);
+    let output = run(check.arg("check").arg("--config").arg(&path));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // Where it is looked for, there is none.
+    for arguments in [&["check"][..], &["serve", "--config", "none.toml"]] {
+        let mut command = fleetcall();
+        empty(&mut command);
+        let output = run(command.args(arguments));
+        assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    }
+    let mut tree = fleetcall();
+    empty(&mut tree);
+    let output = run(tree.args(["tree", "--server", "http://127.0.0.1:9"]));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    // What is a mistake stays one.
+    let output = run(fleetcall().args(["check", "--config", ""]));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
 fn rust_log_says_what_is_logged() {
     let (_dir, path) = config_file(QUICK);
     let log = |filter| {
@@ -193,6 +229,10 @@ fn rust_log_says_what_is_logged() {
             .arg(&path)))
     };
     assert_eq!(log("off"), "");
+    assert_eq!(
+        log(""),
+        stderr(&run(fleetcall().args(["collect", "--config"]).arg(&path)))
+    );
     let info = log("fleetcall::collector=info");
     assert_eq!(info.lines().count(), 1, "{info}");
     assert!(info.contains(
