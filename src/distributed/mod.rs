@@ -21,6 +21,7 @@ mod publishing;
 mod rank;
 mod serving;
 mod tenure;
+mod tls_files;
 mod view;
 mod wire;
 

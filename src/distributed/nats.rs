@@ -16,6 +16,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 use super::lock;
+use super::tls_files::TlsFiles;
 use crate::domain::Connectedness;
 use crate::files;
 use crate::lookup::secret;
@@ -212,22 +213,20 @@ impl Connection {
             .collect::<Result<_, std::io::Error>>()
             .map_err(|error| cannot(error.to_string()))?;
         let history = Arc::<History>::default();
+        let tls_files = TlsFiles::read(settings.files()).await.map_err(cannot)?;
+        let changed = tls_files.clone();
         let options = ConnectOptions::new()
             .name("fleetcall")
             .connection_timeout(CONNECT_TIMEOUT / 2)
             .ping_interval(PING_EVERY)
             .subscription_capacity(WAITING)
-            .reconnect_delay_callback(|attempts| {
+            .reconnect_delay_callback(move |attempts| {
+                tokio::spawn(changed.clone().refresh());
                 let doubled = u32::try_from(attempts.min(8)).unwrap_or(8);
                 (Duration::from_millis(10) * 2_u32.pow(doubled)).min(LONGEST_WAIT)
             })
             .event_callback(note_events(Arc::clone(&history)));
-        // What connects says why a file cannot be read, and not which.
-        for path in settings.files() {
-            let read = files::read(path, MAX_FILE_LEN, files::LIMIT).await;
-            read.map_err(|error| cannot(format!("{}: {error}", path.display())))?;
-        }
-        let options = tls(options, settings);
+        let options = tls(options, settings, &tls_files);
         let options = authenticate(options, &settings.credentials).await?;
         let connect = tokio::time::timeout(CONNECT_TIMEOUT, options.connect(servers));
         let client = match connect.await {
@@ -287,13 +286,15 @@ impl Connection {
     }
 }
 
-fn tls(options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
+fn tls(options: ConnectOptions, settings: &NatsSettings, files: &TlsFiles) -> ConnectOptions {
     let mut options = options;
     if let Some(ca) = &settings.ca {
-        options = options.add_root_certificates(ca.clone()).require_tls(true);
+        let ca = files.copy_of(ca);
+        options = options.add_root_certificates(ca).require_tls(true);
     }
     if let Some((certificate, key)) = &settings.certificate {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
+        let (certificate, key) = (files.copy_of(certificate), files.copy_of(key));
+        options = options.add_client_certificate(certificate, key);
     }
     options
 }

@@ -89,3 +89,59 @@ fn processes_are_known_by_their_certificates() {
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--nats-key"), "{said}");
 }
+
+#[test]
+fn certificates_that_hang_are_used_as_they_were_and_new_ones_as_they_are() {
+    let issue = |authority: &Authority, dir: &Path, name: &str| {
+        // Whoever opens a pipe to write waits for a reader.
+        for kind in ["crt", "key", "ca"] {
+            std::fs::remove_file(dir.join(name).with_extension(kind)).ok();
+        }
+        let [certificate, key] = authority.issue(dir, name);
+        let ca = dir.join(name).with_extension("ca");
+        std::fs::write(&ca, &authority.pem).unwrap();
+        [ca, certificate, key]
+    };
+    let ours = Authority::new("ours");
+    let mut nats = Nats::start_with(|dir| {
+        let [ca, certificate, key] = issue(&ours, dir, "server");
+        format!(
+            "tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }}"
+        )
+    });
+    let files = issue(&ours, nats.dir(), "client");
+    let flags = ["--nats-ca", "--nats-cert", "--nats-key"];
+    let url = nats.url();
+    let mut arguments = vec!["--nats", &url];
+    for (flag, file) in flags.iter().zip(&files) {
+        arguments.extend([flag, file.to_str().unwrap()]);
+    }
+    arguments.push("serve");
+    let mut front = TestApp::start_with(FLEET, &arguments);
+    let make_pipes = || {
+        for file in &files {
+            std::fs::remove_file(file).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(file).status();
+            assert!(made.unwrap().success());
+        }
+    };
+    let is_back = |line: &serde_json::Value| line["message"] == "connected to NATS again";
+    make_pipes();
+    nats.kill();
+    nats.restart();
+    front.wait_for_logs(1, is_back);
+    // Of another authority, all of them.
+    let next = Authority::new("next");
+    issue(&next, nats.dir(), "server");
+    issue(&next, nats.dir(), "client");
+    nats.kill();
+    nats.restart();
+    front.wait_for_logs(2, is_back);
+    make_pipes();
+    nats.kill();
+    front.wait_for_logs(3, |line| {
+        line["message"] == "the connection to NATS is lost"
+    });
+    front.signal("TERM");
+    assert_eq!(front.wait().code(), Some(0));
+}
