@@ -21,7 +21,7 @@ pub(super) async fn read(pattern: &Path, limit: Duration) -> Result<DeviceList, 
     let mut devices = 0;
     for path in matching(pattern, limit).await? {
         let json = files::FLEET.read(&path, MAX_BYTES, limit).await;
-        let json = json.map_err(|error| cannot(&path, &error))?;
+        let json = json.map_err(|error| cannot(&path, &error.cause()))?;
         let groups = format::parse(&path.display().to_string(), &json)?;
         devices += groups.iter().map(|it| it.devices.len()).sum::<usize>();
         if devices > MAX_DEVICES {
@@ -51,7 +51,9 @@ async fn matching(pattern: &Path, limit: Duration) -> Result<Vec<PathBuf>, Disco
     };
     let matches = glob::Pattern::new(name).map_err(|error| cannot(folder, &error))?;
     let found = files::FLEET.run(folder, limit, move |folder| Ok(look_for(folder, &matches)?));
-    let mut paths = found.await.map_err(|error| cannot(folder, &error))?;
+    let mut paths = found
+        .await
+        .map_err(|error| cannot(folder, &error.cause()))?;
     if paths.len() > MAX_FILES {
         let why = format!("more than {MAX_FILES} files match {name:?}");
         return Err(cannot(folder, &why));
