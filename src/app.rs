@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use actix_http::{Request, Response};
 use actix_web::body::BoxBody;
-use actix_web::dev::ServerHandle;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::access::{Access, Exposure, Watch};
 use crate::actors::drill::Drill;
@@ -21,7 +20,7 @@ use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
 use crate::distributed::{Distributed, Link, Membership, NatsError};
 use crate::domain::Scope;
-use crate::http::{self, Answering, Listening};
+use crate::http::{Answering, Server};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::telemetry::Metrics;
 use crate::watchdog::{Watchdog, WatchdogSettings};
@@ -228,13 +227,9 @@ impl Engine {
 /// A running service. Dropping it ends everything at once.
 #[derive(Debug)]
 pub struct App {
-    addr: SocketAddr,
-    server: ServerHandle,
-    serving: JoinHandle<std::io::Result<()>>,
+    server: Server,
     watching: Option<JoinHandle<()>>,
     membership: Option<Membership>,
-    /// Watches connections.
-    connections: AbortHandle,
     /// Watches the files of tokens and certificates.
     _access: Watch,
     _watchdog: Watchdog,
@@ -247,7 +242,6 @@ impl Drop for App {
         if let Some(watching) = &self.watching {
             watching.abort();
         }
-        self.connections.abort();
     }
 }
 
@@ -322,11 +316,7 @@ impl App {
             watchdog.handle(),
             workers,
         );
-        let Listening {
-            server,
-            addr,
-            watch: connections,
-        } = http::serve(address, handles, access.clone(), options.debug)
+        let server = Server::start(address, handles, access.clone(), options.debug)
             .map_err(|source| AppError::Bind { address, source })?;
         // Only now, so that nobody waits for a worker that does not come up.
         let membership = match link {
@@ -337,18 +327,13 @@ impl App {
             }
             None => None,
         };
-        let handle = server.handle();
-        let serving = actix_web::rt::spawn(server);
         let watch = |seen| actix_web::rt::spawn(engine.reload().watch(seen));
         let watching = options.watch.map(watch);
-        log::info!(addr:%; "listening");
+        log::info!(addr:% = server.addr(); "listening");
         Ok(Self {
-            addr,
-            server: handle,
-            serving,
+            server,
             watching,
             membership,
-            connections,
             _access: access.watch(),
             _watchdog: watchdog,
             engine,
@@ -359,7 +344,7 @@ impl App {
     /// Where it listens, with the port that was picked.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.server.addr()
     }
 
     /// Its actors.
@@ -373,8 +358,8 @@ impl App {
     pub async fn run_until(mut self, stop: impl Future, force: impl Future) -> Ended {
         tokio::select! {
             _ = stop => {}
-            result = &mut self.serving => {
-                log::error!(result:?; "the HTTP server ended");
+            () = self.server.ended() => {
+                log::error!("the HTTP server ended");
                 return Ended::Failed;
             }
         }
@@ -395,7 +380,7 @@ impl App {
         log::info!(waiting, grace_ms = millis(self.grace); "stopping");
         let mut forced = false;
         let mut force = std::pin::pin!(force);
-        let mut drained = std::pin::pin!(self.server.stop(true));
+        let mut drained = std::pin::pin!(self.server.stop());
         let ended = tokio::select! {
             () = &mut drained => Ended::Drained,
             () = tokio::time::sleep(self.grace) => Ended::CutOff,
@@ -488,4 +473,41 @@ pub async fn look_around(config: Config) -> Readiness {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[actix::test]
+    async fn health_needs_none_of_the_threads_that_answer_requests() {
+        let config =
+            Config::parse(Path::new("x"), "[[clusters]]\nid = 1\nnodes = \"1\"\n").unwrap();
+        let source = Source::new(None);
+        let exposure = Options::default().exposure();
+        let access = Access::new(&config, &source, exposure).unwrap();
+        let engine = Engine::start(config, source, 1, None);
+        let watchdog = Watchdog::start(&engine.fleet.tree(), WatchdogSettings::default());
+        let handles = (engine.collector(), engine.reload(), watchdog.handle(), None);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // There is none.
+        let server = Server::start_on(0, address, handles, access, false).unwrap();
+        let ask = async |path: &str| {
+            let mut stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.ok();
+            String::from_utf8(answer).unwrap()
+        };
+        for path in ["/healthz", "/readyz", "/healthz?verbose"] {
+            let answer = ask(path).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+        assert_eq!(ask("/test").await, "");
+    }
 }

@@ -30,7 +30,8 @@ static STARTED_WITH: OnceLock<Rlimit> = OnceLock::new();
 static FILES: LazyLock<Files> = LazyLock::new(|| {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-    let used = open_now() + threads * OF_A_THREAD + RESERVE;
+    // One more thread takes connections.
+    let used = open_now() + (threads + 1) * OF_A_THREAD + RESERVE;
     let files = Files::new(limit, used);
     let Shares { connections, .. } = files.shares;
     log::debug!(limit, free = files.free.available_permits(), connections; "open files");

@@ -351,6 +351,11 @@ fn stamps(config: &HttpConfig) -> Vec<Option<Stamp>> {
     begun.into_iter().map(|stamp| stamp.wait().ok()).collect()
 }
 
+/// Whom to count an address as.
+pub(crate) fn client(address: IpAddr) -> IpAddr {
+    network(address.to_canonical())
+}
+
 /// Whom to count together: a network of 64 bits is what one client has in IPv6.
 fn network(client: IpAddr) -> IpAddr {
     match client {

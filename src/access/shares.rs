@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::network;
+use super::client as counted;
 
 /// How many each client has. Those that have none take no room, so there are never more than there
 /// is to be had.
@@ -18,7 +18,7 @@ pub(crate) struct Share(Option<(Arc<Shares>, IpAddr)>);
 impl Shares {
     /// One more for this client, unless it has `most`.
     pub(super) fn take(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<Share> {
-        let client = network(client.to_canonical());
+        let client = counted(client);
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(client).or_default();
         if *count >= most {

@@ -194,6 +194,7 @@ impl Handshakes {
         // A session that is resumed shows no certificate again, though it may not be valid any more.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 

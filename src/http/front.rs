@@ -32,9 +32,10 @@ impl<F, R> RawFactory<R> for F where
 {
 }
 
-/// What makes a front of `app`'s routes.
+/// What makes a front of `app`'s routes, and of `/test` if it `answers_test`.
 pub(super) fn factory<F, B>(
     answering: Answering,
+    answers_test: bool,
     app: impl IntoServiceFactory<F, Request>,
 ) -> impl RawFactory<Response<Occupied>>
 where
@@ -44,6 +45,7 @@ where
     let routes = app.into_factory();
     Factory {
         answering,
+        answers_test,
         routes,
         body: PhantomData,
     }
@@ -51,6 +53,7 @@ where
 
 struct Factory<F, B> {
     answering: Answering,
+    answers_test: bool,
     routes: F,
     body: PhantomData<B>,
 }
@@ -69,10 +72,15 @@ where
 
     fn new_service(&self, config: AppConfig) -> Self::Future {
         let answering = self.answering.clone();
+        let answers_test = self.answers_test;
         let routes = self.routes.new_service(config);
         Box::pin(async move {
             let routes = routes.await?;
-            Ok(Front(Rc::new(Parts { answering, routes })))
+            Ok(Front(Rc::new(Parts {
+                answering,
+                answers_test,
+                routes,
+            })))
         })
     }
 }
@@ -83,6 +91,7 @@ pub(super) struct Front<S>(Rc<Parts<S>>);
 /// Shared with the requests under way.
 struct Parts<S> {
     answering: Answering,
+    answers_test: bool,
     routes: S,
 }
 
@@ -102,9 +111,13 @@ where
     fn call(&self, request: Request) -> Self::Future {
         let parts = Rc::clone(&self.0);
         Box::pin(async move {
-            let Parts { answering, routes } = &*parts;
+            let Parts {
+                answering,
+                answers_test,
+                routes,
+            } = &*parts;
             let handle = async |request: Request| {
-                if is_test(request.path()) {
+                if *answers_test && is_test(request.path()) {
                     return test::answer(&request, &answering.state, &answering.memory)
                         .await
                         .into();

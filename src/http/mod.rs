@@ -33,6 +33,7 @@ mod parameters;
 mod pieces;
 mod process;
 mod routes;
+mod server;
 mod sharing;
 mod tag;
 mod traffic;
@@ -40,51 +41,31 @@ pub mod tree;
 pub(crate) mod v1;
 pub mod view;
 
-use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::available_parallelism;
-use std::time::Duration;
 
 use actix_http::{Request, Response};
 use actix_service::Service as _;
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::ContentType;
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, Error, HttpResponse, HttpServer, web};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use actix_web::{App, Error, HttpResponse, web};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
 
 use crate::access::Access;
 use crate::collector::{CollectorHandle, Workers};
-use crate::open_files;
 use crate::reload::ReloadHandle;
 use crate::watchdog::WatchdogHandle;
 use front::RawFactory;
 use guard::Gate;
-use guard::connections::{Connections, Occupied};
+use guard::connections::Occupied;
+pub(crate) use server::Server;
 use traffic::Traffic;
-
-/// Connections that may wait to be accepted, as far as the system allows.
-const BACKLOG: i32 = 4096;
 
 /// How many supervision trees are drawn or sent at once; that of a million devices has 200 MB.
 const MAX_TREES: usize = 4;
 
 /// How many scrapes of `/metrics` are answered at once; each keeps a thread.
 const MAX_SCRAPES: usize = 4;
-
-/// How long a client may leave what it was sent untaken before its connection is closed.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a connection may have no request.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-
-/// The server's own limit on a graceful stop; `app` has a shorter one.
-const SHUTDOWN_TIMEOUT_SECS: u64 = 25 * 60 * 60;
 
 /// What every handler has at hand.
 #[derive(Debug)]
@@ -102,15 +83,6 @@ struct State {
     traffic: Arc<Traffic>,
     /// Indent JSON by two spaces.
     debug: bool,
-}
-
-/// A server that listens, to be run.
-pub(crate) struct Listening {
-    pub(crate) server: Server,
-    /// With the port that it got.
-    pub(crate) addr: SocketAddr,
-    /// What watches its connections; to be ended with it.
-    pub(crate) watch: AbortHandle,
 }
 
 /// What the handlers ask.
@@ -154,7 +126,16 @@ impl Answering {
 
     /// What answers requests on one thread: all routes, and what requests pass before them.
     fn front(&self) -> impl RawFactory<Response<Occupied>> + use<> {
-        front::factory(self.clone(), self.app())
+        front::factory(self.clone(), true, self.app())
+    }
+
+    /// What answers those that ask how the service does, and nothing else.
+    fn health(&self) -> impl RawFactory<Response<Occupied>> + use<> {
+        let routes = App::new()
+            .app_data(self.state.clone())
+            .configure(routes::health::configure)
+            .default_service(web::to(not_found));
+        front::factory(self.clone(), false, routes)
     }
 
     /// What answers requests on this thread.
@@ -190,78 +171,6 @@ impl Answering {
             .configure(page::configure)
             .default_service(web::to(not_found))
     }
-}
-
-/// Listens on `address`.
-///
-/// # Errors
-/// What the system says of the address.
-pub(crate) fn serve(
-    address: SocketAddr,
-    handles: Handles,
-    access: Access,
-    debug: bool,
-) -> std::io::Result<Listening> {
-    let config = access.policy().config.clone();
-    let tls = access.server_config().map_err(std::io::Error::other)?;
-    let answering = Answering::new(handles, access, debug);
-    let connections = Arc::new(Connections::new());
-    let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
-    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-    let most = config
-        .max_connections
-        .get()
-        .min(open_files::shares().connections);
-    let server = HttpServer::new(move || answering.front())
-        .workers(threads)
-        // The server counts them for each thread, which has one at least.
-        .max_connections(most.div_ceil(threads))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(config.request_timeout)
-        .tls_handshake_timeout(config.request_timeout)
-        .disable_signals()
-        .on_connect(move |connection, data| {
-            data.insert(open_files::take(1));
-            let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
-                let stream = connection.downcast_ref::<TlsStream<TcpStream>>()?;
-                Some(stream.get_ref().0)
-            });
-            if let Some(connection) = stream.and_then(|it| connections.opened(&SockRef::from(it))) {
-                data.insert(connection);
-            }
-        })
-        .shutdown_timeout(SHUTDOWN_TIMEOUT_SECS)
-        // A client that closes its side is gone, and its request is cancelled. A client that only
-        // closes its sending side and still reads cannot be told from that, and is not served.
-        .h1_allow_half_closed(false);
-    let listener = listen(address)?;
-    let addr = listener.local_addr()?;
-    let server = match tls {
-        None => server.listen(listener)?,
-        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
-    };
-    Ok(Listening {
-        server: server.run(),
-        addr,
-        watch: actix_web::rt::spawn(watch).abort_handle(),
-    })
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    // Nothing above the socket notices that a client does not read: HTTP is waiting for room.
-    // TCP_USER_TIMEOUT (RFC 5482, Linux's tcp(7)) counts a closed window too, and connections have
-    // it from the socket that they were accepted by.
-    socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }
 
 async fn not_found() -> HttpResponse {

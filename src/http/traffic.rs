@@ -95,6 +95,9 @@ pub(super) enum Denial {
     Rate,
     /// Its client has its share of what the request needs.
     Share,
+    /// Its connection is more than its client's share, or there is no room for it: no request of it is
+    /// read.
+    Connection,
     /// It shows no token, and needs one.
     NoToken,
     /// Its token is not known.
@@ -109,7 +112,7 @@ pub(super) enum Denial {
 
 impl Denial {
     /// All of them.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::LongAddress,
         Self::LongHeaders,
         Self::LongBody,
@@ -117,6 +120,7 @@ impl Denial {
         Self::BrokenBody,
         Self::Rate,
         Self::Share,
+        Self::Connection,
         Self::NoToken,
         Self::WrongToken,
         Self::Role,
@@ -134,6 +138,7 @@ impl Denial {
             Self::BrokenBody => "broken_body",
             Self::Rate => "rate",
             Self::Share => "share",
+            Self::Connection => "connection",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Role => "role",

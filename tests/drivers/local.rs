@@ -118,7 +118,7 @@ fn a_process_without_files_to_open_blames_no_device_and_recovers() {
     let agent = agent();
     let get = |path: &str| request(&agent, app.addr, "GET", path, &[]);
     // Kept, so that asking again needs no file.
-    assert_eq!(get("/healthz").status, 200);
+    assert_eq!(get("/nowhere").status, 404);
     let before = limit_files(&app, Some(3));
     for _ in 0..4 {
         let answer = get("/test");

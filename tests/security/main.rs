@@ -12,6 +12,7 @@
 )]
 
 mod audit;
+mod connections;
 mod filters;
 mod guarded;
 #[path = "../api/harness.rs"]

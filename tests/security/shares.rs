@@ -11,11 +11,11 @@ use socket2::{Domain, Socket, Type};
 use crate::harness::{PATIENCE, TestApp, read_all, until};
 
 /// Two addresses of clients.
-const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+pub const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// A service on which no roll call ends, and eight may wait.
-fn hanging(http: &str) -> TestApp {
+pub fn hanging(http: &str) -> TestApp {
     TestApp::start(&format!(
         "[http]\n{http}\n[lookup]\nscript = [\"hang\"]\ntimeout = \"1h\"\n\
          [collect]\ndeadline = \"1h\"\nmax_waiting = 8\n[[clusters]]\nid = 1\nnodes = \"1\"\n"
@@ -23,7 +23,7 @@ fn hanging(http: &str) -> TestApp {
 }
 
 /// A connection from this address.
-fn connect(app: &TestApp, from: Ipv4Addr) -> TcpStream {
+pub fn connect(app: &TestApp, from: Ipv4Addr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
     socket.connect(&app.addr.into()).unwrap();
@@ -32,23 +32,23 @@ fn connect(app: &TestApp, from: Ipv4Addr) -> TcpStream {
     stream
 }
 
-fn begin(app: &TestApp, from: Ipv4Addr, request: &str) -> TcpStream {
+pub fn begin(app: &TestApp, from: Ipv4Addr, request: &str) -> TcpStream {
     let mut stream = connect(app, from);
     let text = format!("{request}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(text.as_bytes()).unwrap();
     stream
 }
 
-fn answer(app: &TestApp, from: Ipv4Addr, request: &str) -> String {
+pub fn answer(app: &TestApp, from: Ipv4Addr, request: &str) -> String {
     read_all(begin(app, from, request))
 }
 
 /// How many roll calls have begun.
-fn wait_for_collects(app: &TestApp, count: usize) {
+pub fn wait_for_collects(app: &TestApp, count: usize) {
     app.wait_for_logs(count, |line| line["message"] == "collecting");
 }
 
-const ROLL_CALLS: [&str; 4] = [
+pub const ROLL_CALLS: [&str; 4] = [
     "GET /test HTTP/1.1",
     "GET /v1/report HTTP/1.1",
     "GET /v1/report HTTP/1.1\r\nAccept: application/x-ndjson",

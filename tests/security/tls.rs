@@ -80,6 +80,10 @@ fn replace(path: &Path, text: &str) {
 
 impl Encrypted {
     fn start(issued: &Issued, client_ca: Option<&str>) -> Self {
+        Self::start_with(issued, client_ca, "", FLEET)
+    }
+
+    fn start_with(issued: &Issued, client_ca: Option<&str>, more: &str, fleet: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().to_owned();
         write_tokens(&path);
@@ -95,7 +99,7 @@ impl Encrypted {
             tls.push_str(&format!(", client_ca = {:?}", path.join("clients.pem")));
         }
         let config = path.join("clusters.toml");
-        std::fs::write(&config, http(&path, &(tls + " }")) + FLEET).unwrap();
+        std::fs::write(&config, http(&path, &(tls + " }\n" + more)) + fleet).unwrap();
         let app = TestApp::start_on(dir, config, &[]);
         Self { app, dir: path }
     }
@@ -385,5 +389,27 @@ fn fleetcall_tree_shows_its_token_and_trusts_whom_it_is_told() {
         let said = stderr(&output);
         assert!(said.contains(why), "{said}");
         assert!(!said.contains(READ), "{said}");
+    }
+}
+
+#[test]
+fn health_is_answered_beside_connections_that_have_all_the_room() {
+    let authority = Authority::new("one");
+    let hangs = "[lookup]\nscript = [\"hang\"]\ntimeout = \"1h\"\n[collect]\ndeadline = \"1h\"\n\
+                 [[clusters]]\nid = 1\nnodes = \"1\"\n";
+    let issued = authority.issue(365);
+    let service = Encrypted::start_with(&issued, None, "max_connections = 1", hangs);
+    let client = service.client(&[&authority], None);
+    for _ in 0..2 {
+        // One has the room, and one waits for it; neither is answered.
+        let client = client.clone();
+        std::thread::spawn(move || client.ask("GET /test", READ));
+    }
+    service
+        .app
+        .wait_for_log(|line| line["message"] == "collecting");
+    for path in ["/healthz", "/readyz"] {
+        let (text, _) = client.ask(&format!("GET {path}"), "").unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 "), "{path}: {text}");
     }
 }

@@ -10,7 +10,7 @@
 //! after their first answer.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,6 +25,10 @@ use crate::open_files::{self, Taken};
 
 /// Connections that may have a second request, at most.
 const MAX_KEPT: usize = 4096;
+
+/// How long a connection may have no request when the server stops: one that was sent just before that
+/// is read in this time.
+const CLOSING_IDLE: Duration = Duration::from_millis(250);
 
 /// A connection of a client.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(in crate::http) struct Connections {
     start: Instant,
     kept: Arc<AtomicUsize>,
     max_kept: usize,
+    /// Whether none is to have a further request.
+    closing: AtomicBool,
 }
 
 impl Connections {
@@ -70,6 +76,7 @@ impl Connections {
             start: Instant::now(),
             kept: Arc::default(),
             max_kept: open_files::shares().kept.min(MAX_KEPT),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -103,15 +110,24 @@ impl Connections {
         Some(connection)
     }
 
+    /// From now on no connection is kept that has no request under way.
+    pub(in crate::http) fn close_idle(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     /// Closes connections that have no request under way for longer than `limit`; for ever.
     pub(in crate::http) async fn watch(self: Arc<Self>, limit: Duration) {
-        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let limit_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let mut looks = tokio::time::interval(
             (limit / 4).clamp(Duration::from_millis(100), Duration::from_secs(1)),
         );
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
+            let limit_ms = match self.closing.load(Ordering::Relaxed) {
+                true => limit_ms(CLOSING_IDLE),
+                false => limit_ms(limit),
+            };
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.retain(|connection| {
                 let Some(connection) = connection.upgrade() else {

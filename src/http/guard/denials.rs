@@ -25,16 +25,32 @@ impl Denials {
     /// Logs a refusal. The query stays out: people put secrets there.
     pub(super) fn note(&self, refusal: &Refusal, client: IpAddr, method: &str, path: &str) {
         let denial = refusal.denial();
-        let place = network(client);
-        let Some(unlogged) = self.0[place][denial.index()].pass(LOG_EVERY) else {
+        let Some((network, unlogged)) = self.pass(denial, client) else {
             return;
         };
         let path = &path[..path.floor_char_boundary(MAX_PATH_LEN)];
-        let (reason, network) = (denial.as_str(), NETWORKS[place]);
+        let reason = denial.as_str();
         log::warn!(
             reason, client:%, network, method, path, unlogged, error:% = refusal;
             "request refused"
         );
+    }
+
+    /// Logs a connection that is not served.
+    pub(super) fn note_connection(&self, client: IpAddr, why: &str) {
+        let denial = Denial::Connection;
+        if let Some((network, unlogged)) = self.pass(denial, client) {
+            let reason = denial.as_str();
+            log::warn!(reason, client:%, network, unlogged, error = why; "connection refused");
+        }
+    }
+
+    /// If a line may be written now: the kind of network that it is for, and how many were not written
+    /// since the one before.
+    fn pass(&self, denial: Denial, client: IpAddr) -> Option<(&'static str, u64)> {
+        let place = network(client);
+        let unlogged = self.0[place][denial.index()].pass(LOG_EVERY)?;
+        Some((NETWORKS[place], unlogged))
     }
 }
 

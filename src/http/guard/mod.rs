@@ -44,7 +44,7 @@ use super::routes::test;
 use super::{MAX_SCRAPES, MAX_TREES};
 use crate::access::{Access, Policy, Share, Shares};
 use crate::collector::CollectorHandle;
-use crate::http::traffic::{Route, Traffic};
+use crate::http::traffic::{Denial, Route, Traffic};
 use connections::{Busy, Connection, Occupied};
 use denials::Denials;
 use refusal::Refusal;
@@ -98,6 +98,12 @@ impl Gate {
             trees: Arc::default(),
             scrapes: Arc::default(),
         }
+    }
+
+    /// Counts a connection that is closed before anything of it is read, and says so.
+    pub(super) fn refuse_connection(&self, client: IpAddr, why: &str) {
+        self.traffic.denied(Denial::Connection);
+        self.denials.note_connection(client, why);
     }
 
     /// The client's share of what a request needs.

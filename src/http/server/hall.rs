@@ -1,0 +1,209 @@
+//! Connections that have not said yet what they want.
+//!
+//! There is always room for one more: when all is taken, the connection that has been here longest ends,
+//! of the client that has most. So a client that opens connections and says nothing, or that slowly,
+//! has the room of its own connections, and no other's. Each is given a moment, so that a crowd that
+//! comes at once and speaks at once is not taken for that.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// How long each may be here, however many want to come.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// How often it is looked whether there is room.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// The room; of one thread.
+#[derive(Debug, Clone)]
+pub(super) struct Hall(Rc<RefCell<Room>>);
+
+#[derive(Debug)]
+struct Room {
+    most: usize,
+    count: usize,
+    next: u64,
+    /// Those of each client that has any.
+    visitors: HashMap<IpAddr, Visitors>,
+}
+
+/// When each connection came, and what ends it, by the order in which they came.
+type Visitors = BTreeMap<u64, (Instant, AbortHandle)>;
+
+/// A connection's place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Visit {
+    hall: Hall,
+    client: IpAddr,
+    number: u64,
+}
+
+impl Hall {
+    pub(super) fn new(most: usize) -> Self {
+        Self(Rc::new(RefCell::new(Room {
+            most,
+            count: 0,
+            next: 0,
+            visitors: HashMap::new(),
+        })))
+    }
+
+    /// Resolves when there is room for one more.
+    pub(super) async fn make_room(&self) {
+        while !self.0.borrow_mut().has_room() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Lets a connection in, which `begin` begins to serve.
+    pub(super) fn enter(&self, client: IpAddr, begin: impl FnOnce(Visit) -> AbortHandle) {
+        let number = {
+            let mut room = self.0.borrow_mut();
+            room.next += 1;
+            room.count += 1;
+            room.next
+        };
+        let visit = Visit {
+            hall: self.clone(),
+            client,
+            number,
+        };
+        // It is not polled before this thread is through here.
+        let task = begin(visit);
+        let mut room = self.0.borrow_mut();
+        let visitors = room.visitors.entry(client).or_default();
+        visitors.insert(number, (Instant::now(), task));
+    }
+}
+
+impl Room {
+    /// Ends one for it, if it may.
+    fn has_room(&mut self) -> bool {
+        if self.count < self.most {
+            return true;
+        }
+        let oldest = |visitors: &Visitors| visitors.first_key_value().map(|(&number, _)| number);
+        let rank = |visitors: &Visitors| (visitors.len(), Reverse(oldest(visitors)));
+        let most = self.visitors.iter().max_by_key(|(_, it)| rank(it));
+        let Some((&client, visitors)) = most else {
+            return true;
+        };
+        let Some((&number, &(since, _))) = visitors.first_key_value() else {
+            return true;
+        };
+        if since.elapsed() < MOMENT {
+            return false;
+        }
+        if let Some(task) = self.leave(client, number) {
+            task.abort();
+        }
+        true
+    }
+
+    fn leave(&mut self, client: IpAddr, number: u64) -> Option<AbortHandle> {
+        let visitors = self.visitors.get_mut(&client)?;
+        let (_, task) = visitors.remove(&number)?;
+        if visitors.is_empty() {
+            self.visitors.remove(&client);
+        }
+        self.count -= 1;
+        Some(task)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // Nothing, if it was ended for want of room.
+        self.hall.0.borrow_mut().leave(self.client, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Says which connections have ended.
+    #[derive(Default)]
+    struct Ended(Rc<RefCell<Vec<u32>>>);
+
+    struct Connection(u32, Rc<RefCell<Vec<u32>>>);
+
+    impl Drop for Connection {
+        fn drop(&mut self) {
+            self.1.borrow_mut().push(self.0);
+        }
+    }
+
+    impl Ended {
+        async fn open(&self, hall: &Hall, client: &str, number: u32) {
+            hall.make_room().await;
+            let connection = Connection(number, Rc::clone(&self.0));
+            hall.enter(client.parse().unwrap(), |visit| {
+                let waits = async move {
+                    let _held = (visit, connection);
+                    std::future::pending::<()>().await;
+                };
+                tokio::task::spawn_local(waits).abort_handle()
+            });
+        }
+
+        async fn ended(&self) -> Vec<u32> {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            self.0.borrow().clone()
+        }
+    }
+
+    #[actix::test]
+    async fn room_is_made_by_the_client_that_has_most_and_its_oldest() {
+        tokio::time::pause();
+        let (hall, ended) = (Hall::new(4), Ended::default());
+        ended.open(&hall, "192.0.2.1", 1).await;
+        for number in 2..=4 {
+            ended.open(&hall, "192.0.2.2", number).await;
+        }
+        assert!(ended.ended().await.is_empty());
+        let start = Instant::now();
+        ended.open(&hall, "192.0.2.2", 5).await;
+        assert_eq!(ended.ended().await, [2]);
+        assert!(start.elapsed() >= MOMENT, "each is given a moment");
+        ended.open(&hall, "192.0.2.3", 6).await;
+        assert_eq!(ended.ended().await, [2, 3]);
+        // Two of one client by now, and one of each other.
+        ended.open(&hall, "192.0.2.4", 7).await;
+        assert_eq!(ended.ended().await, [2, 3, 4]);
+        // All have one: the oldest.
+        ended.open(&hall, "192.0.2.5", 8).await;
+        assert_eq!(ended.ended().await, [2, 3, 4, 1]);
+        assert_eq!(hall.0.borrow().count, 4);
+    }
+
+    #[actix::test]
+    async fn a_connection_that_leaves_makes_room() {
+        let (hall, left) = (Hall::new(1), Rc::new(Cell::new(0)));
+        for _ in 0..3 {
+            let left = Rc::clone(&left);
+            hall.enter("192.0.2.1".parse().unwrap(), |visit| {
+                let leaves = async move {
+                    drop(visit);
+                    left.set(left.get() + 1);
+                };
+                tokio::task::spawn_local(leaves).abort_handle()
+            });
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(left.get(), 3);
+        let room = hall.0.borrow();
+        assert!(room.visitors.is_empty() && room.count == 0);
+    }
+}
