@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::answer::{Answer, Observation};
 use super::selection::Selection;
@@ -150,12 +150,11 @@ impl Running {
             deadline: self.deadline,
             max_age,
         };
-        let asked = self.selection.send(&self.gathering, time, &self.next);
         // However long that takes, the answer is not late.
-        if timeout_at(self.end, asked).await.is_ok() {
-            // Only now it is true for whoever reads it.
-            log::debug!(target: LOG, collect = self.id; "collecting");
-        }
+        let until = (&self.next, self.end);
+        self.selection.send(&self.gathering, time, until).await;
+        // Only now it is true for whoever reads it.
+        log::debug!(target: LOG, collect = self.id; "collecting");
     }
 
     /// Whether each cluster is asked, or about to be.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::actors::elsewhere::Time;
 use crate::actors::fleet::{Route, Routes};
 use crate::actors::gathering::{Gathering, Picks};
@@ -110,8 +112,14 @@ impl Selection {
     /// Asks the devices of the clusters from `next` on, in turns, but for those of whom enough is known.
     ///
     /// Several may do so at once, each for other clusters; what one does not come to is left to the
-    /// others. With a `max_age` there is one only, as it may be dropped in the middle of a cluster.
-    pub(super) async fn send(&self, gathering: &Arc<Gathering>, time: Time, next: &AtomicUsize) {
+    /// others. With a `max_age` there is one only, as it may be dropped in the middle of a cluster. It
+    /// stops when the answer is closed, or is to be closed by now.
+    pub(super) async fn send(
+        &self,
+        gathering: &Arc<Gathering>,
+        time: Time,
+        (next, end): (&AtomicUsize, Instant),
+    ) {
         let (mut turn, clusters) = (Turn::default(), self.topology().clusters().len());
         loop {
             let cluster = next.fetch_add(1, Ordering::Relaxed);
@@ -119,14 +127,19 @@ impl Selection {
                 return;
             }
             let picks = match time.max_age {
-                Some(age) => Some(self.older(gathering, cluster, age, &mut turn).await),
+                Some(age) => {
+                    let older = self.older(gathering, cluster, (age, end), &mut turn);
+                    Some(older.await)
+                }
                 None => self.picks(cluster),
             };
             if picks.as_ref().is_none_or(|picks| !picks.is_empty()) {
                 let share = gathering.share(cluster, self.place(cluster), picks);
                 self.route(cluster).collect(share, time);
             }
-            turn.spend(ITEMS_OF_A_CLUSTER).await;
+            if turn.spend(ITEMS_OF_A_CLUSTER).await && Instant::now() >= end {
+                return;
+            }
         }
     }
 
@@ -142,13 +155,15 @@ impl Selection {
         &self,
         gathering: &Gathering,
         cluster: usize,
-        age: Duration,
+        (age, end): (Duration, Instant),
         turn: &mut Turn,
     ) -> Picks {
         let route = self.route(cluster);
         let mut picks = Vec::new();
         for slot in 0..self.topology().clusters()[cluster].len() {
-            turn.spend(1).await;
+            if turn.spend(1).await && Instant::now() >= end {
+                break;
+            }
             let planned = self.planned(cluster, slot);
             match route.plan.device(planned).known(age) {
                 Some(outcome) => gathering.answer(cluster, slot, outcome),

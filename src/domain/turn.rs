@@ -16,13 +16,15 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Counts this many items, and gives way if that fills the turn. An item takes about as long as
-    /// looking at one device: some hundred nanoseconds.
-    pub async fn spend(&mut self, items: usize) {
+    /// Counts this many items, and gives way if that fills the turn; returns whether it did. An item
+    /// takes about as long as looking at one device: some hundred nanoseconds.
+    pub async fn spend(&mut self, items: usize) -> bool {
         self.done = self.done.saturating_add(items);
-        if self.done >= ITEMS_PER_TURN {
+        let is_full = self.done >= ITEMS_PER_TURN;
+        if is_full {
             self.give_way().await;
         }
+        is_full
     }
 
     /// Ends the turn now.

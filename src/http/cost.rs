@@ -125,8 +125,8 @@ fn filters() -> Vec<String> {
         "n".repeat(60),
         "n7,".repeat(1900) + "n7",
         list((1..300).map(|it| format!("n[{it}-{}]", it + 999)).collect()),
-        list((10..30).map(|it| format!("n[1-9][0-{it}]")).collect()),
-        list((2..60).map(|it| format!("n[1-{DEVICES}/{it}]")).collect()),
+        list((10..20).map(|it| format!("n[1-9][0-{it}]")).collect()),
+        list((2..20).map(|it| format!("n[1-{DEVICES}/{it}]")).collect()),
         list((1..900).map(|it| format!("n{it}")).collect()),
     ]
 }
@@ -326,7 +326,8 @@ async fn work_ends_when_its_client_hangs_up() {
         drop(response);
         let whole = seen::count() - before;
         assert!(whole >= DEVICES, "{path}: {whole} devices");
-        let asked = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+        let asked =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
         let seen = hang_up(Rc::clone(&serverless), &asked).await;
         assert!(
             seen <= MOST_SEEN,
