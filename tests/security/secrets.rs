@@ -142,8 +142,7 @@ fn no_secret_stands_in_any_output() {
         let mut command = fleetcall();
         command
             .env("DEVICE", OF_DEVICES[1])
-            .arg("--config")
-            .arg(&config)
+            .env("FLEETCALL_CONFIG", &config)
             .args(arguments);
         command
     };
@@ -220,7 +219,7 @@ fn no_secret_stands_in_any_output() {
         let server = format!("http://{addr}");
         for token in [COLLECT, WRONG] {
             for more in [&["--all"][..], &["--format", "json"]] {
-                let mut tree = command(&["tree", "--debug", "--server", &server]);
+                let mut tree = command(&["tree", "--server", &server]);
                 tree.args(more)
                     .env("FLEETCALL_TOKEN", token)
                     .env("RUST_LOG", level);

@@ -9,7 +9,8 @@ fn refused(config: &str, arguments: &[&str], token: &str) -> String {
     let said = ["serve", "check"].map(|command| {
         let output = run(fleetcall()
             .env("TOKEN", token)
-            .args([command, "--port", "0", "--config"])
+            .env("FLEETCALL_PORT", "0")
+            .args([command, "--config"])
             .arg(&path)
             .args(arguments));
         assert_eq!(
