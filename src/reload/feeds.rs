@@ -152,7 +152,7 @@ impl ReloadHandle {
 /// The thread on which lists are read, so that neither a large one nor a slow one is anybody
 /// else's matter. It is started when there is a list, and ends when this is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Reader(OnceLock<Option<Running>>);
+pub(super) struct Reader(OnceLock<Running>);
 
 #[derive(Debug)]
 struct Running {
@@ -162,16 +162,15 @@ struct Running {
 }
 
 impl Reader {
-    /// Its runtime; `None` if it cannot be had, which the log says.
+    /// Its runtime; `None` if it cannot be had now, which the log says.
     pub(super) fn runtime(&self) -> Option<&Handle> {
-        let start = || {
-            let started = start_reader();
-            started
-                .map_err(|error| log::error!(error:%; "cannot start the thread that reads lists"))
-                .ok()
-        };
-        let running = self.0.get_or_init(start);
-        running.as_ref().map(|running| &running.runtime)
+        if self.0.get().is_none() {
+            match start_reader() {
+                Ok(running) => drop(self.0.set(running)),
+                Err(error) => log::error!(error:%; "cannot start the thread that reads lists"),
+            }
+        }
+        self.0.get().map(|running| &running.runtime)
     }
 }
 
