@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::futures::Notified;
@@ -207,13 +207,15 @@ impl Connection {
             url: url.clone(),
             why,
         };
-        let servers: Vec<async_nats::ServerAddr> = url
+        let servers: Vec<ServerAddr> = url
             .split(',')
             .map(|it| it.trim().parse())
             .collect::<Result<_, std::io::Error>>()
             .map_err(|error| cannot(error.to_string()))?;
         let history = Arc::<History>::default();
-        let tls_files = TlsFiles::read(settings.files()).await.map_err(cannot)?;
+        let trusts_system = settings.ca.is_none() && servers.iter().any(ServerAddr::tls_required);
+        let tls_files = TlsFiles::read(settings.files(), trusts_system);
+        let tls_files = tls_files.await.map_err(cannot)?;
         let changed = tls_files.clone();
         let options = ConnectOptions::new()
             .name("fleetcall")
@@ -289,11 +291,13 @@ impl Connection {
 fn tls(options: ConnectOptions, settings: &NatsSettings, files: &TlsFiles) -> ConnectOptions {
     let mut options = options;
     if let Some(ca) = &settings.ca {
-        let ca = files.copy_of(ca);
+        let ca = files.of(ca);
         options = options.add_root_certificates(ca).require_tls(true);
+    } else if let Some(system) = files.of_system() {
+        options = options.add_root_certificates(system);
     }
     if let Some((certificate, key)) = &settings.certificate {
-        let (certificate, key) = (files.copy_of(certificate), files.copy_of(key));
+        let (certificate, key) = (files.of(certificate), files.of(key));
         options = options.add_client_certificate(certificate, key);
     }
     options

@@ -1,5 +1,6 @@
-//! The files that TLS to NATS needs, as copies in memory: the client reads them again each time that
-//! it connects, on threads that the end of the process waits for, and one that hangs would keep both.
+//! What TLS to NATS needs to read, as copies in memory: the client reads it again each time that it
+//! connects, partly on the caller's thread, partly on threads that the end of the process waits for,
+//! and a file system that hangs would keep all of them.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -7,69 +8,100 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::files::{self, FileError};
+use crate::lookup::authorities;
 
 /// The largest file of certificates, in bytes.
 const MAX_FILE_LEN: u64 = 1 << 20;
 
-/// A file, and its copy.
+/// Where something is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
+    File(PathBuf),
+    /// The system's certificates of authorities.
+    System,
+}
+
+/// What is read, and its copy.
 #[derive(Debug)]
 struct Copied {
-    path: PathBuf,
+    origin: Origin,
     copy: File,
 }
 
-/// Files with their copies; cheap to clone, and every clone is the same.
+/// Copies of all that is needed; cheap to clone, and every clone is the same.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TlsFiles(Arc<[Copied]>);
 
 impl TlsFiles {
-    /// Reads them, or says which cannot be read, and why.
-    pub(super) async fn read(paths: impl Iterator<Item = &PathBuf>) -> Result<Self, String> {
+    /// Reads these files, and the system's authorities if they are trusted, or says what cannot be
+    /// read, and why.
+    pub(super) async fn read(
+        files: impl Iterator<Item = &PathBuf>,
+        trusts_system: bool,
+    ) -> Result<Self, String> {
+        let files = files.cloned().map(Origin::File);
+        let system = trusts_system.then_some(Origin::System);
         let mut all = Vec::new();
-        for path in paths {
-            let cannot = |error: FileError| format!("{}: {error}", path.display());
-            let copy = memfd_create("fleetcall", MemfdFlags::CLOEXEC);
-            let copy =
-                File::from(copy.map_err(|errno| cannot(std::io::Error::from(errno).into()))?);
-            let copied = Copied {
-                path: path.clone(),
-                copy,
+        for origin in files.chain(system) {
+            let cannot = |error: FileError| match &origin {
+                Origin::File(path) => format!("{}: {error}", path.display()),
+                Origin::System => format!("the system's certificates of authorities: {error}"),
             };
-            copied.refresh().await.map_err(cannot)?;
-            all.push(copied);
+            let copy = memfd_create("fleetcall", MemfdFlags::CLOEXEC);
+            let copy = copy.map_err(|errno| cannot(std::io::Error::from(errno).into()))?;
+            let copy = File::from(copy);
+            refresh(&origin, &copy).await.map_err(cannot)?;
+            all.push(Copied { origin, copy });
         }
         Ok(Self(all.into()))
     }
 
-    /// Where the copy of one of them is; the file itself if it is none of them.
-    pub(super) fn copy_of(&self, path: &Path) -> PathBuf {
-        let copied = self.0.iter().find(|copied| copied.path == path);
-        copied.map_or_else(
-            || path.to_owned(),
-            |it| PathBuf::from(format!("/proc/self/fd/{}", it.copy.as_raw_fd())),
-        )
+    /// Where the copy of a file is that the settings name.
+    pub(super) fn of(&self, path: &Path) -> PathBuf {
+        let copy = self.copy_of(&Origin::File(path.to_owned()));
+        copy.unwrap_or_else(|| path.to_owned())
     }
 
-    /// Reads them again; what cannot be read stays what it was.
+    /// Where the copy of the system's authorities is, if they are needed.
+    pub(super) fn of_system(&self) -> Option<PathBuf> {
+        self.copy_of(&Origin::System)
+    }
+
+    fn copy_of(&self, origin: &Origin) -> Option<PathBuf> {
+        let copied = self.0.iter().find(|copied| copied.origin == *origin)?;
+        let fd = copied.copy.as_raw_fd();
+        Some(PathBuf::from(format!("/proc/self/fd/{fd}")))
+    }
+
+    /// Reads it all again; what cannot be read stays what it was.
     pub(super) async fn refresh(self) {
-        for copied in self.0.iter() {
-            if let Err(error) = copied.refresh().await {
-                let path = copied.path.display();
-                log::debug!(path:%, error:%; "cannot read a file for TLS to NATS, what was read before stays");
+        for Copied { origin, copy } in self.0.iter() {
+            if let Err(error) = refresh(origin, copy).await {
+                log::debug!(origin:?, error:%; "cannot read again what TLS to NATS needs, what was read before stays");
             }
         }
     }
 }
 
-impl Copied {
-    /// Whoever reads it meanwhile may read a mixture, and tries again.
-    async fn refresh(&self) -> Result<(), FileError> {
-        let bytes = files::read(&self.path, MAX_FILE_LEN, files::LIMIT).await?;
-        self.copy.write_all_at(&bytes, 0)?;
-        self.copy.set_len(bytes.len() as u64)?;
-        Ok(())
-    }
+/// Whoever reads the copy meanwhile may read a mixture, and tries again.
+async fn refresh(origin: &Origin, copy: &File) -> Result<(), FileError> {
+    let bytes = match origin {
+        Origin::File(path) => files::read(path, MAX_FILE_LEN, files::LIMIT).await?,
+        Origin::System => {
+            let certificates = authorities::of_system_as_found().await?;
+            let pem = |der: &[u8]| {
+                let base64 = BASE64.encode(der);
+                format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+            };
+            let all: String = certificates.iter().map(|it| pem(it)).collect();
+            all.into_bytes()
+        }
+    };
+    copy.write_all_at(&bytes, 0)?;
+    copy.set_len(bytes.len() as u64)?;
+    Ok(())
 }

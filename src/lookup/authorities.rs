@@ -36,6 +36,12 @@ pub(super) async fn of_system(deadline: Instant) -> Result<Arc<RootCertStore>, L
     SYSTEM.roots(&place(), deadline).await
 }
 
+/// As [`of_system_now`], for a task.
+pub(crate) async fn of_system_as_found() -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let found = files::share(&place(), files::LIMIT, |_| Found::of(load()?)).await?;
+    Ok(found.certificates.clone())
+}
+
 /// The system's authorities, as it has them. Blocks for some seconds at most.
 pub(crate) fn of_system_now() -> Result<Vec<CertificateDer<'static>>, LookupError> {
     let found = files::begin(&place(), files::LIMIT, |_| Found::of(load()?)).wait();

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::access::{FLEET, refused};
 use crate::fleet::{LEASE, until_well};
-use crate::harness::TestApp;
+use crate::harness::{TestApp, config_file, fleetcall};
 use crate::nats::Nats;
 
 /// Who makes certificates, and has one itself.
@@ -142,6 +142,32 @@ fn certificates_that_hang_are_used_as_they_were_and_new_ones_as_they_are() {
     front.wait_for_logs(3, |line| {
         line["message"] == "the connection to NATS is lost"
     });
+    front.signal("TERM");
+    assert_eq!(front.wait().code(), Some(0));
+}
+
+#[test]
+fn authorities_of_the_system_that_hang_are_used_as_they_were() {
+    let ours = Authority::new("ours");
+    let mut nats = Nats::start_with(|dir| {
+        let [certificate, key] = ours.issue(dir, "server");
+        format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}")
+    });
+    let store = nats.dir().join("store.pem");
+    std::fs::write(&store, &ours.pem).unwrap();
+    let mut command = fleetcall();
+    command.env("SSL_CERT_FILE", &store);
+    command.env_remove("SSL_CERT_DIR");
+    let url = nats.url().replace("nats://", "tls://");
+    let (dir, config) = config_file(FLEET);
+    let arguments = ["--nats", &url, "serve"];
+    let mut front = TestApp::start_as(command, dir, config, &arguments);
+    std::fs::remove_file(&store).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&store).status();
+    assert!(made.unwrap().success());
+    nats.kill();
+    nats.restart();
+    front.wait_for_log(|line| line["message"] == "connected to NATS again");
     front.signal("TERM");
     assert_eq!(front.wait().code(), Some(0));
 }
