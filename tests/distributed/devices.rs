@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::harness::until;
+
 /// A web server with a page for each device, which takes its time.
 pub struct Devices {
     pub addr: SocketAddr,
@@ -154,4 +156,27 @@ fn serve(stream: TcpStream, log: &Mutex<Seen>) {
             return;
         }
     }
+}
+
+#[test]
+fn a_device_tells_who_asks_it_beside_another_from_who_asks_it_after_another() {
+    let devices = Devices::start();
+    devices.take(Duration::from_secs(3600));
+    // Once it has heard that, it has looked who else asks.
+    let ask = |page: &str, times: usize| {
+        let mut stream = TcpStream::connect(devices.addr).unwrap();
+        write!(stream, "GET {page} HTTP/1.1\r\n\r\n").unwrap();
+        let is_heard = || devices.seen.lock().unwrap().asked.get(page) == Some(&times);
+        until("it is asked", is_heard);
+        stream
+    };
+    drop(ask("/1/1", 1));
+    // Whether or not what answers the first one has seen that it is over.
+    let second = ask("/1/1", 2);
+    let _other = ask("/1/2", 1);
+    assert_eq!(devices.overlaps(), Vec::<String>::new());
+    let third = ask("/1/1", 3);
+    let [second, third] = [second, third].map(|it| it.local_addr().unwrap());
+    let overlap = format!("/1/1: Ok({second}) and Ok({third})");
+    assert_eq!(devices.overlaps(), [overlap]);
 }
