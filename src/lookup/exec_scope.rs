@@ -40,6 +40,10 @@ pub(super) const NAME: &str = "exec-scope";
 /// The limit on open files stays as it is.
 pub(super) const NO_LIMIT: &str = "-";
 
+/// Tells the allocator to reserve nothing: it would take 2 MiB of memory, which the system has to clear.
+/// Saves 0.3 to 1.7 ms of 3 to 5 ms of processor time. The command is not told.
+pub(super) const SMALL: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "0");
+
 /// How often it looks for processes that were left to it and have ended.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
@@ -91,7 +95,7 @@ pub(crate) fn enter(mut arguments: impl Iterator<Item = OsString>) -> Option<Exi
         return Some(ExitCode::from(2));
     };
     let mut command = Command::new(program);
-    command.args(arguments);
+    command.args(arguments).env_remove(SMALL.0);
     match Scope::start(limit, command) {
         Ok(scope) => scope.run(),
         Err(error) => Report::NotRun(error.raw_os_error().unwrap_or_default()).tell(),

@@ -41,12 +41,14 @@ pub(super) fn command(program: &str) -> Command {
     // Not by its path: another version may be there by now.
     let mut command = Command::new("/proc/self/exe");
     let limit = open_files::of_commands();
+    let (small, is_small) = exec_scope::SMALL;
     let limit = limit.map_or_else(|| exec_scope::NO_LIMIT.to_owned(), |it| it.to_string());
     command
         .arg0("fleetcall")
         .args([exec_scope::NAME, &limit, program])
         .env_clear()
-        .env("PATH", PATH);
+        .env("PATH", PATH)
+        .env(small, is_small);
     command
 }
 
