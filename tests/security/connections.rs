@@ -102,6 +102,42 @@ fn one_client_has_half_of_the_connections() {
 }
 
 #[test]
+fn one_client_has_half_of_the_connections_that_are_kept() {
+    // An eighth of the files.
+    let mut command = std::process::Command::new("sh");
+    let script = "ulimit -n 256; exec \"$0\" \"$@\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_fleetcall")]);
+    let (dir, path) = crate::harness::config_file(
+        "[http]\nproxies = []\n[lookup]\nscript = [\"hang\"]\ntimeout = \"1h\"\n\
+         [collect]\ndeadline = \"1h\"\n[[clusters]]\nid = 1\nnodes = \"1\"\n",
+    );
+    let app = TestApp::start_as(command, dir, path, &[]);
+    let ask = |from, path: &str| {
+        let mut stream = connect(&app, from);
+        let text = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let is_kept = |from| {
+        let mut stream = ask(from, "/nowhere");
+        let mut text = String::new();
+        while !text.ends_with("\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            text.push(char::from(byte[0]));
+        }
+        !text.to_ascii_lowercase().contains("connection: close")
+    };
+    assert!(is_kept(ONE));
+    // As long as these wait for their answers they are kept.
+    let held: Vec<_> = (0..16).map(|_| ask(ONE, "/test")).collect();
+    until("one client has its half", || (0..3).all(|_| !is_kept(ONE)));
+    assert!((0..3).all(|_| is_kept(OTHER)));
+    drop(held);
+    until("it has room again", || is_kept(ONE));
+}
+
+#[test]
 fn a_connection_that_says_too_little_is_given_up() {
     let app = hanging("request_timeout = \"1s\"");
     let mut slow = connect(&app, ONE);

@@ -20,7 +20,7 @@ use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::access::Share;
+use crate::access::{Access, Share, Shares};
 use crate::open_files::{self, Taken};
 
 /// Connections that may have a second request, at most.
@@ -43,6 +43,7 @@ pub(in crate::http) struct Connection {
     /// How many there are, this one included.
     kept: Arc<AtomicUsize>,
     _file: Taken,
+    _share: Share,
 }
 
 impl Drop for Connection {
@@ -65,13 +66,18 @@ pub(in crate::http) struct Connections {
     start: Instant,
     kept: Arc<AtomicUsize>,
     max_kept: usize,
+    access: Access,
+    /// Those of each client.
+    shares: Arc<Shares>,
     /// Whether none is to have a further request.
     closing: AtomicBool,
 }
 
 impl Connections {
-    pub(in crate::http) fn new() -> Self {
+    pub(in crate::http) fn new(access: Access) -> Self {
         Self {
+            access,
+            shares: Arc::default(),
             open: Mutex::default(),
             start: Instant::now(),
             kept: Arc::default(),
@@ -81,8 +87,10 @@ impl Connections {
     }
 
     /// Knows a connection from now on, for as long as what is given is kept; `None` if there is no
-    /// room, and it is to have one request only.
+    /// room, or its client has half of it, and it is to have one request only.
     pub(in crate::http) fn opened(&self, socket: &SockRef<'_>) -> Option<Arc<Connection>> {
+        let client = socket.peer_addr().ok()?.as_socket()?.ip();
+        let share = self.access.share(&self.shares, client, self.max_kept)?;
         let more = |kept: usize| (kept < self.max_kept).then_some(kept + 1);
         let relaxed = Ordering::Relaxed;
         self.kept.fetch_update(relaxed, relaxed, more).ok()?;
@@ -102,6 +110,7 @@ impl Connections {
             start: self.start,
             kept,
             _file: open_files::take(1),
+            _share: share,
         };
         connection.idle_since.store(connection.now(), relaxed);
         let connection = Arc::new(connection);

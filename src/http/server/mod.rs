@@ -203,7 +203,7 @@ impl Server {
         let answering = Answering::new(handles, access.clone(), debug);
         let listener = listen(address)?;
         let addr = listener.local_addr()?;
-        let connections = Arc::new(Connections::new());
+        let connections = Arc::new(Connections::new(access.clone()));
         let mut threads = Vec::with_capacity(count + 1);
         let mut workers = Vec::with_capacity(count);
         for _ in 0..count {
