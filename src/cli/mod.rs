@@ -197,6 +197,8 @@ struct CheckFlags {
     exposure: ExposureFlags,
     #[command(flatten)]
     log: LogFlags,
+    #[command(flatten)]
+    nats: nats::NatsFlags,
 }
 
 /// Why a command failed, as far as it can.
@@ -543,6 +545,13 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, CliError> {
     }
     line.push_str(&of_them_simulated(simulated));
     print(line.as_bytes())?;
+    let distributed = flags.nats.settings(&nats::SchemaFlag::default(), None);
+    let distributed = distributed.map_err(CliError::Nats)?;
+    for server in distributed.iter().flat_map(|it| it.nats.exposed_to()) {
+        complain(&format!(
+            "warning: {server}: the NATS password crosses the network in the clear; use tls:// or --nats-ca"
+        ));
+    }
     // The service starts all the same, so this is no fault of the configuration.
     for why in secrets {
         complain(&format!("warning: {why}; lookups that need it fail"));

@@ -21,6 +21,7 @@ pub(super) struct Counts {
     looked: AtomicU64,
     refused: AtomicU64,
     unwanted: AtomicU64,
+    misdirected: AtomicU64,
     pieces_sent: AtomicU64,
     taken: AtomicU64,
     handed_over: AtomicU64,
@@ -67,6 +68,11 @@ impl Counts {
             ) => &self.refused,
             None => &self.unwanted,
         });
+    }
+
+    /// An order is to be answered where no process may be.
+    pub(super) fn misdirected(&self) {
+        count(&self.misdirected);
     }
 
     /// A piece of an answer is on its way.
@@ -133,6 +139,7 @@ impl Counts {
             looked: read(&self.looked),
             refused: read(&self.refused),
             unwanted: read(&self.unwanted),
+            misdirected: read(&self.misdirected),
             pieces: read(&self.pieces_sent),
         }
     }

@@ -117,10 +117,10 @@ impl Front {
     ) -> Result<Self, NatsError> {
         let shared = Shared {
             connection: connection.clone(),
+            inbox: Inbox::open(connection, &names).await?,
+            looks: Inbox::open(connection, &names).await?,
             names,
             schema,
-            inbox: Inbox::open(connection).await?,
-            looks: Inbox::open(connection).await?,
             counts,
             errands: Mutex::default(),
             fences: Mutex::default(),
@@ -433,12 +433,17 @@ impl Shared {
                 Ok(Some(end)) => return Tried::Failed(Failure::of(end)),
                 Err(why) => return Tried::Failed(why),
             }
-            if let Some(reply) = message.reply {
-                // If it is lost the connection is, and then the owner is silent.
-                timeout(SILENCE, client.publish(reply, ACK.into()))
-                    .await
-                    .ok();
-            }
+            self.acknowledge(message).await;
+        }
+    }
+
+    /// Says that a piece was read.
+    pub(super) async fn acknowledge(&self, piece: Message) {
+        let reply = piece.reply.filter(|it| self.names.is_answerable(it));
+        if let Some(reply) = reply {
+            // If it is lost the connection is, and then the owner is silent.
+            let read = self.connection.client.publish(reply, ACK.into());
+            timeout(SILENCE, read).await.ok();
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::lock;
 use super::nats::{Connection, NatsError, chain};
 use super::serving::CANCEL;
-use super::wire::WINDOW;
+use super::wire::{Names, WINDOW};
 
 /// How many messages may wait for one request; nobody who keeps to the protocol sends as many.
 const WAITING: usize = 2 * WINDOW;
@@ -33,7 +33,7 @@ pub(super) struct Inbox {
     reading: AbortHandle,
 }
 
-/// Where the answers to one request come; closed when dropped.
+/// Where the answers to one request come, at its subject and below; closed when dropped.
 #[derive(Debug)]
 pub(super) struct Box {
     pub(super) subject: String,
@@ -61,25 +61,30 @@ impl Inbox {
     ///
     /// # Errors
     /// If the server cannot be told.
-    pub(super) async fn open(connection: &Connection) -> Result<Self, NatsError> {
-        let base = connection.client.new_inbox();
-        let subscribed = connection.client.subscribe(format!("{base}.*")).await;
+    pub(super) async fn open(connection: &Connection, names: &Names) -> Result<Self, NatsError> {
+        let unique = connection.client.new_inbox();
+        let unique = unique.rsplit('.').next().unwrap_or_default();
+        let base = format!("{}.{unique}", names.answers(connection.role));
+        let subscribed = connection.client.subscribe(format!("{base}.>")).await;
         let mut answers = subscribed.map_err(|error| NatsError::Connect {
             url: base.clone(),
             why: chain(&error),
         })?;
         let routes = Arc::new(Mutex::new(Routes::new()));
         let known = Arc::clone(&routes);
-        let client = connection.client.clone();
+        let len = base.len() + 1;
+        let (client, names) = (connection.client.clone(), names.clone());
         let reading = tokio::spawn(async move {
             while let Some(message) = answers.next().await {
-                let last = message.subject.rsplit('.').next();
-                let Some(number) = last.and_then(|it| it.parse().ok()) else {
+                let below = message.subject.get(len..);
+                let number = below.and_then(|it| it.split('.').next()?.parse().ok());
+                let Some(number) = number else {
                     continue;
                 };
                 let sender = message.reply.clone();
                 if !pass_on(&known, number, message)
                     && let Some(sender) = sender
+                    && names.is_answerable(&sender)
                 {
                     // If it is lost, that one ends by the deadline.
                     let told = client.publish(sender, CANCEL.into());

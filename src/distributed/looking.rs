@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::failure::Failure;
 use super::front::{AGAIN, BYTES_OF_AN_ITEM, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
-use super::serving::{ACK, Sending, Unwanted};
+use super::serving::{Sending, Unwanted};
 use super::wire::{End, Look, Order, PIECE, Piece, Places, Reserved};
 use crate::actors::sight::{Inquiry, Known, Seen};
 use crate::domain::{FORCED_EVERY, Hold, Turn};
@@ -144,11 +144,7 @@ impl Shared {
                 Some(End::NotHere | End::Moving) => return Err(Unanswered::Nobody),
                 Some(end) => return Err(Unanswered::Failed(Failure::of(end))),
             }
-            if let Some(reply) = message.reply {
-                // If it is lost the connection is, and then the owner is silent.
-                let read = client.publish(reply, ACK.into());
-                timeout(SILENCE, read).await.ok();
-            }
+            self.acknowledge(message).await;
         }
         if reading.has_skipped() && !has_read {
             self.forget_fence(&order.cluster);

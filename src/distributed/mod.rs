@@ -46,7 +46,7 @@ use nats::Connection;
 use owning::Owner;
 use publishing::Published;
 use serving::Server;
-use wire::Names;
+use wire::{Names, Role};
 
 pub use buckets::Found;
 pub use nats::{Credentials, NatsError, NatsSettings};
@@ -137,7 +137,11 @@ impl Link {
     /// If no server can be reached, it is too old, or it does not let this process in.
     pub(crate) async fn connect(settings: Distributed) -> Result<Self, NatsError> {
         let names = Names::new(&settings.prefix);
-        let connection = Connection::open(&settings.nats).await?;
+        let role = match settings.worker {
+            Some(_) => Role::Worker,
+            None => Role::Front,
+        };
+        let connection = Connection::open(&settings.nats, &names, role).await?;
         let counts = Arc::new(Counts::default());
         let front = Front::new(
             &connection,
@@ -231,7 +235,7 @@ impl Link {
         let (client, names) = (self.connection.client.clone(), self.names.clone());
         let server = Server {
             client: client.clone(),
-            inbox: Inbox::open(&self.connection).await?,
+            inbox: Inbox::open(&self.connection, &names).await?,
             names: names.clone(),
             collector,
             schema: self.schema,
@@ -239,6 +243,7 @@ impl Link {
             counts: self.counts,
             unreadable: Seldom::default(),
             unsent: Seldom::default(),
+            unanswerable: Seldom::default(),
         };
         let (connection, tree_of) = (self.connection, tree.clone());
         let owner = Owner::new(connection, self.names, worker, tree_of, server, buckets).await?;

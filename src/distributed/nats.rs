@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::{Ready, pending, ready};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use super::lock;
 use super::tls_files::TlsFiles;
+use super::wire::{Names, Role};
 use crate::domain::Connectedness;
 use crate::files;
 use crate::lookup::secret;
@@ -68,6 +70,30 @@ impl NatsSettings {
         let own = self.certificate.iter().flat_map(|(own, key)| [own, key]);
         self.ca.iter().chain(own)
     }
+
+    /// The servers on other machines to whom a password is sent without TLS, unless they ask for it.
+    #[must_use]
+    pub fn exposed_to(&self) -> Vec<String> {
+        let has_password = matches!(self.credentials, Credentials::User { .. });
+        let servers = self.url.split(',').map(str::trim);
+        let is_exposed = |server: &&str| {
+            let addr = server.parse::<ServerAddr>();
+            addr.is_ok_and(|addr| !addr.tls_required() && !is_loopback(addr.host()))
+        };
+        match self.ca {
+            None if has_password => servers.filter(is_exposed).map(str::to_owned).collect(),
+            None | Some(_) => Vec::new(),
+        }
+    }
+}
+
+/// Whether a host is this machine whatever a name server says.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|it| it.to_canonical().is_loopback())
 }
 
 /// Who a process is to a server.
@@ -160,6 +186,7 @@ pub enum NatsError {
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
+    pub(super) role: Role,
     history: Arc<History>,
 }
 
@@ -199,9 +226,15 @@ impl History {
 }
 
 impl Connection {
+    /// As one of this role, whom servers answer at subjects of its own.
+    ///
     /// # Errors
     /// As [`NatsError`] says, but for buckets.
-    pub(super) async fn open(settings: &NatsSettings) -> Result<Self, NatsError> {
+    pub(super) async fn open(
+        settings: &NatsSettings,
+        names: &Names,
+        role: Role,
+    ) -> Result<Self, NatsError> {
         let url = &settings.url;
         let cannot = |why: String| NatsError::Connect {
             url: url.clone(),
@@ -212,6 +245,9 @@ impl Connection {
             .map(|it| it.trim().parse())
             .collect::<Result<_, std::io::Error>>()
             .map_err(|error| cannot(error.to_string()))?;
+        for server in settings.exposed_to() {
+            log::warn!(server; "the NATS password crosses the network in the clear");
+        }
         let history = Arc::<History>::default();
         let trusts_system = settings.ca.is_none() && servers.iter().any(ServerAddr::tls_required);
         let tls_files = TlsFiles::read(settings.files(), trusts_system);
@@ -219,6 +255,7 @@ impl Connection {
         let changed = tls_files.clone();
         let options = ConnectOptions::new()
             .name("fleetcall")
+            .custom_inbox_prefix(names.inbox(role))
             .connection_timeout(CONNECT_TIMEOUT / 2)
             .ping_interval(PING_EVERY)
             .subscription_capacity(WAITING)
@@ -241,7 +278,11 @@ impl Connection {
             return Err(NatsError::TooOld { url, version });
         }
         log::info!(version, url; "connected to NATS");
-        Ok(Self { client, history })
+        Ok(Self {
+            client,
+            history,
+            role,
+        })
     }
 
     /// Whether messages reach the server now.
@@ -400,7 +441,54 @@ fn is_new_enough(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_new_enough;
+    use super::{Credentials, NatsSettings, is_new_enough};
+
+    #[test]
+    fn a_password_is_exposed_without_tls_to_other_machines() {
+        let settings = |url: &str| NatsSettings {
+            url: url.to_owned(),
+            credentials: Credentials::User {
+                name: "me".to_owned(),
+                password_file: "file".into(),
+            },
+            ..NatsSettings::default()
+        };
+        for fine in [
+            "nats://127.0.0.1:4222",
+            "nats://localhost",
+            "LOCALHOST:4222",
+            "nats://[::1]:4222",
+            "nats://[::ffff:127.0.0.1]",
+            "127.8.8.8",
+            "tls://nats.example:4222",
+            "wss://nats.example",
+        ] {
+            assert_eq!(settings(fine).exposed_to(), Vec::<String>::new(), "{fine}");
+        }
+        let all = "nats://127.0.0.1, nats://nats.example:4222,10.0.0.1,tls://10.0.0.2,\
+                   nats://localhost.example,nats://[2001:db8::1]:4222";
+        assert_eq!(
+            settings(all).exposed_to(),
+            [
+                "nats://nats.example:4222",
+                "10.0.0.1",
+                "nats://localhost.example",
+                "nats://[2001:db8::1]:4222"
+            ]
+        );
+        for fine in [
+            NatsSettings {
+                ca: Some("ca".into()),
+                ..settings(all)
+            },
+            NatsSettings {
+                credentials: Credentials::File("file".into()),
+                ..settings(all)
+            },
+        ] {
+            assert_eq!(fine.exposed_to(), Vec::<String>::new());
+        }
+    }
 
     #[test]
     fn servers_from_2_11_on_will_do() {

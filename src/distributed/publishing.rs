@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::buckets::{self, Bucket, Buckets, Found, STARTING};
 use super::nats::{Connection, NatsError, chain};
-use super::wire::Names;
+use super::wire::{Names, Role};
 use super::{Distributed, NatsSettings};
 use crate::config::{Edition, Publication};
 use crate::reload::{ReloadHandle, Trigger};
@@ -41,8 +41,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// If NATS cannot be reached, or does not take it.
 pub async fn publish(settings: &Distributed, text: String) -> Result<u64, NatsError> {
     let NatsSettings { url, .. } = &settings.nats;
-    let connection = Connection::open(&settings.nats).await?;
-    let name = Names::new(&settings.prefix).configurations();
+    let names = Names::new(&settings.prefix);
+    let connection = Connection::open(&settings.nats, &names, Role::Publisher).await?;
+    let name = names.configurations();
     let most = connection.client.server_info().max_payload;
     let most = most.saturating_sub(OVERHEAD);
     if text.len() > most {
@@ -53,7 +54,7 @@ pub async fn publish(settings: &Distributed, text: String) -> Result<u64, NatsEr
             most,
         });
     }
-    let bucket = Bucket::configurations(&Names::new(&settings.prefix));
+    let bucket = Bucket::configurations(&names);
     // Once: whoever does this sees what comes of it.
     match buckets::make(&connection, &bucket).await? {
         Found::Made | Found::There => {}
@@ -86,8 +87,8 @@ pub async fn init(
     settings: &Distributed,
     lease: Duration,
 ) -> Result<Vec<(String, Result<Found, NatsError>)>, NatsError> {
-    let connection = Connection::open(&settings.nats).await?;
     let names = Names::new(&settings.prefix);
+    let connection = Connection::open(&settings.nats, &names, Role::Operator).await?;
     let mut all = Vec::new();
     for bucket in [
         Bucket::leases(&names, lease),
@@ -113,11 +114,12 @@ impl Published {
     /// # Errors
     /// If nothing was published, or it cannot be read.
     pub(super) async fn open(connection: &Connection, names: &Names) -> Result<Self, NatsError> {
-        let bucket = names.configurations();
+        let kept_in = Bucket::configurations(names);
+        let bucket = kept_in.name.clone();
         let until = Instant::now() + STARTING;
         let mut is_said = false;
         loop {
-            let (is_known, why) = match buckets::existing(connection, &bucket).await {
+            let (is_known, why) = match buckets::existing(connection, &kept_in).await {
                 Ok(Some(store)) => match timeout(PATIENCE, kept(&store)).await {
                     Ok(Ok(kept)) => {
                         let name = bucket.clone();
@@ -130,14 +132,14 @@ impl Published {
                     Err(_) => (false, "no answer in 5 s".to_owned()),
                 },
                 Ok(None) => (true, NOTHING.to_owned()),
-                Err(why) => (false, format!("{NOTHING} ({why})")),
+                Err(why) => (false, why),
             };
             // Whether there is one is known as soon as somebody says so.
             if is_known || Instant::now() >= until {
                 return Err(NatsError::Bucket { bucket, why });
             }
             if !std::mem::replace(&mut is_said, true) {
-                log::info!(bucket, error = why; "a bucket is not there yet");
+                log::info!(bucket, error = why; "a bucket cannot be used yet");
             }
             sleep(AGAIN).await;
         }
@@ -292,6 +294,14 @@ impl Taking {
     }
 
     async fn take(&mut self, edition: Edition) {
+        // One with other settings may have it from anywhere. It is looked at again.
+        if !self
+            .buckets
+            .has_its_settings(&self.publication.name())
+            .await
+        {
+            return;
+        }
         self.known = edition.version;
         self.buckets
             .knows(&self.publication.name(), edition.version);

@@ -53,6 +53,7 @@ pub(super) struct Server {
     pub(super) counts: Arc<Counts>,
     pub(super) unreadable: Seldom,
     pub(super) unsent: Seldom,
+    pub(super) unanswerable: Seldom,
 }
 
 /// An answer on its way to a front.
@@ -83,6 +84,14 @@ impl Server {
         let Some(front) = order.reply.clone() else {
             return;
         };
+        if !self.names.is_answerable(&front) {
+            self.counts.misdirected();
+            if self.unanswerable.is_due() {
+                let subject = &*order.subject;
+                log::warn!(subject, reply:? = front; "an order is to be answered where no process may");
+            }
+            return;
+        }
         let mut sending = Sending {
             client: &self.client,
             counts: &self.counts,
@@ -344,9 +353,17 @@ impl Sending<'_> {
             ..piece
         };
         let json = serde_json::to_vec(&piece).map_err(|_| Unwanted)?;
+        // Each is acknowledged at a subject of its own, since servers let a front answer there once. The
+        // last one need not be.
+        let acks = format!("{}.{}", self.acks.subject, self.sent);
         self.sent += 1;
-        let (front, acks) = (self.front.clone(), self.acks.subject.clone());
-        let sent = self.client.publish_with_reply(front, acks, json.into());
+        let (client, front) = (self.client, self.front.clone());
+        let sent = async {
+            match piece.end {
+                None => client.publish_with_reply(front, acks, json.into()).await,
+                Some(_) => client.publish(front, json.into()).await,
+            }
+        };
         match timeout(PATIENCE, sent).await {
             Ok(Ok(())) => {
                 self.counts.piece_sent();

@@ -104,6 +104,8 @@ pub struct OrdersAnswered {
     pub refused: u64,
     /// Orders that the front gave up before their end.
     pub unwanted: u64,
+    /// Orders to be answered where no process may be, which nothing was done for.
+    pub misdirected: u64,
     /// Pieces of answers.
     pub pieces: u64,
 }

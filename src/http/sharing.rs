@@ -128,10 +128,11 @@ fn worker(families: &mut Families<'_>, work: &Work, shows_clusters: bool) -> fmt
         ("looked", work.answered.looked),
         ("refused", work.answered.refused),
         ("unwanted", work.answered.unwanted),
+        ("misdirected", work.answered.misdirected),
     ];
     families.counter(
         "fleetcall_orders_answered",
-        "Orders by what came of them: all devices were answered for, what is known was said, it was not taken, or the front gave it up.",
+        "Orders by what came of them: all devices were answered for, what is known was said, it was not taken, the front gave it up, or it was to be answered where no process may be.",
         answered.map(|(outcome, count)| ([("outcome", outcome)], count)),
     )?;
     families.counters([(

@@ -18,7 +18,7 @@ fn expected() -> BTreeMap<&'static str, BTreeSet<String>> {
     let flags = [
         ("serve", serve.clone()),
         ("worker", format!("{serve} name lease")),
-        ("check", format!("config {EXPOSURE} {LOG}")),
+        ("check", format!("config {EXPOSURE} {LOG} {NATS}")),
         (
             "collect",
             format!(
@@ -111,6 +111,7 @@ fn what_the_environment_says_to_a_service_breaks_no_other_command() {
             ("FLEETCALL_GRACE", "never"),
             ("FLEETCALL_NATS", "nats://127.0.0.1:1"),
             ("FLEETCALL_NATS_USER", "somebody"),
+            ("FLEETCALL_NATS_PASSWORD_FILE", "/dev/null/none"),
             ("FLEETCALL_NATS_SCHEMA", "0"),
             ("FLEETCALL_PUBLISHED", "true"),
             ("FLEETCALL_LEASE", "1"),

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use crate::fleet::until_well;
-use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
+use crate::fleet::{LEASE, says, until_well};
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr, stdout};
 use crate::nats::{Nats, nobody};
 
 pub const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n";
@@ -92,73 +92,133 @@ pub fn was_refused_nothing(app: &TestApp) {
     assert_eq!(refused.collect::<Vec<_>>(), Vec::<serde_json::Value>::new());
 }
 
-fn users(dir: &Path) -> String {
-    std::fs::write(dir.join("front"), "front-hush\n").unwrap();
-    std::fs::write(dir.join("worker"), "worker-hush\n").unwrap();
-    std::fs::write(dir.join("publisher"), "publisher-hush\n").unwrap();
-    PERMISSIONS
-        .replace("FRONT_PASSWORD", "front-hush")
-        .replace("WORKER_PASSWORD", "worker-hush")
-        .replace("PUBLISHER_PASSWORD", "publisher-hush")
+/// The roles, by the names of their users.
+pub const ROLES: [&str; 4] = ["front", "worker", "publisher", "operator"];
+
+/// Users as the documentation has them, and one who may do everything.
+pub fn users(dir: &Path) -> String {
+    let mut config = PERMISSIONS.to_owned();
+    for role in ROLES {
+        std::fs::write(dir.join(role), format!("{role}-hush\n")).unwrap();
+        config = config.replace(
+            &format!("{}_PASSWORD", role.to_uppercase()),
+            &format!("{role}-hush"),
+        );
+    }
+    config.replacen("users = [", "users = [\n{ user: all, password: all }", 1)
+}
+
+/// The arguments of a process that connects as this role.
+pub fn as_role(nats: &Nats, role: &str) -> Vec<String> {
+    let file = nats.dir().join(role).display().to_string();
+    let url = nats.url();
+    [
+        "--nats",
+        &url,
+        "--nats-user",
+        role,
+        "--nats-password-file",
+        &file,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Runs a command as this role; its exit code and what it says to standard error.
+pub fn run_as(nats: &Nats, role: &str, arguments: &[&str]) -> (i32, String) {
+    let who = as_role(nats, role);
+    let who: Vec<&str> = who.iter().map(String::as_str).collect();
+    refused(&[&who[..], arguments].concat())
+}
+
+/// Starts a process as this role.
+pub fn start_as(nats: &Nats, role: &str, config: &str, arguments: &[&str]) -> TestApp {
+    let who = as_role(nats, role);
+    let who: Vec<&str> = who.iter().map(String::as_str).collect();
+    TestApp::start_with(config, &[&who[..], arguments].concat())
+}
+
+/// Makes the buckets of a fleet as its operator.
+pub fn init(nats: &Nats) {
+    let who = as_role(nats, "operator");
+    let mut command = fleetcall();
+    command
+        .args(["publish", "--init", "--lease", LEASE])
+        .args(who);
+    let made = run(&mut command);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert_eq!(stdout(&made).matches(": made\n").count(), 3, "{made:?}");
 }
 
 #[test]
 fn each_role_may_do_what_it_has_to_and_no_more() {
     let mut nats = Nats::start_with(users);
-    let url = nats.url();
-    let path = |name: &str| nats.dir().join(name).display().to_string();
-    let (front_file, worker_file) = (path("front"), path("worker"));
-    let publisher_file = path("publisher");
-    let connect = ["--nats", url.as_str()];
-    let as_front = ["--nats-user", "front", "--nats-password-file", &front_file];
-    let as_worker = [
-        "--nats-user",
-        "worker",
-        "--nats-password-file",
-        &worker_file,
-    ];
-    let as_publisher = [
-        "--nats-user",
-        "publisher",
-        "--nats-password-file",
-        &publisher_file,
-    ];
-    let (code, said) = refused(&[&connect[..], &as_front, &["publish"]].concat());
+    init(&nats);
+    let (code, said) = run_as(&nats, "front", &["publish"]);
     assert_eq!(code, 1, "a front publishes nothing: {said}");
-    let (code, said) = refused(&[&connect[..], &as_publisher, &["publish"]].concat());
+    let publish = || run_as(&nats, "publisher", &["publish"]);
+    let (code, said) = publish();
     assert_eq!(code, 0, "{said}");
-    let work = ["--published", "worker", "--lease", "2s"];
-    let worker = TestApp::start_with("", &[&connect[..], &as_worker, &work].concat());
-    let serve = ["--published", "serve"];
-    let front = TestApp::start_with("", &[&connect[..], &as_front, &serve].concat());
+    assert!(!said.contains("hush"), "{said}");
+    let worker = start_as(
+        &nats,
+        "worker",
+        "",
+        &["--published", "worker", "--lease", LEASE],
+    );
+    let front = start_as(&nats, "front", "", &["--published", "serve"]);
     let answer = until_well(&front);
     assert_eq!(answer.devices(), ["1/n1", "1/n2", "1/n3"]);
-    let (_, said) = refused(&[&connect[..], &as_publisher, &["publish"]].concat());
+    publish();
     for app in [&worker, &front] {
         app.wait_for_log(|it| it["message"] == "reloaded" && it["trigger"] == "publication");
     }
-    assert!(!said.contains("hush"), "{said}");
     // What they watch is to be watched again.
     nats.kill();
     nats.restart();
     until_well(&front);
-    refused(&[&connect[..], &as_publisher, &["publish"]].concat());
+    run_as(&nats, "publisher", &["publish"]);
     for app in [&worker, &front] {
         app.wait_for_logs(2, |it| {
             it["message"] == "reloaded" && it["trigger"] == "publication"
         });
     }
     // A front's credentials take no lease.
-    let (code, said) = refused(&[&connect[..], &as_front, &["worker", "--lease", "2s"]].concat());
+    let (code, said) = run_as(&nats, "front", &["worker", "--lease", LEASE]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("bucket \"fleetcall_leases\""), "{said}");
-    let (code, said) = refused(&["--nats", &url, "serve"]);
+    let (code, said) = refused(&["--nats", &nats.url(), "serve"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.to_lowercase().contains("auth"), "{said}");
     for app in [&worker, &front] {
         was_refused_nothing(app);
         let said = serde_json::to_string(&app.log()).unwrap();
         assert!(!said.contains("hush"), "{said}");
+    }
+}
+
+/// Answers of many pieces, each acknowledged, and such that take longer than a front may say so for one.
+#[test]
+fn roles_may_give_and_acknowledge_long_answers() {
+    let nats = Nats::start_with(users);
+    init(&nats);
+    let config = "[lookup]\nlatency = \"0s\"\n[collect]\ndeadline = \"1m\"\n\
+                  [[clusters]]\nid = 1\nnodes = \"n[0001-9000]\"\n\
+                  [[clusters]]\nid = 2\n\
+                  nodes = [{ ids = \"slow\", lookup = { latency = \"13s\", timeout = \"30s\" } }]\n";
+    let work = ["--nats-schema", "1", "worker", "--lease", LEASE];
+    let worker = start_as(&nats, "worker", config, &work);
+    let front = start_as(&nats, "front", config, &["serve"]);
+    worker.wait_for_logs(2, says("cluster taken"));
+    let answer = until_well(&front);
+    assert_eq!(answer.devices().len(), 9001);
+    // Workers ask each other, too.
+    let arguments = ["worker", "--lease", LEASE];
+    let other = start_as(&nats, "worker", config, &arguments);
+    let answer = until_well(&other);
+    assert_eq!(answer.devices().len(), 9001);
+    for app in [&worker, &other, &front] {
+        was_refused_nothing(app);
     }
 }
 

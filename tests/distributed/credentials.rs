@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::access::{FLEET, refused, was_refused_nothing};
 use crate::fleet::{LEASE, until_well};
-use crate::harness::TestApp;
+use crate::harness::{TestApp, fleetcall, run};
 use crate::nats::Nats;
 use crate::operator::{Account, Operator, User};
 
@@ -40,12 +40,23 @@ impl As {
     }
 }
 
+/// Makes the buckets of an account.
+fn init(nats: &Nats, account: &Account, name: &str) {
+    let operator = As::new(nats, &account.user("operator"), name);
+    let mut command = fleetcall();
+    command.args(["publish", "--init", "--lease", LEASE]);
+    command.args(["--nats", &operator.url, "--nats-creds", &operator.file]);
+    let made = run(&mut command);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+}
+
 #[test]
 fn each_role_may_do_by_its_file_what_it_has_to_and_no_more() {
     let operator = Operator::new();
     let account = operator.account("fleet");
     let nats = Nats::start_with(|_| operator.config(&[&account]));
     let users = ["front", "worker"].map(|role| account.user(role));
+    init(&nats, &account, "operator.creds");
     let front_as = As::new(&nats, &users[0], "front.creds");
     let worker_as = As::new(&nats, &users[1], "worker.creds");
     std::thread::scope(|scope| {
@@ -72,6 +83,8 @@ fn accounts_of_a_server_share_nothing() {
     let [account, other] = ["fleet", "other"].map(|name| operator.account(name));
     let nats = Nats::start_with(|_| operator.config(&[&account, &other]));
     let connect = |account: &Account, role, name| As::new(&nats, &account.user(role), name);
+    init(&nats, &account, "operator.creds");
+    init(&nats, &other, "other-operator.creds");
     let worker_as = connect(&account, "worker", "worker.creds");
     let _worker = TestApp::start_with(FLEET, &worker_as.work());
     let front = TestApp::start_with(FLEET, &connect(&account, "front", "front.creds").serve());

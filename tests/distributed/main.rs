@@ -32,6 +32,7 @@ mod metrics;
 mod nats;
 mod network;
 mod operator;
+mod privilege;
 mod rubbish;
 #[path = "../metrics/scrape.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

@@ -99,10 +99,14 @@ impl Account {
             quoted.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         let key = KeyPair::new_user();
-        let claims = json!({
+        let mut claims = json!({
             "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1,
             "pub": {"allow": list("publish")}, "sub": {"allow": list("subscribe")},
         });
+        let (permissions, _) = rest.split_once("\n      }\n").unwrap();
+        if permissions.contains("allow_responses: { max: 1, expires: \"1m\" }") {
+            claims["resp"] = json!({"max": 1, "ttl": 60_000_000_000_u64});
+        }
         User {
             jwt: sign(&self.key, role, &key.public_key(), &claims),
             seed: key.seed().unwrap(),

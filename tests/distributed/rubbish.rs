@@ -60,7 +60,11 @@ fn what_others_send_harms_nobody() {
     ];
     for round in 0..2_000 {
         let order = &to_owner[round % to_owner.len()];
-        nats.send("fleetcall.v1.collect.1", Some("_INBOX.nobody"), order);
+        nats.send(
+            "fleetcall.v1.collect.1",
+            Some("fleetcall.answers.front.nobody"),
+            order,
+        );
         nats.send("fleetcall.v1.changes", None, &to_all[round % to_all.len()]);
         nats.send(
             "fleetcall.v1.changes",

@@ -44,7 +44,7 @@ fn releases_with_other_forms_of_answers_replace_each_other_and_nobody_notices() 
     let devices = Devices::start();
     let config = devices.config(CLUSTERS);
     let nats = Nats::start();
-    let pieces = nats.listen("_INBOX.>");
+    let pieces = nats.listen("fleetcall.answers.>");
     let old_front = release(&nats, &config, "1", &["serve"]);
     let mut old = ["a", "b"].map(|name| worker(&nats, &config, "1", name));
     until_well(&old_front);

@@ -186,20 +186,32 @@ pub(in crate::distributed) async fn store(
     })
 }
 
-/// A bucket that another process made; `None` if there is none.
+/// A bucket that another process made, with its settings; `None` if there is none.
 ///
 /// # Errors
 /// Why it cannot be used.
 pub(in crate::distributed) async fn existing(
     connection: &Connection,
-    name: &str,
+    bucket: &Bucket,
 ) -> Result<Option<Store>, String> {
-    let error = match context(connection).get_key_value(name).await {
-        Ok(store) => return Ok(Some(store)),
-        Err(error) => error,
+    let why = |error| match error {
+        ApiError::Missing => NOT_THERE.to_owned(),
+        ApiError::Denied => "these credentials may not look at it".to_owned(),
+        ApiError::Refused(why) | ApiError::Silent(why) => why,
     };
-    match info(connection, name).await {
-        Err(ApiError::Missing) => Ok(None),
-        Ok(_) | Err(_) => Err(chain(&error)),
+    let found = match info(connection, &bucket.name).await {
+        Err(ApiError::Missing) => return Ok(None),
+        found => found.map_err(why)?,
+    };
+    let faults = bucket.faults(&found.settings);
+    if !faults.is_empty() {
+        let mended = update(connection, bucket, &found.settings).await;
+        if mended.map_or(true, |it| !bucket.faults(&it.settings).is_empty()) {
+            let faults = faults.join("; ");
+            return Err(format!("it has other settings than it needs: {faults}"));
+        }
+        log::info!(bucket = bucket.name, faults = faults.join("; "); "a bucket has its settings again");
     }
+    let store = context(connection).get_key_value(&bucket.name).await;
+    store.map(Some).map_err(|error| chain(&error))
 }

@@ -109,9 +109,12 @@ impl Bucket {
             max_message_size: self.max_value_size,
             storage: StorageType::File,
             discard: DiscardPolicy::New,
-            allow_rollup: true,
+            // With it who may write a lease may remove all by one message.
+            allow_rollup: !self.is_renewed,
             deny_delete: true,
-            allow_direct: true,
+            // A server answers where it is told to, whoever may write there. What it reads directly it
+            // sends as it is: who may write an entry and read it could write anything anywhere.
+            allow_direct: false,
             num_replicas: replicas,
             first_sequence: first,
             ..Config::default()
@@ -295,8 +298,8 @@ mod tests {
             ),
             (
                 "allow_direct",
-                json!(false),
-                "allow_direct is false, not true",
+                json!(true),
+                "allow_direct is true, not false",
             ),
             ("discard", json!("old"), "discard is old, not new"),
             (

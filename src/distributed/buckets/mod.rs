@@ -136,22 +136,22 @@ impl Buckets {
             loop {
                 let why = match self.look_at(kept, true).await {
                     Ok(None) => break,
-                    Ok(Some(Trouble::Foreign(_))) => {
-                        self.log_trouble(kept);
-                        break;
-                    }
-                    Ok(Some(Trouble::Missing(why) | Trouble::Silent(why))) => why,
+                    Ok(Some(trouble)) => trouble,
                     Err(error) => return Err(error),
                 };
                 if Instant::now() >= until {
-                    let command = &self.command;
-                    return Err(NatsError::Bucket {
-                        bucket: bucket.name.clone(),
-                        why: format!("{why}; `{command}` makes it"),
+                    let (bucket, command) = (bucket.name.clone(), &self.command);
+                    return Err(match why {
+                        Trouble::Foreign(faults) => NatsError::OtherSettings { bucket, faults },
+                        Trouble::Missing(why) | Trouble::Silent(why) => NatsError::Bucket {
+                            bucket,
+                            why: format!("{why}; `{command}` makes it"),
+                        },
                     });
                 }
+                let (Trouble::Foreign(why) | Trouble::Missing(why) | Trouble::Silent(why)) = why;
                 if !std::mem::replace(&mut is_said, true) {
-                    log::info!(bucket = bucket.name, error = why; "a bucket is not there yet");
+                    log::info!(bucket = bucket.name, error = why; "a bucket cannot be used yet");
                 }
                 sleep(AGAIN).await;
             }
@@ -236,6 +236,15 @@ impl Buckets {
     /// What keeps this process from its buckets, if something does.
     pub(super) fn obstacle(&self) -> Option<String> {
         self.all.iter().find_map(|kept| self.message(kept))
+    }
+
+    /// Whether a bucket has its settings now: others may have what nobody put into it sent there.
+    pub(super) async fn has_its_settings(&self, name: &str) -> bool {
+        let Some(kept) = self.kept(name) else {
+            return false;
+        };
+        self.look_again(kept).await;
+        !matches!(lock(&kept.state).trouble, Some(Trouble::Foreign(_)))
     }
 
     /// The revisions of this bucket are at least as large: the next one's begin after them.

@@ -282,7 +282,8 @@ impl Owner {
             match client.subscribe(self.names.roster()).await {
                 Ok(mut questions) => {
                     while let Some(question) = questions.next().await {
-                        let Some(reply) = question.reply else {
+                        let reply = question.reply;
+                        let Some(reply) = reply.filter(|it| self.names.is_answerable(it)) else {
                             continue;
                         };
                         let obstacle = self.buckets.obstacle();

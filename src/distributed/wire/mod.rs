@@ -46,6 +46,30 @@ pub(in crate::distributed) const LONGEST: usize = 768 * 1024;
 /// How many pieces may be on their way that the front has not read.
 pub(in crate::distributed) const WINDOW: usize = 8;
 
+/// What a process is to the others, and to the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::distributed) enum Role {
+    /// Asks owners.
+    Front,
+    /// Has clusters, and asks other owners.
+    Worker,
+    /// Puts the configuration there.
+    Publisher,
+    /// Makes buckets.
+    Operator,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Front => "front",
+            Self::Worker => "worker",
+            Self::Publisher => "publisher",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// The names of one installation on a NATS server that others may use too.
 #[derive(Debug, Clone)]
 pub(in crate::distributed) struct Names {
@@ -81,6 +105,26 @@ impl Names {
     /// Where workers tell what changed in their clusters.
     pub(in crate::distributed) fn changes(&self) -> String {
         format!("{}.v{VERSION}.changes", self.prefix)
+    }
+
+    /// What the subjects begin with where servers answer a role, and no process may.
+    pub(in crate::distributed) fn inbox(&self, role: Role) -> String {
+        format!("{}.inbox.{}", self.prefix, role.as_str())
+    }
+
+    /// What the subjects begin with where other processes answer a role.
+    pub(in crate::distributed) fn answers(&self, role: Role) -> String {
+        format!("{}.answers.{}", self.prefix, role.as_str())
+    }
+
+    /// Whether a process that asks may be answered there: it says where, and a server that is told to
+    /// send something there does not look whether that process might.
+    pub(in crate::distributed) fn is_answerable(&self, subject: &str) -> bool {
+        let is_below = |role| {
+            let rest = subject.strip_prefix(&self.answers(role));
+            rest.is_some_and(|rest| rest.starts_with('.') && !rest.contains(['*', '>']))
+        };
+        is_below(Role::Front) || is_below(Role::Worker)
     }
 
     /// The bucket of the configuration.
@@ -607,6 +651,35 @@ mod tests {
             (ClusterId::name(".x.").unwrap(), "lab.v1.collect.=x="),
         ] {
             assert_eq!(names.orders(&id), subject);
+        }
+    }
+
+    #[test]
+    fn answers_go_where_processes_are_answered_only() {
+        let names = Names::new("lab");
+        for role in [Role::Front, Role::Worker] {
+            assert!(names.is_answerable(&format!("{}.x.1", names.answers(role))));
+        }
+        let [front, publisher] = [Role::Front, Role::Publisher].map(|it| names.answers(it));
+        for other in [
+            "",
+            "lab.answers.front",
+            "lab.answers.fronts.x",
+            "lab.answers.operator.x",
+            "lab.answers.front.*",
+            "lab.answers.worker.>",
+            "lab.v1.collect.1",
+            "other.answers.front.x",
+            "_INBOX.x",
+            "$KV.lab_config.clusters",
+            "$KV.lab_leases.1",
+            "$JS.API.STREAM.DELETE.KV_lab_leases",
+            &names.inbox(Role::Front),
+            &format!("{}.x", names.inbox(Role::Worker)),
+            &format!("x.{front}.x"),
+            &format!("{publisher}.x"),
+        ] {
+            assert!(!names.is_answerable(other), "{other}");
         }
     }
 }
