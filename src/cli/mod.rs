@@ -70,7 +70,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Command {
     /// Serve HTTP (the default)
     Serve(ServeFlags),

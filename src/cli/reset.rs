@@ -3,30 +3,42 @@
 //! Names are looked up in the service's own tree, all of them before anything is done: one that no
 //! device has, or several have, is refused.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use futures::executor::block_on;
 use serde::Deserialize;
+use ureq::http::StatusCode;
+use ureq::http::header::RETRY_AFTER;
 
 use super::CliError;
-use super::collect::Kind;
+use super::collect::{Kind, NamedSet, joined, named_set, whole_topology};
 use super::server::{ServerFlags, authorized};
 use super::terminal::plain;
 use super::tree::{TIMEOUT, TreeError, ask, body, parse};
-use crate::domain::{Candidates, ClusterId, DeviceId, DeviceKind, did_you_mean};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope, ScopeError, Secret};
 use crate::http::tree::TreeView;
 
 /// Candidates that an error names.
 const SHOWN: usize = 10;
 
+/// How often one device is tried while the service says that this client asks too often.
+const MOST_TRIES: u32 = 30;
+
+/// How long to wait then if the service does not say, and at most.
+const WAIT: Duration = Duration::from_secs(1);
+const MOST_WAIT: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone, Args)]
 pub(super) struct Flags {
-    /// The ids of the devices
-    #[arg(value_name = "DEVICE", required = true, value_parser = DeviceId::parse)]
-    devices: Vec<DeviceId>,
-    /// Only in this cluster
-    #[arg(long, value_name = "CLUSTER", value_parser = ClusterId::parse)]
-    cluster: Option<ClusterId>,
+    /// The devices: node sets, such as "web[01-40]"
+    #[arg(value_name = "DEVICE", required = true, value_parser = named_set)]
+    devices: Vec<NamedSet>,
+    /// Only in clusters of this node set, in each of which a device may have the name; may be repeated
+    #[arg(long, value_name = "SET", value_parser = named_set)]
+    cluster: Vec<NamedSet>,
     /// Only devices of this kind
     #[arg(long, value_name = "KIND", value_enum)]
     kind: Option<Kind>,
@@ -34,25 +46,11 @@ pub(super) struct Flags {
     server: ServerFlags,
 }
 
-/// Why a name does not say which device is meant.
+/// Why names do not say which devices are meant.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NameError {
-    #[error("there is no cluster {cluster} in the fleet of {server}; nothing was reset; {known}")]
-    NoCluster {
-        cluster: ClusterId,
-        server: String,
-        /// Those that there are, and the one that was probably meant.
-        known: String,
-    },
-    #[error("there is no {what} {device} in {whence}; nothing was reset{meant}")]
-    Unknown {
-        what: String,
-        device: DeviceId,
-        /// Where it was looked for.
-        whence: String,
-        /// The one that was probably meant.
-        meant: String,
-    },
+    #[error("nothing was reset: {}", plain(&.0.to_string()))]
+    Scope(#[from] ScopeError),
     #[error(
         "{device} may be {candidates}; say which one by --cluster and --kind; nothing was reset"
     )]
@@ -86,10 +84,10 @@ struct Cleared {
 pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
     let (url, json) = ask(&flags.server, "/v1/supervision").map_err(CliError::Tree)?;
     let tree = parse(&json).map_err(|what| CliError::Tree(TreeError::Answer { url, what }))?;
-    let find = |device| find(&tree, device, flags);
-    let found: Result<Vec<Found>, _> = flags.devices.iter().map(find).collect();
-    for device in found.map_err(CliError::Name)? {
-        let cleared = post(&flags.server, &device).map_err(CliError::Tree)?;
+    let found = find(&tree, flags).map_err(CliError::Name)?;
+    let service = Service::new(&flags.server).map_err(CliError::Tree)?;
+    for device in found {
+        let cleared = service.reset(&device).map_err(CliError::Tree)?;
         let what = if cleared.is_empty() {
             "nothing to clear".to_owned()
         } else {
@@ -100,88 +98,106 @@ pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The only device with this id, as far as the flags say where to look.
-fn find(tree: &TreeView, device: &DeviceId, flags: &Flags) -> Result<Found, NameError> {
-    let wanted = flags.kind.map(DeviceKind::from);
-    let server = plain(flags.server.base());
-    let is_meant = |id: &ClusterId| flags.cluster.as_ref().is_none_or(|only| only == id);
-    let ids = || tree.clusters.iter().map(|cluster| &cluster.cluster_id);
-    if let Some(cluster) = &flags.cluster
-        && !ids().any(is_meant)
-    {
-        let mut there = Candidates::new(&cluster.to_string());
-        for id in ids() {
-            there.see(id);
-        }
-        return Err(NameError::NoCluster {
-            cluster: cluster.clone(),
-            server,
-            known: plain(&format!("{}{}", there.known(), there.did_you_mean())),
-        });
-    }
-    let clusters = tree.clusters.iter().filter(|it| is_meant(&it.cluster_id));
-    let devices = || {
-        let devices = clusters.clone().flat_map(|cluster| {
-            let nodes = cluster.nodes.iter().map(|it| &it.node_id);
-            let nodes = nodes.map(|id| (DeviceKind::Node, id));
-            let switches = cluster.switches.iter().map(|it| &it.switch_id);
-            let switches = switches.map(|id| (DeviceKind::Switch, id));
-            let devices = nodes.chain(switches);
-            devices.filter_map(|(kind, id)| Some((&cluster.cluster_id, kind, id.as_ref()?)))
-        });
-        devices.filter(|(_, kind, _)| wanted.is_none_or(|only| only == *kind))
+/// The devices that are meant, in configured order: one for each id, or one in each cluster if the
+/// flags say which clusters.
+fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
+    let topology = whole_topology(tree);
+    let scope = Scope {
+        clusters: joined(&flags.cluster),
+        kind: flags.kind.map(DeviceKind::from),
+        devices: joined(&flags.devices),
+        exclude: None,
     };
-    let candidates = devices().filter(|(_, _, id)| *id == device);
-    let candidates: Vec<Found> = candidates
-        .map(|(cluster, kind, id)| Found {
-            cluster: cluster.clone(),
-            kind,
-            id: id.clone(),
-        })
-        .collect();
-    match candidates.as_slice() {
-        [found] => Ok(found.clone()),
-        [] => {
-            let ids = devices().map(|(_, _, id)| id.to_string());
-            Err(NameError::Unknown {
-                what: wanted.map_or_else(|| "device".to_owned(), |kind| kind.to_string()),
-                device: device.clone(),
-                whence: match &flags.cluster {
-                    Some(cluster) => format!("cluster {cluster} of {server}"),
-                    None => format!("the fleet of {server}"),
-                },
-                meant: plain(&did_you_mean(&device.to_string(), ids)),
-            })
-        }
-        several => {
-            let names: Vec<String> = several.iter().take(SHOWN).map(Found::to_string).collect();
-            let mut names = names.join(", or ");
-            if let Some(more) = several.len().checked_sub(SHOWN).filter(|&more| more > 0) {
-                names.push_str(&format!(", or one of {more} more"));
+    let part = block_on(async {
+        scope.check_removals(&topology).await?;
+        scope.part(&topology).await
+    })?;
+    let found = part.clusters().iter().flat_map(|cluster| {
+        (0..cluster.len()).map(|place| {
+            let (kind, id) = cluster.device(place);
+            Found {
+                cluster: cluster.id().clone(),
+                kind,
+                id: id.clone(),
             }
-            Err(NameError::Ambiguous {
-                device: device.clone(),
-                candidates: plain(&names),
-            })
-        }
+        })
+    });
+    let found: Vec<Found> = found.collect();
+    let key = |it: &Found| {
+        let cluster = (!flags.cluster.is_empty()).then(|| it.cluster.clone());
+        (cluster, it.id.clone())
+    };
+    let mut alike: HashMap<_, Vec<&Found>> = HashMap::new();
+    for it in &found {
+        alike.entry(key(it)).or_default().push(it);
     }
+    let alike = |it: &Found| alike.get(&key(it)).map_or(&[][..], Vec::as_slice);
+    let Some(first) = found.iter().find(|it| alike(it).len() > 1) else {
+        return Ok(found);
+    };
+    let candidates = alike(first);
+    let names: Vec<String> = candidates
+        .iter()
+        .take(SHOWN)
+        .map(|it| it.to_string())
+        .collect();
+    let mut names = names.join(", or ");
+    let more = candidates.len().saturating_sub(SHOWN);
+    if more > 0 {
+        names.push_str(&format!(", or one of {more} more"));
+    }
+    Err(NameError::Ambiguous {
+        device: first.id.clone(),
+        candidates: plain(&names),
+    })
 }
 
-fn post(server: &ServerFlags, device: &Found) -> Result<Vec<String>, TreeError> {
-    let Found { cluster, kind, id } = device;
-    let list = match kind {
-        DeviceKind::Node => "nodes",
-        DeviceKind::Switch => "switches",
-    };
-    // No id has anything in it that a path would not.
-    let url = format!("{}/v1/clusters/{cluster}/{list}/{id}/reset", server.base());
-    let token = server.token()?;
-    let agent = server.agent(TIMEOUT)?;
-    let request = authorized(agent.post(&url), token.as_ref());
-    let text = body(&url, request.send_empty())?;
-    let cleared = serde_json::from_str(&text).map(|Cleared { cleared }| cleared);
-    cleared.map_err(|error| TreeError::Answer {
-        url,
-        what: error.to_string(),
-    })
+/// The service, as it is asked for one device after the other.
+struct Service<'f> {
+    base: &'f str,
+    agent: ureq::Agent,
+    token: Option<Secret>,
+}
+
+impl<'f> Service<'f> {
+    fn new(server: &'f ServerFlags) -> Result<Self, TreeError> {
+        Ok(Self {
+            base: server.base(),
+            agent: server.agent(TIMEOUT)?,
+            token: server.token()?,
+        })
+    }
+
+    fn reset(&self, device: &Found) -> Result<Vec<String>, TreeError> {
+        let Found { cluster, kind, id } = device;
+        let list = match kind {
+            DeviceKind::Node => "nodes",
+            DeviceKind::Switch => "switches",
+        };
+        // No id has anything in it that a path would not.
+        let url = format!("{}/v1/clusters/{cluster}/{list}/{id}/reset", self.base);
+        let mut tries = 0;
+        let response = loop {
+            let request = authorized(self.agent.post(&url), self.token.as_ref());
+            let response = request.send_empty();
+            tries += 1;
+            match &response {
+                Ok(refused)
+                    if refused.status() == StatusCode::TOO_MANY_REQUESTS && tries < MOST_TRIES =>
+                {
+                    let secs = refused.headers().get(RETRY_AFTER);
+                    let secs = secs.and_then(|it| it.to_str().ok()?.parse().ok());
+                    let wait = secs.map_or(WAIT, Duration::from_secs);
+                    std::thread::park_timeout(wait.min(MOST_WAIT));
+                }
+                Ok(_) | Err(_) => break response,
+            }
+        };
+        let text = body(&url, response)?;
+        let cleared = serde_json::from_str(&text).map(|Cleared { cleared }| cleared);
+        cleared.map_err(|error| TreeError::Answer {
+            url,
+            what: plain(&error.to_string()),
+        })
+    }
 }

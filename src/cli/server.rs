@@ -35,7 +35,7 @@ pub(super) struct ServerFlags {
 }
 
 /// What to show a service, and whom to believe that it is one.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct TrustFlags {
     /// The file of the token to show it [default: the variable FLEETCALL_TOKEN, or none]
     #[arg(long, value_name = "PATH", env = "FLEETCALL_TOKEN_FILE")]

@@ -204,34 +204,36 @@ fn the_command_resets_those_that_are_named_and_no_others() {
         run(&mut command)
     };
     let tree = stdout(&run(fleetcall().args(["tree", "--server", &server])));
+    let all = "there are heals, stays, broken, twin, twin, locked, twin, well";
     let hint = format!("fleetcall reset --server {server} ID");
     assert!(tree.contains(&hint), "{tree}");
     for (arguments, why) in [
         (
             &["heals", "none"][..],
-            format!("fleetcall: there is no device none in the fleet of {server}; nothing was reset\n"),
+            format!("fleetcall: nothing was reset: `device`: there is no device \"none\"; {all}\n"),
         ),
         (
             &["--kind", "switch", "heals"],
-            format!("fleetcall: there is no switch heals in the fleet of {server}; nothing was reset\n"),
+            "fleetcall: nothing was reset: `device`: there is no switch \"heals\"; there are twin, locked\n"
+                .to_owned(),
         ),
         (
             &["heal"],
             format!(
-                "fleetcall: there is no device heal in the fleet of {server}; nothing was reset; did you mean \
+                "fleetcall: nothing was reset: `device`: there is no device \"heal\"; {all}; did you mean \
                  \"heals\"?\n"
             ),
         ),
         (
             &["--cluster", "2", "heals"],
-            format!("fleetcall: there is no device heals in cluster 2 of {server}; nothing was reset\n"),
+            "fleetcall: nothing was reset: `device`: there is no device \"heals\" in cluster 2; there are twin, well\n"
+                .to_owned(),
         ),
         (
             &["--cluster", "egde", "heals"],
-            format!(
-                "fleetcall: there is no cluster egde in the fleet of {server}; nothing was reset; there are \
-                 edge, 2; did you mean \"edge\"?\n"
-            ),
+            "fleetcall: nothing was reset: `cluster`: there is no cluster \"egde\"; there are edge, 2; did \
+             you mean \"edge\"?\n"
+                .to_owned(),
         ),
         (
             &["heals", "twin"],
@@ -263,7 +265,44 @@ fn the_command_resets_those_that_are_named_and_no_others() {
         stdout(&output),
         "cluster edge switch twin: nothing to clear\n"
     );
+    // Node sets: in each cluster that is named a device may have the name.
+    let output = reset(&[
+        "--cluster",
+        "edge,2",
+        "--kind",
+        "node",
+        "twin,stays",
+        "well",
+    ]);
+    assert_eq!(
+        stdout(&output),
+        "cluster edge node stays: cleared breaker\ncluster edge node twin: nothing to clear\n\
+         cluster 2 node twin: nothing to clear\ncluster 2 node well: nothing to clear\n"
+    );
+    let output = reset(&["heals,stays,broken!stays"]);
+    assert_eq!(
+        stdout(&output),
+        "cluster edge node heals: nothing to clear\ncluster edge node broken: nothing to clear\n"
+    );
+    let output = reset(&["well[1-"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("a '[' without its ']'"));
     assert_eq!(reset(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn the_command_resets_more_devices_than_a_client_may_ask_at_once() {
+    let config = FLEET
+        .replace("[collect]", "")
+        .replace("\"well\"", "\"well[1-8]\"");
+    let app = TestApp::start(&format!(
+        "[http]\nrate = {{ per_second = 4, burst = 4 }}\n{config}"
+    ));
+    let server = format!("http://{}", app.addr);
+    let output = run(fleetcall().args(["reset", "--server", &server, "well[1-8]"]));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output).lines().count(), 8);
+    app.wait_for_log(|line| line["message"] == "request refused" && line["reason"] == "rate");
 }
 
 #[test]

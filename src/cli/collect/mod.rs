@@ -36,7 +36,7 @@ use local::Local;
 use roll::{DeviceRoll, Roll};
 use server::{Api, Server};
 
-pub(super) use server::ServiceError;
+pub(super) use server::{ServiceError, whole_topology};
 
 /// How often progress is drawn; sooner than that nobody waits for it.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -123,9 +123,14 @@ impl From<Kind> for DeviceKind {
 
 /// A node set as it was written, and what that means.
 #[derive(Debug, Clone)]
-struct NamedSet {
+pub(super) struct NamedSet {
     text: String,
     set: NodeSet,
+}
+
+/// The set that comes of several.
+pub(super) fn joined(sets: &[NamedSet]) -> Option<NodeSet> {
+    NodeSet::join(sets.iter().map(|it| &it.set))
 }
 
 /// Whom to ask, and how long.
@@ -143,7 +148,6 @@ struct Request {
 
 impl Request {
     fn new(flags: &Flags) -> Self {
-        let set = |sets: &[NamedSet]| NodeSet::join(sets.iter().map(|it| &it.set));
         let texts = |sets: &[NamedSet]| {
             let texts: Vec<&str> = sets.iter().map(|it| it.text.as_str()).collect();
             texts.join(",")
@@ -151,10 +155,10 @@ impl Request {
         let kind = flags.kind.map(DeviceKind::from);
         Self {
             scope: Scope {
-                clusters: set(&flags.cluster),
+                clusters: joined(&flags.cluster),
                 kind,
-                devices: set(&flags.device),
-                exclude: set(&flags.exclude),
+                devices: joined(&flags.device),
+                exclude: joined(&flags.exclude),
             },
             deadline: flags.deadline,
             force: flags.force,
@@ -476,7 +480,7 @@ impl Source {
     }
 }
 
-fn named_set(text: &str) -> Result<NamedSet, String> {
+pub(super) fn named_set(text: &str) -> Result<NamedSet, String> {
     let set = NodeSet::parse(text)?;
     let text = text.to_owned();
     Ok(NamedSet { text, set })

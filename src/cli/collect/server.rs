@@ -23,6 +23,9 @@ use crate::lookup::tls;
 /// How long it may take to connect, and to say whom there is.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Within less no line may be expected to answer, however short the deadline is.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How much later than its deadline a service may end.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -93,7 +96,10 @@ impl Server {
         api: &Api,
         request: &Request,
     ) -> Result<(Self, Topology), ServiceError> {
-        let topology = api.topology(&request.scope).await?;
+        let limit = request
+            .deadline
+            .map_or(TIMEOUT, |deadline| deadline.clamp(LEAST_TIMEOUT, TIMEOUT));
+        let topology = api.topology(&request.scope, limit).await?;
         let (response, url) = api.report(request).await?;
         let server = Self {
             response,
@@ -215,9 +221,9 @@ impl Api {
         })
     }
 
-    async fn topology(&self, scope: &Scope) -> Result<Topology, ServiceError> {
+    async fn topology(&self, scope: &Scope, limit: Duration) -> Result<Topology, ServiceError> {
         let url = format!("{}/v1/supervision", self.base);
-        let request = self.client.get(&url).timeout(TIMEOUT);
+        let request = self.client.get(&url).timeout(limit);
         let response = self.send(request, &url).await?;
         let body = read(response, MAX_TREE_LEN, &url).await?;
         let json = String::from_utf8_lossy(&body);
@@ -225,6 +231,7 @@ impl Api {
         topology(&tree, scope).await
     }
 
+    /// With a deadline the head of the answer is there soon after it; its lines come as they do.
     async fn report(&self, request: &Request) -> Result<(Response, String), ServiceError> {
         let path = if request.force {
             "/v1/collect"
@@ -248,7 +255,13 @@ impl Api {
         if let Some(deadline) = request.deadline {
             builder = builder.timeout(deadline + GRACE);
         }
-        let response = self.send(builder, &base).await?;
+        let response = self.send(builder, &base);
+        let response = match request.deadline {
+            None => response.await?,
+            Some(deadline) => tokio::time::timeout(deadline + LEAST_TIMEOUT, response)
+                .await
+                .map_err(|_| late(&base))??,
+        };
         if !is_of(&response, NDJSON) {
             return Err(answer(&base, "this is no stream of lines"));
         }
@@ -305,8 +318,8 @@ async fn read(mut response: Response, limit: usize, url: &str) -> Result<Vec<u8>
     Ok(body)
 }
 
-/// Those of a service's devices that are meant.
-async fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceError> {
+/// All devices of a service.
+pub(in crate::cli) fn whole_topology(tree: &TreeView) -> Topology {
     let clusters = tree.clusters.iter().map(|cluster| {
         let nodes = cluster.nodes.iter().filter_map(|it| it.node_id.clone());
         let switches = cluster.switches.iter();
@@ -314,12 +327,24 @@ async fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceErr
         let id = cluster.cluster_id.clone();
         Cluster::new(id, nodes.collect(), switches.collect())
     });
-    let all = Topology::new(clusters.collect());
+    Topology::new(clusters.collect())
+}
+
+/// Those of a service's devices that are meant.
+async fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceError> {
+    let all = whole_topology(tree);
     if scope.is_whole() {
         return Ok(all);
     }
     scope.check_removals(&all).await?;
     Ok(scope.part(&all).await?)
+}
+
+fn late(url: &str) -> ServiceError {
+    ServiceError::Ask {
+        url: url.to_owned(),
+        why: "it takes too long".to_owned(),
+    }
 }
 
 /// With the cause that says most.
@@ -330,14 +355,12 @@ fn ask(url: &str, error: &reqwest::Error) -> ServiceError {
         deepest = error;
         source = error.source();
     }
-    let why = if error.is_timeout() {
-        "it takes too long".to_owned()
-    } else {
-        plain(&deepest.to_string())
-    };
+    if error.is_timeout() {
+        return late(url);
+    }
     ServiceError::Ask {
         url: url.to_owned(),
-        why,
+        why: plain(&deepest.to_string()),
     }
 }
 
@@ -345,5 +368,51 @@ fn answer(url: &str, what: &str) -> ServiceError {
     ServiceError::Answer {
         url: url.to_owned(),
         what: plain(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn within(deadline: Option<&str>) -> Request {
+        Request {
+            scope: Scope::default(),
+            deadline: deadline.map(|it| humantime::parse_duration(it).unwrap()),
+            force: false,
+            clusters: String::new(),
+            devices: String::new(),
+            exclude: String::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_silent_is_waited_for_no_longer_than_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let api = Api::new(&server, &TrustFlags::default()).unwrap();
+        for (deadline, first, second) in [
+            (None, 30, None),
+            (Some("10ms"), 1, Some("1s 10ms")),
+            (Some("7s"), 7, Some("8s")),
+            (Some("1m"), 30, Some("61s")),
+        ] {
+            let request = within(deadline);
+            let start = Instant::now();
+            let error = Server::begin(&api, &request).await.unwrap_err();
+            assert!(error.to_string().ends_with("it takes too long"), "{error}");
+            assert_eq!(start.elapsed().as_secs(), first, "{deadline:?}");
+            let Some(second) = second else { continue };
+            let start = Instant::now();
+            let error = api.report(&request).await.unwrap_err();
+            assert!(error.to_string().ends_with("it takes too long"), "{error}");
+            let second = humantime::parse_duration(second).unwrap();
+            // The clock has steps of a millisecond.
+            let late = start.elapsed().abs_diff(second);
+            assert!(late < Duration::from_millis(5), "{deadline:?}: {late:?}");
+        }
     }
 }
