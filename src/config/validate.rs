@@ -378,7 +378,7 @@ impl IdList {
                 }
                 // The total is reported once, for the file as a whole.
                 Ok(set) if set.len() > room => return set.len(),
-                Ok(set) => match set.ids() {
+                Ok(set) => match set.doubt().map_or_else(|| set.ids(), Err) {
                     Ok(ids) => ids,
                     Err(error) => {
                         node.fault(format!("{text:?}: {error}"));

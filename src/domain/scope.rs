@@ -222,7 +222,12 @@ async fn refuse_unmatched_clusters(
 /// What there is, and what of it was probably meant, in turns; `None` is passed over.
 async fn see_all<'a>(given: &str, ids: impl Iterator<Item = Option<&'a Id>>) -> Candidates {
     let (mut candidates, mut turn) = (Candidates::new(given), Turn::default());
+    let mut range = NodeSet::as_range(given);
     for id in ids {
+        // What there is of it says that it was meant so.
+        if let Some((text, _)) = range.take_if(|(_, set)| id.is_some_and(|id| set.contains(id))) {
+            candidates.mean(text);
+        }
         turn.spend(id.map_or(1, |id| candidates.see(id))).await;
     }
     candidates
@@ -320,6 +325,11 @@ mod tests {
                 scope("7", None, "web1", ""),
                 "`device`: there is no device \"web1\" in cluster 7; there are a, web9; did you mean \
                  \"web9\"?",
+            ),
+            (
+                scope("", None, "web1-3", ""),
+                "`device`: there is no device \"web1-3\"; there are web1, web2, web3, 1, 2, a, web9; did \
+                 you mean \"web[1-3]\"?",
             ),
             (
                 scope("", node, "2", ""),

@@ -83,6 +83,11 @@ impl Candidates {
         work
     }
 
+    /// This was meant, whatever else is near.
+    pub(crate) fn mean(&mut self, text: String) {
+        (self.given, self.nearest) = (None, Some((0, text)));
+    }
+
     /// How many names were seen.
     pub(crate) fn count(&self) -> usize {
         self.count

@@ -133,6 +133,26 @@ impl NodeSet {
         parse::set(text).map(|terms| Self { terms })
     }
 
+    /// What is wrong with a part that is one id, and was probably meant as a range: `web01-04`. It is
+    /// for where ids are made up; a filter may name such a device.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        self.terms.iter().find_map(|term| {
+            let read = parse::unbracketed(&term.text).filter(|it| it.is_padded)?;
+            let (text, range, one) = (&term.text, read.range, read.one);
+            Some(format!(
+                "{text:?} looks like a range; did you mean {range:?}? If it is one id, write {one:?}"
+            ))
+        })
+    }
+
+    /// A name that may be meant as a range, such as `web1-4`: how that is written, and what it is.
+    pub(super) fn as_range(name: &str) -> Option<(String, Self)> {
+        let range = parse::unbracketed(name)?.range;
+        let set = Self::parse(&range).ok()?;
+        Some((range, set))
+    }
+
     /// Just this one, whatever it is called.
     #[must_use]
     pub fn only(id: &Id) -> Self {

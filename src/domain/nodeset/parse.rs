@@ -193,6 +193,35 @@ fn ends_with_names(text: &str) -> Option<(String, String)> {
     })
 }
 
+/// A name that may be a range without its brackets, such as `web01-04`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unbracketed {
+    /// As a range: `web[01-04]`.
+    pub(super) range: String,
+    /// As one id that nobody takes for a range: `web01-[04]`.
+    pub(super) one: String,
+    /// Whether its numbers have leading zeros and the same width, as those of ranges do.
+    pub(super) is_padded: bool,
+}
+
+/// What a name would be as a range, if it can be one.
+pub(super) fn unbracketed(text: &str) -> Option<Unbracketed> {
+    let (first, to) = text.rsplit_once('-')?;
+    let (name, from) = numbered(first)?;
+    let is_ascending = from.parse::<u64>().ok()? < to.parse::<u64>().ok()?;
+    let has_number = name.contains(|c: char| c.is_ascii_digit());
+    if name.is_empty() || name.contains('[') || has_number || !is_number(to) || !is_ascending {
+        return None;
+    }
+    let range = format!("{name}[{from}-{to}]");
+    terms(&range).ok()?;
+    Some(Unbracketed {
+        range,
+        one: format!("{first}-[{to}]"),
+        is_padded: from.starts_with('0') && from.len() == to.len(),
+    })
+}
+
 fn range(text: &str) -> Result<Range, String> {
     let text = text.trim();
     let number = |digits: &str| {
@@ -260,6 +289,12 @@ fn repaired(text: &str) -> Option<String> {
     let mut words = fixed.split_whitespace();
     let mut joined = words.next()?.to_owned();
     for word in words {
+        // As people say it.
+        let word = match word.to_ascii_lowercase().as_str() {
+            "to" | "through" | "thru" | "till" | "until" => DASH,
+            "and" | "or" | "&" => ",",
+            _ => word,
+        };
         // Blanks around what joins are just blanks; others stand in the place of a comma.
         let is_joint = |c: char| matches!(c, '-' | '–' | ',' | '!' | '/' | '[' | ']');
         if !joined.ends_with(is_joint) && !word.starts_with(is_joint) {
@@ -287,6 +322,12 @@ fn repaired(text: &str) -> Option<String> {
         let ends = element.trim_end_matches('-');
         let is_range = ends.contains('-') && ends.split('-').all(is_number);
         let element = if is_range { ends } else { element };
+        let bare = element
+            .strip_prefix('[')
+            .and_then(|it| it.strip_suffix(']'));
+        let element = bare
+            .filter(|it| ends_with_names(it).is_some())
+            .unwrap_or(element);
         match ends_with_names(element) {
             Some((_, range)) => range,
             None => element.replace(DASH, "-"),
@@ -333,6 +374,14 @@ mod tests {
             (",1", "1"),
             ("1-4!", "1-4"),
             ("3:7", "3-7"),
+            ("1 to 4", "1-4"),
+            ("1 To 4, 7", "1-4,7"),
+            ("web1 through web4", "web[1-4]"),
+            ("web01 to 04", "web[01-04]"),
+            ("web[1 to 4]", "web[1-4]"),
+            ("web01:04", "web[01-04]"),
+            ("web1 and web3", "web1,web3"),
+            ("[web01-web04]", "web[01-04]"),
         ] {
             let error = fault(text);
             let hint = format!("; did you mean {meant:?}?");
