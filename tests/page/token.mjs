@@ -12,10 +12,12 @@ await test(async (browser) => {
     await page.keyboard.press('Enter');
   };
   await page.waitForSelector('#token-dialog[open]');
-  await says(page, '#token-why', 'This service wants a token');
+  await says(page, '#token-why', 'Paste yours here; if you have none, ask whoever runs this service');
+  const why = await page.textContent('#token-why');
+  assert.ok(!/Authorization|Bearer|header/.test(why), why);
   await accessible(page, 'the dialog');
   await show('wrong');
-  await says(page, '#token-why', 'The token was not accepted: the token is not known here');
+  await says(page, '#token-why', 'This service does not know that token. Paste all of it again');
   await show(READ);
   await cells(page, { '1/nodes/1': 'unknown' });
 

@@ -83,7 +83,7 @@ function failed(error) {
     link.lost();
   } else if (error instanceof Refusal && error.status === 401) {
     isTokenWanted = true;
-    tokenDialog.ask(error.message);
+    tokenDialog.ask();
   } else if (error instanceof Refusal) {
     trouble(`fleetcall says: ${error.message}`);
   } else {

@@ -30,11 +30,13 @@ export class TokenDialog {
   }
 
   /** Asks, unless it does already. */
-  ask(detail) {
+  ask() {
     this.#button.hidden = false;
-    this.#why.textContent =
-      `${token() ? 'The token was not accepted' : 'This service wants a token'}: ${detail}. ` +
-      'It is kept until this tab is closed.';
+    this.#why.textContent = token()
+      ? 'This service does not know that token. Paste all of it again, or ask whoever runs this service for ' +
+        'another one.'
+      : 'This service answers only to those who have a token. Paste yours here; if you have none, ask whoever ' +
+        'runs this service for one. It is kept until this tab is closed.';
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 }
