@@ -46,7 +46,7 @@ use crate::domain::{counted, parse_duration};
 use crate::lookup::exec_scope;
 use crate::open_files;
 use crate::telemetry::{self, LogFormat, complain};
-use terminal::{Screen, Terminal};
+use terminal::{Screen, Terminal, plain_lines};
 
 /// What the exit codes mean, for the help and the manual.
 const EXIT_CODES: &str = "\
@@ -281,7 +281,8 @@ pub fn main() -> ExitCode {
         None => run(command),
     };
     result.unwrap_or_else(|error| {
-        complain(&error.to_string());
+        // Whatever somebody else has a part in.
+        complain(&plain_lines(&error.to_string()));
         error.exit_code()
     })
 }

@@ -114,6 +114,63 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     kept
 }
 
+/// A plain text, its middle left out so that it takes so many columns.
+pub(super) fn cut_middle(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let end_width = width.saturating_sub(1) / 2;
+    let mut end = text.len();
+    let mut used = 0;
+    for (at, character) in text.char_indices().rev() {
+        used += character.width().unwrap_or_default();
+        if used > end_width {
+            break;
+        }
+        end = at;
+    }
+    let kept = cut(text, width.saturating_sub(columns(&text[end..])));
+    format!("{kept}{}", &text[end..])
+}
+
+/// A plain text on as many lines as it takes, each of at most so many columns.
+pub(super) fn fold(text: &str, width: usize) -> Vec<&str> {
+    let (mut lines, mut start, mut used) = (Vec::new(), 0, 0);
+    for (at, character) in text.char_indices() {
+        let more = character.width().unwrap_or_default();
+        if used + more > width && at > start {
+            lines.push(&text[start..at]);
+            (start, used) = (at, 0);
+        }
+        used += more;
+    }
+    lines.push(&text[start..]);
+    lines
+}
+
+/// JSON that says the same with nothing in it that a terminal obeys. What JSON does not let stand
+/// unescaped in strings is a blank between its parts.
+pub(super) fn plain_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' => safe.push(character),
+            '\r' | '\t' => safe.push(' '),
+            _ if steers(character) => {
+                safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            _ => safe.push(character),
+        }
+    }
+    safe
+}
+
+/// Lines with nothing else in them that a terminal obeys.
+pub(super) fn plain_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(plain).collect();
+    lines.join("\n")
+}
+
 /// Fills a plain text up to so many columns.
 pub(super) fn pad(text: &str, width: usize) -> String {
     let missing = width.saturating_sub(columns(text));
@@ -190,6 +247,23 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_of_a_long_name_stay() {
+        assert_eq!(cut_middle("web-abcdef-01", 9), "web-…f-01");
+        assert_eq!(cut_middle("測試測試測試", 7), "測試…試");
+        assert_eq!(cut_middle("abc", 1), "…");
+        assert_eq!(fold("abcdefg", 3), ["abc", "def", "g"]);
+    }
+
+    #[test]
+    fn json_says_the_same_with_nothing_that_steers() {
+        let json = "{\r\n\t\"a\":\"\u{9b}2J\u{202e}x\\u001b\"}";
+        let safe = plain_json(json);
+        assert!(!safe.contains(|c: char| steers(c) && c != '\n'), "{safe:?}");
+        let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(value(&safe), value(json));
+    }
+
+    #[test]
     fn nothing_is_left_that_steers() {
         assert_eq!(
             plain("\u{1b}[2J\u{9b}1m\r\n\u{202e}x"),
@@ -200,9 +274,17 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_cut_fits(text in "\\PC{0,40}", width in 0_usize..30) {
-            let cut = cut(&text, width);
-            prop_assert!(columns(&cut) <= width, "{cut:?}");
-            prop_assert!(cut == text || columns(&text) > width);
+            for cut in [cut(&text, width), cut_middle(&text, width)] {
+                prop_assert!(columns(&cut) <= width, "{cut:?}");
+                prop_assert!(cut == text || columns(&text) > width);
+            }
+        }
+
+        #[test]
+        fn what_is_folded_is_all_there(text in "\\PC{0,40}", width in 2_usize..30) {
+            let folded = fold(&text, width);
+            prop_assert_eq!(folded.concat(), text.as_str());
+            prop_assert!(folded.iter().all(|line| columns(line) <= width), "{folded:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use ureq::http::{Response, StatusCode};
 
 use super::CliError;
 use super::server::{ServerError, ServerFlags, authorized};
-use super::terminal::plain;
+use super::terminal::{plain, plain_json};
 use crate::domain::{ClusterId, DeviceId, counted};
 use crate::http::tree::{
     BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ErrorView, ExitView, TreeView,
@@ -66,9 +66,9 @@ pub(super) enum Format {
 pub(super) enum TreeError {
     #[error("{0}")]
     Server(#[from] ServerError),
-    #[error("cannot ask {url}: {error}")]
+    #[error("cannot ask {url}: {}", plain(&.error.to_string()))]
     Ask { url: String, error: ureq::Error },
-    #[error("{url} does not answer as a fleetcall service does: {what}")]
+    #[error("{url} does not answer as a fleetcall service does: {}", plain(.what))]
     Answer { url: String, what: String },
     #[error("{url} answers {status}: {detail}")]
     Refused {
@@ -114,8 +114,8 @@ async fn watch(flags: &Flags) -> Result<(), CliError> {
         let drawn = tokio::task::spawn_blocking(move || draw(&flags)).await;
         // A service that is away for a moment does not end the watch.
         let text = match drawn {
-            Ok(drawn) => drawn.unwrap_or_else(|error| error.to_string()),
-            Err(error) => error.to_string(),
+            Ok(drawn) => drawn.unwrap_or_else(|error| plain(&error.to_string())),
+            Err(error) => plain(&error.to_string()),
         };
         if !print_screen(&text)? {
             return Ok(());
@@ -143,10 +143,23 @@ fn draw(flags: &Flags) -> Result<String, TreeError> {
     let path = format!("/v1/supervision?devices={devices}");
     let (url, json) = ask(&flags.server, &path)?;
     if flags.format == Format::Json {
-        return Ok(json);
+        return checked_json(&url, &json);
     }
     let tree = parse(&json).map_err(|what| TreeError::Answer { url, what })?;
     Ok(text(&tree, flags.server.base(), flags.all))
+}
+
+/// JSON as a service gave it, with nothing in it that a terminal obeys.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn checked_json(url: &str, json: &str) -> Result<String, TreeError> {
+    let parsed: Result<serde::de::IgnoredAny, _> = serde_json::from_str(json);
+    parsed.map_err(|error| TreeError::Answer {
+        url: url.to_owned(),
+        what: error.to_string(),
+    })?;
+    Ok(plain_json(json))
 }
 
 /// What a service answers at this path, and where that is.

@@ -7,7 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::server::ServerFlags;
 use super::terminal::plain;
-use super::tree::{Format, TreeError, ask};
+use super::tree::{Format, TreeError, ask, checked_json};
 use crate::http::v1::workers::{OwnedView, WorkersView};
 
 #[derive(Debug, Clone, Args)]
@@ -22,7 +22,7 @@ pub(super) struct Flags {
 pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
     let (url, json) = ask(&flags.server, "/v1/workers").map_err(CliError::Tree)?;
     let text = if flags.format == Format::Json {
-        json
+        checked_json(&url, &json).map_err(CliError::Tree)?
     } else {
         let view = serde_json::from_str(&json).map_err(|error| {
             let what = error.to_string();

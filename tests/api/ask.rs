@@ -474,3 +474,50 @@ fn a_deadline_ends_it_early_here_and_there() {
         stderr(&output)
     );
 }
+
+#[test]
+fn nothing_that_a_server_says_steers_the_terminal() {
+    let steers = |text: &str| {
+        let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        text.contains(is_bad)
+    };
+    // JSON lets these stand in strings as they are, and blanks between its parts.
+    let hostile = "{\r\n\t\"time\":\"\u{9b}2J\u{202e}x\u{7f}\"}";
+    let escape = "\u{1b}[2J\u{9b}2J\u{202e}no JSON";
+    let problem = r#"{"detail":"no \u001b[2J\u202e"}"#;
+    for command in [
+        &["tree"][..],
+        &["tree", "--all"],
+        &["tree", "--format", "json"],
+        &["workers"],
+        &["workers", "--format", "json"],
+        &["reset", "1"],
+        &["collect"],
+        &["collect", "--format", "csv"],
+    ] {
+        for (status, kind, body) in [
+            ("200 OK", "application/json", hostile),
+            ("200 OK", "application/json", escape),
+            ("200 OK", "application/x-ndjson", escape),
+            ("403 \u{9b}2J", "application/problem+json", problem),
+            ("404 Not Found", "text/plain", escape),
+        ] {
+            let service = Service::start(said(status, kind, body), said(status, kind, body));
+            let mut asking = fleetcall();
+            let output = run(asking.args(command).args(["--server", &service.url()]));
+            let (out, err) = (stdout(&output), stderr(&output));
+            assert!(
+                !steers(&out) && !steers(&err),
+                "{command:?} {body:?}: {out:?} {err:?}"
+            );
+            if command.contains(&"json") && body == hostile {
+                assert_eq!(output.status.code(), Some(0), "{err}");
+                let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+                assert_eq!(value(&out), value(hostile), "it says the same");
+            } else {
+                assert_ne!(output.status.code(), Some(0), "{command:?} {body:?}");
+                assert_eq!(err.lines().count(), 1, "{command:?}: {err:?}");
+            }
+        }
+    }
+}

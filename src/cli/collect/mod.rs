@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::server::TrustFlags;
-use super::terminal::{Screen, Terminal, steers};
+use super::terminal::{Screen, Terminal, plain_json};
 use super::{CliError, ConfigFlag, LogFlags};
 use crate::config::Config;
 use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope, counted};
@@ -292,22 +292,13 @@ impl View {
         }
     }
 
-    /// JSON that says the same with nothing in it that a terminal obeys; what JSON itself does not
-    /// escape can only stand in strings.
+    /// At a terminal nothing of it is obeyed.
     fn safe(&self, json: String) -> String {
-        let is_bad = |c: char| steers(c) && c != '\n';
-        if !self.out.is_terminal || !json.contains(is_bad) {
-            return json;
+        if self.out.is_terminal {
+            plain_json(&json)
+        } else {
+            json
         }
-        let mut safe = String::with_capacity(json.len());
-        for character in json.chars() {
-            if is_bad(character) {
-                safe.push_str(&format!("\\u{:04x}", u32::from(character)));
-            } else {
-                safe.push(character);
-            }
-        }
-        safe
     }
 }
 

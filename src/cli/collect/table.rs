@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::roll::{ClusterRoll, DeviceRoll, Roll, Tally};
-use crate::cli::terminal::{Color, Terminal, columns, cut, pad, plain};
+use crate::cli::terminal::{Color, Terminal, columns, cut, cut_middle, fold, pad, plain};
 use crate::domain::{Fault, counted};
 
 /// The table, without a line end; only clusters with failures if `only_failed`.
@@ -41,10 +41,25 @@ struct Table {
 }
 
 impl Table {
-    /// A column that others stand beside takes no more than its part of the width.
+    /// The width of a column that others stand beside: of its texts that take no more than their part of
+    /// the width of all. Longer ones have lines of their own, see [`Table::name`].
     fn widest<'a>(&self, texts: impl Iterator<Item = &'a str>, part: usize) -> usize {
         let most = self.terminal.width.map_or(usize::MAX, |width| width / part);
-        texts.map(columns).max().unwrap_or_default().min(most)
+        let fitting = texts.map(columns).filter(|&columns| columns <= most);
+        fitting.max().unwrap_or_default()
+    }
+
+    /// A name as it stands at the begin of a line, filled up to so many columns. One that is longer is
+    /// written whole on lines before that one: cut, it could look like another.
+    fn name(&mut self, name: &str, width: usize) -> String {
+        if columns(name) <= width {
+            return pad(name, width);
+        }
+        let all = self.terminal.width.unwrap_or(usize::MAX);
+        for line in fold(name, all) {
+            self.line(line);
+        }
+        pad("", width)
     }
 
     fn line(&mut self, line: &str) {
@@ -83,12 +98,12 @@ impl Table {
         let head = self.terminal.paint(Color::Bold, &head);
         self.line(&head);
         for ((cluster, tally), name) in clusters.iter().zip(&names) {
-            let name = pad(&cut(name, name_width), name_width);
+            let name = self.name(name, name_width);
             let (ok, failed) = (format!("{:>7}", tally.ok), format!("{:>7}", tally.failed()));
             let waiting = silent(&tally.unheard().to_string());
             let used = name_width + 27 + waiting.len() + 2;
-            let slowest = slowest(&cluster.devices).unwrap_or_default();
-            let slowest = self.cut_rest(&slowest, used);
+            let room = self.terminal.width.map(|width| width.saturating_sub(used));
+            let slowest = slowest(&cluster.devices, room).unwrap_or_default();
             let failed = if tally.failed() > 0 {
                 self.terminal.paint(Color::Red, &failed)
             } else {
@@ -127,7 +142,7 @@ impl Table {
         let kinds = failures.iter().map(|(_, fault)| fault.kind().as_str());
         let kind_width = self.widest(kinds, 4);
         for (name, fault) in failures {
-            let name = pad(&cut(&name, name_width), name_width);
+            let name = self.name(&name, name_width);
             let kind = pad(&cut(fault.kind().as_str(), kind_width), kind_width);
             let used = name_width + 2 + kind_width + 2;
             let message = self.cut_rest(&plain(fault.message()), used);
@@ -160,8 +175,8 @@ impl Table {
     }
 }
 
-/// Who took longest, and how long.
-fn slowest(devices: &[DeviceRoll]) -> Option<String> {
+/// Who took longest, and how long, in so many columns.
+fn slowest(devices: &[DeviceRoll], room: Option<usize>) -> Option<String> {
     let took = |device: &DeviceRoll| device.heard.as_ref()?.took;
     let (longest, device) = devices
         .iter()
@@ -169,12 +184,17 @@ fn slowest(devices: &[DeviceRoll]) -> Option<String> {
         // The first of those that are alike.
         .rev()
         .max_by_key(|&(took, _)| took)?;
-    Some(format!(
-        "{} {}, {}",
-        device.kind,
-        device.id,
-        duration(longest)
-    ))
+    let (name, longest) = (format!("{} {}", device.kind, device.id), duration(longest));
+    Some(match room {
+        None => format!("{name}, {longest}"),
+        Some(room) => {
+            let room_of_name = room.saturating_sub(columns(&longest) + 2);
+            cut(
+                &format!("{}, {longest}", cut_middle(&name, room_of_name)),
+                room,
+            )
+        }
+    })
 }
 
 fn duration(duration: Duration) -> String {
@@ -183,5 +203,55 @@ fn duration(duration: Duration) -> String {
         ..10.0 => format!("{millis:.1} ms"),
         ..1000.0 => format!("{millis:.0} ms"),
         _ => format!("{:.1} s", millis / 1000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::collect::roll::Heard;
+    use crate::domain::{Cluster, DeviceKind, FaultKind, Id, Topology};
+
+    #[test]
+    fn devices_with_long_names_are_told_apart_on_eighty_columns() {
+        // Alike but for one character, wherever that is.
+        let names: Vec<String> = (0..120)
+            .map(|at| {
+                let character = |place| if place == at { 'x' } else { 'a' };
+                (0..120).map(character).collect()
+            })
+            .collect();
+        let ids = names.iter().map(|name| Id::name(name).unwrap());
+        let cluster = Id::name(&"c".repeat(100)).unwrap();
+        let fleet = Topology::new(vec![Cluster::new(
+            cluster.clone(),
+            ids.clone().collect(),
+            vec![],
+        )]);
+        let mut roll = Roll::by_name(&fleet);
+        for id in ids {
+            let fault = Fault::new(FaultKind::Refused, "no ".repeat(100));
+            let heard = Heard {
+                outcome: Err(fault.into()),
+                took: Some(Duration::from_secs(1)),
+            };
+            roll.hear_of(cluster.clone(), DeviceKind::Node, id, heard);
+        }
+        let terminal = Terminal {
+            width: Some(80),
+            is_terminal: true,
+            obeys: false,
+            has_colors: false,
+        };
+        let shown = text(&roll, Duration::from_secs(1), false, true, terminal);
+        assert!(shown.lines().all(|line| columns(line) <= 80), "{shown}");
+        let whole: String = shown.lines().collect();
+        for name in &names {
+            assert!(whole.contains(name), "{name} is not there: {shown}");
+        }
+        assert!(
+            shown.contains(", 1.0 s\n"),
+            "how long the slowest took: {shown}"
+        );
     }
 }
