@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
+use reqwest::Url;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -118,8 +120,33 @@ pub(super) fn device(target: &str) -> Result<DiscoveredDevice, String> {
             (host, Some(port))
         }
     };
-    let id = DeviceId::parse(host).map_err(|error| error.to_string())?;
+    let id = host_id(host)?;
     Ok(DiscoveredDevice { id, port })
+}
+
+/// The largest integer that stands for no address that a machine may have: 0.255.255.255.
+const MAX_NUMBER: u64 = (1 << 24) - 1;
+
+/// A host as an id. Other spellings of an address (`127.1`, `0x7f.1`, `2130706433`) are none: what looks
+/// at ids would not know them, and what connects does.
+pub(super) fn host_id(host: &str) -> Result<DeviceId, String> {
+    let id = DeviceId::parse(host).map_err(|error| error.to_string())?;
+    let is_small = host.parse::<u64>().is_ok_and(|it| it <= MAX_NUMBER) && !host.starts_with('0');
+    if host == "0" || is_small {
+        return Ok(id);
+    }
+    if host.ends_with('.') {
+        return Err("a dot at its end; write it without".to_owned());
+    }
+    // As browsers, and the clients of HTTP, read hosts.
+    let url = Url::parse(&format!("http://{host}/"));
+    let read = url.as_ref().ok().and_then(Url::host_str);
+    match read.and_then(|read| read.parse::<Ipv4Addr>().ok()) {
+        Some(address) if address.to_string() != host => {
+            Err(format!("another spelling of {address}; write that"))
+        }
+        Some(_) | None => Ok(id),
+    }
 }
 
 /// The text, its middle left out if it is longer than `most` bytes: serde says where at the end.
@@ -162,6 +189,40 @@ mod tests {
         assert_eq!(ids(json), ["web02.example:9100", "10.0.0.7", "7:22"]);
         for nothing in ["[]", "null", r#"[{"targets": null, "labels": null}]"#] {
             assert!(ids(nothing).is_empty(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_an_address_are_refused() {
+        for (host, address) in [
+            ("127.1", "127.0.0.1"),
+            ("0x7f.1", "127.0.0.1"),
+            ("0X7F000001", "127.0.0.1"),
+            ("2130706433", "127.0.0.1"),
+            ("017700000001", "127.0.0.1"),
+            ("010.0.0.1", "8.0.0.1"),
+            ("10.0.1", "10.0.0.1"),
+            ("00", "0.0.0.0"),
+        ] {
+            let error = device(&format!("{host}:80")).unwrap_err();
+            assert_eq!(error, format!("another spelling of {address}; write that"));
+        }
+        for host in ["10.0.0.1.", "web01.", "2130706433."] {
+            let error = device(host).unwrap_err();
+            assert_eq!(error, "a dot at its end; write it without", "{host}");
+        }
+        assert!(device("::ffff:10.0.0.1").is_err() && device("[::1]:80").is_err());
+        for host in [
+            "0",
+            "7",
+            "16777215",
+            "10.0.0.1",
+            "web01",
+            "Web01.example",
+            "1.2.3.4.5x",
+            "10-0",
+        ] {
+            assert!(device(host).is_ok(), "{host}");
         }
     }
 

@@ -17,8 +17,7 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
 use crate::domain::{
-    DeviceId, DeviceList, DiscoveredDevice, Discovery, Id, MAX_DEVICES, Origin, TargetGroup,
-    WebSettings,
+    DeviceList, DiscoveredDevice, Discovery, Id, MAX_DEVICES, Origin, TargetGroup, WebSettings,
 };
 use crate::lookup::LookupError;
 use crate::lookup::resolve::{self, SrvTarget};
@@ -98,7 +97,7 @@ async fn srv(name: &str) -> Result<DeviceList, DiscoveryError> {
     let records = resolve::srv(name).await;
     let records = records.map_err(|error| DiscoveryError::Server(error.to_string()))?;
     let device = |record: SrvTarget| {
-        let id = DeviceId::parse(record.host.trim_end_matches('.'));
+        let id = format::host_id(record.host.trim_end_matches('.'));
         let id = id.map_err(|error| DiscoveryError::Format {
             of: name.to_owned(),
             why: format!("bad target {:?}: {error}", record.host),
