@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
+use crate::domain::SecretSource;
 use crate::files;
 use rate::Limiter;
 pub(crate) use shares::{Share, Shares};
@@ -99,6 +100,7 @@ impl Access {
             }
         }
         policy.log();
+        warn_of_open_files(&config.http);
         Ok(Self(Arc::new(Shared {
             exposure,
             in_force: ArcSwap::from_pointee(policy),
@@ -370,6 +372,27 @@ fn network(client: IpAddr) -> IpAddr {
 /// There is no token.
 fn warn_of_openness(exposure: Exposure) {
     log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
+}
+
+/// Says which files of tokens and which private key everybody on this machine can read. Blocks for some
+/// seconds at most.
+fn warn_of_open_files(config: &HttpConfig) {
+    let tokens = config.tokens.iter().filter_map(|it| match &it.token {
+        SecretSource::File(path) => Some((it.written.key.as_str(), path)),
+        SecretSource::Env(_) | SecretSource::Credential(_) | SecretSource::Inline(_) => None,
+    });
+    let key = config.tls.iter().map(|tls| ("http.tls.key", &tls.key));
+    let begun: Vec<_> = tokens
+        .chain(key)
+        .map(|(key, path)| (key, path, files::begin_look_at_access(path)))
+        .collect();
+    for (key, path, look) in begun {
+        // One that cannot be looked at could not be read either, which was said.
+        if look.wait().unwrap_or(false) {
+            let path = path.display();
+            log::warn!(key, path:%; "everybody on this machine can read this secret, take the others' right to (chmod o-r)");
+        }
+    }
 }
 
 /// A fault of something that is read where it is put in force.

@@ -19,7 +19,9 @@ mod pool;
 
 use std::fs::{FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +98,25 @@ pub(crate) async fn stamp(path: &Path, limit: Duration) -> Result<Stamp, FileErr
 /// As [`stamp`], for a thread that may wait.
 pub(crate) fn begin_stamp(path: &Path) -> Pending<Stamp> {
     begin(path, LIMIT, |path| Ok(Stamp::of(path)))
+}
+
+/// Whether others than its owner and its group can read the file, as far as its folders let them.
+pub(crate) fn begin_look_at_access(path: &Path) -> Pending<bool> {
+    begin(path, LIMIT, |path| {
+        let path = std::fs::canonicalize(path)?;
+        let lets = |path: &Path, right: u32| -> Result<bool, FileError> {
+            Ok(std::fs::metadata(path)?.permissions().mode() & right != 0)
+        };
+        if !lets(&path, 0o004)? {
+            return Ok(false);
+        }
+        for folder in path.ancestors().skip(1) {
+            if !lets(folder, 0o001)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
 }
 
 impl Pool {

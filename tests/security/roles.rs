@@ -423,3 +423,48 @@ fn a_reload_says_which_settings_of_http_it_changes() {
     assert_eq!(line[2]["settings"], "collect.deadline,http.tokens");
     assert_eq!(reload(FLEET.to_owned())[1], "http.tokens");
 }
+
+#[test]
+fn what_the_documentation_says_needs_no_token_needs_none_and_all_else_does() {
+    let docs = std::fs::read_to_string("docs/security.md").unwrap();
+    let row = docs
+        .lines()
+        .find(|line| line.starts_with("| `GET`, `HEAD` of `/healthz`"));
+    let open: Vec<&str> = row
+        .unwrap()
+        .split('`')
+        .filter(|it| it.starts_with('/'))
+        .collect();
+    assert_eq!(
+        open,
+        [
+            "/healthz",
+            "/readyz",
+            "/",
+            "/assets/…",
+            "/openapi.json",
+            "/docs/…"
+        ]
+    );
+    let service = Guarded::start();
+    for path in open {
+        let path = path.replace("/assets/…", "/assets/app.js").replace('…', "");
+        assert_eq!(service.app.request("GET", &path, &[]).status, 200, "{path}");
+        assert_eq!(
+            service.app.request("POST", &path, &[]).status,
+            401,
+            "{path}"
+        );
+    }
+    for path in [
+        "/test",
+        "/metrics",
+        "/v1/report",
+        "/v1/supervision",
+        "/docs",
+        "/openapi.yaml",
+        "/assets",
+    ] {
+        assert_eq!(service.app.request("GET", path, &[]).status, 401, "{path}");
+    }
+}

@@ -144,3 +144,48 @@ fn all_faults_of_http_are_said_at_once() {
         assert!(said.contains(key), "{key}\n{said}");
     }
 }
+
+#[test]
+fn a_token_that_everybody_here_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::TempDir::new().unwrap();
+    crate::guarded::write_tokens(dir.path());
+    let config = dir.path().join("clusters.toml");
+    let text = crate::guarded::http(dir.path(), "") + crate::guarded::FLEET;
+    std::fs::write(&config, text).unwrap();
+    let file = crate::guarded::token_file(dir.path(), "collect");
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for name in ["read", "admin"] {
+        set(&crate::guarded::token_file(dir.path(), name), 0o640);
+    }
+    for (of_folder, of_file, is_warned_of) in [
+        (0o755, 0o644, true),
+        (0o755, 0o640, false),
+        // Nobody gets to it.
+        (0o700, 0o644, false),
+    ] {
+        set(dir.path(), of_folder);
+        set(&file, of_file);
+        let mut command = crate::harness::fleetcall();
+        command
+            .args(["check", "--log-format", "json", "--config"])
+            .arg(&config);
+        let output = crate::harness::run(&mut command);
+        assert_eq!(output.status.code(), Some(0));
+        let log = crate::harness::stderr(&output);
+        let warned: Vec<serde_json::Value> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let keys: Vec<_> = warned.iter().map(|line| line["key"].clone()).collect();
+        let expected: &[&str] = if is_warned_of {
+            &["http.tokens[1].token"]
+        } else {
+            &[]
+        };
+        assert_eq!(keys, expected, "{of_folder:o} {of_file:o}: {log}");
+    }
+}
