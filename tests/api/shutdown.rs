@@ -1,9 +1,11 @@
 //! Signals: what is under way is answered, nothing new is begun.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::mpsc;
+use std::thread;
 
-use crate::harness::{TestApp, read_all};
+use crate::harness::{PATIENCE, TestApp, read_all};
 
 fn slow(latency: &str) -> String {
     format!("[lookup]\nlatency = {latency:?}\n[[clusters]]\nid = 1\nnodes = \"1-2\"\n")
@@ -59,6 +61,57 @@ fn an_idle_server_ends_at_once_even_with_a_connection_kept_alive() {
     app.wait_for_log(|line| line["message"] == "collected");
     app.signal("TERM");
     assert_eq!(app.wait().code(), Some(0));
+}
+
+/// A client that asks again as soon as it is answered never has a connection without a request.
+#[test]
+fn a_client_that_never_stops_asking_does_not_hold_up_the_end() {
+    let mut app = TestApp::start_with(&slow("1ms"), &["--grace", "1h"]);
+    let mut stream = TcpStream::connect(app.addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (first, is_answered) = mpsc::channel();
+    let client = thread::spawn(move || {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut answers = Vec::new();
+        let ask = b"GET /test HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        while stream.write_all(ask).is_ok() {
+            let Some(head) = read_answer(&mut reader) else {
+                break;
+            };
+            answers.push(head);
+            first.send(()).ok();
+        }
+        answers
+    });
+    is_answered.recv_timeout(PATIENCE).unwrap();
+    app.signal("TERM");
+    assert_eq!(app.wait().code(), Some(0));
+    let answers = client.join().unwrap();
+    let last = answers
+        .iter()
+        .map(|head| head.contains("connection: close"));
+    // Perhaps none, if the signal came between an answer and the next request.
+    let first_last = last.clone().position(|is_last| is_last);
+    assert!(
+        first_last.is_none_or(|at| at + 1 == answers.len()),
+        "{answers:?}"
+    );
+}
+
+/// The head of an answer in lower case, its body read; `None` if the connection has ended.
+fn read_answer(reader: &mut impl BufRead) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let head = head.to_lowercase();
+    let (_, len) = head.split_once("content-length: ")?;
+    let len: usize = len.split("\r\n").next()?.parse().ok()?;
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body).ok()?;
+    Some(head)
 }
 
 #[test]

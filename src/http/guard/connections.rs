@@ -42,6 +42,8 @@ pub(in crate::http) struct Connection {
     start: Instant,
     /// How many there are, this one included.
     kept: Arc<AtomicUsize>,
+    /// The same as the server's.
+    closing: Arc<AtomicBool>,
     _file: Taken,
     _share: Share,
 }
@@ -70,7 +72,7 @@ pub(in crate::http) struct Connections {
     /// Those of each client.
     shares: Arc<Shares>,
     /// Whether none is to have a further request.
-    closing: AtomicBool,
+    closing: Arc<AtomicBool>,
 }
 
 impl Connections {
@@ -82,7 +84,7 @@ impl Connections {
             start: Instant::now(),
             kept: Arc::default(),
             max_kept: open_files::shares().kept.min(MAX_KEPT),
-            closing: AtomicBool::new(false),
+            closing: Arc::default(),
         }
     }
 
@@ -109,6 +111,7 @@ impl Connections {
             idle_since: AtomicU64::new(0),
             start: self.start,
             kept,
+            closing: Arc::clone(&self.closing),
             _file: open_files::take(1),
             _share: share,
         };
@@ -119,7 +122,8 @@ impl Connections {
         Some(connection)
     }
 
-    /// From now on no connection is kept that has no request under way.
+    /// From now on no connection is kept that has no request under way, and each ends with its next
+    /// answer.
     pub(in crate::http) fn close_idle(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
@@ -164,6 +168,11 @@ impl Busy {
     pub(super) fn new(connection: &Arc<Connection>) -> Self {
         connection.busy.fetch_add(1, Ordering::Release);
         Self(Arc::clone(connection))
+    }
+
+    /// Whether the connection is to end with the answer to this request.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.closing.load(Ordering::Relaxed)
     }
 }
 

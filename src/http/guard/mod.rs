@@ -175,7 +175,7 @@ pub(super) async fn guard(
         }
     };
     gate.traffic.answered(route, response.status());
-    if busy.is_none() {
+    if busy.as_ref().is_none_or(Busy::is_last) {
         let head = response.head_mut();
         head.set_connection_type(ConnectionType::Close);
     }
