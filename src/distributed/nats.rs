@@ -461,7 +461,6 @@ mod tests {
             "nats://[::ffff:127.0.0.1]",
             "127.8.8.8",
             "tls://nats.example:4222",
-            "wss://nats.example",
         ] {
             assert_eq!(settings(fine).exposed_to(), Vec::<String>::new(), "{fine}");
         }

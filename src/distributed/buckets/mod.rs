@@ -354,7 +354,8 @@ impl Buckets {
     async fn mend(&self, kept: &Kept, info: &Info, begins_again: bool) -> Option<Trouble> {
         let bucket = &kept.bucket;
         let faults = bucket.faults(&info.settings);
-        if faults.is_empty() && !(begins_again && bucket.is_renewed) {
+        let begins_again = begins_again && bucket.is_renewed;
+        if faults.is_empty() && !begins_again {
             return None;
         }
         let faults = faults.join("; ");
@@ -375,7 +376,8 @@ impl Buckets {
             lock(&kept.state).not_mended = Some((Instant::now(), why));
             trouble
         };
-        if !faults.is_empty() {
+        // One whose revisions begin again is made anew, whatever else can be changed.
+        if !faults.is_empty() && !begins_again {
             let why = match api::update(&self.connection, bucket, &info.settings).await {
                 Ok(info) if bucket.faults(&info.settings).is_empty() => {
                     kept.note_mended();
