@@ -19,6 +19,9 @@ const PACE: Duration = Duration::from_millis(50);
 /// So many that none is still waiting for its answer when it is its turn again.
 const CLIENTS: u32 = 16;
 
+/// How long a worker is stopped without an end, in milliseconds: by a machine that is moved, or swaps.
+const PAUSES: [u64; 4] = [500, 750, 1_000, 1_500];
+
 /// As installed.
 const INSTALLED: &str = "2s";
 
@@ -65,6 +68,15 @@ pub fn measure(is_quick: bool) {
             scene.nats.kill();
             scene.nats.restart();
         });
+        for pause in PAUSES {
+            let event = format!("a worker pauses for {pause} ms");
+            scene.row(&event, rounds, |scene| {
+                let (_, worker) = &scene.workers[0];
+                worker.signal(Signal::STOP);
+                std::thread::sleep(Duration::from_millis(pause));
+                worker.signal(Signal::CONT);
+            });
+        }
     }
     println!();
 }
