@@ -748,11 +748,12 @@ fn a_caller_without_patience_says_nothing_of_the_devices() {
         "[lookup]\nlatency = \"1ms\"\nscript = [\"hang\", \"hang\", \"hang\", \"ok\"]\n\
          breaker = { failures = 1 }\n[[clusters]]\nid = 1\nnodes = \"1-3\"\n",
     );
-    for _ in 0..3 {
-        let hasty = report(&app, "?deadline=20ms");
-        assert_eq!(hasty["summary"]["faults"], json!({ "timed_out": 3 }));
-    }
-    assert_eq!(shown(&report(&app, "")), ["1/n-1", "1/n-2", "1/n-3"]);
+    let hasty = || report(&app, "?deadline=100ms");
+    assert_eq!(hasty()["summary"]["faults"], json!({ "timed_out": 3 }));
+    // As often as it takes: a request of a busy machine may be over before a device is asked.
+    until("each has hung three times", || {
+        shown(&hasty()) == ["1/n-1", "1/n-2", "1/n-3"]
+    });
     let changes = get(&app, "/v1/changes").json();
     assert_eq!(changes["changes"], json!([]), "{changes}");
     // Nor is a number that is still to come an empty answer.
