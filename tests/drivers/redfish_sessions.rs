@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, until};
@@ -35,6 +36,8 @@ struct State {
     held: Option<&'static str>,
     /// How many of those have come.
     waiting: usize,
+    /// Whether it lets no session be ended.
+    keeps_sessions: bool,
 }
 
 impl Controller {
@@ -83,6 +86,9 @@ impl Controller {
         let Some(id) = state.open.iter().find(is_shown).copied() else {
             return Some(http("401 Unauthorized", "", b""));
         };
+        if state.keeps_sessions && asked.line.starts_with(LOGOUT) {
+            return Some(http("405 Method Not Allowed", "", b""));
+        }
         if asked.line == format!("DELETE {SESSIONS}/{id}") {
             state.open.remove(&id);
             self.changed.notify_all();
@@ -203,6 +209,41 @@ fn a_logout_that_takes_its_time_delays_the_next_login_and_no_answer() {
     controller.hold(None);
     controller.wait("the next one logs in", |state| state.logins == 2);
     controller.all_ended();
+}
+
+#[test]
+fn the_log_warns_once_of_a_controller_that_keeps_sessions() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "", &[]);
+    let keep = |keeps| controller.state.lock().unwrap().keeps_sessions = keeps;
+    for round in 1..=2 {
+        keep(true);
+        for _ in 0..3 {
+            assert_eq!(app.get().devices(), ["1/n1"]);
+        }
+        let left = |line: &Value| line["message"] == "a session may be left on a Redfish service";
+        let lines = app.wait_for_logs(3 * round, left);
+        keep(false);
+        assert_eq!(app.get().devices(), ["1/n1"]);
+        let ended = |line: &Value| line["message"] == "sessions on a Redfish service end again";
+        app.wait_for_logs(round, ended);
+        let lines = &lines[3 * (round - 1)..];
+        let levels: Vec<_> = lines.iter().map(|line| &line["level"]).collect();
+        assert_eq!(levels, ["warn", "debug", "debug"]);
+        assert_eq!(lines[0]["controller"], format!("http://{addr}"));
+        let error = "logging out: it answers 405 Method Not Allowed";
+        assert_eq!(
+            (&lines[0]["device"], &lines[0]["error"]),
+            (&json!("1"), &json!(error))
+        );
+    }
+    // One that ends says nothing. The second login comes after the end of the first session.
+    for _ in 0..2 {
+        assert_eq!(app.get().devices(), ["1/n1"]);
+    }
+    app.wait_for_logs(10, |line| line["message"] == "collected");
+    let ended = |line: &&Value| line["message"] == "sessions on a Redfish service end again";
+    assert_eq!(app.log().iter().filter(ended).count(), 2);
 }
 
 #[test]

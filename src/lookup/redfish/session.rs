@@ -6,12 +6,13 @@
 //! controller at a time; the next lookup waits for its end. Entry points: [`Session::open`] and
 //! [`end_all`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use log::Level;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Url};
 use serde_json::json;
@@ -39,6 +40,13 @@ static ENDING: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::defa
 /// By their addresses, the controllers on which a session is, or is waited for.
 static CONTROLLERS: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> =
     Mutex::new(BTreeMap::new());
+
+/// By their addresses, the controllers on which sessions may have been left since the last one that
+/// ended.
+static LEFT_ON: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// How many controllers that remembers: lists of devices may name ever others.
+const MAX_LEFT_ON: usize = 10_000;
 
 /// What a session begins with.
 #[derive(Debug)]
@@ -83,7 +91,7 @@ impl Session {
             cluster: call.cluster.clone(),
             device: call.device.clone(),
             give_up_at: call.deadline + LIMIT,
-            _turn: turn,
+            turn,
             _open: open,
         };
         let (tell, opened) = oneshot::channel();
@@ -125,7 +133,7 @@ struct Task {
     device: DeviceId,
     /// When a login is not waited for any more.
     give_up_at: Instant,
-    _turn: Turn,
+    turn: Turn,
     _open: Open,
 }
 
@@ -141,14 +149,16 @@ impl Task {
         let (token, session) = match timeout_at(limit, self.log_in(url, body)).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => {
-                self.note("cannot log in to a Redfish service", &error.to_string());
+                let Self {
+                    cluster, device, ..
+                } = &self;
+                log::debug!(cluster:%, device:%, error:%; "cannot log in to a Redfish service");
                 // The lookup may be gone.
                 tell.send(Err(error)).ok();
                 return;
             }
             Err(_) => {
-                let error = "no answer, so a session may be left";
-                return self.note("cannot log in to a Redfish service", error);
+                return self.left("logging in: no answer");
             }
         };
         self.headers.push((TOKEN, token.clone()));
@@ -162,12 +172,12 @@ impl Task {
         // The lookup has given its own back.
         let _files = open_files::take(lookup::open_files(DriverKind::Redfish));
         let error = match timeout(LIMIT, self.send(Method::DELETE, session, Vec::new())).await {
-            Ok(Ok(answer)) if answer.status.is_success() => return,
+            Ok(Ok(answer)) if answer.status.is_success() => return self.ended(),
             Ok(Ok(answer)) => format!("it answers {}", answer.status),
             Ok(Err(error)) => error.to_string(),
             Err(_) => LookupError::TimedOut(LIMIT).to_string(),
         };
-        self.note("cannot log out of a Redfish service", &error);
+        self.left(&format!("logging out: {error}"));
     }
 
     /// Gives the token of a session, and where it is.
@@ -207,12 +217,34 @@ impl Task {
         self.web.send_with(&self.client, request).await
     }
 
-    fn note(&self, message: &str, error: &str) {
+    /// The session may stay on the controller; a warning says so of the first one.
+    fn left(&self, error: &str) {
         let Self {
             cluster, device, ..
         } = self;
-        log::debug!(cluster:%, device:%, error; "{message}");
+        let controller = &self.turn.controller;
+        let is_first = {
+            let mut left_on = left_on();
+            left_on.len() < MAX_LEFT_ON && left_on.insert(controller.clone())
+        };
+        let level = if is_first { Level::Warn } else { Level::Debug };
+        log::log!(level, cluster:%, device:%, controller, error; "a session may be left on a Redfish service");
     }
+
+    /// The session has ended.
+    fn ended(&self) {
+        let Self {
+            cluster, device, ..
+        } = self;
+        let controller = &self.turn.controller;
+        if left_on().remove(controller) {
+            log::info!(cluster:%, device:%, controller; "sessions on a Redfish service end again");
+        }
+    }
+}
+
+fn left_on() -> MutexGuard<'static, BTreeSet<String>> {
+    LEFT_ON.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the session of this answer is, by its `Location`, or else by its body.
