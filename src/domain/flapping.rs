@@ -56,6 +56,7 @@ impl Flaps {
         } else {
             self.changes > 0 && is_long(self.first)
         };
+        let ended = (is_over && self.is_flapping).then(|| self.swing());
         if is_over || self.changes == 0 {
             *self = Self {
                 first: now,
@@ -64,6 +65,9 @@ impl Flaps {
         }
         self.last = now;
         self.changes = self.changes.saturating_add(1);
+        if let Some(swing) = ended {
+            return Flapping::Ends(swing);
+        }
         if self.is_flapping {
             return Flapping::Goes;
         }
@@ -134,11 +138,24 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_after_a_long_time_begins_anew() {
+    fn what_changes_after_a_long_time_ends_its_flapping_and_begins_anew() {
         let mut flaps = Flaps::default();
         for at in 0..10 {
             flaps.look(true, secs(at));
         }
-        assert_eq!(flaps.look(true, secs(9 + 600)), Flapping::No);
+        let swing = Swing {
+            changes: 10,
+            within: secs(9),
+        };
+        // It was not looked at meanwhile.
+        assert_eq!(flaps.look(true, secs(9 + 600)), Flapping::Ends(swing));
+        for at in 1..5 {
+            assert_eq!(flaps.look(true, secs(9 + 600 + at)), Flapping::No, "{at}");
+        }
+        let swing = Swing {
+            changes: 6,
+            within: secs(5),
+        };
+        assert_eq!(flaps.look(true, secs(9 + 605)), Flapping::Begins(swing));
     }
 }
