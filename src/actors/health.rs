@@ -256,6 +256,16 @@ impl Health {
         Ok(())
     }
 
+    /// The right that was reserved at `now` is not needed.
+    pub(super) fn give_back_force(&self, now: Instant) {
+        if let Some(trouble) = &mut *self.trouble()
+            && trouble.reserved
+            && trouble.forced == Some(now)
+        {
+            (trouble.forced, trouble.reserved) = (None, false);
+        }
+    }
+
     /// Forgets why it would be left alone, and starts it if it is down. Gives whether it was, and
     /// whether that was a quarantine.
     pub(super) fn reset(&self) -> Option<bool> {

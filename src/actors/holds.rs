@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::device::{Device, hold};
 use super::elsewhere::Way;
 use super::fleet::Tree;
-use super::health::Child as _;
+use super::health::{Child as _, Health};
 use super::plan::ClusterSpec;
 use super::sight::Inquiry;
 use crate::domain::{BreakerState, ChildState, ClusterId, DeviceId, DeviceKind, Hold, Liveness};
@@ -41,12 +41,22 @@ pub(super) fn reserve_force(cluster: &ClusterSpec, device: &Device) -> Result<bo
     if let Some(wait) = held.clone().filter_map(|(_, forced)| forced).max() {
         return Err(wait);
     }
-    let mut is_held = false;
-    for (health, _) in held {
-        health.reserve_force(now)?;
-        is_held = true;
+    let held: Vec<_> = held.map(|(health, _)| health).collect();
+    reserve_all(&held, now)?;
+    Ok(!held.is_empty())
+}
+
+/// Reserves the right to force each of these, or of none if another caller has just got one of them.
+fn reserve_all(held: &[&Health], now: Instant) -> Result<(), Duration> {
+    for (count, health) in held.iter().enumerate() {
+        if let Err(wait) = health.reserve_force(now) {
+            for reserved in &held[..count] {
+                reserved.give_back_force(now);
+            }
+            return Err(wait);
+        }
     }
-    Ok(is_held)
+    Ok(())
 }
 
 impl Tree {
@@ -104,5 +114,35 @@ impl Tree {
             }
         };
         asked.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::FORCED_EVERY;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_that_another_caller_gets_in_part_is_not_used_up() {
+        for cluster_first in [true, false] {
+            let (device, cluster) = (Health::default(), Health::default());
+            let held = if cluster_first {
+                [&cluster, &device]
+            } else {
+                [&device, &cluster]
+            };
+            let now = Instant::now();
+            // A caller who asks for another device of the cluster.
+            assert_eq!(cluster.reserve_force(now), Ok(()));
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let wait = FORCED_EVERY - Duration::from_secs(1);
+            assert_eq!(reserve_all(&held, Instant::now()), Err(wait));
+            assert_eq!(device.state(Instant::now()).forced, None);
+            assert_eq!(cluster.force(Instant::now()), Ok(()), "that caller's right");
+            tokio::time::advance(wait).await;
+            assert_eq!(reserve_all(&held, Instant::now()), Ok(()));
+            assert_eq!(device.force(Instant::now()), Ok(()));
+            assert_eq!(device.force(Instant::now()), Err(FORCED_EVERY));
+        }
     }
 }
