@@ -3,7 +3,6 @@
 //! It keeps no deadline: that of a collect is its caller's (`collector`), so that an answer is in
 //! time even when this actor is down or its thread is busy.
 
-use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use super::node::NodeActor;
 use super::panics::blaming;
 use super::plan::{ClusterSpec, Plan};
 use super::schedule::Ticker;
-use super::shell::{BuildError, Link, Supervised, start};
+use super::shell::{BuildError, Supervised, start};
 use super::switch::SwitchActor;
 use crate::domain::{Fault, FaultKind};
 
@@ -72,6 +71,8 @@ struct Adoption {
     known: HashMap<*const Device, (usize, usize)>,
     nodes: Vec<Addr<NodeActor>>,
     switches: Vec<Addr<SwitchActor>>,
+    /// Where a drill makes the start of the cluster's actor go wrong; `None` if that has started.
+    drilled_at: Option<usize>,
 }
 
 impl Adoption {
@@ -87,17 +88,20 @@ impl Adoption {
             known,
             nodes: Vec::new(),
             switches: Vec::new(),
+            drilled_at: None,
         }
     }
 
-    /// Gathers up to `count` more, after calling `pass` with the place of each; returns whether these
-    /// are all.
-    fn go_on(&mut self, link: &Arc<Link>, count: usize, pass: impl Fn(usize)) -> bool {
+    /// Gathers some more; returns whether these are all.
+    fn go_on(&mut self, spec: &ClusterSpec, ctx: &mut ShellContext<ClusterActor>) -> bool {
+        let link = &spec.base.link;
         let (nodes, devices) = (self.plan.nodes(), &self.plan.devices);
         let from = self.nodes.len() + self.switches.len();
-        let to = from.saturating_add(count).min(devices.len());
+        let to = (from + ASKED_PER_TURN).min(devices.len());
         for (place, device) in (from..to).zip(&devices[from..to]) {
-            pass(place);
+            if self.drilled_at == Some(place) && spec.pass(Point::Started) == Some(Act::Stop) {
+                ctx.stop();
+            }
             let known = self.known.get(&Arc::as_ptr(device));
             let known = known.map(|&(roster, place)| (&self.rosters[roster], place));
             if place < nodes {
@@ -169,19 +173,9 @@ impl Actor for ClusterActor {
         if self.spec.left().is_some() {
             return;
         }
-        let stops = Cell::new(false);
         let mut adoption = self.adoption(self.spec.plan());
-        let half = adoption.plan.devices.len() / 2;
-        adoption.go_on(&self.spec.base.link, usize::MAX, |place| {
-            if place == half {
-                stops.set(self.spec.pass(Point::Started) == Some(Act::Stop));
-            }
-        });
-        self.roster = adoption.roster();
-        if stops.get() {
-            ctx.stop();
-        }
-        self.schedule(ctx);
+        adoption.drilled_at = Some(adoption.plan.devices.len() / 2);
+        self.adopt(adoption, None, ctx);
     }
 
     fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
@@ -230,9 +224,13 @@ impl ClusterActor {
 
     /// Gathers the actors for a plan, and then has the share of a collect asked if there is one. A
     /// large cluster does so in turns, and takes no message meanwhile.
-    fn adopt(&mut self, plan: Arc<Plan>, share: Option<Share>, ctx: &mut ShellContext<Self>) {
-        let mut adoption = self.adoption(plan);
-        if adoption.go_on(&self.spec.base.link, ASKED_PER_TURN, |_| {}) {
+    fn adopt(
+        &mut self,
+        mut adoption: Adoption,
+        share: Option<Share>,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        if adoption.go_on(&self.spec, ctx) {
             self.adopted(adoption, share, ctx);
         } else {
             let adoption = Some(adoption);
@@ -320,8 +318,8 @@ impl Handler<Collect> for ClusterActor {
             let roster = Arc::clone(&self.roster);
             self.take(share, roster, ctx);
         } else if !share.is_settled() {
-            let plan = Arc::clone(share.plan());
-            self.adopt(plan, Some(share), ctx);
+            let adoption = self.adoption(Arc::clone(share.plan()));
+            self.adopt(adoption, Some(share), ctx);
         }
     }
 }
@@ -425,7 +423,8 @@ impl Handler<Reload> for ClusterActor {
         if Arc::ptr_eq(&plan, &self.roster.plan) {
             self.schedule(ctx);
         } else {
-            self.adopt(plan, None, ctx);
+            let adoption = self.adoption(plan);
+            self.adopt(adoption, None, ctx);
         }
     }
 }
@@ -523,7 +522,12 @@ impl ActorFuture<ClusterActor> for AdoptRest {
             blaming(Arc::clone(fault), || drop(share));
             return Poll::Ready(());
         }
-        if adoption.go_on(&actor.spec.base.link, ASKED_PER_TURN, |_| {}) {
+        let is_needed = share.as_ref().is_some_and(|share| !share.is_settled());
+        if !is_needed && !Arc::ptr_eq(&adoption.plan, &actor.spec.plan()) {
+            // Of another reload, which is in the mailbox or comes there.
+            return Poll::Ready(());
+        }
+        if adoption.go_on(&actor.spec, ctx) {
             actor.adopted(adoption, share, ctx);
             return Poll::Ready(());
         }

@@ -410,3 +410,76 @@ async fn a_large_cluster_changes_its_devices_in_turns() {
     assert_eq!(answer.topology().devices(), DEVICES + 1);
     fleet.settle(actors(1 + 2 + DEVICES + 1)).await;
 }
+
+/// Waits until this many actors are there or on their way, and gives the most that began in one turn.
+async fn most_in_a_turn(fleet: &Fleet, shells: usize) -> usize {
+    let (mut before, mut most) = (0, 0);
+    while before < shells {
+        turn().await;
+        let now = fleet.metrics().census().shells;
+        most = most.max(now.saturating_sub(before));
+        before = now;
+    }
+    most
+}
+
+#[actix_web::test]
+async fn a_large_cluster_starts_its_devices_in_turns() {
+    const DEVICES: usize = 20_000;
+    let all = 1 + 1 + DEVICES;
+    let fleet = Fleet::start_paused(&format!(
+        "[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"2m\"\n\
+         [supervision]\nintensity = 1000\nbackoff = {{ min = \"1ms\", max = \"2ms\" }}\n\
+         [[clusters]]\nid = 1\nnodes = \"1-{DEVICES}\"\n"
+    ));
+    let most = most_in_a_turn(&fleet, all).await;
+    assert!(most <= 4096, "{most} of {DEVICES} actors begin at once");
+    fleet.settle(actors(all)).await;
+    // The same after a crash, and after one with half of them started.
+    for is_half_started in [false, true] {
+        fleet.panics(Point::Handler, "cluster=1");
+        let crashed = fleet.collect().await;
+        assert!(crashed.iter().all(|device| device.ends_with(":crashed")));
+        // Time stands still as long as there is something to do, so the backoff goes on.
+        while fleet.metrics().census().shells > 2 {
+            turn().await;
+        }
+        if is_half_started {
+            fleet.panics(Point::Started, "cluster=1");
+            fleet.heal().await;
+            assert_eq!(fleet.drill.left(Point::Started, "cluster=1"), 0);
+        } else {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            let most = most_in_a_turn(&fleet, all).await;
+            assert!(most <= 4096, "{most} of {DEVICES} actors begin at once");
+        }
+        fleet.settle(actors(all)).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_large_cluster_starts_no_more_devices_of_a_plan_that_was_replaced() {
+    const DEVICES: usize = 20_000;
+    let text = |name: &str, devices: usize| {
+        format!(
+            "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"{name}[1-{devices}]\"\n"
+        )
+    };
+    let fleet = Fleet::start_paused(&text("a", DEVICES));
+    let shells = || fleet.metrics().census().shells;
+    while shells() <= 2 {
+        turn().await;
+    }
+    fleet.engine.apply(parse(&text("b", 3)));
+    let mut most = 0;
+    while most < 6 || shells() != 2 + 3 {
+        most = most.max(shells());
+        turn().await;
+    }
+    assert!(
+        most < DEVICES / 2,
+        "{most} actors of {DEVICES} were started"
+    );
+    assert_eq!(fleet.collect().await, ["1/nb1", "1/nb2", "1/nb3"]);
+    fleet.settle(actors(1 + 1 + 3)).await;
+}
