@@ -124,15 +124,16 @@ pub(super) fn device(target: &str) -> Result<DiscoveredDevice, String> {
     Ok(DiscoveredDevice { id, port })
 }
 
-/// The largest integer that stands for no address that a machine may have: 0.255.255.255.
+/// The largest integer that stands for no address that a machine may have: 0.255.255.255. Zero does:
+/// it is 0.0.0.0, by which the system connects to itself.
 const MAX_NUMBER: u64 = (1 << 24) - 1;
 
 /// A host as an id. Other spellings of an address (`127.1`, `0x7f.1`, `2130706433`) are none: what looks
 /// at ids would not know them, and what connects does.
 pub(super) fn host_id(host: &str) -> Result<DeviceId, String> {
     let id = DeviceId::parse(host).map_err(|error| error.to_string())?;
-    let is_small = host.parse::<u64>().is_ok_and(|it| it <= MAX_NUMBER) && !host.starts_with('0');
-    if host == "0" || is_small {
+    let is_small = host.parse::<u64>().is_ok_and(|it| it <= MAX_NUMBER);
+    if is_small && !host.starts_with('0') {
         return Ok(id);
     }
     if host.ends_with('.') {
@@ -202,6 +203,7 @@ mod tests {
             ("017700000001", "127.0.0.1"),
             ("010.0.0.1", "8.0.0.1"),
             ("10.0.1", "10.0.0.1"),
+            ("0", "0.0.0.0"),
             ("00", "0.0.0.0"),
         ] {
             let error = device(&format!("{host}:80")).unwrap_err();
@@ -213,7 +215,6 @@ mod tests {
         }
         assert!(device("::ffff:10.0.0.1").is_err() && device("[::1]:80").is_err());
         for host in [
-            "0",
             "7",
             "16777215",
             "10.0.0.1",
