@@ -134,7 +134,7 @@ pub enum LocalReason {
     Memory,
     /// No local port, or no local address, is free to connect from.
     LocalPorts,
-    /// No more processes or threads may run.
+    /// No more processes or threads may run, or one that ran a command was killed.
     Processes,
     /// A secret cannot be read or used.
     Secret,

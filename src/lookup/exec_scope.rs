@@ -50,9 +50,15 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 /// How often it looks whether the command has ended, where the system cannot tell (Linux before 5.3).
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What a scope tells of its command, once.
+/// How often in a row children are looked for that are there and are not found (without `/proc`),
+/// before they are left. That takes some seconds.
+const MAX_LOOKS: u32 = 16;
+
+/// What a scope tells of its command: that it was started, and how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Report {
+    /// With its number, which is that of its group.
+    Started(i32),
     Ended(ExitStatus),
     /// With the number of the error.
     NotRun(i32),
@@ -65,6 +71,7 @@ impl Report {
         let (kind, number) = match self {
             Self::Ended(status) => (0, status.into_raw()),
             Self::NotRun(error) => (1, error),
+            Self::Started(pid) => (2, pid),
         };
         let [a, b, c, d] = number.to_le_bytes();
         [kind, a, b, c, d]
@@ -75,6 +82,7 @@ impl Report {
         let number = i32::from_le_bytes([a, b, c, d]);
         match kind {
             0 => Self::Ended(ExitStatus::from_raw(number)),
+            2 => Self::Started(number),
             _ => Self::NotRun(number),
         }
     }
@@ -124,6 +132,9 @@ impl Scope {
             .process_group(0)
             .spawn()?;
         let command = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        if let Some(command) = command {
+            Report::Started(command.as_raw_pid()).tell();
+        }
         let ends = command.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let mut scope = Self { command, ends };
         // From here on the pipes are the command's alone: they end when it closes them.
@@ -185,15 +196,34 @@ impl Scope {
             // At once, before they can start others.
             kill_process_group(command, Signal::KILL).ok();
         }
-        let mut pause = Duration::from_millis(1);
-        while self.reap() {
-            // What these leave behind is there the next time.
-            for child in children() {
+        let kill_children = || {
+            let children = children();
+            for &child in &children {
                 kill_process(child, Signal::KILL).ok();
             }
-            wait_for(&mut [], pause);
-            pause = (pause * 2).min(REAP_EVERY);
-        }
+            !children.is_empty()
+        };
+        end_all(
+            || self.reap(),
+            kill_children,
+            |pause| wait_for(&mut [], pause),
+        );
+    }
+}
+
+/// Kills children by `kill`, which says whether it found any, while there are some by `reap`.
+fn end_all(
+    mut reap: impl FnMut() -> bool,
+    mut kill: impl FnMut() -> bool,
+    mut rest: impl FnMut(Duration),
+) {
+    let mut pause = Duration::from_millis(1);
+    let mut looks = 0;
+    while reap() && looks < MAX_LOOKS {
+        // What these leave behind is there the next time.
+        looks = if kill() { 0 } else { looks + 1 };
+        rest(pause);
+        pause = (pause * 2).min(REAP_EVERY);
     }
 }
 
@@ -233,9 +263,31 @@ mod tests {
             Report::Ended(ExitStatus::from_raw(0x300)),
             Report::Ended(ExitStatus::from_raw(11)),
             Report::NotRun(2),
+            Report::Started(4_194_304),
         ] {
             assert_eq!(Report::from_bytes(report.to_bytes()), report);
         }
+    }
+
+    #[test]
+    fn children_that_are_not_found_are_left_after_a_while() {
+        let mut rested = Duration::ZERO;
+        let mut looks = 0;
+        let kill = || {
+            looks += 1;
+            // Found until then, as those are that cannot be killed.
+            looks <= 1000
+        };
+        end_all(|| true, kill, |pause| rested += pause);
+        assert_eq!(looks, 1000 + MAX_LOOKS);
+        assert!(rested < Duration::from_secs(2 * 1000));
+        let mut left = 3;
+        let reap = || {
+            left -= 1;
+            left > 0
+        };
+        end_all(reap, || false, |_| {});
+        assert_eq!(left, 0, "those that end by themselves are reaped");
     }
 
     #[test]

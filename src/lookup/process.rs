@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -89,12 +90,23 @@ pub(super) async fn run(
         is_all.then_some(kept).ok_or(LookupError::TooLarge(most))
     };
     let report = async {
-        let mut report = [0; Report::LEN];
-        let read = socket.read_exact(&mut report).await;
-        let report = read.map(|_| Report::from_bytes(report));
-        match report.map_err(|_| scope_ended(program))? {
-            Report::Ended(status) => Ok(status),
-            Report::NotRun(error) => Err(cannot(io::Error::from_raw_os_error(error))),
+        let mut group = None;
+        loop {
+            let mut report = [0; Report::LEN];
+            if socket.read_exact(&mut report).await.is_err() {
+                // At once: later the number may be another group's.
+                if let Some(group) = group {
+                    kill_process_group(group, Signal::KILL).ok();
+                }
+                return Err(scope_ended(program));
+            }
+            match Report::from_bytes(report) {
+                Report::Started(command) => group = Pid::from_raw(command),
+                Report::Ended(status) => return Ok(status),
+                Report::NotRun(error) => {
+                    return Err(cannot(io::Error::from_raw_os_error(error)));
+                }
+            }
         }
     };
     // Too much output ends it, however long it would go on to complain.
@@ -127,12 +139,13 @@ fn not_run(program: &str, error: &io::Error) -> LookupError {
     LookupError::Local(LocalReason::File, format!("{doing}: {error}"))
 }
 
-/// Why nothing is known of how a command ended.
+/// Why nothing is known of how a command ended: not by the device, so it opens no circuit breaker.
 fn scope_ended(program: &str) -> LookupError {
-    LookupError::Failed(format!(
-        "the process that ran {program} (fleetcall {}) was killed",
+    let text = format!(
+        "the process that ran {program} (fleetcall {}) was killed; was there too little memory?",
         exec_scope::NAME
-    ))
+    );
+    LookupError::Local(LocalReason::Processes, text)
 }
 
 /// Reads up to `most` bytes; says whether that was all.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -106,15 +107,60 @@ fn processes_with(text: &str) -> Vec<String> {
 #[test]
 fn what_a_command_leaves_may_still_print() {
     // As with `> >(tee …)` of bash: the command itself does not wait for what prints.
-    let node = run("(sleep 0.3; echo '{\"late\":1}') & exit 0", "");
-    assert_eq!(node.fact("values"), &json!({"late": 1}));
-    run("(sleep 0.3; echo late) & exit 3", "").fails("failed", "exit status: 3");
+    let late = |code: u8| {
+        let dir = tempfile::tempdir().unwrap();
+        let (pids, ended) = (Pids::new(&dir), dir.path().join("ended"));
+        let script = format!(
+            "(until [ -e {} ]; do sleep 0.01; done; echo '{{\"late\":1}}') & {}; exit {code}",
+            ended.display(),
+            pids.note(),
+        );
+        std::thread::scope(|scope| {
+            let node = scope.spawn(|| run(&script, ""));
+            until("the shell runs", || !pids.read().is_empty());
+            let shell = Path::new("/proc").join(&pids.read()[0]);
+            until("it has ended, and its scope knows", || !shell.exists());
+            std::fs::write(&ended, "").unwrap();
+            node.join().unwrap()
+        })
+    };
+    assert_eq!(late(0).fact("values"), &json!({"late": 1}));
+    late(3).fails("failed", "exit status: 3");
 }
 
 #[test]
 fn a_command_that_kills_its_group_ends_itself_only() {
     run("kill -KILL 0", "").fails("failed", "the command ended with signal: 9");
     run("kill -TERM 0", "").fails("failed", "the command ended with signal: 15");
+}
+
+#[test]
+fn a_command_whose_scope_is_killed_ends_and_opens_no_breaker() {
+    let dir = tempfile::tempdir().unwrap();
+    let pids = Pids::new(&dir);
+    let file = pids.0.display();
+    let script = format!("sleep 1000 & printf '%s\\n' $PPID $$ $! >> {file}; wait");
+    let lookup = sh(&script, "breaker = { failures = 1 }\nretries = 0");
+    let app = TestApp::start(&format!(
+        "[lookup]\n{lookup}\n[[clusters]]\nid = 1\nnodes = \"1\"\n[collect]\ndeadline = \"5m\"\n"
+    ));
+    for round in 1..=2 {
+        std::thread::scope(|scope| {
+            let answer = scope.spawn(|| app.get());
+            until("they run", || pids.read().len() == 3 * round);
+            let killed = &pids.read()[3 * (round - 1)];
+            let output = Path::new("/proc").join(killed).join("fd/1");
+            let has_started = || std::fs::read_link(&output).unwrap() == Path::new("/dev/null");
+            until("it has told that", has_started);
+            let killed = Pid::from_raw(killed.parse().unwrap()).unwrap();
+            kill_process(killed, Signal::KILL).unwrap();
+            assert_eq!(answer.join().unwrap().devices(), ["1/n1:failed"]);
+        });
+    }
+    pids.are_gone();
+    let metrics = app.request("GET", "/metrics", &[]).body;
+    let ours = "fleetcall_lookups_local_failures_total{reason=\"processes\"} 2\n";
+    assert!(metrics.contains(ours), "{metrics}");
 }
 
 #[test]
