@@ -150,6 +150,8 @@ fn idle(command: &str, matches: &ArgMatches) -> Option<IdleFlag> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn in_order(arguments: &str) -> String {
@@ -186,6 +188,30 @@ mod tests {
         ] {
             assert_eq!(in_order(given), expected);
         }
+    }
+
+    #[test]
+    fn a_flag_of_another_command_is_refused() {
+        let program = Cli::command();
+        let all: BTreeSet<String> = flags().into_keys().collect();
+        let mut tried = 0;
+        for command in program.get_subcommands() {
+            let name = command.get_name();
+            let own: Vec<_> = command
+                .get_arguments()
+                .filter_map(clap::Arg::get_long)
+                .collect();
+            for flag in all.iter().filter(|flag| !own.contains(&flag.as_str())) {
+                tried += 1;
+                let arguments = ["fleetcall", name, &format!("--{flag}")].map(OsString::from);
+                let error = parse(arguments).unwrap_err();
+                assert_eq!(error.exit_code(), 2, "{name} --{flag}");
+                let why = error.to_string();
+                let expected = format!("unexpected argument '--{flag}' found");
+                assert!(why.contains(&expected), "{name} --{flag}: {why}");
+            }
+        }
+        assert!(tried > 200, "{tried}");
     }
 
     #[test]

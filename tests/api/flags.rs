@@ -69,24 +69,6 @@ fn help_lists_the_commands_own_flags_only() {
 }
 
 #[test]
-fn a_flag_of_another_command_is_refused() {
-    let all = expected();
-    let flags: BTreeSet<&String> = all.values().flatten().collect();
-    let mut tried = 0;
-    for (command, own) in &all {
-        for flag in flags.iter().filter(|flag| !own.contains(**flag)) {
-            tried += 1;
-            let output = run(fleetcall().args([command, &*format!("--{flag}")]));
-            assert_eq!(output.status.code(), Some(2), "{command} --{flag}");
-            let why = stderr(&output);
-            let expected = format!("unexpected argument '--{flag}' found");
-            assert!(why.contains(&expected), "{command} --{flag}: {why}");
-        }
-    }
-    assert!(tried > 200, "{tried}");
-}
-
-#[test]
 fn what_the_environment_says_to_a_service_breaks_no_other_command() {
     let (_dir, path) = config_file(QUICK);
     let config = path.to_str().unwrap();
