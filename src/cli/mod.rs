@@ -41,7 +41,7 @@ use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
-use crate::distributed::{self, Distributed, Found};
+use crate::distributed::{self, Distributed, Found, NatsError};
 use crate::domain::{counted, parse_duration};
 use crate::lookup::exec_scope;
 use crate::open_files;
@@ -246,7 +246,9 @@ impl CliError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::from(78),
+            Self::Config(_) | Self::App(AppError::Nats(NatsError::Unpublished { .. })) => {
+                ExitCode::from(78)
+            }
             Self::NoCommand { .. }
             | Self::Nats(_)
             | Self::Name(_)

@@ -143,6 +143,15 @@ pub enum NatsError {
         /// What went wrong.
         why: String,
     },
+    /// A bucket that a configuration is to be taken from has none.
+    #[error(
+        "cannot use the NATS bucket {bucket:?}: no configuration is published; `fleetcall publish \
+         --config FILE` does that"
+    )]
+    Unpublished {
+        /// Its name.
+        bucket: String,
+    },
     /// A configuration is longer than what the server takes.
     #[error(
         "the configuration has {len} bytes, and the NATS server at {url} takes {most}; write ids as \

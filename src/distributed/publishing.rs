@@ -119,23 +119,23 @@ impl Published {
         let until = Instant::now() + STARTING;
         let mut is_said = false;
         loop {
-            let (is_known, why) = match buckets::existing(connection, &kept_in).await {
+            let why = match buckets::existing(connection, &kept_in).await {
                 Ok(Some(store)) => match timeout(PATIENCE, kept(&store)).await {
                     Ok(Ok(kept)) => {
                         let name = bucket.clone();
                         match Publication::new(name, kept.editions, kept.deleted) {
                             Some(publication) => return Ok(Self { store, publication }),
-                            None => (true, NOTHING.to_owned()),
+                            None => return Err(NatsError::Unpublished { bucket }),
                         }
                     }
-                    Ok(Err(error)) => (false, error),
-                    Err(_) => (false, "no answer in 5 s".to_owned()),
+                    Ok(Err(error)) => error,
+                    Err(_) => "no answer in 5 s".to_owned(),
                 },
-                Ok(None) => (true, NOTHING.to_owned()),
-                Err(why) => (false, why),
+                // Whether there is one is known as soon as a server says so.
+                Ok(None) => return Err(NatsError::Unpublished { bucket }),
+                Err(why) => why,
             };
-            // Whether there is one is known as soon as somebody says so.
-            if is_known || Instant::now() >= until {
+            if Instant::now() >= until {
                 return Err(NatsError::Bucket { bucket, why });
             }
             if !std::mem::replace(&mut is_said, true) {

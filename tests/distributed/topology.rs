@@ -144,7 +144,7 @@ fn a_bad_configuration_is_not_published_and_not_taken() {
     let nats = Nats::start();
     let url = nats.url();
     let without = run(fleetcall().args(["--published", "--nats", &url, "--port", "0"]));
-    assert_eq!(without.status.code(), Some(1));
+    assert_eq!(without.status.code(), Some(78));
     let said = stderr(&without);
     assert!(said.contains("fleetcall publish"), "{said}");
     publish(&nats, fleet);
