@@ -90,6 +90,38 @@ fn buckets_that_are_deleted_are_made_anew_and_nobody_notices() {
     scene.asked_nobody_twice_at_a_time();
 }
 
+/// A stream takes the subjects of the leases while there is no bucket of them, and answers that it has
+/// written what comes.
+#[test]
+fn a_stream_with_the_subjects_of_the_leases_holds_no_lease() {
+    let scene = Scene::new();
+    let [a, b] = scene.two_workers_for(LEASE);
+    let largest = |fences: Vec<(String, u64)>| fences.into_iter().map(|it| it.1).max();
+    let before = largest(fences(&scene.front)).unwrap();
+    let other = json!({
+        "name": "other", "subjects": [format!("$KV.{LEASES}.>")], "storage": "memory",
+    });
+    loop {
+        scene
+            .nats
+            .api(&format!("STREAM.DELETE.KV_{LEASES}"), &Value::Null);
+        if scene.nats.api("STREAM.CREATE.other", &other)["error"].is_null() {
+            break;
+        }
+    }
+    let lost = || clusters(&a, "cluster lost").len() + clusters(&b, "cluster lost").len();
+    until_answer(&scene.front, "/test", "clusters are still held", |_| {
+        lost() >= CLUSTERS
+    });
+    ask(&scene.front, 10);
+    let info = scene.nats.does("STREAM.INFO.other", &Value::Null);
+    assert_eq!(info["state"]["last_seq"], 0, "{info}");
+    scene.nats.does("STREAM.DELETE.other", &Value::Null);
+    until_well(&scene.front);
+    let after = fences(&scene.front);
+    assert!(after.iter().all(|it| it.1 > before), "{before}: {after:?}");
+}
+
 /// Until every lease is there and was renewed.
 fn until_renewed(scene: &Scene) {
     let state = || scene.nats.info(LEASES)["state"].clone();

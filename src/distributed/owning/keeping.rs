@@ -97,7 +97,7 @@ impl Owner {
         let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since, true));
         let asked = Instant::now();
         let revision = tenure.term().revision;
-        let update = self.leases.update(&key, lease.clone(), revision);
+        let update = self.write(&self.leases, &key, lease.clone(), Some(revision));
         let error = match timeout(self.patience(), update).await {
             Ok(Ok(revision)) => {
                 self.buckets.wrote(&self.leases.name);
@@ -150,7 +150,7 @@ impl Owner {
         tenure: &Tenure,
     ) -> bool {
         let asked = Instant::now();
-        let again = self.leases.update(key, lease, revision);
+        let again = self.write(&self.leases, key, lease, Some(revision));
         match timeout(self.patience(), again).await {
             Ok(Ok(revision)) => {
                 self.buckets.wrote(&self.leases.name);

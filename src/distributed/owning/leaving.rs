@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::kv::Entry;
-use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::oneshot;
@@ -171,7 +169,9 @@ impl Owner {
         let mut revision = tenure.term().revision;
         loop {
             let lease = self.lease(tenure.number, tenure.since, true);
-            if self.remove(&key, lease.clone(), revision).await {
+            // What it was is said with that, so that other workers know that its owner did so.
+            let removed = self.remove(&self.leases, &key, lease.clone(), Some(revision));
+            if removed.await.is_ok() {
                 return true;
             }
             // It may have been renewed at the same moment.
@@ -190,27 +190,10 @@ impl Owner {
         }
     }
 
-    /// Removes a lease at this revision. What it was is said with that, so that other workers know
-    /// that its owner did so.
-    async fn remove(&self, key: &str, lease: Bytes, revision: u64) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert("KV-Operation", "DEL");
-        headers.insert(
-            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            HeaderValue::from(revision),
-        );
-        let subject = format!("{}{key}", self.leases.prefix);
-        let context = async_nats::jetstream::new(self.connection.client.clone());
-        match context.publish_with_headers(subject, headers, lease).await {
-            Ok(said) => said.await.is_ok(),
-            Err(_) => false,
-        }
-    }
-
     /// Hands everything over, and is not there any more.
     pub(in crate::distributed) async fn leave(&self) {
         // First, so that nobody leaves anything to this one.
-        let gone = self.workers.delete(&self.worker.name);
+        let gone = self.remove(&self.workers, &self.worker.name, Bytes::new(), None);
         timeout(self.patience(), gone).await.ok();
         lock(&self.view).set_fitness(Fitness::Unfit);
         self.hand_over(self.held()).await;

@@ -12,13 +12,16 @@ mod keeping;
 mod leaving;
 mod standing;
 mod taking;
+mod writing;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::kv::{Entry, Operation, Store};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -57,6 +60,7 @@ pub(super) struct Owner {
     tree: Tree,
     server: Arc<Server>,
     buckets: Arc<Buckets>,
+    jetstream: Context,
     leases: Store,
     workers: Store,
     since: SystemTime,
@@ -90,9 +94,11 @@ impl Owner {
         let leases = buckets.store(&names.leases()).await?;
         let workers = buckets.store(&names.workers()).await?;
         let counts = Arc::clone(&server.counts);
+        let jetstream = async_nats::jetstream::new(connection.client.clone());
         let view = Mutex::new(View::new(worker.name.clone()));
         Ok(Self {
             connection,
+            jetstream,
             names,
             worker,
             tree,
@@ -217,7 +223,8 @@ impl Owner {
         let put = async {
             // That is heard again, too.
             if fitness == Fitness::Unfit {
-                return workers.delete(name).await.map_err(|error| chain(&error));
+                let gone = self.remove(workers, name, Bytes::new(), None).await;
+                return gone.map(drop).map_err(|error| chain(&error));
             }
             let presence = Presence {
                 version: VERSION,
@@ -226,7 +233,7 @@ impl Owner {
                 unsteady: fitness == Fitness::Unsteady,
             };
             let json = serde_json::to_vec(&presence).unwrap_or_default();
-            let put = workers.put(name, json.into()).await;
+            let put = self.write(workers, name, json.into(), None).await;
             put.map(drop).map_err(|error| chain(&error))
         };
         let why = match timeout(self.patience(), put).await {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_nats::Subscriber;
-use async_nats::jetstream::kv::{CreateErrorKind, Operation};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::kv::Operation;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
@@ -193,23 +194,25 @@ impl Owner {
     /// Writes the lease of a cluster that no worker has; its revision.
     async fn write_first(&self, cluster: &ClusterId, lease: bytes::Bytes) -> Option<u64> {
         let key = key(cluster);
-        let error = match self.leases.create(&key, lease.clone()).await {
+        let create = self.write(&self.leases, &key, lease.clone(), Some(0));
+        let error = match create.await {
             Ok(revision) => {
                 self.buckets.wrote(&self.leases.name);
                 return Some(revision);
             }
             Err(error) => error,
         };
-        if error.kind() != CreateErrorKind::AlreadyExists {
+        if error.kind() != PublishErrorKind::WrongLastSequence {
             self.buckets.not_wrote(&self.leases.name);
             return None;
         }
-        // What is no lease keeps nobody from taking one.
+        // What was removed, or is no lease, keeps no worker from taking one.
         let entry = self.leases.entry(&key).await.ok().flatten()?;
-        if !matches!(read::<Lease>(&entry), Content::Rubbish) {
+        if !matches!(read::<Lease>(&entry), Content::Removed | Content::Rubbish) {
             return None;
         }
-        self.leases.update(&key, lease, entry.revision).await.ok()
+        let over = self.write(&self.leases, &key, lease, Some(entry.revision));
+        over.await.ok()
     }
 
     /// Goes on with a lease if nobody else had it since.
@@ -242,7 +245,7 @@ impl Owner {
         };
         let asked = Instant::now();
         let lease = self.lease(number, since, false);
-        let update = self.leases.update(&key, lease, entry.revision);
+        let update = self.write(&self.leases, &key, lease, Some(entry.revision));
         let Ok(Ok(revision)) = timeout(self.patience(), update).await else {
             self.buckets.not_wrote(&self.leases.name);
             self.keep_former(cluster, former);
