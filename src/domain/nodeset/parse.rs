@@ -78,7 +78,9 @@ fn patterns(text: &str) -> Result<Vec<(String, Pattern)>, String> {
         refuse_mistaken_range(text)?;
     }
     let (mut parts, mut rest, mut brackets) = (Vec::new(), text, Vec::new());
+    let mut literals_len = 0;
     while let Some((literal, after)) = rest.split_once('[') {
+        literals_len += literal.len();
         if !literal.is_empty() {
             parts.push(part(literal)?);
         }
@@ -91,11 +93,12 @@ fn patterns(text: &str) -> Result<Vec<(String, Pattern)>, String> {
     if !rest.is_empty() {
         parts.push(part(rest)?);
     }
-    // Each is a character of every id at least; expanding goes as deep as there are parts.
-    if parts.len() > MAX_NAME_LEN {
+    // A bracket is a character of every id at least. Texts stand in each term of a bracket again, and
+    // expanding goes as deep as there are parts.
+    let shortest = literals_len + rest.len() + brackets.len();
+    if shortest > MAX_NAME_LEN {
         return Err(format!(
-            "one id of {} texts and brackets; an id has at most {MAX_NAME_LEN} characters",
-            parts.len()
+            "one id of at least {shortest} characters; an id has at most {MAX_NAME_LEN}"
         ));
     }
     let pattern = Pattern { parts };
@@ -339,7 +342,7 @@ fn repaired(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::NodeSet;
+    use crate::domain::{MAX_NAME_LEN, NodeSet};
 
     fn fault(text: &str) -> String {
         NodeSet::parse(text).unwrap_err()
@@ -443,6 +446,22 @@ mod tests {
     #[test]
     fn a_long_text_that_is_no_set_costs_little() {
         assert!(fault(&"1..4,".repeat(100_000)).ends_with("\"web[1-4]\""));
-        assert!(NodeSet::parse(&"a-".repeat(500_000)).is_ok());
+        assert!(fault(&"a-".repeat(500_000)).contains("at least 1000000 characters"));
+    }
+
+    #[test]
+    fn a_text_that_no_id_has_room_for_is_refused_before_it_stands_in_each_term() {
+        let long = "a".repeat(MAX_NAME_LEN);
+        assert!(NodeSet::parse(&long).is_ok());
+        for text in [
+            long.clone() + "a",
+            long.clone() + "[1,1,1]",
+            format!("[1,1]{long}"),
+            format!("{}[1,1]{}", &long[..200], &long[..200]),
+        ] {
+            let shortest = text.len() - text.find(']').map_or(0, |at| at - text.find('[').unwrap());
+            let why = format!("one id of at least {shortest} characters; an id has at most 253");
+            assert_eq!(fault(&text), why, "{text}");
+        }
     }
 }
