@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use tokio::io::AsyncWriteExt as _;
 
+use super::MAX_LISTS;
 use super::list::with_list;
 use super::v1::workers::Owners;
 use crate::app::Engine;
@@ -336,4 +338,27 @@ async fn work_ends_when_its_client_hangs_up() {
     }
     // What they asked for is given up.
     assert_eq!(engine.metrics().census().collects, 0);
+}
+
+#[actix_web::test]
+async fn lists_that_are_not_read_are_bounded() {
+    let (engine, config) = fleet("[[clusters]]\nid = 1\nnodes = \"1\"\n");
+    let serverless = engine.serverless(&config).await.unwrap();
+    let ask = async |client: u8| {
+        let request = TestRequest::with_uri("/v1/changes");
+        let peer = SocketAddr::from(([192, 0, 2, client], 1));
+        serverless(request.peer_addr(peer).to_request()).await
+    };
+    let mut unread = Vec::new();
+    for client in [1, 2] {
+        for _ in 0..MAX_LISTS / 2 {
+            let answer = ask(client).await;
+            assert_eq!(answer.status(), 200);
+            unread.push(answer);
+        }
+        assert_eq!(ask(client).await.status(), 429, "it has its half");
+    }
+    assert_eq!(ask(3).await.status(), 503, "all places are taken");
+    drop(unread.remove(0));
+    assert_eq!(ask(3).await.status(), 200);
 }

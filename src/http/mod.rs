@@ -64,6 +64,10 @@ use traffic::Traffic;
 /// How many supervision trees are drawn or sent at once; that of a million devices has 200 MB.
 const MAX_TREES: usize = 4;
 
+/// How many lists of changes, or of workers and their clusters, are sent at once; one of a hundred thousand
+/// clusters has 20 MB.
+const MAX_LISTS: usize = 16;
+
 /// How many scrapes of `/metrics` are answered at once; each keeps a thread.
 const MAX_SCRAPES: usize = 4;
 
@@ -74,6 +78,8 @@ struct State {
     reload: ReloadHandle,
     /// Room for supervision trees that are drawn or sent at once.
     trees: Arc<Semaphore>,
+    /// Room for lists of changes and workers that are sent at once.
+    lists: Arc<Semaphore>,
     watchdog: WatchdogHandle,
     /// Room for scrapes that are answered at once.
     scrapes: Arc<Semaphore>,
@@ -110,6 +116,7 @@ impl Answering {
             collector,
             reload,
             trees: Arc::new(Semaphore::new(MAX_TREES)),
+            lists: Arc::new(Semaphore::new(MAX_LISTS)),
             watchdog,
             scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
             workers,

@@ -41,7 +41,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures::StreamExt as _;
 
 use super::routes::test;
-use super::{MAX_SCRAPES, MAX_TREES};
+use super::{MAX_LISTS, MAX_SCRAPES, MAX_TREES};
 use crate::access::{Access, Policy, Share, Shares};
 use crate::collector::CollectorHandle;
 use crate::http::traffic::{Denial, Route, Traffic};
@@ -84,6 +84,7 @@ pub(super) struct Gate {
     collector: CollectorHandle,
     collects: Arc<Shares>,
     trees: Arc<Shares>,
+    lists: Arc<Shares>,
     scrapes: Arc<Shares>,
 }
 
@@ -96,6 +97,7 @@ impl Gate {
             collector,
             collects: Arc::default(),
             trees: Arc::default(),
+            lists: Arc::default(),
             scrapes: Arc::default(),
         }
     }
@@ -114,6 +116,7 @@ impl Gate {
         let (shares, all) = match scarce {
             Scarce::Collects => (&self.collects, self.collector.max_waiting()),
             Scarce::Trees => (&self.trees, MAX_TREES),
+            Scarce::Lists => (&self.lists, MAX_LISTS),
             Scarce::Scrapes => (&self.scrapes, MAX_SCRAPES),
         };
         let share = self.access.share(shares, client(request), all);

@@ -28,9 +28,8 @@ pub(super) fn is_health(path: &str) -> bool {
     OPEN.contains(&path)
 }
 
-/// The files of the status page, the OpenAPI document and its page tell nothing of the fleet, and
-/// whoever has a token shows it only when
-/// the page is there to ask for it.
+/// The files of the status page, the OpenAPI document and its page tell nothing of the fleet, and a
+/// browser can send a token only once the page is there to ask for it.
 fn is_page(path: &str) -> bool {
     let name = path.strip_prefix("/assets/");
     let is_document = path == "/openapi.json" || path.starts_with("/docs/");

@@ -11,6 +11,8 @@ pub(super) enum Scarce {
     Collects,
     /// Trees, or lists of all clusters or of one's devices.
     Trees,
+    /// Lists of changes, or of who has which cluster.
+    Lists,
     /// Scrapes of the metrics.
     Scrapes,
 }
@@ -29,6 +31,7 @@ impl Scarce {
             _ if method == Method::POST && path.ends_with("/collect") => Some(Self::Collects),
             "/metrics" if reads => Some(Self::Scrapes),
             "/v1/supervision" if reads => Some(Self::Trees),
+            "/v1/changes" | "/v1/workers" if reads => Some(Self::Lists),
             _ if reads && is_cluster => Some(Self::Trees),
             _ => None,
         }
@@ -39,6 +42,7 @@ impl Scarce {
         match self {
             Self::Collects => "collects that may wait",
             Self::Trees => "trees and lists that may be sent",
+            Self::Lists => "changes and workers that may be sent",
             Self::Scrapes => "scrapes that may be answered",
         }
     }
@@ -74,7 +78,8 @@ mod tests {
             (Method::GET, "/v1/supervision", Some(Scarce::Trees)),
             (Method::GET, "/metrics", Some(Scarce::Scrapes)),
             (Method::GET, "/healthz", None),
-            (Method::GET, "/v1/changes", None),
+            (Method::GET, "/v1/changes", Some(Scarce::Lists)),
+            (Method::HEAD, "/v1/workers", Some(Scarce::Lists)),
             (Method::GET, "/", None),
         ] {
             assert_eq!(Scarce::needed(&method, path), expected, "{method} {path}");

@@ -522,6 +522,9 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
 async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     accept::json(&request)?;
     let since = Parameters::read(&request, &["since"])?.number("since", MAX_NUMBER)?;
+    let Ok(place) = Arc::clone(&state.lists).try_acquire_owned() else {
+        return Err(busy());
+    };
     let (changes, next) = state.collector.changes(since);
     let changes = changes.map_err(|error| Problem::new(StatusCode::GONE, error.to_string()))?;
     let view = ChangesView {
@@ -532,7 +535,7 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     let changes = changes.iter().map(|it| ChangeView::from(&**it));
     let json = with_list(&view, changes).await;
     Ok(report::tagged(&request, xxh3_128(&json), |response| {
-        response.body(json)
+        response.body(Held::new(json, place))
     }))
 }
 
@@ -549,6 +552,9 @@ async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
         let detail = "this process asks all clusters itself; --nats shares them with others";
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
+    let Ok(place) = Arc::clone(&state.lists).try_acquire_owned() else {
+        return Err(busy());
+    };
     let known = workers.workers().await;
     let known =
         known.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).retry_after(1))?;
@@ -558,7 +564,7 @@ async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
     let owners = Owners::of(&known).await;
     let json = with_list(&view, clusters.map(|it| owners.view(it))).await;
     Ok(report::tagged(&request, xxh3_128(&json), |response| {
-        response.body(json)
+        response.body(Held::new(json, place))
     }))
 }
 
