@@ -1,11 +1,8 @@
 //! What a filter may hold: all that a client writes there is looked for in the whole fleet.
 
-use std::io::Write as _;
-use std::net::TcpStream;
-
 use serde_json::json;
 
-use crate::harness::{TestApp, until};
+use crate::harness::TestApp;
 
 const FLEET: &str = "[lookup]\nlatency = \"1ms\"\n[[clusters]]\nid = 1\nnodes = \"n[1-2000]\"\n";
 
@@ -61,25 +58,4 @@ fn what_is_written_again_and_again_is_one_element() {
     let path = format!("/v1/report?device=n%5B1-9%5D&exclude={same}");
     let answer = app.request("GET", &path, &[]);
     assert_eq!(answer.json()["summary"]["asked"], json!(8));
-}
-
-#[test]
-fn a_client_that_hangs_up_while_its_filter_is_resolved_leaves_nothing_behind() {
-    let app = TestApp::start(FLEET);
-    let filter = list((10..60).map(|it| format!("n[1-9][0-{it}]")));
-    for _ in 0..8 {
-        let mut client = TcpStream::connect(app.addr).unwrap();
-        write!(
-            client,
-            "GET /v1/report?device={filter} HTTP/1.1\r\nHost: {}\r\n\r\n",
-            app.addr
-        )
-        .unwrap();
-    }
-    until("the places are free", || {
-        let metrics = app.request("GET", "/metrics", &[]).body;
-        metrics.contains("\nfleetcall_collects_in_flight 0\n")
-    });
-    let answer = app.request("GET", "/v1/report?device=n7", &[]);
-    assert_eq!(answer.json()["summary"]["asked"], json!(1));
 }

@@ -100,7 +100,7 @@ impl Encrypted {
         }
         let config = path.join("clusters.toml");
         std::fs::write(&config, http(&path, &(tls + " }\n" + more)) + fleet).unwrap();
-        let app = TestApp::start_on(dir, config, &[]);
+        let app = TestApp::start_on(dir, config, &["--grace", "2m"]);
         Self { app, dir: path }
     }
 
@@ -390,6 +390,19 @@ fn fleetcall_tree_shows_its_token_and_trusts_whom_it_is_told() {
         assert!(said.contains(why), "{said}");
         assert!(!said.contains(READ), "{said}");
     }
+}
+
+#[test]
+fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
+    let authority = Authority::new("one");
+    let issued = authority.issue(365);
+    // Longer than the grace period.
+    let mut service = Encrypted::start_with(&issued, None, "request_timeout = \"5m\"", FLEET);
+    let _silent = TcpStream::connect(service.app.addr).unwrap();
+    // It has been accepted before this one.
+    assert_eq!(service.client(&[&authority], None).shown(), issued.der);
+    service.app.signal("TERM");
+    assert_eq!(service.app.wait().code(), Some(0));
 }
 
 #[test]

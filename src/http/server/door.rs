@@ -17,10 +17,11 @@ use actix_web::web::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::hall::{Hall, Visit};
+use super::handshakes::Handshakes;
 use super::wire::{Io, Wire};
 use super::worker::{Admitted, Held, Open, Worker};
 use super::{Rooms, Serve};
@@ -54,7 +55,8 @@ pub(super) struct Door {
     pub(super) access: Access,
     pub(super) gate: Arc<Gate>,
     pub(super) tls: Option<TlsAcceptor>,
-    /// The longest that a handshake may take, and the first bytes of a request.
+    pub(super) handshakes: Handshakes,
+    /// The longest that a handshake and the first bytes of a request may take together.
     pub(super) timeout: Duration,
     pub(super) hall: Hall,
     /// Answers those that ask how the service does.
@@ -155,7 +157,10 @@ impl Door {
         visit: Visit,
         stop: watch::Receiver<bool>,
     ) {
-        match self.greet(stream, stop).await {
+        match self
+            .greet(stream, crate::access::client(peer.ip()), stop)
+            .await
+        {
             None => {}
             Some((io, Wants::Health)) => (self.health)(io, peer).await,
             Some((io, Wants::Other)) => {
@@ -169,27 +174,36 @@ impl Door {
     async fn greet(
         &self,
         stream: TcpStream,
+        client: IpAddr,
         mut stop: watch::Receiver<bool>,
     ) -> Option<(Io, Wants)> {
+        let end = Instant::now() + self.timeout;
         let wire = Wire::new(stream);
         let mut io = match &self.tls {
             None => Io::plain(wire),
-            Some(tls) => match timeout(self.timeout, tls.accept(wire)).await {
-                Ok(Ok(stream)) => Io::tls(stream),
-                Ok(Err(error)) => {
-                    log::debug!(error:%; "no TLS handshake");
-                    return None;
+            Some(tls) => {
+                let handshake = self.handshakes.do_in_turns(client, tls.accept(wire));
+                let done = tokio::select! {
+                    biased;
+                    done = timeout_at(end, handshake) => done,
+                    // One that has asked nothing is not waited for.
+                    _ = stop.changed() => return None,
+                };
+                match done {
+                    Ok(Ok(stream)) => Io::tls(stream),
+                    Ok(Err(error)) => {
+                        log::debug!(error:%; "no TLS handshake");
+                        return None;
+                    }
+                    Err(_) => return None,
                 }
-                Err(_) => return None,
-            },
+            }
         };
-        let end = Instant::now() + self.timeout;
         let mut head = BytesMut::with_capacity(HEAD_LEN);
         loop {
             let read = tokio::select! {
                 biased;
                 read = timeout_at(end, io.read_buf(&mut head)) => read,
-                // One that has asked nothing is not waited for.
                 _ = stop.changed(), if head.is_empty() => return None,
             };
             match read {

@@ -6,6 +6,7 @@
 
 mod door;
 mod hall;
+mod handshakes;
 mod wire;
 mod worker;
 
@@ -35,6 +36,7 @@ use crate::access::Access;
 use crate::open_files;
 use door::Door;
 use hall::Hall;
+use handshakes::Handshakes;
 use wire::Io;
 use worker::Worker;
 
@@ -241,6 +243,7 @@ impl Server {
                     access,
                     gate: Arc::clone(&answering.gate),
                     tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
+                    handshakes: Handshakes::default(),
                     timeout,
                     hall: Hall::new(rooms.hall),
                     health: serving(answering.health(), settings).await,
