@@ -45,7 +45,7 @@ pub(crate) struct Aim {
 
 impl Aim {
     pub(crate) fn new(target: Target) -> Self {
-        let driver = Driver::new(target.driver.clone(), target.timeout);
+        let driver = Driver::new(&target);
         let needs_port = target.driver.names_port();
         let reads_files = target.driver.kind() != DriverKind::Simulated;
         let open_files = lookup::open_files(target.driver.kind());

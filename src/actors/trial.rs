@@ -108,5 +108,6 @@ fn target() -> Target {
             seed: 0,
             behaviour: Behaviour::Random(FaultRates::default()),
         }),
+        allow: None,
     }
 }

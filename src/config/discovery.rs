@@ -1,21 +1,23 @@
 //! Lists of devices that others keep: where they are, and which of their devices are meant.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::reader::{Node, Table, list};
 use super::{DiscoveryConfig, Members, lookup};
-use crate::domain::{ClusterId, Discovery, Origin, Template, WebSettings, did_you_mean};
+use crate::domain::{Allow, ClusterId, Discovery, Origin, Template, WebSettings, did_you_mean};
 
 /// The keys that say where a list is; one of them says what else may stand beside it.
 const ORIGINS: [&str; 3] = ["file", "url", "dns_srv"];
-const FILE_KEYS: [&str; 3] = ["file", "every", "labels"];
-const SRV_KEYS: [&str; 3] = ["dns_srv", "every", "timeout"];
-const WEB_KEYS: [&str; 11] = [
+const FILE_KEYS: [&str; 4] = ["file", "every", "labels", "allow"];
+const SRV_KEYS: [&str; 4] = ["dns_srv", "every", "timeout", "allow"];
+const WEB_KEYS: [&str; 12] = [
     "url",
     "every",
     "timeout",
     "labels",
+    "allow",
     "headers",
     "username",
     "password",
@@ -56,7 +58,7 @@ impl<'d> Discoveries<'d> {
         &mut self,
         node: &Node<'_, '_>,
         cluster: Option<&ClusterId>,
-    ) -> Option<Members> {
+    ) -> Option<(Members, Option<Arc<Allow>>)> {
         let table = node.as_table()?;
         let mut origins = ORIGINS.iter().filter(|key| table.get(key).is_some());
         let (Some(origin), None) = (origins.next(), origins.next()) else {
@@ -84,6 +86,10 @@ impl<'d> Discoveries<'d> {
             let labels: Vec<Option<_>> = node.members(right)?.into_iter().map(label).collect();
             labels.into_iter().collect()
         });
+        let allow = match table.get("allow") {
+            Some(node) => Some(Arc::new(allow(&node)?)),
+            None => None,
+        };
         let (discovery, labels) = (discovery?, labels?);
         let known = self.found.iter().position(|it| it.discovery == discovery);
         let discovery = known.unwrap_or_else(|| {
@@ -94,7 +100,7 @@ impl<'d> Discoveries<'d> {
             });
             self.found.len() - 1
         });
-        Some(Members::Discovered { discovery, labels })
+        Some((Members::Discovered { discovery, labels }, allow))
     }
 
     fn file(&self, table: &Table<'_, '_>, cluster: Option<&ClusterId>) -> Option<Discovery> {
@@ -165,6 +171,26 @@ fn srv(table: &Table<'_, '_>, cluster: Option<&ClusterId>) -> Option<Discovery> 
         timeout: timeout?,
         origin: Origin::Srv(name),
     })
+}
+
+/// The hosts and networks that devices of a list may be on.
+fn allow(node: &Node<'_, '_>) -> Option<Allow> {
+    let right = "write an array of networks and hosts, such as [\"10.0.0.0/8\", \"*.example\"]";
+    let nodes = node.array(right)?;
+    if nodes.is_empty() {
+        node.fault(format!("nothing is allowed; {right}, or leave it out"));
+        return None;
+    }
+    let mut allow = Allow::default();
+    let mut is_right = true;
+    for node in nodes {
+        let added = node.text(right).map(|text| allow.add(text));
+        if let Some(Err(error)) = &added {
+            node.fault(error.to_string());
+        }
+        is_right &= matches!(added, Some(Ok(())));
+    }
+    is_right.then_some(allow)
 }
 
 fn every(table: &Table<'_, '_>, default: Duration) -> Option<Duration> {

@@ -16,7 +16,9 @@ use super::span::SpanFields;
 use super::{
     ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig, Members, MetricsConfig,
 };
-use crate::domain::{ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, NodeSet, SupervisionPolicy};
+use crate::domain::{
+    ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, NodeSet, SupervisionPolicy, Target,
+};
 
 /// The shortest duration where zero makes no sense; timers count in milliseconds.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
@@ -338,7 +340,8 @@ impl Devices<'_, '_> {
     ) {
         let members = self.discoveries.read(from, self.cluster);
         let target = lookup.target(node);
-        if let (Some(members), Some(target)) = (members, target) {
+        if let (Some((members, allow)), Some(target)) = (members, target) {
+            let target = Target { allow, ..target };
             self.groups.push(GroupConfig {
                 kind,
                 members,

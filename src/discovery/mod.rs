@@ -82,7 +82,9 @@ async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, Di
         deadline: Instant::now() + timeout,
     };
     // A new client each time: a list is read seldom, and its certificates may have changed.
-    let answer = Web::new(settings.clone(), timeout).send(request).await;
+    let answer = Web::new(settings.clone(), timeout, None)
+        .send(request)
+        .await;
     let Answer { status, body, .. } = answer.map_err(server)?;
     if status != StatusCode::OK {
         let why = format!("{shown} answers {status}, not 200 OK");

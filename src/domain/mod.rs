@@ -5,6 +5,7 @@
 //! (what happens after a crash) and [`BreakerPolicy`] (what happens after failures).
 
 mod access;
+mod allow;
 mod breaker;
 mod collection;
 mod device;
@@ -31,6 +32,7 @@ mod words;
 mod workers;
 
 pub use access::Role;
+pub use allow::{Allow, AllowError, HostVerdict};
 pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Backoff, BreakerPolicy, FaultKind, SecretSource, SnmpSettings, Template};
+use super::{Allow, Backoff, BreakerPolicy, FaultKind, SecretSource, SnmpSettings, Template};
 
 /// Which driver asks a device, with what settings, and for how long at most.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Target {
     pub breaker: BreakerPolicy,
     /// The driver and its settings.
     pub driver: DriverSettings,
+    /// Where it may ask; `None` is everywhere, as for devices that the configuration lists itself.
+    pub allow: Option<Arc<Allow>>,
 }
 
 /// When a lookup that failed is tried again, within its timeout.

@@ -3,24 +3,29 @@
 //! What runs it, and ends it, is `process`.
 
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use super::facts::FactSheet;
 use super::process::{self, Ended};
+use super::resolve::check_unresolved;
 use super::{Call, LookupError, object, said, secret};
-use crate::domain::{ExecOutput, ExecSettings, Facts};
+use crate::domain::{Allow, ExecOutput, ExecSettings, Facts};
 
 /// A group of devices that a command knows about.
 #[derive(Debug)]
 pub(crate) struct Exec {
     settings: ExecSettings,
+    allow: Option<Arc<Allow>>,
 }
 
 impl Exec {
-    pub(super) fn new(settings: ExecSettings) -> Self {
-        Self { settings }
+    pub(super) fn new(settings: ExecSettings, allow: Option<Arc<Allow>>) -> Self {
+        Self { settings, allow }
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
+        // Which of its arguments a command connects to is not known here.
+        check_unresolved(&call.device.to_string(), self.allow.as_deref())?;
         let expand = |part: &crate::domain::Template| call.expand(part);
         let mut parts = self.settings.command.iter().map(expand);
         let program = parts.next().unwrap_or_default();

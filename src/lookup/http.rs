@@ -1,5 +1,6 @@
 //! The `http` driver: asks a web server, checks its answer, picks facts out of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::facts::FactSheet;
 use super::web::{Answer, Web};
 use super::{Call, LookupError, said};
-use crate::domain::{Facts, HttpSettings};
+use crate::domain::{Allow, Facts, HttpSettings};
 
 /// A group of web servers.
 #[derive(Debug)]
@@ -18,8 +19,12 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(settings: HttpSettings, timeout: Duration) -> Self {
-        let web = Web::new(settings.web.clone(), timeout);
+    pub(super) fn new(
+        settings: HttpSettings,
+        timeout: Duration,
+        allow: Option<Arc<Allow>>,
+    ) -> Self {
+        let web = Web::new(settings.web.clone(), timeout, allow);
         Self { web, settings }
     }
 

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use crate::domain::{
     ClusterId, DeviceId, DeviceKind, DriverKind, DriverSettings, Facts, Fault, FaultKind,
-    LocalReason, Template,
+    LocalReason, Target, Template,
 };
 
 pub(crate) use facts::changed_facts;
@@ -142,6 +142,9 @@ pub(crate) enum LookupError {
     /// It says itself that it failed.
     #[error("{0}")]
     Failed(String),
+    /// The list that it is from may not have it asked there.
+    #[error("{0}")]
+    NotAllowed(String),
     /// What is needed to ask it is missing here.
     #[error("{1}")]
     Local(LocalReason, String),
@@ -152,7 +155,9 @@ impl LookupError {
     pub(crate) fn kind(&self) -> FaultKind {
         match self {
             Self::TimedOut(_) => FaultKind::TimedOut,
-            Self::Simulated | Self::Failed(_) | Self::Local(..) => FaultKind::Failed,
+            Self::Simulated | Self::Failed(_) | Self::NotAllowed(_) | Self::Local(..) => {
+                FaultKind::Failed
+            }
             Self::SimulatedAs(kind) => *kind,
             Self::Refused(_) => FaultKind::Refused,
             Self::Unreachable(_) => FaultKind::Unreachable,
@@ -256,21 +261,24 @@ pub(crate) const fn open_files(driver: DriverKind) -> u32 {
 }
 
 impl Driver {
-    /// The driver for these settings; a lookup is dropped after `timeout`.
-    pub(crate) fn new(settings: DriverSettings, timeout: Duration) -> Self {
-        match settings {
+    /// The driver for this target.
+    pub(crate) fn new(target: &Target) -> Self {
+        let (timeout, allow) = (target.timeout, target.allow.clone());
+        match target.driver.clone() {
             DriverSettings::Simulated(settings) => Self::Simulated(Simulated::new(settings)),
-            DriverSettings::Tcp(settings) => Self::Tcp(Tcp::new(settings)),
-            DriverSettings::Http(settings) => Self::Http(Box::new(Http::new(settings, timeout))),
+            DriverSettings::Tcp(settings) => Self::Tcp(Tcp::new(settings, allow)),
+            DriverSettings::Http(settings) => {
+                Self::Http(Box::new(Http::new(settings, timeout, allow)))
+            }
             DriverSettings::Prometheus(settings) => {
-                Self::Prometheus(Box::new(Prometheus::new(settings, timeout)))
+                Self::Prometheus(Box::new(Prometheus::new(settings, timeout, allow)))
             }
-            DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings)),
-            DriverSettings::Ssh(settings) => Self::Ssh(Box::new(Ssh::new(settings))),
+            DriverSettings::Exec(settings) => Self::Exec(Exec::new(settings, allow)),
+            DriverSettings::Ssh(settings) => Self::Ssh(Box::new(Ssh::new(settings, allow))),
             DriverSettings::Redfish(settings) => {
-                Self::Redfish(Box::new(Redfish::new(settings, timeout)))
+                Self::Redfish(Box::new(Redfish::new(settings, timeout, allow)))
             }
-            DriverSettings::Snmp(settings) => Self::Snmp(Box::new(Snmp::new(settings))),
+            DriverSettings::Snmp(settings) => Self::Snmp(Box::new(Snmp::new(settings, allow))),
         }
     }
 

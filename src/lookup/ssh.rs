@@ -5,13 +5,15 @@
 //! prompt, forwarding or the user's configuration, and trusts only the host keys that are given.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::exec::{json, key_value, words};
 use super::process::{self, Ended};
+use super::resolve::check_unresolved;
 use super::{Call, LookupError, said, secret};
-use crate::domain::{ExecOutput, Facts, HostKeys, LocalReason, SshSettings};
+use crate::domain::{Allow, ExecOutput, Facts, HostKeys, LocalReason, SshSettings};
 
 /// What OpenSSH's client exits with when it is the connection that failed (ssh(1)).
 const CONNECTION_FAILED: i32 = 255;
@@ -23,11 +25,12 @@ const MAX_FILE_LEN: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Ssh {
     settings: SshSettings,
+    allow: Option<Arc<Allow>>,
 }
 
 impl Ssh {
-    pub(super) fn new(settings: SshSettings) -> Self {
-        Self { settings }
+    pub(super) fn new(settings: SshSettings, allow: Option<Arc<Allow>>) -> Self {
+        Self { settings, allow }
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
@@ -35,6 +38,7 @@ impl Ssh {
         let address = call.expand(&settings.address);
         let (host, port) = address.rsplit_once(':').unwrap_or((&address, "22"));
         let host = host.trim_start_matches('[').trim_end_matches(']');
+        check_unresolved(host, self.allow.as_deref())?;
         let mut command = process::command("ssh");
         command.args([
             "-F",
@@ -199,15 +203,18 @@ mod tests {
         let (key, known) = (dir.path().join("key"), dir.path().join("known"));
         std::fs::write(&key, "key").unwrap();
         std::fs::write(&known, "known").unwrap();
-        let ssh = Ssh::new(SshSettings {
-            address: Template::parse("127.0.0.1:1").unwrap(),
-            username: "user".to_owned(),
-            key: key.clone(),
-            host_keys: HostKeys::KnownHosts(known),
-            command: Template::parse("true").unwrap(),
-            output: ExecOutput::Json,
-            max_output_bytes: 1,
-        });
+        let ssh = Ssh::new(
+            SshSettings {
+                address: Template::parse("127.0.0.1:1").unwrap(),
+                username: "user".to_owned(),
+                key: key.clone(),
+                host_keys: HostKeys::KnownHosts(known),
+                command: Template::parse("true").unwrap(),
+                output: ExecOutput::Json,
+                max_output_bytes: 1,
+            },
+            None,
+        );
         let id = DeviceId::number(1);
         let call = Call::within(&id, Duration::from_secs(60));
         let awaits_file = AtomicBool::default();

@@ -18,7 +18,7 @@ use super::facts::FactSheet;
 use super::resolve::resolve;
 use super::tls::{self, TlsClient};
 use super::{Call, LookupError, lack, said};
-use crate::domain::{Facts, LocalReason, TcpSettings};
+use crate::domain::{Allow, Facts, LocalReason, TcpSettings};
 
 /// How long an address may be silent before the next one is tried beside it.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -28,12 +28,17 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 pub(crate) struct Tcp {
     settings: TcpSettings,
     tls: Option<TlsClient>,
+    allow: Option<Arc<Allow>>,
 }
 
 impl Tcp {
-    pub(super) fn new(settings: TcpSettings) -> Self {
+    pub(super) fn new(settings: TcpSettings, allow: Option<Arc<Allow>>) -> Self {
         let tls = settings.tls.clone().map(TlsClient::new);
-        Self { settings, tls }
+        Self {
+            settings,
+            tls,
+            allow,
+        }
     }
 
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
@@ -44,7 +49,7 @@ impl Tcp {
         };
         let start = Instant::now();
         let doing = format!("cannot connect to {address}");
-        let addresses = resolve(&address).await;
+        let addresses = resolve(&address, self.allow.as_deref()).await;
         let addresses = addresses.map_err(|error| error.explain(&doing))?;
         let stream = connect(&addresses).await;
         let stream = stream.map_err(|error| LookupError::io(&doing, &error))?;

@@ -14,10 +14,10 @@ use reqwest::{Client, Method, StatusCode, Url};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
-use super::resolve::{ResolveError, Resolver};
+use super::resolve::{ResolveError, Resolver, check_host};
 use super::tls::{self, TlsClient};
 use super::{Call, LookupError, secret};
-use crate::domain::{LocalReason, TlsSettings, WebAuth, WebSettings};
+use crate::domain::{Allow, LocalReason, TlsSettings, WebAuth, WebSettings};
 
 /// How long a connection is kept for the next request of its lookup.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,6 +29,7 @@ pub(crate) struct Web {
     /// What a lookup may take.
     timeout: Duration,
     tls: TlsClient,
+    allow: Option<Arc<Allow>>,
     /// Made when it is needed, by this configuration.
     client: Mutex<Option<(Arc<ClientConfig>, Client)>>,
 }
@@ -56,8 +57,8 @@ pub(crate) struct Answer {
 }
 
 impl Web {
-    /// A lookup may take `timeout`.
-    pub(crate) fn new(settings: WebSettings, timeout: Duration) -> Self {
+    /// A lookup may take `timeout`, and ask where `allow` has it.
+    pub(crate) fn new(settings: WebSettings, timeout: Duration, allow: Option<Arc<Allow>>) -> Self {
         let tls = if settings.url.starts_with("https:") {
             settings.tls.clone()
         } else {
@@ -67,6 +68,7 @@ impl Web {
             settings,
             timeout,
             tls: TlsClient::new(tls),
+            allow,
             client: Mutex::new(None),
         }
     }
@@ -76,7 +78,7 @@ impl Web {
     /// until `deadline`.
     pub(crate) async fn keeping(&self, deadline: Instant) -> Result<Client, LookupError> {
         let tls = self.tls.config(deadline).await?;
-        client(&self.settings, self.timeout, &tls, true)
+        self.make(&tls, true)
     }
 
     /// The client of all requests that keep no connection.
@@ -88,9 +90,44 @@ impl Web {
         {
             return Ok(client.clone());
         }
-        let client = client(&self.settings, self.timeout, &tls, false)?;
+        let client = self.make(&tls, false)?;
         *made = Some((tls, client.clone()));
         Ok(client)
+    }
+
+    /// `keeps` a connection for the next request.
+    fn make(&self, tls: &ClientConfig, keeps: bool) -> Result<Client, LookupError> {
+        let most = self.settings.redirects;
+        let redirects = Policy::custom(move |attempt| {
+            let Some(first) = attempt.previous().first() else {
+                return attempt.stop();
+            };
+            let (from, to) = (first.origin(), attempt.url().origin());
+            if attempt.previous().len() > most {
+                attempt.error(Redirected("more redirects than allowed"))
+            } else if from == to {
+                attempt.follow()
+            } else {
+                attempt.error(Redirected("a redirect to another host, port or scheme"))
+            }
+        });
+        Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .redirect(redirects)
+            // Devices are asked directly, whatever the environment says of proxies.
+            .no_proxy()
+            // Not for the next lookup: ten thousand devices would hold as many sockets.
+            .pool_max_idle_per_host(usize::from(keeps))
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .dns_resolver(Resolver(self.allow.clone()))
+            // Shared among a name's addresses: one that is silent must not take all of it. Those of the
+            // other family are tried beside it after 300 ms anyway.
+            .connect_timeout(self.timeout)
+            .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| {
+                LookupError::Local(LocalReason::Setup, format!("cannot set up HTTP: {error}"))
+            })
     }
 
     /// The URL of the settings, for the device of this call.
@@ -144,6 +181,9 @@ impl Web {
         // Without its query, in which people write tokens.
         let shown = url.as_str().split(['?', '#']).next().unwrap_or_default();
         let shown = shown.to_owned();
+        // An address needs no resolver. Redirects lead to no other host.
+        check_host(url.host_str().unwrap_or_default(), self.allow.as_deref())
+            .map_err(|error| error.explain(&format!("cannot ask {shown}")))?;
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(name, value.clone());
@@ -204,46 +244,6 @@ impl Web {
 fn bad_header(name: &str) -> LookupError {
     let text = format!("the secret for {name} has characters that no header can have");
     LookupError::Local(LocalReason::Secret, text)
-}
-
-/// `keeps` a connection for the next request.
-fn client(
-    settings: &WebSettings,
-    timeout: Duration,
-    tls: &ClientConfig,
-    keeps: bool,
-) -> Result<Client, LookupError> {
-    let most = settings.redirects;
-    let redirects = Policy::custom(move |attempt| {
-        let Some(first) = attempt.previous().first() else {
-            return attempt.stop();
-        };
-        let (from, to) = (first.origin(), attempt.url().origin());
-        if attempt.previous().len() > most {
-            attempt.error(Redirected("more redirects than allowed"))
-        } else if from == to {
-            attempt.follow()
-        } else {
-            attempt.error(Redirected("a redirect to another host, port or scheme"))
-        }
-    });
-    Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .redirect(redirects)
-        // Devices are asked directly, whatever the environment says of proxies.
-        .no_proxy()
-        // Not for the next lookup: ten thousand devices would hold as many sockets.
-        .pool_max_idle_per_host(usize::from(keeps))
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .dns_resolver(Resolver)
-        // Shared among a name's addresses: one that is silent must not take all of it. Those of the
-        // other family are tried beside it after 300 ms anyway.
-        .connect_timeout(timeout)
-        .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| {
-            LookupError::Local(LocalReason::Setup, format!("cannot set up HTTP: {error}"))
-        })
 }
 
 /// Why a redirect is not followed.

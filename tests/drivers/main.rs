@@ -11,6 +11,7 @@
     reason = "a test of another process has real time only"
 )]
 
+mod allow;
 mod discovery;
 mod dns;
 mod examples;

@@ -241,6 +241,7 @@ impl LookupFields {
                 open_max: open.max,
             },
             driver,
+            allow: None,
         })
     }
 }

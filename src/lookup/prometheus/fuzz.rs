@@ -19,6 +19,7 @@ static DRIVER: LazyLock<Option<Prometheus>> = LazyLock::new(|| {
     Some(Prometheus::new(
         PrometheusSettings { web, metrics },
         Duration::from_secs(10),
+        None,
     ))
 });
 

@@ -4,6 +4,7 @@
 pub(super) mod fuzz;
 mod parse;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::facts::{FactSheet, whole};
 use super::web::{Answer, Web};
 use super::{Call, LookupError};
-use crate::domain::{Facts, PrometheusSettings};
+use crate::domain::{Allow, Facts, PrometheusSettings};
 use parse::{Sample, parse};
 
 /// What we read, best first (Prometheus' own scraper asks alike).
@@ -34,9 +35,13 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    pub(super) fn new(settings: PrometheusSettings, timeout: Duration) -> Self {
+    pub(super) fn new(
+        settings: PrometheusSettings,
+        timeout: Duration,
+        allow: Option<Arc<Allow>>,
+    ) -> Self {
         let PrometheusSettings { web, metrics } = settings;
-        let web = Web::new(web, timeout);
+        let web = Web::new(web, timeout, allow);
         Self { web, metrics }
     }
 

@@ -18,7 +18,7 @@ use crate::lookup::{Call, LookupError};
 
 static WEB: LazyLock<Option<Web>> = LazyLock::new(|| {
     let url = Template::parse("https://bmc.example:8443").ok()?;
-    Some(Web::new(web(url), Duration::from_secs(10)))
+    Some(Web::new(web(url), Duration::from_secs(10), None))
 });
 
 /// Resources, one a line, each taken for whatever it may be.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::facts::FactSheet;
 use super::web::Web;
 use super::{Call, LookupError};
-use crate::domain::{Facts, RedfishSettings, WebAuth};
+use crate::domain::{Allow, Facts, RedfishSettings, WebAuth};
 use report::{Part, Report, link};
 use service::{Resource, Service};
 pub(crate) use session::end_all;
@@ -32,7 +32,11 @@ pub(crate) struct Redfish {
 }
 
 impl Redfish {
-    pub(super) fn new(settings: RedfishSettings, timeout: Duration) -> Self {
+    pub(super) fn new(
+        settings: RedfishSettings,
+        timeout: Duration,
+        allow: Option<Arc<Allow>>,
+    ) -> Self {
         let RedfishSettings { mut web, session } = settings;
         let login = match web.auth.take() {
             Some(WebAuth::Basic { username, password }) if session => {
@@ -43,7 +47,7 @@ impl Redfish {
                 None
             }
         };
-        let web = Arc::new(Web::new(web, timeout));
+        let web = Arc::new(Web::new(web, timeout, allow));
         Self { web, login }
     }
 

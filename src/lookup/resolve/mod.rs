@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::LookupError;
-use crate::domain::{DnsSettings, LocalReason};
+use crate::domain::{Allow, DnsSettings, HostVerdict, LocalReason};
 use crate::open_files::{self, OF_A_NAME, Taken};
 use service::Service;
 
@@ -61,6 +61,12 @@ pub(crate) enum ResolveError {
     /// There is nobody to ask.
     #[error("there is no DNS server to ask for the name {0}: {1}")]
     NoServer(String, String),
+    /// Its list may not have it asked, wherever it is.
+    #[error("{0} is not in `allow` of its list")]
+    NotAllowed(String),
+    /// None of its addresses may be asked for its list.
+    #[error("the name {0} resolves to {1}, which `allow` of its list does not have")]
+    Outside(String, IpAddr),
     /// This process cannot ask.
     #[error("cannot ask for the name {0}: {2}")]
     Here(String, LocalReason, String),
@@ -93,6 +99,7 @@ impl ResolveError {
             Self::Unknown(_) | Self::Nothing(..) | Self::Silent(_) | Self::Failed(..) => {
                 LookupError::Unreachable(text)
             }
+            Self::NotAllowed(_) | Self::Outside(..) => LookupError::NotAllowed(text),
             Self::NoName { .. } | Self::NoServer(..) => {
                 LookupError::Local(LocalReason::Setup, text)
             }
@@ -121,9 +128,32 @@ pub(crate) fn configure(settings: DnsSettings) -> bool {
     is_other
 }
 
-/// The addresses of `host:port`, the best first; at least one.
-pub(super) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-    if let Ok(address) = address.parse() {
+/// Whether `allow`, if there is one, lets a host be asked, at least at some of its addresses.
+pub(super) fn check_host(host: &str, allow: Option<&Allow>) -> Result<HostVerdict, ResolveError> {
+    match allow.map_or(HostVerdict::Allowed, |allow| allow.host(host)) {
+        HostVerdict::Refused => Err(ResolveError::NotAllowed(host.to_owned())),
+        verdict => Ok(verdict),
+    }
+}
+
+/// As [`check_host`], for a host that another process resolves: its addresses are not seen here.
+pub(super) fn check_unresolved(host: &str, allow: Option<&Allow>) -> Result<(), LookupError> {
+    match check_host(host, allow).map_err(|error| error.explain("cannot ask it"))? {
+        HostVerdict::ByAddress => Err(LookupError::NotAllowed(format!(
+            "cannot ask it: the name {host} is resolved by the command itself, and `allow` of its list \
+             has no such name"
+        ))),
+        HostVerdict::Allowed | HostVerdict::Refused => Ok(()),
+    }
+}
+
+/// The addresses of `host:port` that `allow` has, if there is one; the best first, at least one.
+pub(super) async fn resolve(
+    address: &str,
+    allow: Option<&Allow>,
+) -> Result<Vec<SocketAddr>, ResolveError> {
+    if let Ok(address) = address.parse::<SocketAddr>() {
+        check_host(&address.ip().to_string(), allow)?;
         return Ok(vec![address]);
     }
     let parts = address.rsplit_once(':');
@@ -132,19 +162,31 @@ pub(super) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ResolveErr
         return Err(ResolveError::no_name(address, &"write host:port"));
     };
     let with_port = |ip: IpAddr| SocketAddr::new(ip, port);
-    Ok(addresses(host).await?.into_iter().map(with_port).collect())
+    let addresses = addresses(host, allow).await?;
+    Ok(addresses.into_iter().map(with_port).collect())
 }
 
-/// The addresses of a host, the best first; at least one.
-async fn addresses(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+/// The addresses of a host that `allow` has, if there is one; the best first, at least one. What it gives
+/// is what is connected to: no name is resolved again behind it.
+async fn addresses(host: &str, allow: Option<&Allow>) -> Result<Vec<IpAddr>, ResolveError> {
+    let verdict = check_host(host, allow)?;
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
     let name = host.to_owned();
-    ask(host, |service, settings, room| async move {
+    let mut found = ask(host, |service, settings, room| async move {
         service.addresses(&name, &settings, room).await
     })
-    .await
+    .await?;
+    if let (HostVerdict::ByAddress, Some(allow)) = (verdict, allow)
+        && let Some(&first) = found.first()
+    {
+        found.retain(|&address| allow.has_address(address));
+        if found.is_empty() {
+            return Err(ResolveError::Outside(host.to_owned(), first));
+        }
+    }
+    Ok(found)
 }
 
 /// The targets of an SRV name, such as `_exporter._tcp.example`: by priority, the heaviest first,
@@ -205,15 +247,16 @@ fn service() -> io::Result<Arc<Service>> {
 }
 
 /// The same for HTTP clients.
-pub(super) struct Resolver;
+pub(super) struct Resolver(pub(super) Option<Arc<Allow>>);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let allow = self.0.clone();
         Box::pin(async move {
             // The port is whoever connects's.
             let with_port = |ip: IpAddr| SocketAddr::new(ip, 0);
-            let addresses = addresses(name.as_str()).await?.into_iter().map(with_port);
-            let addresses: Addrs = Box::new(addresses);
+            let addresses = addresses(name.as_str(), allow.as_deref()).await?;
+            let addresses: Addrs = Box::new(addresses.into_iter().map(with_port));
             Ok(addresses)
         })
     }

@@ -171,6 +171,8 @@ async fn search<T, F: Future<Output = Result<Vec<T>, NetError>>>(
             ResolveError::Failed(..) => worst = Some(error),
             // Who is silent, or not there, is so for the next one too.
             ResolveError::Silent(_)
+            | ResolveError::NotAllowed(_)
+            | ResolveError::Outside(..)
             | ResolveError::NoServer(..)
             | ResolveError::NoName { .. }
             | ResolveError::Here(..) => return Err(error),

@@ -26,7 +26,8 @@ use tokio::time::{Instant, timeout};
 use super::resolve::resolve;
 use super::{Call, LookupError, secret};
 use crate::domain::{
-    Facts, LocalReason, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings, SnmpUser,
+    Allow, Facts, LocalReason, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings,
+    SnmpUser,
 };
 use session::{Security, Session};
 use transport::Transport;
@@ -39,6 +40,7 @@ const MIN_PASSWORD_LEN: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Snmp {
     settings: SnmpSettings,
+    allow: Option<Arc<Allow>>,
     /// Of version 3, by address, so as many as the group has devices at most.
     agents: Mutex<HashMap<String, Agent>>,
     /// Making a key of a password takes milliseconds: the last one is kept, with its password.
@@ -66,9 +68,10 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Snmp {
-    pub(super) fn new(settings: SnmpSettings) -> Self {
+    pub(super) fn new(settings: SnmpSettings, allow: Option<Arc<Allow>>) -> Self {
         Self {
             settings,
+            allow,
             agents: Mutex::default(),
             auth_key: Kept::default(),
             privacy_key: Kept::default(),
@@ -79,7 +82,7 @@ impl Snmp {
     /// refuses, no way leads there, or nothing at all comes within its share of the time.
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
         let address = call.expand(&self.settings.address);
-        let agents = resolve(&address).await;
+        let agents = resolve(&address, self.allow.as_deref()).await;
         let agents = agents.map_err(|error| error.explain(&format!("cannot ask {address}")))?;
         let mut nobody = None;
         for (place, &agent) in agents.iter().enumerate() {
