@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -62,6 +62,8 @@ pub(super) async fn run(
     let cannot = |error| not_run(program, &error);
     let (socket, theirs) = std::os::unix::net::UnixStream::pair().map_err(cannot)?;
     socket.set_nonblocking(true).map_err(cannot)?;
+    // Dropped after the socket.
+    let mut wakes = Wakes(None);
     // When this is dropped, the scope kills all that is left of the command.
     let mut socket = UnixStream::from_std(socket).map_err(cannot)?;
     command
@@ -70,6 +72,8 @@ pub(super) async fn run(
         .stderr(Stdio::piped())
         .process_group(0);
     let mut scope = command.spawn().map_err(cannot)?;
+    let pid = scope.id().and_then(|id| i32::try_from(id).ok());
+    wakes.0 = pid.and_then(Pid::from_raw);
     // It holds the scope's end of the socket.
     drop(command);
     let (stdout, stderr) = (scope.stdout.take(), scope.stderr.take());
@@ -114,7 +118,9 @@ pub(super) async fn run(
     let (stdout, stderr, status) = tokio::try_join!(stdout, stderr, report)?;
     drop(socket);
     // What it leaves behind does not count as running then; but the answer is there.
-    tokio::time::timeout(END_LIMIT, scope.wait()).await.ok();
+    if tokio::time::timeout(END_LIMIT, scope.wait()).await.is_ok() {
+        wakes.0 = None;
+    }
     let stdout = String::from_utf8(stdout)
         .map_err(|error| LookupError::Protocol(format!("its output is no text: {error}")))?;
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
@@ -123,6 +129,18 @@ pub(super) async fn run(
         stdout,
         stderr,
     })
+}
+
+/// Has a scope go on, when dropped, that its command has stopped (`SIGSTOP`): it could not see otherwise
+/// that its socket is closed. `None` once it has ended, as its number may be another process' then.
+struct Wakes(Option<Pid>);
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        if let Some(scope) = self.0 {
+            kill_process(scope, Signal::CONT).ok();
+        }
+    }
 }
 
 /// Why a command does not run.

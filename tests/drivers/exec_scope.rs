@@ -57,6 +57,24 @@ fn what_left_its_group_and_its_session_ends_with_the_command() {
 }
 
 #[test]
+fn a_scope_that_its_command_stops_ends_it_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let pids = Pids::new(&dir);
+    let (daemon, note) = (pids.daemon(), pids.note());
+    let lookup = sh(
+        &format!("{daemon}; kill -STOP $PPID; {note}; sleep 1000"),
+        "",
+    );
+    let app = TestApp::start(&format!(
+        "[lookup]\n{lookup}\n[[clusters]]\nid = 1\nnodes = \"1\"\n"
+    ));
+    let client = app.begin();
+    until("both run", || pids.read().len() == 2);
+    drop(client);
+    pids.are_gone();
+}
+
+#[test]
 fn a_service_that_is_killed_leaves_no_command_behind() {
     let dir = tempfile::tempdir().unwrap();
     let pids = Pids::new(&dir);
