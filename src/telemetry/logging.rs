@@ -53,7 +53,8 @@ pub fn open(format: LogFormat) -> std::io::Result<LogWriter> {
 pub(crate) fn init(out: Box<dyn Write + Send>, has_colors: bool, format: LogFormat, filter: &str) {
     // The NATS client says the same again at each try to connect; what matters of it comes as
     // events of the connection, which `distributed` logs.
-    let default = format!("warn,async_nats=off,{filter}");
+    // The HTTP server's parts write an error for each request that is none, of whatever client.
+    let default = format!("warn,actix_http=off,async_nats=off,{filter}");
     let mut builder = Builder::from_env(Env::default().default_filter_or(&default));
     // A variable that is set to nothing says nothing.
     if std::env::var_os("RUST_LOG").is_some_and(|filter| filter.is_empty()) {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::guarded::{ADMIN, COLLECT, Guarded, READ};
 use crate::harness::{TestApp, agent, request};
+use crate::limits::raw;
 
 /// The value of a counter with these labels, in this order.
 fn count(service: &Guarded, series: &str) -> u64 {
@@ -127,4 +128,26 @@ fn the_log_names_the_token_of_who_changes_something() {
     service.app.signal("HUP");
     let by_signal = |line: &Value| is_refused(line) && line["trigger"] == "signal";
     assert_eq!(service.app.wait_for_log(by_signal)["by"], Value::Null);
+}
+
+/// What is no request is answered by the server's parts, which know no limit for their lines.
+#[test]
+fn what_is_no_request_writes_no_line() {
+    let service = Guarded::start();
+    for bytes in [
+        "GET / HTTP/1.1\r\nHost: a\r\nfoo\r\n\r\n",
+        "nonsense\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ] {
+        let answer = raw(service.app.addr, bytes.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400"), "{bytes:?}: {answer}");
+    }
+    assert_eq!(service.status("POST", "/v1/reload", READ), 403);
+    service.app.wait_for_log(|line| line["reason"] == "role");
+    let log = service.app.log();
+    let others: Vec<_> = log
+        .iter()
+        .filter(|line| !line["target"].as_str().unwrap().starts_with("fleetcall"))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
 }

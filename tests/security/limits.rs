@@ -20,7 +20,7 @@ fn connect(addr: SocketAddr) -> TcpStream {
 }
 
 /// The answer to these bytes, until the connection is closed; writing may break off.
-fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
+pub fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(addr);
     stream.write_all(bytes).ok();
     let mut answer = Vec::new();
