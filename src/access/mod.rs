@@ -13,6 +13,7 @@ mod tokens;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -75,6 +76,16 @@ pub(crate) struct Policy {
     material: Option<Arc<Material>>,
     /// What the files of certificates looked like before they were read.
     stamps: Vec<Option<Stamp>>,
+    /// The files that everybody on this machine could read when the configuration was read.
+    exposed: Vec<ExposedFile>,
+}
+
+/// A file of a token or a private key that everybody on this machine can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ExposedFile {
+    /// The key of the configuration that names it.
+    key: String,
+    path: PathBuf,
 }
 
 impl Access {
@@ -100,7 +111,7 @@ impl Access {
             }
         }
         policy.log();
-        warn_of_open_files(&config.http);
+        warn_of_exposed(&policy.exposed);
         Ok(Self(Arc::new(Shared {
             exposure,
             in_force: ArcSwap::from_pointee(policy),
@@ -158,6 +169,8 @@ impl Access {
             );
         }
         policy.log();
+        let is_new = |it: &&ExposedFile| !before.exposed.contains(it);
+        warn_of_exposed(policy.exposed.iter().filter(is_new));
         let changed = policy.config.changed(&before.config);
         self.0.in_force.store(Arc::new(policy));
         changed
@@ -250,6 +263,7 @@ impl Access {
                     is_local: before.is_local,
                     material: material.or_else(|| before.material.clone()),
                     stamps,
+                    exposed: before.exposed.clone(),
                 });
                 let in_force = &self.0.in_force;
                 let replaced = in_force.compare_and_swap(&before, Arc::clone(&policy));
@@ -304,6 +318,7 @@ impl Policy {
                 is_local: !exposure.is_public(),
                 material,
                 stamps,
+                exposed: exposed_files(config),
             }),
             _ => {
                 faults.sort_by_key(|fault| fault.place);
@@ -374,9 +389,9 @@ fn warn_of_openness(exposure: Exposure) {
     log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
 }
 
-/// Says which files of tokens and which private key everybody on this machine can read. Blocks for some
+/// Which files of tokens and which private key everybody on this machine can read. Blocks for some
 /// seconds at most.
-fn warn_of_open_files(config: &HttpConfig) {
+fn exposed_files(config: &HttpConfig) -> Vec<ExposedFile> {
     let tokens = config.tokens.iter().filter_map(|it| match &it.token {
         SecretSource::File(path) => Some((it.written.key.as_str(), path)),
         SecretSource::Env(_) | SecretSource::Credential(_) | SecretSource::Inline(_) => None,
@@ -386,12 +401,21 @@ fn warn_of_open_files(config: &HttpConfig) {
         .chain(key)
         .map(|(key, path)| (key, path, files::begin_look_at_access(path)))
         .collect();
-    for (key, path, look) in begun {
+    let exposed = begun.into_iter().filter_map(|(key, path, look)| {
         // One that cannot be looked at could not be read either, which was said.
-        if look.wait().unwrap_or(false) {
-            let path = path.display();
-            log::warn!(key, path:%; "everybody on this machine can read this secret, take the others' right to (chmod o-r)");
-        }
+        let is_exposed = look.wait().unwrap_or(false);
+        is_exposed.then(|| ExposedFile {
+            key: key.to_owned(),
+            path: path.clone(),
+        })
+    });
+    exposed.collect()
+}
+
+fn warn_of_exposed<'a>(files: impl IntoIterator<Item = &'a ExposedFile>) {
+    for ExposedFile { key, path } in files {
+        let path = path.display();
+        log::warn!(key, path:%; "everybody on this machine can read this secret, take the others' right to (chmod o-r)");
     }
 }
 

@@ -189,3 +189,40 @@ fn a_token_that_everybody_here_can_read_is_warned_of() {
         assert_eq!(keys, expected, "{of_folder:o} {of_file:o}: {log}");
     }
 }
+
+#[test]
+fn one_that_a_reload_brings_is_warned_of_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let service = crate::guarded::Guarded::start();
+    for name in ["read", "collect", "admin"] {
+        set(&crate::guarded::token_file(&service.dir, name), 0o640);
+    }
+    let new = crate::guarded::token_file(&service.dir, "new");
+    std::fs::write(&new, "n3w-0123456789abcdef").unwrap();
+    set(&new, 0o644);
+    set(&service.dir, 0o755);
+    let token =
+        format!("\n{{ name = \"new\", role = \"read\", token = {{ file = {new:?} }} }},\n]\n");
+    let text = crate::guarded::http(&service.dir, "").replacen("\n]\n", &token, 1);
+    std::fs::write(&service.app.config, text + FLEET).unwrap();
+    for _ in 0..2 {
+        let status = service.status("POST", "/v1/reload", crate::guarded::ADMIN);
+        assert_eq!(status, 200);
+    }
+    // What follows both reloads in the log.
+    service.app.signal("TERM");
+    let app = &service.app;
+    app.wait_for_log(|line| line["message"] == "stopping");
+    let log = app.log();
+    let warned = log.iter().filter(|line| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.starts_with("everybody on this machine can read this secret")
+    });
+    // The others are perhaps warned of at the start, as this machine makes folders.
+    let new = warned.filter(|line| line["key"] == "http.tokens[3].token");
+    assert_eq!(new.count(), 1);
+}
