@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use crate::domain::{Secret, SecretSource, TlsSettings};
+use crate::domain::{Authorities, Secret, SecretSource, TlsSettings};
 use crate::files;
 use crate::lookup::{authorities, secret};
 
@@ -146,7 +146,10 @@ impl TrustFlags {
         self.roots()?;
         let pem = authorities(path)?;
         Ok(TlsSettings {
-            ca: Some(pem.into()),
+            ca: Some(Authorities {
+                path: path.clone(),
+                pem: pem.into(),
+            }),
             ..TlsSettings::default()
         })
     }

@@ -55,9 +55,9 @@ pub use supervision::{
     Liveness, SupervisionTree, TreeFilter,
 };
 pub use target::{
-    Behaviour, DriverKind, DriverSettings, ExecOutput, ExecSettings, FaultRates, HostKeys,
-    HttpSettings, PrometheusSettings, RedfishSettings, RetryPolicy, SimulatedSettings, SshSettings,
-    Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
+    Authorities, Behaviour, DriverKind, DriverSettings, ExecOutput, ExecSettings, FaultRates,
+    HostKeys, HttpSettings, PrometheusSettings, RedfishSettings, RetryPolicy, SimulatedSettings,
+    SshSettings, Step, Target, TcpSettings, TlsSettings, WebAuth, WebSettings,
 };
 pub use template::{Template, TemplateError};
 pub(crate) use turn::poll_give_way;

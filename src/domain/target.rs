@@ -180,12 +180,12 @@ impl WebSettings {
 }
 
 /// Whom a TLS client trusts.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Whether the server's certificate has to be valid for its name.
     pub verify: bool,
-    /// PEM certificates of the only authorities to trust; `None` trusts those of the system.
-    pub ca: Option<Arc<[u8]>>,
+    /// The only authorities to trust; `None` trusts those of the system.
+    pub ca: Option<Authorities>,
 }
 
 impl Default for TlsSettings {
@@ -203,18 +203,27 @@ impl TlsSettings {
     pub fn unused() -> Self {
         Self {
             verify: true,
-            ca: Some(Arc::default()),
+            ca: Some(Authorities {
+                path: PathBuf::new(),
+                pem: Arc::default(),
+            }),
         }
     }
 }
 
-impl std::fmt::Debug for TlsSettings {
+/// Authorities to trust, and where they were read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorities {
+    /// The file.
+    pub path: PathBuf,
+    /// Their certificates, PEM.
+    pub pem: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for Authorities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ca = self.ca.as_ref().map(|ca| ca.len());
-        f.debug_struct("TlsSettings")
-            .field("verify", &self.verify)
-            .field("ca_bytes", &ca)
-            .finish()
+        let Self { path, pem } = self;
+        write!(f, "Authorities({path:?}, {} bytes)", pem.len())
     }
 }
 

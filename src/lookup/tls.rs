@@ -90,9 +90,9 @@ fn config(
     }
     let roots = match &settings.ca {
         None => system.unwrap_or_else(|| Arc::new(RootCertStore::empty())),
-        Some(pem) => {
+        Some(ca) => {
             let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
+            for certificate in CertificateDer::pem_slice_iter(&ca.pem) {
                 let certificate = certificate.map_err(|error| {
                     LookupError::Local(LocalReason::File, format!("bad `ca` file: {error}"))
                 })?;

@@ -2,12 +2,11 @@
 //! and `username` also for `snmp`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::config::reader::{Node, Table};
 use crate::domain::{
-    HttpSettings, PrometheusSettings, SecretSource, TcpSettings, Template, TlsSettings, WebAuth,
-    WebSettings,
+    Authorities, HttpSettings, PrometheusSettings, SecretSource, TcpSettings, Template,
+    TlsSettings, WebAuth, WebSettings,
 };
 
 use super::exec::{bytes, secret, secrets};
@@ -70,7 +69,7 @@ pub(super) struct NetworkFields {
 struct TlsFields {
     is_on: Option<bool>,
     verify: Option<bool>,
-    ca: Option<Arc<[u8]>>,
+    ca: Option<Authorities>,
 }
 
 impl TlsFields {
@@ -361,7 +360,7 @@ fn tls(node: &Node<'_, '_>) -> TlsFields {
 }
 
 /// Read here, so that a missing or empty file is a fault of the configuration.
-fn authorities(node: &Node<'_, '_>) -> Option<Arc<[u8]>> {
+fn authorities(node: &Node<'_, '_>) -> Option<Authorities> {
     let path = node.text("write the path of a file of PEM certificates")?;
     let read = super::super::read_file(Path::new(path), MAX_CA_BYTES);
     match read {
@@ -370,7 +369,10 @@ fn authorities(node: &Node<'_, '_>) -> Option<Arc<[u8]>> {
                 .windows(27)
                 .any(|it| it == b"-----BEGIN CERTIFICATE-----") =>
         {
-            Some(pem.into())
+            Some(Authorities {
+                path: path.into(),
+                pem: pem.into(),
+            })
         }
         Ok(_) => {
             node.fault(format!("{path:?} holds no PEM certificate"));
