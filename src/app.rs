@@ -18,7 +18,7 @@ use crate::actors::elsewhere::Elsewhere;
 use crate::actors::fleet::Fleet;
 use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
-use crate::distributed::{Distributed, Link, Membership, NatsError};
+use crate::distributed::{Distributed, Link, Membership, NatsError, Trust};
 use crate::domain::Scope;
 use crate::http::{Answering, Server};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
@@ -266,7 +266,7 @@ impl App {
     }
 
     /// As [`App::start`], with the configuration that was published for the processes that it is to
-    /// share a fleet with.
+    /// share a fleet with, as far as it is trusted.
     ///
     /// # Errors
     /// As [`App::start`]; [`AppError::Config`] also if it is a bad one, and [`AppError::Nats`] if there
@@ -276,9 +276,15 @@ impl App {
     /// Outside of an actix `System`.
     pub async fn start_published(
         settings: Distributed,
+        trust: Trust,
         mut options: Options,
     ) -> Result<Self, AppError> {
-        let (link, publication) = Link::connect_published(settings).await?;
+        if trust == Trust::All {
+            log::warn!(
+                "whoever may write the published configuration can run commands here and read files and variables, as it is not signed"
+            );
+        }
+        let (link, publication) = Link::connect_published(settings, trust).await?;
         options.source = Source::published(publication.clone());
         let exposure = options.exposure();
         let started = publication.start(|| {

@@ -27,14 +27,16 @@ enum Where {
 
 /// Flags of commands that do nothing there: the command, the flag or how flags of a family begin, and
 /// where.
-const IDLE: [(&str, &str, Where); 7] = [
+const IDLE: [(&str, &str, Where); 9] = [
     ("collect", "config", Where::With("server")),
     ("collect", "token_file", Where::Without("server")),
     ("collect", "ca", Where::Without("server")),
     ("publish", "lease", Where::Without("init")),
     ("publish", "nats_", Where::Without("nats")),
     ("serve", "nats_", Where::Without("nats")),
+    ("serve", "published_", Where::Without("published")),
     ("worker", "nats_", Where::Without("nats")),
+    ("worker", "published_", Where::Without("published")),
 ];
 
 /// A flag that would do nothing.

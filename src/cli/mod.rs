@@ -19,6 +19,7 @@ pub(crate) mod fuzz;
 mod init;
 mod manual;
 mod nats;
+mod publish;
 mod reset;
 mod server;
 mod terminal;
@@ -41,7 +42,7 @@ use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
 use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
-use crate::distributed::{self, Distributed, Found, NatsError};
+use crate::distributed::{Distributed, KeyError, NatsError, Trust};
 use crate::domain::{counted, parse_duration};
 use crate::lookup::exec_scope;
 use crate::open_files;
@@ -89,7 +90,7 @@ enum Command {
     /// Have a running service ask devices again: clear their breakers, backoffs and quarantines
     Reset(reset::Flags),
     /// Put the configuration into NATS, for all processes that run with --published
-    Publish(nats::PublishFlags),
+    Publish(publish::Flags),
     /// Show who has which cluster of a fleet that several processes share
     Workers(workers::Flags),
     /// Write a configuration with every setting and a comment on it
@@ -184,7 +185,7 @@ struct ServeFlags {
     #[command(flatten)]
     schema: nats::SchemaFlag,
     #[command(flatten)]
-    published: nats::PublishedFlag,
+    published: publish::PublishedFlags,
 }
 
 /// A service with these flags would start if the configuration is valid.
@@ -229,6 +230,8 @@ enum CliError {
     #[error("fleetcall: {0}")]
     Nats(nats::NatsFlagsError),
     #[error("fleetcall: {0}")]
+    Key(KeyError),
+    #[error("fleetcall: {0}")]
     Idle(arguments::IdleFlag),
     #[error("fleetcall: there is no command {name:?}; there are {known}")]
     NoCommand { name: String, known: String },
@@ -261,6 +264,7 @@ impl CliError {
             | Self::Tree(_)
             | Self::Server(_)
             | Self::Init(_)
+            | Self::Key(_)
             | Self::Output(_) => ExitCode::FAILURE,
         }
     }
@@ -334,7 +338,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             worker,
         } => serve(&flags, Some(&worker)),
         Command::Check(flags) => check(&flags),
-        Command::Publish(flags) => publish(&flags),
+        Command::Publish(flags) => publish::publish(&flags),
         Command::Collect(flags) => collect::collect(&flags, screen),
         Command::Tree(flags) => tree::show(&flags),
         Command::Reset(flags) => reset::reset(&flags),
@@ -389,7 +393,10 @@ fn serve(flags: &ServeFlags, worker: Option<&nats::WorkerFlags>) -> Result<ExitC
     let stamp = source.stamp();
     let start = match (distributed, flags.published.published) {
         (None, true) => return Err(CliError::Nats(nats::NatsFlagsError::PublishedNowhere)),
-        (Some(distributed), true) => Start::Published(distributed),
+        (Some(distributed), true) => {
+            let trust = flags.published.trust.trust().map_err(CliError::Nats)?;
+            Start::Published(distributed, trust)
+        }
         (distributed, false) => {
             let (config, name) = source.load().map_err(CliError::Config)?;
             app::log_configured(&config, &name);
@@ -450,13 +457,15 @@ fn serve(flags: &ServeFlags, worker: Option<&nats::WorkerFlags>) -> Result<ExitC
 /// What a service starts with.
 enum Start {
     Configured(Box<Config>, Option<Distributed>),
-    Published(Distributed),
+    Published(Distributed, Trust),
 }
 
 impl Start {
     async fn start(self, options: Options) -> Result<App, AppError> {
         match self {
-            Self::Published(distributed) => App::start_published(distributed, options).await,
+            Self::Published(distributed, trust) => {
+                App::start_published(distributed, trust, options).await
+            }
             Self::Configured(config, distributed) => {
                 let options = Options {
                     distributed,
@@ -466,56 +475,6 @@ impl Start {
             }
         }
     }
-}
-
-/// Puts the configuration where the processes are that share a fleet.
-fn publish(flags: &nats::PublishFlags) -> Result<ExitCode, CliError> {
-    let distributed = flags.nats.settings(&nats::SchemaFlag::default(), None);
-    let distributed = distributed.map_err(CliError::Nats)?;
-    let Some(distributed) = distributed else {
-        return Err(CliError::Nats(nats::NatsFlagsError::PublishedNowhere));
-    };
-    let failed = |error| CliError::App(AppError::Nats(error));
-    let mut configuration = None;
-    if !flags.init || flags.config.config.is_some() {
-        let source = flags.config.source();
-        let text = source.text().map_err(CliError::Config)?;
-        let config = Config::parse(&source.name(), &text).map_err(CliError::Config)?;
-        let clusters = counted(config.clusters.len(), "cluster");
-        let devices = counted(config.devices(), "device");
-        let simulated = of_them_simulated(config.simulated());
-        configuration = Some((format!("{clusters}, {devices}{simulated}"), text));
-    }
-    let system = System::new();
-    let mut exit = ExitCode::SUCCESS;
-    if flags.init {
-        let made = system.block_on(distributed::init(&distributed, flags.lease));
-        for (bucket, found) in made.map_err(failed)? {
-            let said = match found {
-                Ok(Found::Made) => "made".to_owned(),
-                Ok(Found::There) => "there".to_owned(),
-                Ok(Found::InMemory(lost)) => {
-                    format!("there, in memory: a restart of NATS loses {lost}")
-                }
-                Ok(Found::Foreign(faults)) => {
-                    exit = ExitCode::FAILURE;
-                    format!("there, with other settings: {faults}")
-                }
-                Err(error) => {
-                    exit = ExitCode::FAILURE;
-                    complain(&format!("fleetcall: {error}"));
-                    continue;
-                }
-            };
-            print(format!("{bucket}: {said}").as_bytes())?;
-        }
-    }
-    if let Some((what, text)) = configuration {
-        let published = system.block_on(distributed::publish(&distributed, text));
-        let version = published.map_err(failed)?;
-        print(format!("version {version}: {what}").as_bytes())?;
-    }
-    Ok(exit)
 }
 
 /// Goes behind a number of devices.

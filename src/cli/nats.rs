@@ -4,17 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 
 use super::server::{ServerError, refuse_user_info};
-use super::{ConfigFlag, LogFlags};
 use crate::distributed::{
-    Credentials, Distributed, NEWEST_SCHEMA, NatsSettings, Worker, is_worker,
+    Credentials, Distributed, KeyError, NEWEST_SCHEMA, NatsSettings, Worker, is_worker,
 };
 use crate::domain::parse_duration;
 
 /// How long leases last, unless it is said otherwise.
-const LEASE: &str = "2s";
+pub(super) const LEASE: &str = "2s";
 
 /// Where NATS is, and who this is to it.
 #[derive(Debug, Clone, Args)]
@@ -93,17 +91,6 @@ impl Default for SchemaFlag {
     }
 }
 
-/// Where the configuration is.
-#[derive(Debug, Clone, Args)]
-pub(super) struct PublishedFlag {
-    /// Take the configuration from NATS, as `fleetcall publish` puts it there, and each later one
-    #[arg(
-        long, env = "FLEETCALL_PUBLISHED",
-        value_parser = BoolishValueParser::new(), conflicts_with_all = ["config", "watch"]
-    )]
-    pub(super) published: bool,
-}
-
 /// How a worker takes part.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorkerFlags {
@@ -118,27 +105,6 @@ pub(super) struct WorkerFlags {
     lease: Duration,
 }
 
-/// What is put into NATS.
-#[derive(Debug, Clone, Args)]
-pub(super) struct PublishFlags {
-    #[command(flatten)]
-    pub(super) config: ConfigFlag,
-    /// Make the buckets that are not there, for a fleet whose processes may not; without --config
-    /// nothing is published
-    #[arg(long)]
-    pub(super) init: bool,
-    /// How long leases last in buckets that --init makes: what workers are started with
-    #[arg(
-        long, value_name = "DURATION", env = "FLEETCALL_LEASE",
-        default_value = LEASE, value_parser = lease
-    )]
-    pub(super) lease: Duration,
-    #[command(flatten)]
-    pub(super) nats: NatsFlags,
-    #[command(flatten)]
-    pub(super) log: LogFlags,
-}
-
 /// Why these flags mean nothing together.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NatsFlagsError {
@@ -151,6 +117,20 @@ pub(super) enum NatsFlagsError {
          --nats-password-file"
     )]
     UserInfo,
+    #[error("--published-key {number}: {error}")]
+    PublishedKey { number: usize, error: KeyError },
+    #[error(
+        "--published-key takes only what is signed, and --published-unsigned what is not; give one of \
+         them"
+    )]
+    KeyAndUnsigned,
+    #[error(
+        "processes with --published-key take only what is signed; sign the configuration by --sign-key \
+         FILE"
+    )]
+    Unsigned,
+    #[error("the key of --sign-key is {0}, which is none of --published-key")]
+    OtherKey(String),
 }
 
 fn prefix(text: &str) -> Result<String, String> {
@@ -168,7 +148,7 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn lease(text: &str) -> Result<Duration, String> {
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text)?;
     if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&duration) {
         return Err("use 1s to 1h".to_owned());

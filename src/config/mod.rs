@@ -8,6 +8,7 @@ mod dns;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod http;
+mod local;
 mod lookup;
 mod once;
 mod reader;

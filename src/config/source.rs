@@ -1,5 +1,6 @@
 //! Where the configuration comes from, and how one sees that it changed.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub struct Publication {
     name: Arc<str>,
+    /// Whether it may take what it names from this machine: commands, files, variables.
+    allows_local: bool,
     state: Arc<Mutex<Editions>>,
 }
 
@@ -52,27 +55,54 @@ struct Editions {
 }
 
 /// One of the configurations that were published.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Edition {
     /// Tells it from others; later ones have larger numbers.
     pub version: u64,
-    /// TOML. There may be secrets in it.
-    pub text: String,
+    /// All that is kept of it; empty if it may not be used. There may be secrets in it.
+    pub entry: String,
+    /// Where TOML begins in that.
+    pub text_at: usize,
+    /// What its publisher signed: later ones have larger numbers. `None` if that is not asked for.
+    pub serial: Option<u64>,
+    /// Why it may not be used, if so.
+    pub refused: Option<String>,
+}
+
+impl Edition {
+    /// TOML.
+    fn text(&self) -> &str {
+        self.entry.get(self.text_at..).unwrap_or_default()
+    }
+
+    /// Which one of several is to be taken rather.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        (self.refused.is_none(), self.serial, self.version)
+    }
 }
 
 impl fmt::Debug for Edition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Edition")
             .field("version", &self.version)
+            .field("serial", &self.serial)
+            .field("refused", &self.refused)
             .finish_non_exhaustive()
     }
 }
 
 impl Publication {
-    /// `name` is what messages call it; `editions` are those that are kept, the newest one first, which
-    /// was deleted by a version if it was. `None` if there are none.
+    /// `name` is what messages call it; `editions` are those that are kept, the newest of which was
+    /// deleted by a version if it was. `None` if there are none.
     #[must_use]
-    pub(crate) fn new(name: String, editions: Vec<Edition>, deleted: Option<u64>) -> Option<Self> {
+    pub(crate) fn new(
+        name: String,
+        allows_local: bool,
+        mut editions: Vec<Edition>,
+        deleted: Option<u64>,
+    ) -> Option<Self> {
+        // Those that may not be used come last, to be named if there is no other.
+        editions.sort_by_key(|it| Reverse(it.rank()));
         let mut editions = editions.into_iter();
         let newest = editions.next()?;
         let state = Editions {
@@ -84,6 +114,7 @@ impl Publication {
         };
         Some(Self {
             name: name.into(),
+            allows_local,
             state: Arc::new(Mutex::new(state)),
         })
     }
@@ -118,12 +149,37 @@ impl Publication {
         self.in_force().version != self.version()
     }
 
+    /// Whether it has the same entry as the newest one.
+    pub(crate) fn is_newest(&self, edition: &Edition) -> bool {
+        self.state().newest.entry == edition.entry
+    }
+
     /// There is this one now; whether it is another one.
     pub(crate) fn replace(&self, edition: Edition) -> bool {
         let mut state = self.state();
-        let is_other = state.newest.version != edition.version || state.newest.text != edition.text;
+        let newest = &state.newest;
+        let is_other = newest.version != edition.version || newest.entry != edition.entry;
         state.newest = edition;
         is_other
+    }
+
+    /// The configuration, and what messages call it.
+    fn load(&self) -> Result<(Config, String), ConfigError> {
+        let edition = self.newest();
+        let name = self.name_of(edition.version);
+        let path = Path::new(&name);
+        if let Some(why) = edition.refused {
+            return Err(super::of_file(path, why));
+        }
+        let config = Config::parse(path, edition.text())?;
+        if !self.allows_local {
+            config.refuse_local(path)?;
+        }
+        Ok((config, name))
+    }
+
+    fn name_of(&self, version: u64) -> String {
+        format!("{} version {version}", self.name)
     }
 
     /// Takes the newest of those that are kept that can be used, and says which ones cannot.
@@ -139,12 +195,15 @@ impl Publication {
             (state.newest.clone(), std::mem::take(&mut state.before))
         };
         let mut refused = Vec::new();
-        for edition in std::iter::once(newest.clone()).chain(before) {
+        let mut editions = std::iter::once(newest.clone()).chain(before);
+        while let Some(edition) = editions.next() {
             let version = edition.version;
             self.replace(edition.clone());
             match use_it() {
                 Ok(used) => {
-                    self.took(edition, newest, &refused);
+                    let is_refused = |it: Edition| Some((it.version, it.refused?));
+                    let rest = editions.filter_map(is_refused).collect();
+                    self.took(edition, newest, &refused, rest);
                     return Ok(used);
                 }
                 Err(error) => refused.push((version, error)),
@@ -158,16 +217,29 @@ impl Publication {
         }
     }
 
-    fn took(&self, taken: Edition, newest: Edition, refused: &[(u64, ConfigError)]) {
+    /// `refused` could not be used; `rest` may not be.
+    fn took(
+        &self,
+        taken: Edition,
+        newest: Edition,
+        refused: &[(u64, ConfigError)],
+        rest: Vec<(u64, String)>,
+    ) {
         let publication = &*self.name;
         let in_force = taken.version;
         let mut state = self.state();
         if let Some(version) = state.deleted {
             log::warn!(publication, version, taken = in_force; "the published configuration was deleted, the one before is taken");
         }
-        for (version, error) in refused {
-            let faults = error.to_string();
-            log::warn!(publication, version, faults, taken = in_force; "a published configuration cannot be used, one before is taken");
+        let passed_over = refused.iter().map(|(it, error)| (*it, error.to_string()));
+        let newer = rest.into_iter().filter(|(version, _)| *version > in_force);
+        let mut passed_over: Vec<_> = passed_over.chain(newer).collect();
+        passed_over.sort_by_key(|(version, _)| Reverse(*version));
+        for (version, faults) in passed_over {
+            log::warn!(publication, version, faults, taken = in_force; "a published configuration cannot be used, another one is taken");
+        }
+        if let Some(serial) = taken.serial {
+            log::info!(publication, version = in_force, serial; "the signature of the published configuration is right");
         }
         state.refused = refused.first().map(|(_, error)| error.to_string());
         // It is tried again.
@@ -237,8 +309,7 @@ impl Source {
     /// What messages call it. Blocks.
     pub(crate) fn name(&self) -> PathBuf {
         if let Some(publication) = &self.published {
-            let version = publication.version();
-            return PathBuf::from(format!("{} version {version}", publication.name));
+            return PathBuf::from(publication.name_of(publication.version()));
         }
         self.path().unwrap_or_else(|| DEMONSTRATION.into())
     }
@@ -265,10 +336,7 @@ impl Source {
         read: fn(&Path) -> Result<String, ConfigError>,
     ) -> Result<(Config, String), ConfigError> {
         if let Some(publication) = &self.published {
-            let Edition { version, text } = publication.newest();
-            let name = format!("{} version {version}", publication.name);
-            let config = Config::parse(Path::new(&name), &text)?;
-            return Ok((config, name));
+            return publication.load();
         }
         match self.path() {
             Some(path) => {
@@ -289,7 +357,7 @@ impl Source {
     /// If it cannot be read, or is not UTF-8; also if no file is named and none is there.
     pub fn text(&self) -> Result<String, ConfigError> {
         if let Some(publication) = &self.published {
-            return Ok(publication.newest().text);
+            return Ok(publication.newest().text().to_owned());
         }
         self.read_at_start()(&self.path().ok_or_else(nowhere)?)
     }

@@ -17,11 +17,14 @@ mod looking;
 mod nats;
 mod owning;
 mod plain;
+mod published;
 mod publishing;
 mod rank;
 mod serving;
+mod signature;
 mod tenure;
 mod tls_files;
+mod trust;
 mod view;
 mod wire;
 
@@ -44,13 +47,15 @@ use inbox::Inbox;
 use looking::Looks;
 use nats::Connection;
 use owning::Owner;
-use publishing::Published;
+use published::Published;
 use serving::Server;
 use wire::{Names, Role};
 
 pub use buckets::Found;
 pub use nats::{Credentials, NatsError, NatsSettings};
 pub use publishing::{init, publish};
+pub use signature::{KeyError, PublicKey, SigningKey};
+pub use trust::Trust;
 pub use wire::NEWEST_SCHEMA;
 pub(crate) use wire::is_worker;
 
@@ -161,15 +166,16 @@ impl Link {
         })
     }
 
-    /// Connects, and takes the configuration that was published.
+    /// Connects, and takes the configuration that was published, if it is one of those.
     ///
     /// # Errors
     /// As [`Link::connect`], and if there is none.
     pub(crate) async fn connect_published(
         settings: Distributed,
+        trust: Trust,
     ) -> Result<(Self, Publication), NatsError> {
         let mut link = Self::connect(settings).await?;
-        let published = Published::open(&link.connection, &link.names).await?;
+        let published = Published::open(&link.connection, &link.names, trust).await?;
         let publication = published.publication();
         link.published = Some(published);
         Ok((link, publication))

@@ -159,6 +159,15 @@ pub(crate) fn begin<T: Send + 'static>(
     OWN.begin(path, limit, work)
 }
 
+/// Whether others than its owner may read the file. Blocks.
+///
+/// # Errors
+/// If there is no file, or its file system does not answer.
+pub(crate) fn is_open_to_others(path: &Path) -> Result<bool, FileError> {
+    let is_open = |path: &Path| Ok(std::fs::metadata(path)?.mode() & 0o044 != 0);
+    begin(path, LIMIT, is_open).wait()
+}
+
 /// Whether the file is a pipe. Blocks.
 ///
 /// # Errors

@@ -302,6 +302,11 @@ impl ReloadHandle {
         }
     }
 
+    /// Counts a configuration that is refused before it is read.
+    pub(crate) fn note_refused(&self) {
+        self.0.metrics.reloaded(false);
+    }
+
     /// Reloads whenever the file is another than at `seen`; for ever.
     pub(crate) async fn watch(self, mut seen: Stamp) {
         let mut last = seen;

@@ -11,10 +11,12 @@ const EXPOSURE: &str = "bind insecure";
 const NATS: &str =
     "nats nats-ca nats-cert nats-creds nats-key nats-password-file nats-prefix nats-user";
 const SERVER: &str = "server token-file ca";
+const TRUST: &str = "published-key published-unsigned";
 
 /// What each command's flags are to be.
 fn expected() -> BTreeMap<&'static str, BTreeSet<String>> {
-    let serve = format!("config watch {EXPOSURE} port grace {LOG} {NATS} nats-schema published");
+    let serve =
+        format!("config watch {EXPOSURE} port grace {LOG} {NATS} nats-schema published {TRUST}");
     let flags = [
         ("serve", serve.clone()),
         ("worker", format!("{serve} name lease")),
@@ -27,7 +29,10 @@ fn expected() -> BTreeMap<&'static str, BTreeSet<String>> {
         ),
         ("tree", format!("{SERVER} all format watch")),
         ("reset", format!("{SERVER} cluster kind")),
-        ("publish", format!("config {LOG} {NATS} init lease")),
+        (
+            "publish",
+            format!("config {LOG} {NATS} {TRUST} init lease sign-key new-key"),
+        ),
         ("workers", format!("{SERVER} format")),
         ("init", "config force".to_owned()),
         ("completions", String::new()),
@@ -96,6 +101,7 @@ fn what_the_environment_says_to_a_service_breaks_no_other_command() {
             ("FLEETCALL_NATS_PASSWORD_FILE", "/dev/null/none"),
             ("FLEETCALL_NATS_SCHEMA", "0"),
             ("FLEETCALL_PUBLISHED", "true"),
+            ("FLEETCALL_PUBLISHED_KEY", "none"),
             ("FLEETCALL_LEASE", "1"),
             ("FLEETCALL_TOKEN_FILE", "/dev/null/none"),
             ("FLEETCALL_CA", "/dev/null/none"),
@@ -141,6 +147,14 @@ fn flags_that_would_do_nothing_beside_others_are_refused() {
         (
             &["serve", "--nats-schema", "1"],
             "--nats-schema does nothing without --nats",
+        ),
+        (
+            &["serve", "--published-key", "a"],
+            "--published-key does nothing without --published",
+        ),
+        (
+            &["worker", "--published-unsigned"],
+            "--published-unsigned does nothing without --published",
         ),
         (
             &["publish", "--nats", "nats://127.0.0.1:1", "--lease", "3s"],

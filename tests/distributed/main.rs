@@ -37,6 +37,7 @@ mod rubbish;
 #[path = "../metrics/scrape.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod scrape;
+mod signed;
 mod slow;
 mod topology;
 mod upgrade;
