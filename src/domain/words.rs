@@ -1,9 +1,10 @@
 //! Words of messages: counted nouns, and what was probably meant by a word that is not known.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
-/// Candidates that are compared at most: a comparison takes about a microsecond, and a fleet may
-/// have a million devices.
+/// Different candidates that are compared and counted at most: a comparison takes about a microsecond,
+/// and a fleet may have a million devices.
 const MAX_CANDIDATES: usize = 10_000;
 
 /// Longer words are compared with nothing: the time of a comparison grows with both lengths.
@@ -26,16 +27,18 @@ pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: 
 }
 
 /// What was probably meant by a word that is not known, among names that are seen one after the other;
-/// and how many names there are, with the first few.
+/// and how many different names there are, with the first few.
 #[derive(Debug)]
 pub(crate) struct Candidates {
     /// In lower case; `None` if it is too long to be compared.
     given: Option<String>,
     /// The nearest name so far, and in how many characters it differs.
     nearest: Option<(usize, String)>,
-    compared: usize,
     first: Vec<String>,
-    count: usize,
+    /// Up to [`MAX_CANDIDATES`].
+    names: HashSet<String>,
+    /// Whether there are others.
+    is_cut: bool,
 }
 
 /// What a [`Turn`](super::Turn) may count as one item: so many pairs of characters are compared.
@@ -47,27 +50,31 @@ impl Candidates {
         Self {
             given: (given.len() <= MAX_LEN).then(|| given.to_lowercase()),
             nearest: None,
-            compared: 0,
             first: Vec::new(),
-            count: 0,
+            names: HashSet::new(),
+            is_cut: false,
         }
     }
 
     /// Sees the next name, and gives how many items of work that was.
     pub(crate) fn see(&mut self, name: &(impl Display + ?Sized)) -> usize {
-        self.count += 1;
-        let lists = self.first.len() < MAX_LISTED;
-        let given = self.given.as_ref();
-        let given = given.filter(|_| self.compared < MAX_CANDIDATES);
-        if !lists && given.is_none() {
+        if self.is_cut {
             return 1;
         }
         let name = name.to_string();
-        if lists {
+        // A node and a switch may have the same, and so may devices of several clusters.
+        if self.names.contains(&name) {
+            return 1;
+        }
+        if self.names.len() == MAX_CANDIDATES {
+            self.is_cut = true;
+            return 1;
+        }
+        self.names.insert(name.clone());
+        if self.first.len() < MAX_LISTED {
             self.first.push(name.clone());
         }
-        let Some(given) = given else { return 1 };
-        self.compared += 1;
+        let Some(given) = &self.given else { return 1 };
         let longest = given.len().max(name.len());
         let most = (longest / 3).max(1);
         if name.len() > MAX_LEN || given.len().abs_diff(name.len()) > most {
@@ -88,17 +95,22 @@ impl Candidates {
         (self.given, self.nearest) = (None, Some((0, text)));
     }
 
-    /// How many names were seen.
+    /// How many different names were seen, as far as they are counted.
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.names.len()
     }
 
     /// `there are a, b and 7 more`, `there is a`: what there is, as far as a message names it.
     pub(crate) fn known(&self) -> String {
-        let first = first_of(&self.first, self.count);
-        match self.count {
+        let first = first_of(&self.first, self.count());
+        match self.count() {
             0 => "there is none at all".to_owned(),
             1 => format!("there is {first}"),
+            _ if self.is_cut => {
+                let least = MAX_CANDIDATES - self.first.len();
+                let first = self.first.join(", ");
+                format!("there are {first} and more than {least} more")
+            }
             _ => format!("there are {first}"),
         }
     }
@@ -191,7 +203,10 @@ mod tests {
         assert_eq!(known(&[]), "there is none at all");
         assert_eq!(known(&["a"]), "there is a");
         assert_eq!(known(&["a", "b"]), "there are a, b");
-        assert!(known(&["a"; 17]).ends_with(" and 7 more"));
+        assert_eq!(known(&["a", "b", "a", "b"]), "there are a, b");
+        let names: Vec<String> = (1..=17).map(|it| format!("n{}", it % 12)).collect();
+        let known = known(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(known.ends_with(", n10 and 2 more"), "{known}");
     }
 
     #[test]
@@ -200,7 +215,9 @@ mod tests {
         let mut seen = Candidates::new(&long);
         assert_eq!(seen.see("a"), 1, "it cannot be meant");
         assert_eq!(seen.see(&long), 1 + MAX_LEN * MAX_LEN / PAIRS_OF_AN_ITEM);
-        let work: usize = (0..2 * MAX_CANDIDATES).map(|_| seen.see("a")).sum();
-        assert_eq!((work, seen.compared), (2 * MAX_CANDIDATES, MAX_CANDIDATES));
+        let work: usize = (0..2 * MAX_CANDIDATES).map(|it| seen.see(&it)).sum();
+        assert_eq!((work, seen.count()), (2 * MAX_CANDIDATES, MAX_CANDIDATES));
+        let known = seen.known();
+        assert!(known.ends_with(" and more than 9990 more"), "{known}");
     }
 }
