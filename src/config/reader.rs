@@ -200,7 +200,7 @@ impl<'a, 't> Node<'a, 't> {
     pub(super) fn duration(&self, min: Duration) -> Option<Duration> {
         let mut right =
             "write a duration as a string with its unit, such as \"3s\" or \"250ms\"".to_owned();
-        if let Some(Ok(number)) = self.as_integer() {
+        if let Some(Ok(number @ 1..)) = self.as_integer() {
             right.push_str(&format!("; did you mean \"{number}s\"?"));
         }
         let text = self.text(&right)?;

@@ -22,9 +22,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         format!("{text}s"),
         text.replace(',', "."),
         text.to_lowercase(),
-        text.trim_start_matches('-').to_owned(),
     ];
-    let meant = meant.into_iter().find(|it| parse(it).is_some());
+    // Where zero is too short, it would be the next mistake.
+    let is_some = |it: &String| parse(it).is_some_and(|duration| !duration.is_zero());
+    let meant = meant.into_iter().find(is_some);
     let meant = meant.map_or_else(String::new, |it| format!("; did you mean {it:?}?"));
     Err(format!(
         "cannot read {text:?} as a duration; write a number and its unit, such as \"3s\" or \
@@ -54,10 +55,10 @@ mod tests {
     fn what_is_none_says_what_would_be_right() {
         for (text, meant) in [
             ("5", "; did you mean \"5s\"?"),
-            ("0", "; did you mean \"0s\"?"),
+            ("0", "or \"250ms\""),
             ("1,5s", "; did you mean \"1.5s\"?"),
             ("250MS", "; did you mean \"250ms\"?"),
-            ("-1s", "; did you mean \"1s\"?"),
+            ("-1s", "or \"250ms\""),
             ("", "or \"250ms\""),
             ("5 parsecs", "or \"250ms\""),
             ("99999999999999999999s", "or \"250ms\""),
