@@ -249,6 +249,12 @@ impl CliError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Tree(tree::TreeError::Server(error))
+            | Self::Server(collect::ServiceError::Trust(error))
+                if error.is_usage() =>
+            {
+                ExitCode::from(2)
+            }
             Self::Config(_) | Self::App(AppError::Nats(NatsError::Unpublished { .. })) => {
                 ExitCode::from(78)
             }

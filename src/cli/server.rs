@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::Url;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use super::terminal::plain;
 use crate::domain::{Authorities, Secret, SecretSource, TlsSettings};
 use crate::files;
 use crate::lookup::{authorities, secret};
@@ -48,6 +50,10 @@ pub(super) struct TrustFlags {
 /// Why a service cannot even be asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerError {
+    #[error(
+        "--server {0:?} is no address of a service; write one such as \"http://127.0.0.1:11100\""
+    )]
+    Address(String),
     #[error("{0}")]
     Token(String),
     #[error(
@@ -60,7 +66,41 @@ pub(super) enum ServerError {
     System(String),
 }
 
-/// As [`ServerFlags::check`].
+impl ServerError {
+    /// Whether the command line has to be another one.
+    pub(super) fn is_usage(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::UserInfo => true,
+            Self::Token(_) | Self::Authorities { .. } | Self::System(_) => false,
+        }
+    }
+}
+
+/// The address of a service.
+///
+/// # Errors
+/// If it is none, or has a user's name or password in it, which is not shown.
+pub(super) fn address(server: &str) -> Result<Url, ServerError> {
+    refuse_user_info(server)?;
+    let bad = || ServerError::Address(plain(server));
+    let url = Url::parse(server).map_err(|_| bad())?;
+    let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    // Nothing that is secret or would be lost.
+    let is_bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if is_web && is_bare {
+        Ok(url)
+    } else {
+        Err(bad())
+    }
+}
+
+/// Refuses a user's name or password in an address.
+///
+/// # Errors
+/// If there is one.
 pub(super) fn refuse_user_info(server: &str) -> Result<(), ServerError> {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -76,12 +116,12 @@ impl ServerFlags {
         self.server.trim_end_matches('/')
     }
 
-    /// Refuses an address with a user's name or password in it, and does not show it.
+    /// As [`address`].
     ///
     /// # Errors
-    /// If there is one.
+    /// If it is no address of a service.
     pub(super) fn check(&self) -> Result<(), ServerError> {
-        refuse_user_info(&self.server)
+        address(&self.server).map(|_| ())
     }
 
     /// As [`TrustFlags::token`].

@@ -85,6 +85,11 @@ struct Problem {
 }
 
 pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
+    // Before a watch, which goes on when a service is away.
+    flags
+        .server
+        .check()
+        .map_err(|it| CliError::Tree(it.into()))?;
     if !flags.watch {
         print(flags)?;
         return Ok(ExitCode::SUCCESS);

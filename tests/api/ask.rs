@@ -240,19 +240,28 @@ fn what_is_no_service_is_one_clear_line() {
         let hidden = run(fleetcall()
             .args(command)
             .args(["--server", "http://u:hunter2@x/"]));
-        assert_eq!(hidden.status.code(), Some(1));
+        assert_eq!(hidden.status.code(), Some(2));
         let said = stderr(&hidden) + &stdout(&hidden);
         assert!(said.contains("user information in the address"), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
-    for bad in ["localhost:11100", "ftp://x", "http://x/?a=b", ""] {
-        let output = run(fleetcall().args(["collect", "--server", bad]));
-        assert_eq!(output.status.code(), Some(1), "{bad}");
-        assert!(
-            stderr(&output).contains("is no address of a service"),
-            "{}",
-            stderr(&output)
-        );
+    let commands = [
+        &["collect"][..],
+        &["tree"],
+        &["tree", "--watch"],
+        &["workers"],
+        &["reset", "1"],
+    ];
+    for bad in ["localhost:11100", "foo", "ftp://x", "http://x/?a=b", ""] {
+        for command in commands {
+            let output = run(fleetcall().args(command).args(["--server", bad]));
+            assert_eq!(output.status.code(), Some(2), "{command:?} {bad}");
+            let expected = format!(
+                "fleetcall: --server {bad:?} is no address of a service; write one such as \
+                 \"http://127.0.0.1:11100\"\n"
+            );
+            assert_eq!(stderr(&output), expected, "{command:?}");
+        }
     }
 }
 

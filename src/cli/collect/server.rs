@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::Request;
 use super::line::Line;
-use crate::cli::server::{ServerError, TrustFlags, refuse_user_info};
+use crate::cli::server::{ServerError, TrustFlags, address};
 use crate::cli::terminal::plain;
 use crate::cli::tree;
 use crate::domain::{Cluster, Scope, ScopeError, TlsSettings, Topology};
@@ -46,10 +46,6 @@ const NDJSON: &str = "application/x-ndjson";
 /// Why a service gives no roll call, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ServiceError {
-    #[error(
-        "--server {0:?} is no address of a service; write one such as \"http://127.0.0.1:11100\""
-    )]
-    Address(String),
     #[error("{0}")]
     Trust(#[from] ServerError),
     #[error("no answer: {0}")]
@@ -177,18 +173,7 @@ pub(super) struct Api {
 impl Api {
     /// Reads the token and whom to trust. Blocks.
     pub(super) fn new(server: &str, trust: &TrustFlags) -> Result<Self, ServiceError> {
-        refuse_user_info(server)?;
-        let bad = || ServiceError::Address(plain(server));
-        let url = Url::parse(server).map_err(|_| bad())?;
-        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
-        // Nothing that is secret or would be lost.
-        let is_bare = url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
-        if !is_web || !is_bare {
-            return Err(bad());
-        }
+        let url = address(server)?;
         let base = url.as_str().trim_end_matches('/').to_owned();
         let token = trust.token()?.map(|token| -> Result<_, ServiceError> {
             let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
@@ -245,7 +230,7 @@ impl Api {
         } else {
             Url::parse_with_params(&base, parameters)
         };
-        let url = url.map_err(|_| ServiceError::Address(base.clone()))?;
+        let url = url.map_err(|_| ServerError::Address(plain(&base)))?;
         let method = if request.force {
             Method::POST
         } else {
