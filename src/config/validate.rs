@@ -382,6 +382,12 @@ impl IdList {
                 // The total is reported once, for the file as a whole.
                 Ok(set) if set.len() > room => return set.len(),
                 Ok(set) => match set.doubt().map_or_else(|| set.ids(), Err) {
+                    Ok(ids) if ids.is_empty() => {
+                        node.fault(format!(
+                            "{text:?} takes away all that it holds; leave at least one id"
+                        ));
+                        return 0;
+                    }
                     Ok(ids) => ids,
                     Err(error) => {
                         node.fault(format!("{text:?}: {error}"));

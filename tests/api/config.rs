@@ -108,6 +108,15 @@ fn an_empty_topology_is_refused() {
         "the cluster has no devices",
     );
     only_fault(
+        "[[clusters]]\nid = 1\nnodes = \"n[1-4]!n[1-4]\"",
+        "3:9: clusters[0].nodes: \"n[1-4]!n[1-4]\" takes away all that it holds; leave at least one id",
+    );
+    only_fault(
+        "[[clusters]]\nid = 1\nnodes = [\"n[1-4]\", \"!n2\"]",
+        "\"!n2\" is no node set: nothing in front of a '!'; write what it is taken away from there, in \
+         the same text",
+    );
+    only_fault(
         "[clusters]\nid = 1",
         "1:1: clusters: this is a table; write each cluster as",
     );

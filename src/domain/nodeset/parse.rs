@@ -17,11 +17,16 @@ pub(super) fn set(text: &str) -> Result<Vec<Term>, String> {
 
 fn terms(text: &str) -> Result<Vec<Term>, String> {
     let mut terms = Vec::new();
-    for (takes_away, text) in elements(text)? {
+    let mut elements = elements(text)?.into_iter().peekable();
+    while let Some((takes_away, text)) = elements.next() {
         let text = text.trim();
         if text.is_empty() {
+            let is_before_removal = elements.peek().is_some_and(|&(takes_away, _)| takes_away);
             return Err(if takes_away {
                 "nothing behind a '!'; write what is taken away there, such as \"n[1-4]!n2\""
+            } else if is_before_removal {
+                "nothing in front of a '!'; write what it is taken away from there, in the same text, \
+                 such as \"n[1-4]!n2\""
             } else {
                 "nothing between two commas or at an end; write ids such as \"1-4\" or \
                  \"web[01-40]\", and \"n[1-4]!n2\" for all of them but one"
@@ -278,7 +283,9 @@ fn repaired(text: &str) -> Option<String> {
         return None;
     }
     let mut fixed = text.to_owned();
-    for wrong in ["..=", "...", "..", "\u{2010}", "\u{2011}", "\u{2012}"] {
+    for wrong in [
+        "->", "=>", "..=", "...", "..", "\u{2010}", "\u{2011}", "\u{2012}",
+    ] {
         fixed = fixed.replace(wrong, DASH);
     }
     for (wrong, right) in [
@@ -322,9 +329,21 @@ fn repaired(text: &str) -> Option<String> {
             };
         }
         // `1-` may be `1`, or a range that was not finished.
-        let ends = element.trim_end_matches('-');
-        let is_range = ends.contains('-') && ends.split('-').all(is_number);
-        let element = if is_range { ends } else { element };
+        let open = element.trim_end_matches(']');
+        let ends = open.trim_end_matches('-');
+        let numbers = ends.rsplit('[').next().unwrap_or_default();
+        let is_range = numbers.contains('-') && numbers.split('-').all(is_number);
+        let element = if is_range {
+            format!("{ends}{}", &element[open.len()..])
+        } else {
+            element.to_owned()
+        };
+        let element = element.as_str();
+        // As `web1-4]`, which lacks its '['.
+        let unopened = element.strip_suffix(']').filter(|it| !it.contains('['));
+        if let Some(Unbracketed { range, .. }) = unopened.and_then(unbracketed) {
+            return range;
+        }
         let bare = element
             .strip_prefix('[')
             .and_then(|it| it.strip_suffix(']'));
@@ -385,6 +404,12 @@ mod tests {
             ("web01:04", "web[01-04]"),
             ("web1 and web3", "web1,web3"),
             ("[web01-web04]", "web[01-04]"),
+            ("n[1-4-]", "n[1-4]"),
+            ("n[1-4-,7]", "n[1-4,7]"),
+            ("1->4", "1-4"),
+            ("web1->web4", "web[1-4]"),
+            ("n[1->4]", "n[1-4]"),
+            ("n1-4]", "n[1-4]"),
         ] {
             let error = fault(text);
             let hint = format!("; did you mean {meant:?}?");
@@ -404,10 +429,14 @@ mod tests {
             ("1..", "has dots where a range has a '-'"),
             ("web1-web4", "if it is one id, write \"web1-web[4]\""),
             ("web*", "'*' cannot stand in an id"),
-            ("!a", "nothing between two commas or at an end"),
+            (
+                "!a",
+                "nothing in front of a '!'; write what it is taken away from there",
+            ),
+            ("", "nothing between two commas or at an end"),
             ("a!", "nothing behind a '!'"),
             ("a!!b", "nothing behind a '!'"),
-            ("a,!b", "nothing between two commas"),
+            ("a,!b", "nothing in front of a '!'"),
             ("a&b", "'&' cannot stand in an id"),
         ] {
             let error = fault(text);
