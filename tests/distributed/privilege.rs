@@ -306,7 +306,7 @@ fn a_configuration_from_a_bucket_with_other_settings_is_not_taken() {
     let mut publish = fleetcall();
     publish.args(["publish", "--init", "--nats", &url, "--lease", LEASE]);
     assert!(run(publish.arg("--config").arg(&path)).status.success());
-    let _worker = worker(&nats, FLEET, "a");
+    let worker = worker(&nats, FLEET, "a");
     let front = TestApp::start_with("", &["--nats", &url, "--published", "serve"]);
     until_well(&front);
     let stream = |verb: &str| format!("STREAM.{verb}.KV_{CONFIG}");
@@ -334,6 +334,8 @@ fn a_configuration_from_a_bucket_with_other_settings_is_not_taken() {
     let start = || refused_to_start(&url);
     let said = start();
     assert!(said.contains("allow_msg_ttl is true, not false"), "{said}");
+    // They would make the next one anew.
+    drop((front, worker));
     nats.delete(CONFIG);
     let mirror = json!({"subjects": [], "mirror": {"name": "OTHER"}, "allow_msg_ttl": false,
                         "first_seq": 0, "allow_rollup_hdrs": false, "deny_delete": false});
