@@ -390,12 +390,12 @@ fn a_real_service_gives_the_answer_that_asking_from_here_gives() {
         ),
         (
             ["--device", "web[01-03,10]"],
-            "`device`: there is no device \"web10\"; there are 1, 2, bad, 1, web01, web02, web03; did \
+            "`device`: there is no device \"web10\"; there are 1, 2, bad, web01, web02, web03; did \
              you mean \"web01\"?",
         ),
         (
             ["--exclude", "wbe01"],
-            "`exclude`: there is no device \"wbe01\" to take away; there are 1, 2, bad, 1, web01, web02, \
+            "`exclude`: there is no device \"wbe01\" to take away; there are 1, 2, bad, web01, web02, \
              web03; did you mean \"web01\"?",
         ),
         (

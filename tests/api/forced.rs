@@ -204,7 +204,7 @@ fn the_command_resets_those_that_are_named_and_no_others() {
         run(&mut command)
     };
     let tree = stdout(&run(fleetcall().args(["tree", "--server", &server])));
-    let all = "there are heals, stays, broken, twin, twin, locked, twin, well";
+    let all = "there are heals, stays, broken, twin, locked, well";
     let hint = format!("fleetcall reset --server {server} ID");
     assert!(tree.contains(&hint), "{tree}");
     for (arguments, why) in [
