@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, config_file, fleetcall, run, stderr, stdout};
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr, stdout, until};
 use crate::names::{Dns, Reply};
 use crate::servers::{answers, http, request};
 use crate::snmp::agents::{Request, mib};
@@ -301,8 +301,9 @@ fn a_bound_that_changes_is_in_force_after_a_reload() {
     assert!(!pair.was_led_astray());
     std::fs::write(&app.config, text(", allow = [\"127.0.0.0/8\"]")).unwrap();
     app.signal("HUP");
-    app.wait_for_log(|line| line["message"] == "reloaded");
-    assert_eq!(app.get().devices(), ["1/n127.0.0.1", "1/n127.0.0.2"]);
+    until("the bound is in force", || {
+        app.get().devices() == ["1/n127.0.0.1", "1/n127.0.0.2"]
+    });
 }
 
 #[test]
