@@ -1,5 +1,6 @@
 //! Clients that open connections, and say nothing, or little, or read nothing.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -130,8 +131,15 @@ fn one_client_has_half_of_the_connections_that_are_kept() {
     };
     assert!(is_kept(OTHER));
     // As long as these wait for their answers they are kept.
-    let held: Vec<_> = (0..16).map(|_| ask(ONE, "/test")).collect();
-    until("one client has its half", || (0..3).all(|_| !is_kept(ONE)));
+    let held = RefCell::new((0..16).map(|_| ask(ONE, "/test")).collect::<Vec<_>>());
+    until("one client has its half", || {
+        let has_half = (0..3).all(|_| !is_kept(ONE));
+        // One that asked whether it is kept may have had the place of one that waits.
+        if !has_half && held.borrow().len() < 24 {
+            held.borrow_mut().push(ask(ONE, "/test"));
+        }
+        has_half
+    });
     assert!((0..3).all(|_| is_kept(OTHER)));
     drop(held);
     until("it has room again", || is_kept(ONE));
