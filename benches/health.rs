@@ -9,14 +9,18 @@
     clippy::disallowed_types,
     reason = "a program for people: it prints, measures real time, and fails by panicking"
 )]
+#![allow(unreachable_pub, reason = "nobody uses a benchmark from outside")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+#[allow(dead_code, reason = "another one changes the configuration")]
+mod service;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::Service;
 
 const DEVICES: usize = 5_000;
 const UNREAD: usize = 1_024;
@@ -24,69 +28,27 @@ const BUSY: usize = 8;
 const SILENT: usize = 1_500;
 const PROBES: usize = 200;
 
-struct Service {
-    child: Child,
-    addr: SocketAddr,
+fn begin(service: &Service, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(service.addr).unwrap();
+    stream.write_all(text.as_bytes()).ok();
+    stream
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Service {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("clusters.toml");
-        // One more than is held, so that it is the work that is waited for.
-        let text = format!(
-            "[lookup]\nlatency = \"5ms\"\n[collect]\nmax_waiting = {}\n\
-             [[clusters]]\nid = 1\nnodes = \"a-device-with-a-longer-name[1-{DEVICES}]\"\n",
-            UNREAD + BUSY + 1
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fleetcall"))
-            .args(["--port", "0", "--config"])
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listening = lines.find_map(|line| {
-            let line = line.unwrap();
-            let (_, addr) = line.split_once("listening addr=")?;
-            Some(addr.trim_matches('"').parse().unwrap())
-        });
-        // It is read to its end, or the log would drop lines.
-        std::thread::spawn(move || lines.for_each(drop));
-        let addr = listening.unwrap();
-        Self { child, addr }
-    }
-
-    fn begin(&self, text: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.addr).unwrap();
-        stream.write_all(text.as_bytes()).ok();
-        stream
-    }
-
-    fn measure(&self, what: &str) {
-        let mut times: Vec<_> = (0..PROBES)
-            .map(|_| {
-                let start = Instant::now();
-                let mut answer = String::new();
-                let mut stream = self.begin("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-                stream.read_to_string(&mut answer).unwrap();
-                assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        let ms = |place: usize| times[place.min(PROBES - 1)].as_secs_f64() * 1e3;
-        let (median, p99, worst) = (ms(PROBES / 2), ms(PROBES * 99 / 100), ms(PROBES));
-        println!("| {what} | {median:.2} ms | {p99:.2} ms | {worst:.2} ms |");
-    }
+fn measure(service: &Service, what: &str) {
+    let mut times: Vec<_> = (0..PROBES)
+        .map(|_| {
+            let start = Instant::now();
+            let mut answer = String::new();
+            let mut stream = begin(service, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    let ms = |place: usize| times[place.min(PROBES - 1)].as_secs_f64() * 1e3;
+    let (median, p99, worst) = (ms(PROBES / 2), ms(PROBES * 99 / 100), ms(PROBES));
+    println!("| {what} | {median:.2} ms | {p99:.2} ms | {worst:.2} ms |");
 }
 
 fn main() {
@@ -96,20 +58,31 @@ fn main() {
         ..limit
     };
     setrlimit(Resource::Nofile, most).unwrap();
-    let service = Service::start();
+    // One more than is held, so that it is the work that is waited for.
+    let service = Service::start(&format!(
+        "[lookup]\nlatency = \"5ms\"\n[collect]\nmax_waiting = {}\n\
+         [[clusters]]\nid = 1\nnodes = \"a-device-with-a-longer-name[1-{DEVICES}]\"\n",
+        UNREAD + BUSY + 1
+    ));
     println!("| {PROBES} × /healthz beside | median | 99th percentile | worst |");
     println!("| --- | ---: | ---: | ---: |");
-    service.measure("nothing");
+    measure(&service, "nothing");
     let drips = ["", "GET /heal", "GET /healthz HTTP/1.1\r\nX-Drip: "];
     let silent: Vec<_> = (0..SILENT)
-        .map(|n| service.begin(drips[n % drips.len()]))
+        .map(|n| begin(&service, drips[n % drips.len()]))
         .collect();
-    service.measure(&format!("{SILENT} connections that say nothing or little"));
+    measure(
+        &service,
+        &format!("{SILENT} connections that say nothing or little"),
+    );
     drop(silent);
     let report =
         "GET /v1/report?max_age=1h HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let unread: Vec<_> = (0..UNREAD).map(|_| service.begin(report)).collect();
-    service.measure(&format!("{UNREAD} reports that are asked for and not read"));
+    let unread: Vec<_> = (0..UNREAD).map(|_| begin(&service, report)).collect();
+    measure(
+        &service,
+        &format!("{UNREAD} reports that are asked for and not read"),
+    );
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..BUSY {
@@ -117,14 +90,15 @@ fn main() {
                 let mut sink = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
                     sink.clear();
-                    service.begin(report).read_to_end(&mut sink).ok();
+                    begin(&service, report).read_to_end(&mut sink).ok();
                 }
             });
         }
         std::thread::park_timeout(Duration::from_millis(500));
-        service.measure(&format!(
-            "these, and {BUSY} clients that read them again and again"
-        ));
+        measure(
+            &service,
+            &format!("these, and {BUSY} clients that read them again and again"),
+        );
         is_over.store(true, Ordering::Relaxed);
     });
     drop(unread);

@@ -10,18 +10,19 @@
     clippy::disallowed_types,
     reason = "a program for people: it prints, measures real time, and fails by panicking"
 )]
+#![allow(unreachable_pub, reason = "nobody uses a benchmark from outside")]
+
+mod service;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use service::Service;
 
 const DEVICES: usize = 100_000;
 
@@ -43,51 +44,6 @@ fn main() {
     let cluster = |it: usize| format!("[[clusters]]\nid = \"n{it}\"\nnodes = \"n1\"\n");
     let each: String = (1..=DEVICES).map(cluster).collect();
     measure("a cluster for each device", &each, "n7", "n1");
-}
-
-/// A running service.
-struct Service {
-    child: Child,
-    addr: SocketAddr,
-    config: PathBuf,
-    _dir: TempDir,
-}
-
-impl Service {
-    fn start(clusters: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let config = dir.path().join("clusters.toml");
-        fs::write(&config, written(clusters)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fleetcall"))
-            .args(["--port", "0", "--log-format", "json", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let addr = loop {
-            let line: serde_json::Value =
-                serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-            if line["message"] == "listening" {
-                break line["addr"].as_str().unwrap().parse().unwrap();
-            }
-        };
-        thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            addr,
-            config,
-            _dir: dir,
-        }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }
 
 fn written(clusters: &str) -> String {
@@ -194,7 +150,7 @@ fn measure(fleet: &str, clusters: &str, cluster: &str, device: &str) {
     println!("## {DEVICES} devices in {fleet}\n");
     println!("| request | status | it takes | another one takes at most |");
     println!("| --- | ---: | ---: | ---: |");
-    let service = Service::start(clusters);
+    let service = Service::start(&written(clusters));
     let row = |what: &str, work: &dyn Fn() -> String| {
         let small = Small::start(service.addr);
         let (began, mut status) = (Instant::now(), String::new());
