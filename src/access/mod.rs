@@ -178,7 +178,6 @@ impl Access {
 
     /// Whether this client may ask now; else how long it has to wait.
     pub(crate) fn admit(&self, policy: &Policy, client: IpAddr) -> Result<(), Duration> {
-        let client = client.to_canonical();
         let rate = match policy.config.rate {
             Some(rate) => rate,
             None if policy.may_be_many(client) => return Ok(()),
@@ -190,7 +189,7 @@ impl Access {
     /// One of `all` for this client, which has at most half of them, unless it may be many; until
     /// what is given is dropped.
     pub(crate) fn share(&self, shares: &Arc<Shares>, client: IpAddr, all: usize) -> Option<Share> {
-        if self.peek().may_be_many(client.to_canonical()) {
+        if self.peek().may_be_many(client) {
             return Some(Share::unlimited());
         }
         shares.take(client, (all / 2).max(1))
@@ -329,6 +328,7 @@ impl Policy {
 
     /// Whether an address stands for more than one client: that of a proxy, or of this machine.
     fn may_be_many(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
         match &self.config.proxies {
             None => client.is_loopback(),
             Some(proxies) if proxies.is_empty() => false,
@@ -368,15 +368,10 @@ fn stamps(config: &HttpConfig) -> Vec<Option<Stamp>> {
     begun.into_iter().map(|stamp| stamp.wait().ok()).collect()
 }
 
-/// Whom to count an address as.
+/// The client that an address counts as: in IPv6 one has a network of 64 bits.
 pub(crate) fn client(address: IpAddr) -> IpAddr {
-    network(address.to_canonical())
-}
-
-/// Whom to count together: a network of 64 bits is what one client has in IPv6.
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
+    match address.to_canonical() {
+        address @ IpAddr::V4(_) => address,
         IpAddr::V6(address) => {
             let bits = address.to_bits() >> 64 << 64;
             Ipv6Addr::from_bits(bits).into()

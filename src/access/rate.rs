@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::network;
+use super::client as counted;
 use crate::config::Rate;
 
 /// Clients that are told apart at once; further ones share one allowance.
@@ -31,7 +31,7 @@ impl Limiter {
     /// Takes one request off the client's allowance, or says how long it has to wait for one.
     pub(super) fn admit(&self, client: IpAddr, rate: Rate, now: Duration) -> Result<(), Duration> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.admit(network(client), rate, now)
+        table.admit(counted(client), rate, now)
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_client_with_a_whole_network_is_one() {
-        let address = |text: &str| network(text.parse().unwrap());
+        let address = |text: &str| counted(text.parse().unwrap());
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
         assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
