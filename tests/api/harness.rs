@@ -161,8 +161,10 @@ impl TestApp {
         if !arguments.contains(&"--published") && !path.as_os_str().is_empty() {
             command.arg("--config").arg(&path);
         }
+        if command.get_envs().all(|(name, _)| name != "RUST_LOG") {
+            command.env("RUST_LOG", "fleetcall=debug");
+        }
         let mut child = command
-            .env("RUST_LOG", "fleetcall=debug")
             .args(arguments)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::guarded::{ADMIN, COLLECT, Guarded, READ};
-use crate::harness::{TestApp, agent, request};
+use crate::harness::{TestApp, agent, config_file, fleetcall, request};
 use crate::limits::raw;
 
 /// The value of a counter with these labels, in this order.
@@ -133,18 +133,23 @@ fn the_log_names_the_token_of_who_changes_something() {
 /// What is no request is answered by the server's parts, which know no limit for their lines.
 #[test]
 fn what_is_no_request_writes_no_line() {
-    let service = Guarded::start();
+    let (dir, path) = config_file("[[clusters]]\nid = 1\nnodes = \"1\"\n");
+    let mut command = fleetcall();
+    // As it is without one.
+    command.env("RUST_LOG", "");
+    let app = TestApp::start_as(command, dir, path, &[]);
     for bytes in [
         "GET / HTTP/1.1\r\nHost: a\r\nfoo\r\n\r\n",
         "nonsense\r\n\r\n",
         "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ] {
-        let answer = raw(service.app.addr, bytes.as_bytes());
+        let answer = raw(app.addr, bytes.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 400"), "{bytes:?}: {answer}");
     }
-    assert_eq!(service.status("POST", "/v1/reload", READ), 403);
-    service.app.wait_for_log(|line| line["reason"] == "role");
-    let log = service.app.log();
+    let long = format!("/nowhere?{}", "a".repeat(8192));
+    assert_eq!(app.request("GET", &long, &[]).status, 414);
+    app.wait_for_log(|line| line["reason"] == "long_address");
+    let log = app.log();
     let others: Vec<_> = log
         .iter()
         .filter(|line| !line["target"].as_str().unwrap().starts_with("fleetcall"))
