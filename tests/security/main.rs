@@ -12,6 +12,7 @@
 )]
 
 mod audit;
+mod bodies;
 mod connections;
 mod filters;
 mod guarded;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_http::Payload;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
@@ -186,18 +187,17 @@ impl Drop for Busy {
 /// The body of an answer, whose request is under way until it is sent.
 pub(in crate::http) struct Occupied {
     body: BoxBody,
-    _busy: Option<Busy>,
-    _share: Option<Share>,
+    _kept: Kept,
 }
 
+/// What a request keeps until its answer is sent: its connection, its client's share, and its own body
+/// if that was not read. actix-http closes a connection behind an answer whose request has a body that
+/// is still wanted; for the end of a chunked one that is not, it waits for ever.
+pub(super) type Kept = (Option<Busy>, Option<Share>, Payload);
+
 impl Occupied {
-    /// It keeps its client's share until then.
-    pub(super) fn new(body: BoxBody, busy: Option<Busy>, share: Option<Share>) -> Self {
-        Self {
-            body,
-            _busy: busy,
-            _share: share,
-        }
+    pub(super) fn new(body: BoxBody, kept: Kept) -> Self {
+        Self { body, _kept: kept }
     }
 }
 

@@ -167,10 +167,15 @@ pub(super) async fn guard(
         }),
         other => other,
     };
+    let mut unread = Payload::None;
     let mut response = match passed {
         Ok(None) => handle(request).await,
-        Ok(Some(answer)) => answer.into(),
+        Ok(Some(answer)) => {
+            unread = request.take_payload();
+            answer.into()
+        }
         Err(refusal) => {
+            unread = request.take_payload();
             let (client, method) = (client(request.head()), request.method().as_str());
             gate.denials.note(&refusal, client, method, request.path());
             gate.traffic.denied(refusal.denial());
@@ -201,7 +206,7 @@ pub(super) async fn guard(
             set(headers, CACHE_CONTROL, "no-store");
         }
     }
-    response.map_body(|_, body| Occupied::new(body, busy, share))
+    response.map_body(|_, body| Occupied::new(body, (busy, share, unread)))
 }
 
 /// What a handler said stays.
@@ -249,13 +254,14 @@ fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpRe
     Ok(None)
 }
 
+/// Reads the body of a request; what is refused stays unread.
 async fn take_body(gate: &Gate, request: &mut Request) -> Result<(), Refusal> {
-    let payload = match request.take_payload() {
-        Payload::None => return Ok(()),
-        payload => payload,
-    };
+    if matches!(request.payload(), Payload::None) {
+        return Ok(());
+    }
     let timeout = gate.access.peek().config.request_timeout;
-    *request.payload() = Payload::from(read(payload, timeout).await?);
+    let body = read(request.payload(), timeout).await?;
+    *request.payload() = Payload::from(body);
     Ok(())
 }
 
@@ -301,7 +307,7 @@ fn shown(request: &RequestHead) -> Option<&str> {
 }
 
 /// The whole body, within its time.
-async fn read(mut payload: Payload, timeout: Duration) -> Result<Bytes, Refusal> {
+async fn read(payload: &mut Payload, timeout: Duration) -> Result<Bytes, Refusal> {
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(piece) = payload.next().await {
