@@ -47,10 +47,13 @@ const STATUSES: usize = 500;
 pub(super) struct Route(usize);
 
 impl Route {
+    /// A path that is not served, or that could not be read.
+    pub(super) const OTHER: Self = Self(PATHS.len());
+
     /// That of a request.
     pub(super) fn of(path: &str) -> Self {
         let known = PATHS.iter().position(|pattern| fits(pattern, path));
-        Self(known.unwrap_or(PATHS.len()))
+        known.map_or(Self::OTHER, Self)
     }
 
     fn label(self) -> &'static str {
@@ -91,6 +94,10 @@ pub(super) enum Denial {
     SlowBody,
     /// Its body broke off.
     BrokenBody,
+    /// It is no HTTP request, or none that is sure to mean the same to all.
+    Malformed,
+    /// It did not arrive in time.
+    SlowRequest,
     /// Its client asks too often.
     Rate,
     /// Its client has its share of what the request needs.
@@ -98,6 +105,8 @@ pub(super) enum Denial {
     /// Its connection is more than its client's share, or there is no room for it: no request of it is
     /// read.
     Connection,
+    /// Its connection's TLS handshake failed, or did not end in time.
+    Handshake,
     /// It shows no token, and needs one.
     NoToken,
     /// Its token is not known.
@@ -112,15 +121,18 @@ pub(super) enum Denial {
 
 impl Denial {
     /// All of them.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::LongAddress,
         Self::LongHeaders,
         Self::LongBody,
         Self::SlowBody,
         Self::BrokenBody,
+        Self::Malformed,
+        Self::SlowRequest,
         Self::Rate,
         Self::Share,
         Self::Connection,
+        Self::Handshake,
         Self::NoToken,
         Self::WrongToken,
         Self::Role,
@@ -136,15 +148,23 @@ impl Denial {
             Self::LongBody => "long_body",
             Self::SlowBody => "slow_body",
             Self::BrokenBody => "broken_body",
+            Self::Malformed => "malformed",
+            Self::SlowRequest => "slow_request",
             Self::Rate => "rate",
             Self::Share => "share",
             Self::Connection => "connection",
+            Self::Handshake => "handshake",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Role => "role",
             Self::Host => "host",
             Self::Origin => "origin",
         }
+    }
+
+    /// Whether it is a connection that is refused, and not a request.
+    pub(super) const fn is_of_connection(self) -> bool {
+        matches!(self, Self::Connection | Self::Handshake)
     }
 
     /// Its place in [`Denial::ALL`].

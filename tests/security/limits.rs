@@ -13,7 +13,7 @@ fn service(http: &str) -> TestApp {
     TestApp::start(&format!("[http]\n{http}\n{FLEET}"))
 }
 
-fn connect(addr: SocketAddr) -> TcpStream {
+pub fn connect(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -38,7 +38,7 @@ fn get(path: &str, headers: &str) -> Vec<u8> {
 }
 
 /// Reads one answer of a connection that is kept.
-fn answer(stream: &mut TcpStream) -> std::io::Result<String> {
+pub fn answer(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut text = String::new();
     let mut byte = [0];
     while !text.ends_with("\r\n\r\n") {

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
+use crate::audit::{denials, value};
 use crate::guarded::{ADMIN, FLEET, READ, http, token_file, until, write_tokens};
 use crate::harness::{PATIENCE, TestApp, fleetcall, run, stderr, stdout};
 
@@ -254,6 +255,12 @@ fn a_client_without_a_certificate_of_the_right_authority_gets_nothing() {
     };
     let right = clients.issue(1);
     assert!(ask(Some(&right)).unwrap().starts_with("HTTP/1.1 200 "));
+    let client = service.client(&[&ours], Some(&right));
+    let refused = || {
+        let (text, _) = client.ask("GET /metrics", READ).unwrap();
+        value(&text, &denials("handshake"))
+    };
+    assert_eq!(refused(), 0);
     for wrong in [None, Some(&others.issue(1))] {
         let error = ask(wrong).expect_err("it was let in");
         assert!(
@@ -261,8 +268,8 @@ fn a_client_without_a_certificate_of_the_right_authority_gets_nothing() {
             "{error}"
         );
     }
+    until("both are counted", || refused() == 2);
     // A certificate is no token.
-    let client = service.client(&[&ours], Some(&right));
     let (text, _) = client.ask("GET /test", "wrong").unwrap();
     assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
     // The authority that is exchanged counts from the next connection on, also for a client that
@@ -324,6 +331,30 @@ fn who_speaks_plain_http_to_it_gets_nothing() {
     stream.read_to_end(&mut answer).ok();
     let text = String::from_utf8_lossy(&answer);
     assert!(!text.contains("HTTP/1.1 200"), "{text}");
+    let client = service.client(&[&authority], None);
+    let (text, _) = client.ask("GET /metrics", READ).unwrap();
+    assert_eq!(value(&text, &denials("handshake")), 1);
+    let line = service
+        .app
+        .wait_for_log(|line| line["reason"] == "handshake");
+    assert_eq!(line["message"], "connection refused");
+}
+
+#[test]
+fn a_handshake_that_does_not_end_in_time_is_counted() {
+    let authority = Authority::new("one");
+    let issued = authority.issue(365);
+    // Long enough for one that does, on any machine.
+    let service = Encrypted::start_with(&issued, None, "request_timeout = \"5s\"", FLEET);
+    let _silent = TcpStream::connect(service.app.addr).unwrap();
+    let line = service
+        .app
+        .wait_for_log(|line| line["reason"] == "handshake");
+    let why = line["error"].as_str().unwrap();
+    assert!(why.contains("did not end in time"), "{why}");
+    let client = service.client(&[&authority], None);
+    let (text, _) = client.ask("GET /metrics", READ).unwrap();
+    assert_eq!(value(&text, &denials("handshake")), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! That takes an open file for each, so there is room for a part of them only. The others are closed
 //! after their first answer.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,6 +22,7 @@ use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::record::Begun;
 use crate::access::{Access, Share, Shares};
 use crate::open_files::{self, Taken};
 
@@ -36,6 +38,7 @@ const CLOSING_IDLE: Duration = Duration::from_millis(250);
 pub(in crate::http) struct Connection {
     /// The same as the server's, to close it from here.
     socket: Socket,
+    client: IpAddr,
     /// Requests under way, answers that are being sent included.
     busy: AtomicUsize,
     /// When there was none any more, in milliseconds of `start`.
@@ -108,6 +111,7 @@ impl Connections {
         };
         let connection = Connection {
             socket,
+            client,
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             start: self.start,
@@ -129,8 +133,9 @@ impl Connections {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Closes connections that have no request under way for longer than `limit`; for ever.
-    pub(in crate::http) async fn watch(self: Arc<Self>, limit: Duration) {
+    /// Closes connections that have no request under way for longer than `limit`, and tells `slow` whose
+    /// they are; for ever.
+    pub(in crate::http) async fn watch(self: Arc<Self>, limit: Duration, slow: impl Fn(IpAddr)) {
         let limit_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let mut looks = tokio::time::interval(
             (limit / 4).clamp(Duration::from_millis(100), Duration::from_secs(1)),
@@ -138,7 +143,8 @@ impl Connections {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let limit_ms = match self.closing.load(Ordering::Relaxed) {
+            let is_closing = self.closing.load(Ordering::Relaxed);
+            let limit_ms = match is_closing {
                 true => limit_ms(CLOSING_IDLE),
                 false => limit_ms(limit),
             };
@@ -151,7 +157,9 @@ impl Connections {
                 let idle_ms = connection.now().saturating_sub(idle_since);
                 let is_stuck = connection.busy.load(Ordering::Acquire) == 0 && idle_ms > limit_ms;
                 if is_stuck {
-                    log::debug!(idle_ms; "a request does not arrive, its connection is closed");
+                    if !is_closing {
+                        slow(connection.client);
+                    }
                     // Fails only if it is closed already.
                     connection.socket.shutdown(std::net::Shutdown::Read).ok();
                 }
@@ -187,6 +195,7 @@ impl Drop for Busy {
 /// The body of an answer, whose request is under way until it is sent.
 pub(in crate::http) struct Occupied {
     body: BoxBody,
+    begun: Option<Begun>,
     _kept: Kept,
 }
 
@@ -196,8 +205,23 @@ pub(in crate::http) struct Occupied {
 pub(super) type Kept = (Option<Busy>, Option<Share>, Payload);
 
 impl Occupied {
-    pub(super) fn new(body: BoxBody, kept: Kept) -> Self {
-        Self { body, _kept: kept }
+    pub(super) fn new(body: BoxBody, begun: Option<Begun>, kept: Kept) -> Self {
+        let is_empty = matches!(body.size(), BodySize::None | BodySize::Sized(0));
+        let mut this = Self {
+            body,
+            begun,
+            _kept: kept,
+        };
+        if is_empty {
+            this.done();
+        }
+        this
+    }
+
+    fn done(&mut self) {
+        if let Some(begun) = &mut self.begun {
+            begun.done();
+        }
     }
 }
 
@@ -212,6 +236,10 @@ impl MessageBody for Occupied {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(context)
+        let piece = Pin::new(&mut self.body).poll_next(context);
+        if matches!(piece, Poll::Ready(None)) {
+            self.done();
+        }
+        piece
     }
 }

@@ -36,12 +36,15 @@ impl Denials {
         );
     }
 
-    /// Logs a connection that is not served.
-    pub(super) fn note_connection(&self, client: IpAddr, why: &str) {
-        let denial = Denial::Connection;
+    /// Logs what is refused before there is a request.
+    pub(super) fn note_unread(&self, denial: Denial, client: IpAddr, why: &str) {
         if let Some((network, unlogged)) = self.pass(denial, client) {
             let reason = denial.as_str();
-            log::warn!(reason, client:%, network, unlogged, error = why; "connection refused");
+            let what = match denial.is_of_connection() {
+                true => "connection",
+                false => "request",
+            };
+            log::warn!(reason, client:%, network, unlogged, error = why; "{what} refused");
         }
     }
 

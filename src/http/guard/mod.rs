@@ -18,6 +18,7 @@ pub(super) mod connections;
 mod denials;
 mod hosts;
 mod origins;
+pub(super) mod record;
 mod refusal;
 mod roles;
 mod scarce;
@@ -35,7 +36,7 @@ use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use actix_web::http::{ConnectionType, Method};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures::StreamExt as _;
@@ -47,6 +48,7 @@ use crate::collector::CollectorHandle;
 use crate::http::traffic::{Denial, Route, Traffic};
 use connections::{Busy, Connection, Occupied};
 use denials::Denials;
+use record::{Begun, Record, Unread};
 use refusal::Refusal;
 use roles::Needs;
 use scarce::Scarce;
@@ -102,10 +104,25 @@ impl Gate {
         }
     }
 
-    /// Counts a connection that is closed before anything of it is read, and says so.
-    pub(super) fn refuse_connection(&self, client: IpAddr, why: &str) {
-        self.traffic.denied(Denial::Connection);
-        self.denials.note_connection(client, why);
+    /// Counts what is refused before there is a request, with the status of its answer if it has one,
+    /// and says so.
+    pub(super) fn refuse(
+        &self,
+        denial: Denial,
+        code: Option<StatusCode>,
+        client: IpAddr,
+        why: &str,
+    ) {
+        if let Some(code) = code {
+            self.traffic.answered(Route::OTHER, code);
+        }
+        self.traffic.denied(denial);
+        self.denials.note_unread(denial, client, why);
+    }
+
+    /// The same for what actix-http refused.
+    pub(super) fn refuse_unread(&self, unread: &Unread, client: IpAddr) {
+        self.refuse(unread.denial, unread.code, client, &unread.why);
     }
 
     /// The client's share of what a request needs.
@@ -143,6 +160,7 @@ pub(super) async fn guard(
     handle: impl AsyncFnOnce(Request) -> Response<BoxBody>,
 ) -> Response<Occupied> {
     let busy = request.conn_data::<Arc<Connection>>().map(Busy::new);
+    let begun = request.conn_data::<Arc<Record>>().map(Begun::new);
     let is_test = roles::is_test(request.path());
     let route = Route::of(request.path());
     // Let go before anybody waits.
@@ -176,6 +194,9 @@ pub(super) async fn guard(
         }
         Err(refusal) => {
             unread = request.take_payload();
+            if let (Refusal::BrokenBody, Some(begun)) = (&refusal, &begun) {
+                begun.broken_body();
+            }
             let (client, method) = (client(request.head()), request.method().as_str());
             gate.denials.note(&refusal, client, method, request.path());
             gate.traffic.denied(refusal.denial());
@@ -206,7 +227,7 @@ pub(super) async fn guard(
             set(headers, CACHE_CONTROL, "no-store");
         }
     }
-    response.map_body(|_, body| Occupied::new(body, (busy, share, unread)))
+    response.map_body(|_, body| Occupied::new(body, begun, (busy, share, unread)))
 }
 
 /// What a handler said stays.

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::web::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,7 @@ use super::worker::{Admitted, Held, Open, Worker};
 use super::{Rooms, Serve};
 use crate::access::{Access, Shares};
 use crate::http::guard::Gate;
+use crate::http::traffic::Denial;
 use crate::open_files;
 use crate::telemetry::LogLimit;
 
@@ -192,10 +194,17 @@ impl Door {
                 match done {
                     Ok(Ok(stream)) => Io::tls(stream),
                     Ok(Err(error)) => {
-                        log::debug!(error:%; "no TLS handshake");
+                        // Any other error is that the client is gone.
+                        if error.kind() == ErrorKind::InvalidData {
+                            self.refuse(Denial::Handshake, client, &error.to_string());
+                        }
                         return None;
                     }
-                    Err(_) => return None,
+                    Err(_) => {
+                        let why = "the TLS handshake did not end in time";
+                        self.refuse(Denial::Handshake, client, why);
+                        return None;
+                    }
                 }
             }
         };
@@ -211,6 +220,9 @@ impl Door {
                 Ok(Ok(0) | Err(_)) => return None,
                 Err(_) => {
                     if !head.is_empty() {
+                        let why = "the request did not arrive in time";
+                        let code = Some(StatusCode::REQUEST_TIMEOUT);
+                        self.gate.refuse(Denial::SlowRequest, code, client, why);
                         io.write_all(TOO_SLOW).await.ok();
                     }
                     return None;
@@ -227,17 +239,16 @@ impl Door {
     async fn admit(&self, io: Io, peer: SocketAddr, open: Open) {
         let (client, most) = (peer.ip(), self.rooms.connections);
         let Some(share) = self.access.share(&self.shares, client, most) else {
-            self.refuse(
-                client,
-                "this client has half of all connections, which is its share",
-            );
+            let why = "this client has half of all connections, which is its share";
+            self.refuse(Denial::Connection, client, why);
             return;
         };
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
             Err(_) => {
                 let Ok(_waiting) = self.waiting.try_acquire() else {
-                    self.refuse(client, "too many connections wait for room already");
+                    let why = "too many connections wait for room already";
+                    self.refuse(Denial::Connection, client, why);
                     return;
                 };
                 // It is never closed.
@@ -259,8 +270,8 @@ impl Door {
         worker.serve(Admitted { io, peer, held });
     }
 
-    fn refuse(&self, client: IpAddr, why: &str) {
-        self.gate.refuse_connection(client, why);
+    fn refuse(&self, denial: Denial, client: IpAddr, why: &str) {
+        self.gate.refuse(denial, None, client, why);
     }
 }
 

@@ -30,7 +30,9 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::front::RawFactory;
+use super::guard::Gate;
 use super::guard::connections::{Connections, Occupied};
+use super::traffic::Denial;
 use super::{Answering, Handles};
 use crate::access::Access;
 use crate::open_files;
@@ -107,6 +109,8 @@ struct Settings {
     request_timeout: Duration,
     /// Those that may have a second request; `None` if none may.
     kept: Option<Arc<Connections>>,
+    /// Hears what is refused before there is a request.
+    gate: Arc<Gate>,
 }
 
 /// What answers the requests of connections, on this thread.
@@ -117,6 +121,7 @@ async fn serving(
     let Settings {
         request_timeout,
         kept,
+        gate,
     } = settings;
     let keep_alive = match kept {
         Some(_) => KeepAlive::Timeout(KEEP_ALIVE),
@@ -130,6 +135,7 @@ async fn serving(
         // closes its sending side and still reads cannot be told from that, and is not served.
         .h1_allow_half_closed(false)
         .on_connect_ext(move |io: &Io, data: &mut Extensions| {
+            data.insert(Arc::clone(io.record()));
             let known = kept.as_ref().zip(io.socket());
             if let Some(kept) = known.and_then(|(kept, socket)| kept.opened(&socket)) {
                 data.insert(kept);
@@ -141,9 +147,13 @@ async fn serving(
     #[expect(clippy::expect_used, reason = "it has no data that is made later")]
     let http = Rc::new(http.expect("only data factories fail"));
     Rc::new(move |io, peer| {
+        let (gate, record) = (Arc::clone(&gate), Arc::clone(io.record()));
         let served = http.call((io, Some(peer)));
         Box::pin(async move {
-            if let Err(error) = served.await {
+            let ended = served.await;
+            if let Some(unread) = record.refused(&ended) {
+                gate.refuse_unread(&unread, peer.ip());
+            } else if let Err(error) = ended {
                 log::debug!(error:%; "a connection ended");
             }
         })
@@ -203,6 +213,7 @@ impl Server {
         let config = access.policy().config.clone();
         let tls = access.server_config().map_err(std::io::Error::other)?;
         let answering = Answering::new(handles, access.clone(), debug);
+        let gate = Arc::clone(&answering.gate);
         let listener = listen(address)?;
         let addr = listener.local_addr()?;
         let connections = Arc::new(Connections::new(access.clone()));
@@ -218,6 +229,7 @@ impl Server {
             let settings = Settings {
                 request_timeout: config.request_timeout,
                 kept: Some(Arc::clone(&connections)),
+                gate: Arc::clone(&answering.gate),
             };
             workers.push(Worker::start(&thread, answering.clone(), settings));
             threads.push(thread);
@@ -238,6 +250,7 @@ impl Server {
                 let settings = Settings {
                     request_timeout: timeout,
                     kept: None,
+                    gate: Arc::clone(&answering.gate),
                 };
                 let door = Door {
                     access,
@@ -262,7 +275,12 @@ impl Server {
             });
         });
         threads.push(thread);
-        let watch = Arc::clone(&connections).watch(KEEP_ALIVE + config.request_timeout);
+        let slow = move |client| {
+            let why = "the next request did not arrive in time";
+            gate.refuse(Denial::SlowRequest, None, client, why);
+        };
+        let limit = KEEP_ALIVE + config.request_timeout;
+        let watch = Arc::clone(&connections).watch(limit, slow);
         Ok(Self {
             addr,
             threads,

@@ -2,6 +2,7 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::web::{Buf as _, Bytes};
@@ -9,6 +10,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use crate::http::guard::record::Record;
 
 /// A socket that can be taken from one thread to another.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(in crate::http) struct Io {
     /// Read already.
     head: Bytes,
     stream: Stream,
+    record: Arc<Record>,
 }
 
 impl Wire {
@@ -53,17 +57,24 @@ impl Wire {
 
 impl Io {
     pub(super) fn plain(wire: Wire) -> Self {
-        Self {
-            head: Bytes::new(),
-            stream: Stream::Plain(wire),
-        }
+        Self::new(Stream::Plain(wire))
     }
 
     pub(super) fn tls(stream: TlsStream<Wire>) -> Self {
+        Self::new(Stream::Tls(Box::new(stream)))
+    }
+
+    fn new(stream: Stream) -> Self {
         Self {
             head: Bytes::new(),
-            stream: Stream::Tls(Box::new(stream)),
+            stream,
+            record: Arc::default(),
         }
+    }
+
+    /// What happens on it.
+    pub(super) fn record(&self) -> &Arc<Record> {
+        &self.record
     }
 
     /// Puts bytes back that were read.
@@ -132,10 +143,20 @@ impl AsyncRead for Io {
             self.head.advance(len);
             return Poll::Ready(Ok(()));
         }
-        match &mut self.stream {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
             Stream::Plain(wire) => Pin::new(wire).poll_read(context, buffer),
             Stream::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+        };
+        let has_ended = match &read {
+            Poll::Ready(Ok(())) => buffer.filled().len() == before,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if has_ended {
+            self.record.closed();
         }
+        read
     }
 }
 
