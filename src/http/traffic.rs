@@ -105,6 +105,8 @@ pub(super) enum Denial {
     /// Its connection is more than its client's share, or there is no room for it: no request of it is
     /// read.
     Connection,
+    /// Its connection did not say what it wants, and was closed for another.
+    Evicted,
     /// Its connection's TLS handshake failed, or did not end in time.
     Handshake,
     /// It shows no token, and needs one.
@@ -121,7 +123,7 @@ pub(super) enum Denial {
 
 impl Denial {
     /// All of them.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::LongAddress,
         Self::LongHeaders,
         Self::LongBody,
@@ -132,6 +134,7 @@ impl Denial {
         Self::Rate,
         Self::Share,
         Self::Connection,
+        Self::Evicted,
         Self::Handshake,
         Self::NoToken,
         Self::WrongToken,
@@ -153,6 +156,7 @@ impl Denial {
             Self::Rate => "rate",
             Self::Share => "share",
             Self::Connection => "connection",
+            Self::Evicted => "evicted",
             Self::Handshake => "handshake",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
@@ -164,7 +168,7 @@ impl Denial {
 
     /// Whether it is a connection that is refused, and not a request.
     pub(super) const fn is_of_connection(self) -> bool {
-        matches!(self, Self::Connection | Self::Handshake)
+        matches!(self, Self::Connection | Self::Evicted | Self::Handshake)
     }
 
     /// Its place in [`Denial::ALL`].

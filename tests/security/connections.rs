@@ -6,6 +6,7 @@ use std::net::TcpStream;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::audit::{denials, value};
 use crate::harness::{TestApp, read_all, until};
 use crate::shares::{ONE, OTHER, ROLL_CALLS, answer, begin, connect, hanging, wait_for_collects};
 
@@ -65,6 +66,20 @@ fn health_is_answered_whatever_connections_there_are() {
     let log = app.log();
     let begun = log.iter().filter(|line| line["message"] == "collecting");
     assert_eq!(begun.count(), 4);
+    // Those that made room for others are counted, and said in one line.
+    drop((served, held));
+    let metrics = app.request("GET", "/metrics", &[]).body;
+    assert!(value(&metrics, &denials("evicted")) > 100, "{metrics}");
+    let log = app.log();
+    let said: Vec<_> = log
+        .iter()
+        .filter(|line| line["reason"] == "evicted")
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(
+        (&said[0]["client"], &said[0]["level"]),
+        (&"127.0.0.2".into(), &"warn".into())
+    );
 }
 
 #[test]

@@ -104,6 +104,11 @@ impl Gate {
         }
     }
 
+    /// Counts what is refused, and said elsewhere.
+    pub(super) fn count(&self, denial: Denial) {
+        self.traffic.denied(denial);
+    }
+
     /// Counts what is refused before there is a request, with the status of its answer if it has one,
     /// and says so.
     pub(super) fn refuse(
@@ -116,7 +121,7 @@ impl Gate {
         if let Some(code) = code {
             self.traffic.answered(Route::OTHER, code);
         }
-        self.traffic.denied(denial);
+        self.count(denial);
         self.denials.note_unread(denial, client, why);
     }
 

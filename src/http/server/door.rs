@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::crowds::Crowds;
 use super::hall::{Hall, Visit};
 use super::handshakes::Handshakes;
 use super::wire::{Io, Wire};
@@ -61,6 +62,7 @@ pub(super) struct Door {
     /// The longest that a handshake and the first bytes of a request may take together.
     pub(super) timeout: Duration,
     pub(super) hall: Hall,
+    pub(super) crowds: Crowds,
     /// Answers those that ask how the service does.
     pub(super) health: Serve,
     pub(super) workers: Vec<Worker>,
@@ -130,7 +132,10 @@ impl Door {
     ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let all = Arc::clone(&self.all).acquire_owned().await;
         let place = all.map_err(Error::other)?;
-        self.hall.make_room().await;
+        if let Some(client) = self.hall.make_room().await {
+            self.gate.count(Denial::Evicted);
+            self.crowds.closed(client);
+        }
         let (stream, peer) = listener.accept().await?;
         Ok((stream, peer, place))
     }

@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -55,10 +56,14 @@ impl Hall {
         })))
     }
 
-    /// Resolves when there is room for one more.
-    pub(super) async fn make_room(&self) {
-        while !self.0.borrow_mut().has_room() {
-            tokio::time::sleep(LOOK_EVERY).await;
+    /// Resolves when there is room for one more, with the client of which a connection was ended for it.
+    pub(super) async fn make_room(&self) -> Option<IpAddr> {
+        loop {
+            let room = self.0.borrow_mut().room();
+            match room {
+                Poll::Ready(ended) => return ended,
+                Poll::Pending => tokio::time::sleep(LOOK_EVERY).await,
+            }
         }
     }
 
@@ -84,27 +89,27 @@ impl Hall {
 }
 
 impl Room {
-    /// Ends one for it, if it may.
-    fn has_room(&mut self) -> bool {
+    /// Ready if there is room for one more; ends one for it, if it may, and says whose.
+    fn room(&mut self) -> Poll<Option<IpAddr>> {
         if self.count < self.most {
-            return true;
+            return Poll::Ready(None);
         }
         let oldest = |visitors: &Visitors| visitors.first_key_value().map(|(&number, _)| number);
         let rank = |visitors: &Visitors| (visitors.len(), Reverse(oldest(visitors)));
         let most = self.visitors.iter().max_by_key(|(_, it)| rank(it));
         let Some((&client, visitors)) = most else {
-            return true;
+            return Poll::Ready(None);
         };
         let Some((&number, &(since, _))) = visitors.first_key_value() else {
-            return true;
+            return Poll::Ready(None);
         };
         if since.elapsed() < MOMENT {
-            return false;
+            return Poll::Pending;
         }
         if let Some(task) = self.leave(client, number) {
             task.abort();
         }
-        true
+        Poll::Ready(Some(client))
     }
 
     fn leave(&mut self, client: IpAddr, number: u64) -> Option<AbortHandle> {
@@ -144,8 +149,9 @@ mod tests {
     }
 
     impl Ended {
-        async fn open(&self, hall: &Hall, client: &str, number: u32) {
-            hall.make_room().await;
+        /// Gives the client of which a connection was ended for it.
+        async fn open(&self, hall: &Hall, client: &str, number: u32) -> Option<String> {
+            let ended = hall.make_room().await;
             let connection = Connection(number, Rc::clone(&self.0));
             hall.enter(client.parse().unwrap(), |visit| {
                 let waits = async move {
@@ -154,6 +160,7 @@ mod tests {
                 };
                 tokio::task::spawn_local(waits).abort_handle()
             });
+            ended.map(|client| client.to_string())
         }
 
         async fn ended(&self) -> Vec<u32> {
@@ -170,11 +177,13 @@ mod tests {
         let (hall, ended) = (Hall::new(4), Ended::default());
         ended.open(&hall, "192.0.2.1", 1).await;
         for number in 2..=4 {
-            ended.open(&hall, "192.0.2.2", number).await;
+            let of = ended.open(&hall, "192.0.2.2", number).await;
+            assert_eq!(of, None, "there was room");
         }
         assert!(ended.ended().await.is_empty());
         let start = Instant::now();
-        ended.open(&hall, "192.0.2.2", 5).await;
+        let of = ended.open(&hall, "192.0.2.2", 5).await;
+        assert_eq!(of.as_deref(), Some("192.0.2.2"));
         assert_eq!(ended.ended().await, [2]);
         assert!(start.elapsed() >= MOMENT, "each is given a moment");
         ended.open(&hall, "192.0.2.3", 6).await;
@@ -183,7 +192,8 @@ mod tests {
         ended.open(&hall, "192.0.2.4", 7).await;
         assert_eq!(ended.ended().await, [2, 3, 4]);
         // All have one: the oldest.
-        ended.open(&hall, "192.0.2.5", 8).await;
+        let of = ended.open(&hall, "192.0.2.5", 8).await;
+        assert_eq!(of.as_deref(), Some("192.0.2.1"));
         assert_eq!(ended.ended().await, [2, 3, 4, 1]);
         assert_eq!(hall.0.borrow().count, 4);
     }

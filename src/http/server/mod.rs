@@ -4,6 +4,7 @@
 //! others are shared out over as many threads as there are processors ([`worker`]). It knows of
 //! requests only how they begin.
 
+mod crowds;
 mod door;
 mod hall;
 mod handshakes;
@@ -36,6 +37,7 @@ use super::traffic::Denial;
 use super::{Answering, Handles};
 use crate::access::Access;
 use crate::open_files;
+use crowds::Crowds;
 use door::Door;
 use hall::Hall;
 use handshakes::Handshakes;
@@ -259,6 +261,7 @@ impl Server {
                     handshakes: Handshakes::default(),
                     timeout,
                     hall: Hall::new(rooms.hall),
+                    crowds: Crowds::default(),
                     health: serving(answering.health(), settings).await,
                     workers,
                     rooms,
