@@ -124,11 +124,23 @@ fn its_addresses_localhost_and_the_machines_name_are_its_own() {
         assert_eq!(status(&app, "GET", "/v1/clusters", host), 421, "{host}");
     }
     // A page that was loaded by such a name may do what a page of this service may.
-    let page = [
-        ("Host", "fleetcall.example"),
-        ("Origin", "https://fleetcall.example"),
-    ];
-    assert_eq!(app.request("POST", "/v1/collect", &page).status, 200);
+    let page = |origin| [("Host", "fleetcall.example"), ("Origin", origin)];
+    let plain = page("http://fleetcall.example");
+    assert_eq!(app.request("POST", "/v1/collect", &plain).status, 200);
+    // By https it is another service of that name, unless the browser says that it is this one,
+    // through a proxy.
+    let [host, origin] = page("https://fleetcall.example");
+    for (site, expected) in [
+        (None, 403),
+        (Some("same-origin"), 200),
+        (Some("same-site"), 403),
+        (Some("none"), 403),
+    ] {
+        let site = site.map(|site| ("Sec-Fetch-Site", site));
+        let headers: Vec<_> = [host, origin].into_iter().chain(site).collect();
+        let status = app.request("POST", "/v1/collect", &headers).status;
+        assert_eq!(status, expected, "{site:?}");
+    }
 }
 
 #[test]
@@ -246,6 +258,59 @@ fn a_page_of_another_origin_begins_no_roll_call() {
                 "{method} {path} {allowed:?}: {status}"
             );
         }
+    }
+}
+
+#[test]
+fn what_no_browser_sends_is_taken_for_a_page_elsewhere() {
+    const LISTED: &str = "https://ops.example";
+    let config = format!("[http]\norigins = [\"{LISTED}\"]\n{FLEET}");
+    let app = TestApp::start(&config);
+    let own = &format!("http://{}", app.addr);
+    let (site, origin) = ("Sec-Fetch-Site", "Origin");
+    for headers in [
+        // Another word, or one that is written otherwise.
+        &[(site, "same-Origin")][..],
+        &[(site, "None")],
+        &[(site, "")],
+        &[(site, "same-origin, none")],
+        &[(site, "same-origin;x")],
+        &[(site, "\"same-origin\"")],
+        &[(site, "same_origin")],
+        &[(site, "trusted")],
+        // Several.
+        &[(site, "same-origin"), (site, "same-origin")],
+        &[(site, "none"), (site, "cross-site")],
+        &[(site, "cross-site"), (site, "none")],
+        &[(origin, own), (origin, own)],
+        &[(origin, own), (origin, "https://evil.example")],
+        &[(origin, LISTED), (origin, "https://evil.example")],
+        &[(origin, LISTED), (site, "none"), (site, "none")],
+        &[(origin, &format!("{own}, {own}"))],
+        // A browser that says both says the same by both.
+        &[(origin, own), (site, "cross-site")],
+        &[(origin, own), (site, "same-site")],
+        &[(origin, "https://evil.example"), (site, "same-origin")],
+        &[(origin, ""), (site, "same-origin")],
+    ] {
+        for (method, path) in [("GET", "/v1/report"), ("POST", "/v1/reload")] {
+            let answer = app.request(method, path, headers);
+            assert_eq!(answer.status, 403, "{method} {headers:?}");
+            let allowed = answer.header("access-control-allow-origin");
+            assert!(
+                allowed.is_none() || headers.starts_with(&[(origin, LISTED), (site, "none")]),
+                "{headers:?}"
+            );
+        }
+    }
+    assert_eq!(collects(&app), 0);
+    for headers in [
+        &[(origin, own.as_str()), (site, "same-origin")][..],
+        &[(origin, LISTED), (site, "cross-site")],
+        &[(origin, LISTED), (site, "same-site")],
+    ] {
+        let answer = app.request("POST", "/v1/reload", headers);
+        assert_eq!(answer.status, 200, "{headers:?}");
     }
 }
 

@@ -35,8 +35,24 @@ fn is_shared(path: &str, policy: &Policy) -> bool {
     path.starts_with("/v1/") || path == "/openapi.json" || is_closed_test
 }
 
+/// The value of a header of which browsers send one at most.
+///
+/// # Errors
+/// If there are several: which of them counts is anybody's guess.
+fn single(request: &RequestHead, name: HeaderName) -> Result<Option<&HeaderValue>, Several> {
+    let mut values = request.headers().get_all(name);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Several),
+    }
+}
+
+/// A header stands there more than once.
+#[derive(Debug)]
+struct Several;
+
 fn origin(request: &RequestHead) -> Option<&str> {
-    request.headers().get(ORIGIN)?.to_str().ok()
+    single(request, ORIGIN).ok()??.to_str().ok()
 }
 
 /// The origin of the page that asks, if it may read the answer.
@@ -80,24 +96,41 @@ pub(super) fn preflight(
 
 /// Whether the page that asks is of another origin than this service, and none of those that may
 /// read its answers. A browser sends no `Origin` with what a page only embeds or leads to.
+///
+/// What no browser sends is taken for a page elsewhere: headers that are repeated, and words of
+/// `Sec-Fetch-Site` that are not known here, whatever they may come to mean.
 fn is_foreign(request: &RequestHead, policy: &Policy) -> bool {
-    let headers = request.headers();
-    let Some(from) = headers.get(ORIGIN) else {
-        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-        return matches!(site, Some(b"cross-site" | b"same-site"));
+    let (Ok(from), Ok(site)) = (single(request, ORIGIN), single(request, SEC_FETCH_SITE)) else {
+        return true;
     };
     if allowed(request, policy).is_some() {
         return false;
     }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let from = from.as_bytes();
-    let own = |scheme: &[u8]| {
-        from.strip_prefix(scheme)
-            .is_some_and(|from| host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(from)))
+    let site = site.map(HeaderValue::as_bytes);
+    if !matches!(site, None | Some(b"same-origin" | b"none")) {
+        return true;
+    }
+    let Some(from) = from else {
+        return false;
+    };
+    let host = request.headers().get(HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let is_of_host = |scheme: &[u8]| {
+        let from = from.as_bytes().strip_prefix(scheme);
+        from.zip(host)
+            .is_some_and(|(from, host)| host.as_bytes().eq_ignore_ascii_case(from))
+    };
+    let is_own = if policy.config.tls.is_some() {
+        is_of_host(b"https://")
+    } else {
+        // By `https` it is asked through a proxy only, and whether the page was as well, and not some
+        // other service of that name, the browser knows.
+        let is_through_proxy = matches!(site, Some(b"same-origin"));
+        is_of_host(b"http://") || (is_through_proxy && is_of_host(b"https://"))
     };
     // Without tokens a name proves nothing: its owner may have it lead here (DNS rebinding).
     let is_trusted = !policy.tokens.is_empty() || host.is_some_and(|host| is_ours(host, policy));
-    !(is_trusted && (own(b"http://") || own(b"https://")))
+    !(is_trusted && is_own)
 }
 
 /// A browser asks nobody before it sends a plain `GET` or `POST` for a page of any origin. Where there
