@@ -160,7 +160,7 @@ impl Families<'_> {
         }
         self.counter(
             "fleetcall_http_requests_denied",
-            "Requests that were refused before their handler, by the reason.",
+            "Requests and connections that were refused, by the reason.",
             traffic
                 .denials()
                 .map(|(denial, count)| ([("reason", denial.as_str())], count)),

@@ -1,5 +1,5 @@
 //! What requests came to: counted by the pattern of their path and the status of their answer, and
-//! those that were refused before their handler by the reason.
+//! those that were refused by the reason.
 //!
 //! Its labels are from closed sets: a path that is not served counts as `other`, whatever it is.
 
@@ -81,7 +81,7 @@ pub(super) fn fits(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Why requests are refused before their handler.
+/// Why requests, and connections, are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denial {
     /// The address of the request is too long.
@@ -119,11 +119,13 @@ pub(super) enum Denial {
     Host,
     /// A page of another origin sent it.
     Origin,
+    /// What it takes is all taken by others, or not there.
+    Unavailable,
 }
 
 impl Denial {
     /// All of them.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::LongAddress,
         Self::LongHeaders,
         Self::LongBody,
@@ -141,6 +143,7 @@ impl Denial {
         Self::Role,
         Self::Host,
         Self::Origin,
+        Self::Unavailable,
     ];
 
     /// As it stands in metrics and in the log.
@@ -163,6 +166,7 @@ impl Denial {
             Self::Role => "role",
             Self::Host => "host",
             Self::Origin => "origin",
+            Self::Unavailable => "unavailable",
         }
     }
 

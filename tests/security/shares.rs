@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::audit::{denials, value};
 use crate::harness::{PATIENCE, TestApp, read_all, until};
 
 /// Two addresses of clients.
@@ -135,7 +136,18 @@ fn one_client_has_half_of_the_trees_that_may_be_sent() {
     for path in paths {
         assert_eq!(status(ONE, path).1, "HTTP/1.1 429", "{path}");
     }
-    for path in paths {
-        assert_eq!(status(OTHER, path).1, "HTTP/1.1 200", "{path}");
+    let others = paths.map(|path| status(OTHER, path));
+    for (_, status) in &others {
+        assert_eq!(status, "HTTP/1.1 200");
     }
+    // All are taken by now, and that is counted and said, too.
+    let third = Ipv4Addr::new(127, 0, 0, 4);
+    assert_eq!(status(third, paths[0]).1, "HTTP/1.1 503");
+    let said = app.wait_for_log(|line| line["reason"] == "unavailable");
+    assert_eq!(
+        (&said["message"], &said["client"]),
+        (&"request refused".into(), &"127.0.0.4".into())
+    );
+    let metrics = app.request("GET", "/metrics", &[]).body;
+    assert_eq!(value(&metrics, &denials("unavailable")), 1);
 }

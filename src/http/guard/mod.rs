@@ -34,7 +34,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{Bytes, BytesMut};
@@ -130,9 +130,21 @@ impl Gate {
         self.refuse(unread.denial, unread.code, client, &unread.why);
     }
 
+    /// Counts what a handler refused because all of what it takes is taken, or not there, and says so.
+    fn unavailable(&self, scarce: Option<Scarce>, client: IpAddr) {
+        match scarce {
+            // The collector says that itself.
+            Some(Scarce::Collects) => self.count(Denial::Unavailable),
+            _ => {
+                let why = "what the request takes is all taken, or not there";
+                self.refuse(Denial::Unavailable, None, client, why);
+            }
+        }
+    }
+
     /// The client's share of what a request needs.
-    fn share(&self, request: &RequestHead) -> Result<Option<Share>, Refusal> {
-        let Some(scarce) = Scarce::needed(&request.method, &roles::routed(request)) else {
+    fn share(&self, scarce: Option<Scarce>, client: IpAddr) -> Result<Option<Share>, Refusal> {
+        let Some(scarce) = scarce else {
             return Ok(None);
         };
         let (shares, all) = match scarce {
@@ -141,7 +153,7 @@ impl Gate {
             Scarce::Lists => (&self.lists, MAX_LISTS),
             Scarce::Scrapes => (&self.scrapes, MAX_SCRAPES),
         };
-        let share = self.access.share(shares, client(request), all);
+        let share = self.access.share(shares, client, all);
         share.map(Some).ok_or(Refusal::OverShare(scarce))
     }
 }
@@ -168,6 +180,8 @@ pub(super) async fn guard(
     let begun = request.conn_data::<Arc<Record>>().map(Begun::new);
     let is_test = roles::is_test(request.path());
     let route = Route::of(request.path());
+    let from = client(request.head());
+    let scarce = Scarce::needed(request.method(), &roles::routed(request.head()));
     // Let go before anybody waits.
     let (secret, is_open, origin, passed) = {
         let policy = gate.access.peek();
@@ -184,7 +198,7 @@ pub(super) async fn guard(
     };
     let mut share = None;
     let passed = match passed {
-        Ok(None) => gate.share(request.head()).map(|taken| {
+        Ok(None) => gate.share(scarce, from).map(|taken| {
             share = taken;
             None
         }),
@@ -202,12 +216,18 @@ pub(super) async fn guard(
             if let (Refusal::BrokenBody, Some(begun)) = (&refusal, &begun) {
                 begun.broken_body();
             }
-            let (client, method) = (client(request.head()), request.method().as_str());
-            gate.denials.note(&refusal, client, method, request.path());
-            gate.traffic.denied(refusal.denial());
+            let method = request.method().as_str();
+            gate.denials.note(&refusal, from, method, request.path());
+            gate.count(refusal.denial());
             refusal.response(is_test).into()
         }
     };
+    // Not a report with `strict`, which is one.
+    let is_unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && response.headers().contains_key(RETRY_AFTER);
+    if is_unavailable {
+        gate.unavailable(scarce, from);
+    }
     gate.traffic.answered(route, response.status());
     if busy.as_ref().is_none_or(Busy::is_last) {
         let head = response.head_mut();
