@@ -70,7 +70,7 @@ impl Counts {
         });
     }
 
-    /// An order is to be answered where no process may be.
+    /// An order, or a question who has what, is to be answered where no process may be.
     pub(super) fn misdirected(&self) {
         count(&self.misdirected);
     }

@@ -84,12 +84,7 @@ impl Server {
         let Some(front) = order.reply.clone() else {
             return;
         };
-        if !self.names.is_answerable(&front) {
-            self.counts.misdirected();
-            if self.unanswerable.is_due() {
-                let subject = &*order.subject;
-                log::warn!(subject, reply:? = front; "an order is to be answered where no process may");
-            }
+        if !self.is_answerable(&order.subject, &front) {
             return;
         }
         let mut sending = Sending {
@@ -117,6 +112,18 @@ impl Server {
         };
         // Whoever does not want it does not miss it.
         self.counts.answered(sending.is_look, end.ok());
+    }
+
+    /// Whether what came on a subject may be answered there; counts what may not.
+    pub(super) fn is_answerable(&self, subject: &str, reply: &str) -> bool {
+        let is_answerable = self.names.is_answerable(reply);
+        if !is_answerable {
+            self.counts.misdirected();
+            if self.unanswerable.is_due() {
+                log::warn!(subject, reply:?; "an order is to be answered where no process may");
+            }
+        }
+        is_answerable
     }
 
     async fn follow<'a>(

@@ -289,10 +289,12 @@ impl Owner {
             match client.subscribe(self.names.roster()).await {
                 Ok(mut questions) => {
                     while let Some(question) = questions.next().await {
-                        let reply = question.reply;
-                        let Some(reply) = reply.filter(|it| self.names.is_answerable(it)) else {
+                        let Some(reply) = question.reply else {
                             continue;
                         };
+                        if !self.server.is_answerable(&question.subject, &reply) {
+                            continue;
+                        }
                         let obstacle = self.buckets.obstacle();
                         for message in Roster::of(&self.state(), obstacle.as_deref()) {
                             let json = serde_json::to_vec(&message).unwrap_or_default();
