@@ -79,6 +79,8 @@ pub(super) struct View {
     fitness: Fitness,
     /// The first of this worker's announcements that it did not hear, and how many there are.
     unheard: Option<(Instant, u32)>,
+    /// When this worker heard its own announcement last.
+    heard: Option<Instant>,
     /// The others that are there.
     workers: BTreeMap<String, Peer>,
     /// By key.
@@ -93,14 +95,20 @@ impl View {
             own,
             fitness: Fitness::Fit,
             unheard: None,
+            heard: None,
             workers: BTreeMap::new(),
             leases: HashMap::new(),
             waiting: HashMap::new(),
         }
     }
 
-    /// Forgets what was not heard of for so long.
-    pub(super) fn forget(&mut self, gone: Duration) {
+    /// Forgets what was not heard of for so long, if this worker has heard its own announcement within
+    /// `limit`: after a pause, or without a connection, others have spoken and it has not read it yet. What
+    /// they said before that announcement it has read by then.
+    pub(super) fn forget(&mut self, gone: Duration, limit: Duration) {
+        if self.heard.is_none_or(|at| at.elapsed() >= limit) {
+            return;
+        }
         self.workers.retain(|worker, peer| {
             let is_live = peer.at.elapsed() < gone;
             if !is_live {
@@ -249,6 +257,7 @@ impl View {
         let worker = entry.key.as_str();
         if worker == self.own {
             self.unheard = None;
+            self.heard = Some(Instant::now());
             return;
         }
         match read::<Presence>(entry) {
@@ -399,6 +408,10 @@ mod tests {
     async fn a_lease_that_its_owner_did_not_remove_is_its_own_until_it_is_over() {
         const LEASE_LASTS: Duration = Duration::from_secs(2);
         let mut view = view();
+        let forget = |view: &mut View| {
+            view.see_worker(&entry("me", PRESENCE));
+            view.forget(LEASE_LASTS, LEASE_LASTS / 2);
+        };
         view.see_lease(&entry("1", LEASE));
         // One that came later knows no owner.
         for key in ["1", "2"] {
@@ -406,13 +419,13 @@ mod tests {
             assert!(view.owner(key).is_some(), "{key}");
         }
         tokio::time::advance(LEASE_LASTS / 2).await;
-        view.forget(LEASE_LASTS);
+        forget(&mut view);
         assert_eq!(view.owner("1"), Some("a"));
         assert!(view.owner("2").is_some());
         // An owner that does not know of it goes on, and says when it is over.
         view.see_lease(&entry("1", LEASE));
         tokio::time::advance(LEASE_LASTS / 2).await;
-        view.forget(LEASE_LASTS);
+        forget(&mut view);
         assert_eq!(view.owner("1"), Some("a"));
         assert_eq!(view.owner("2"), None);
         view.see_lease(&removed("1", LEASE));
@@ -421,6 +434,31 @@ mod tests {
             view.see_lease(&removed(&number.to_string(), ""));
         }
         assert_eq!(view.leases.len(), MOST_LEASES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_was_paused_reads_again_before_it_says_who_is_gone() {
+        const GONE: Duration = Duration::from_secs(2);
+        const LIMIT: Duration = Duration::from_secs(1);
+        let mut view = view();
+        let announced = |view: &mut View, name: &str| view.see_worker(&entry(name, PRESENCE));
+        for name in ["a", "b", "me"] {
+            announced(&mut view, name);
+        }
+        tokio::time::advance(10 * GONE).await;
+        view.forget(GONE, LIMIT);
+        let known = |view: &View| view.workers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(known(&view), ["a", "b"], "it was paused itself");
+        // What the others said meanwhile comes before what it says then.
+        for name in ["a", "me"] {
+            announced(&mut view, name);
+        }
+        view.forget(GONE, LIMIT);
+        assert_eq!(known(&view), ["a"]);
+        tokio::time::advance(GONE).await;
+        announced(&mut view, "me");
+        view.forget(GONE, LIMIT);
+        assert_eq!(known(&view), [""; 0]);
     }
 
     #[test]

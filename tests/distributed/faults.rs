@@ -153,6 +153,46 @@ fn a_worker_that_was_paused_finds_that_it_lost_its_clusters() {
         b.wait_for_logs(lost, says("cluster handed over"));
         a.wait_for_logs(taken + lost, says("cluster taken"));
     });
+    let is_wrong = |line: &serde_json::Value| line["message"] == "a worker is gone";
+    assert!(
+        !a.log().iter().any(is_wrong),
+        "it was away, and not the others"
+    );
+    scene.asked_nobody_twice_at_a_time();
+}
+
+/// As a host that is frozen: its connections stay, and it says nothing.
+#[test]
+fn a_worker_that_hangs_is_replaced_while_requests_wait() {
+    let scene = Scene::new();
+    let [a, b] = scene.two_workers();
+    let before = clusters(&b, "cluster taken").len();
+    let taken = |count| b.wait_for_logs(before + count, says("cluster taken"));
+    let lost = held(&a).len();
+    a.signal("STOP");
+    // So that each of those that wait is one that the hanging worker has.
+    let asked = std::thread::scope(|scope| {
+        let mut asking = Vec::new();
+        while clusters(&b, "cluster taken").len() < before + lost {
+            let front = &scene.front;
+            asking.push(scope.spawn(move || (SystemTime::now(), front.get().status)));
+            // That takes a part of a second.
+            front.request("GET", "/v1/workers", &[]);
+        }
+        let asked = asking.into_iter().map(|it| it.join().unwrap());
+        asked.collect::<Vec<_>>()
+    });
+    let first = taken(1).pop().unwrap();
+    let first = humantime::parse_rfc3339(first["time"].as_str().unwrap()).unwrap();
+    // What was asked before another worker had any of its clusters was whole all the same.
+    let early = asked
+        .iter()
+        .filter(|(at, _)| *at + Duration::from_millis(200) < first);
+    let statuses: Vec<_> = early.map(|(_, status)| *status).collect();
+    assert!(statuses.contains(&200), "{statuses:?}");
+    a.signal("CONT");
+    a.wait_for_logs(lost, says("cluster lost"));
+    until_well(&scene.front);
     scene.asked_nobody_twice_at_a_time();
 }
 

@@ -47,14 +47,12 @@ impl Owner {
     /// Takes what is to be this worker's and free; what is to be another's, and does not move yet.
     pub(super) async fn settle(&self) -> Vec<Own> {
         let fitness = self.fitness();
-        let (is_fit, is_deaf) = (fitness == Fitness::Fit, self.is_deaf());
+        let is_fit = fitness == Fitness::Fit;
         let (clusters, departing) = (self.tree.clusters(), self.tree.departing());
         let (take, keep, hand) = {
             let (mut view, held) = (lock(&self.view), lock(&self.held));
             let mut former = lock(&self.former);
-            if !is_deaf {
-                view.forget(self.worker.lease + SERVER_SLACK);
-            }
+            view.forget(self.worker.lease + SERVER_SLACK, self.worker.lease / 2);
             let mut take = Vec::new();
             let mut keep = HashSet::new();
             for cluster in clusters {
