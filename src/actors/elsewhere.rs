@@ -140,6 +140,11 @@ impl Errand {
         self.share().plan().id()
     }
 
+    /// When a reload brought its devices; `None` if they were there from the start.
+    pub(crate) fn reloaded(&self) -> Option<Instant> {
+        self.share().plan().reloaded
+    }
+
     /// The devices to ask, by their rising places in the plan; `None` is all of them.
     pub(crate) fn places(&self) -> Option<Vec<u32>> {
         self.share().places()

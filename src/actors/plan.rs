@@ -98,6 +98,8 @@ struct Current {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(super) devices: Box<[Arc<Device>]>,
+    /// When a reload brought it; `None` if it was there from the start.
+    pub(super) reloaded: Option<Instant>,
     /// Counted when somebody asks.
     id: OnceLock<u64>,
 }
@@ -294,9 +296,12 @@ pub(super) fn plan(
     if same {
         return (before, false);
     }
-    let devices = devices.into_boxed_slice();
-    let id = OnceLock::new();
-    (Arc::new(Plan { devices, id }), true)
+    let plan = Plan {
+        devices: devices.into_boxed_slice(),
+        reloaded: (!is_start).then(Instant::now),
+        id: OnceLock::new(),
+    };
+    (Arc::new(plan), true)
 }
 
 /// The devices of a cluster as a number.

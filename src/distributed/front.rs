@@ -36,7 +36,11 @@ pub(super) const NOBODY: Duration = Duration::from_millis(500);
 /// Between two looks whether there is an owner.
 pub(super) const AGAIN: Duration = Duration::from_millis(25);
 
-/// The longest wait between two looks while a cluster moves.
+/// How long after a reload here the owner of a cluster may not know yet that there is the cluster, or
+/// what is in it now: processes do not reload in the same instant.
+const RELOADING: Duration = Duration::from_secs(10);
+
+/// The longest wait between two looks while a cluster moves, or its owner is to reload.
 const MOVING: Duration = Duration::from_millis(200);
 
 /// How long an owner may be silent before its devices are unreachable. It says that it is there every
@@ -304,6 +308,11 @@ impl Shared {
                     if is_second && nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::Nobody | Tried::OtherPlan
                     if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
+                Tried::Nobody | Tried::OtherPlan
+                    if reloading.is_some_and(|until| Instant::now() < until) =>
+                {
+                    wait = (wait * 2).min(MOVING);
+                }
                 Tried::OtherPlan => return self.fail(errand, &Failure::OtherPlan),
                 Tried::Nobody => {
                     let cluster = errand.cluster().clone();

@@ -29,7 +29,7 @@ use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
 use super::health::Health;
 use super::keeper::{Keeper, Running};
-use super::messages::Reload;
+use super::messages::{Reload, Rest};
 use super::plan::{ClusterSpec, identify_all, plan};
 use super::shell::{Link, start_on};
 use super::sight::{Seen, Sight};
@@ -101,13 +101,15 @@ struct Shared {
     reloaded: Notify,
 }
 
+/// Clusters that are asked elsewhere, or not at all, and still run here until they are given up.
+type Departing = HashMap<ClusterId, (Arc<ClusterSpec>, Addr<ClusterActor>)>;
+
 /// Who lives where.
 #[derive(Debug)]
 struct Placed {
     /// The clusters that are here, if not all are.
     taken: HashSet<ClusterId>,
-    /// Those that are asked elsewhere, or not at all, and still run here until they are given up.
-    departing: HashMap<ClusterId, (Arc<ClusterSpec>, Addr<ClusterActor>)>,
+    departing: Departing,
     threads: Vec<ArbiterHandle>,
     clusters: HashMap<ClusterId, (Arc<ClusterSpec>, usize)>,
 }
@@ -336,10 +338,10 @@ impl Tree {
             simulated,
         }));
         if let Some(elsewhere) = &shared.elsewhere
-            && !placed.taken.is_empty()
+            && !(placed.taken.is_empty() && placed.departing.is_empty())
             && self.version() != before.version
         {
-            let kept = self.peek().kept_of(&before, elsewhere);
+            let kept = self.peek().kept_of(&before, &placed.departing, elsewhere);
             *lock(&shared.before) = Some((Instant::now(), Arc::new(kept)));
         }
         // Only now, so that what they let go of is asked by collects that have begun, and no others.
@@ -464,7 +466,7 @@ impl Shared {
     }
 
     /// Changes the ways to clusters; only whoever has `placed` may.
-    fn reroute(&self, routes: &Routes, clusters: Vec<Route>) {
+    fn reroute(&self, placed: &Placed, routes: &Routes, clusters: Vec<Route>) {
         self.routes.store(Arc::new(Routes {
             topology: Arc::clone(&routes.topology),
             version: routes.version,
@@ -474,9 +476,14 @@ impl Shared {
             settings: routes.settings,
             simulated: routes.simulated,
         }));
-        // Nothing that went is kept running by what was before, and what came is found by it.
+        self.keep_before(placed);
+    }
+
+    /// Nothing that went is kept running by what was before, and what came is found by it.
+    fn keep_before(&self, placed: &Placed) {
         if let (Some(elsewhere), Some((_, before))) = (&self.elsewhere, &mut *lock(&self.before)) {
-            let kept = self.routes.load().kept_of(before, elsewhere);
+            let routes = self.routes.load();
+            let kept = routes.kept_of(before, &placed.departing, elsewhere);
             *before = Arc::new(kept);
         }
     }
@@ -495,7 +502,8 @@ impl Shared {
             }
             route
         };
-        self.reroute(&routes, routes.clusters.iter().map(restart).collect());
+        let clusters = routes.clusters.iter().map(restart).collect();
+        self.reroute(&placed, &routes, clusters);
     }
 }
 

@@ -46,7 +46,7 @@ impl Tree {
             placed.clusters.insert(cluster.id().clone(), entry);
             *way = Way::Here(shared.start_cluster(&placed.threads[thread], spec));
         }
-        shared.reroute(&routes, new);
+        shared.reroute(&placed, &routes, new);
     }
 
     /// Has clusters asked elsewhere, and returns the actors of those that are here. They still do what
@@ -78,11 +78,13 @@ impl Tree {
             spec.leave(Arc::clone(fault));
             Some((cluster.clone(), actor))
         });
-        ended.collect()
+        let ended = ended.collect();
+        self.0.keep_before(&placed);
+        ended
     }
 
     /// The ways of when a cluster that runs here had this plan, which is now or just before the last
-    /// reload, and its place in them.
+    /// reload, and its place in them. One that the reload removed had it before.
     ///
     /// # Errors
     /// [`NoWay`].
@@ -94,18 +96,29 @@ impl Tree {
         let place = |routes: &Routes| routes.index.get(cluster).copied();
         let routes = self.routes();
         let now = place(&routes).filter(|&it| routes.clusters[it].is_here());
-        let now = now.ok_or(NoWay::NotHere)?;
-        if routes.clusters[now].plan.id() == plan_id {
+        if let Some(now) = now
+            && routes.clusters[now].plan.id() == plan_id
+        {
             return Ok((routes, now));
         }
+        let other = now.map_or(NoWay::NotHere, |_| NoWay::OtherPlan);
         let before = lock(&self.0.before).as_ref().map(|(_, it)| Arc::clone(it));
-        let before = before.ok_or(NoWay::OtherPlan)?;
+        let before = before.ok_or(other)?;
         let then = place(&before).filter(|&it| {
             let route = &before.clusters[it];
             route.is_here() && route.plan.id() == plan_id
         });
-        let then = then.ok_or(NoWay::OtherPlan)?;
+        let then = then.ok_or(other)?;
         Ok((before, then))
+    }
+
+    /// Clusters that the last reload removed, and that are here for those who have not heard of that.
+    pub(crate) fn removed(&self) -> HashSet<ClusterId> {
+        let before = lock(&self.0.before).as_ref().map(|(_, it)| Arc::clone(it));
+        let routes = self.peek();
+        let clusters = before.iter().flat_map(|before| &before.clusters);
+        let removed = clusters.filter(|it| it.is_here() && routes.route(it.cluster()).is_none());
+        removed.map(|it| it.cluster().clone()).collect()
     }
 
     /// Clusters that are asked elsewhere, or not at all, and still run here until they are given up.
@@ -158,6 +171,6 @@ impl Shared {
                 *way = Way::Elsewhere(Arc::clone(elsewhere));
             }
         }
-        self.reroute(&routes, new);
+        self.reroute(placed, &routes, new);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Settings;
+use super::{Departing, Settings};
 use crate::actors::elsewhere::{Elsewhere, Way};
 use crate::actors::gathering::Manifest;
 use crate::actors::health::Child as _;
@@ -76,13 +76,21 @@ impl Routes {
         places.map(|&place| (place, &self.topology.clusters()[place]))
     }
 
-    /// What was before, without keeping running what these are without.
-    pub(super) fn kept_of(&self, before: &Self, elsewhere: &Arc<dyn Elsewhere>) -> Self {
+    /// What was before, without keeping running what is not here any more. What was removed is here while
+    /// it departs.
+    pub(super) fn kept_of(
+        &self,
+        before: &Self,
+        departing: &Departing,
+        elsewhere: &Arc<dyn Elsewhere>,
+    ) -> Self {
+        let way = |cluster: &ClusterId| match (self.route(cluster), departing.get(cluster)) {
+            (Some(now), _) => now.way.clone(),
+            (None, Some((_, actor))) => Way::Here(actor.clone()),
+            (None, None) => Way::Elsewhere(Arc::clone(elsewhere)),
+        };
         let kept = |route: &Route| Route {
-            way: match self.route(route.cluster()) {
-                Some(now) => now.way.clone(),
-                None => Way::Elsewhere(Arc::clone(elsewhere)),
-            },
+            way: way(route.cluster()),
             plan: Arc::clone(&route.plan),
             spec: Arc::clone(&route.spec),
         };

@@ -49,6 +49,8 @@ impl Owner {
         let fitness = self.fitness();
         let is_fit = fitness == Fitness::Fit;
         let (clusters, departing) = (self.tree.clusters(), self.tree.departing());
+        // Others that have not reloaded ask for them.
+        let removed = self.tree.removed();
         let (take, keep, hand) = {
             let (mut view, held) = (lock(&self.view), lock(&self.held));
             let mut former = lock(&self.former);
