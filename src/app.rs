@@ -484,10 +484,16 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
+    use futures::FutureExt as _;
+    use futures::future::{BoxFuture, ready};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::actors::elsewhere::{Errand, Lease};
+    use crate::actors::sight::{Inquiry, Seen};
+    use crate::domain::{ClusterId, Fault, FaultKind, Hold};
 
     #[actix::test]
     async fn health_needs_none_of_the_threads_that_answer_requests() {
@@ -515,5 +521,73 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
         }
         assert_eq!(ask("/test").await, "");
+    }
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Elsewhere for Nowhere {
+        fn collect(&self, _: Errand) {}
+
+        fn withdraw(&self, _: u64, _: &ClusterId, _: &Fault) {}
+
+        fn look(&self, _: Inquiry) -> BoxFuture<'static, Option<Seen>> {
+            ready(None).boxed()
+        }
+
+        fn reset(&self, _: Inquiry, _: String) -> BoxFuture<'static, Result<Vec<Hold>, String>> {
+            ready(Err(String::new())).boxed()
+        }
+
+        fn reserve_force(&self, _: Inquiry) -> BoxFuture<'static, Option<Result<bool, Duration>>> {
+            ready(None).boxed()
+        }
+    }
+
+    #[derive(Debug)]
+    struct Held(AtomicBool);
+
+    impl Lease for Held {
+        fn holds(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// As after a pause: nothing was told that it is over.
+    #[actix::test]
+    async fn no_device_is_asked_when_the_lease_is_over() {
+        let text = "[lookup]\nlatency = \"0s\"\nscript = [\"refused\"]\n\
+                    [[clusters]]\nid = 1\nnodes = \"1-3\"\n";
+        let config = Config::parse(Path::new("x"), text).unwrap();
+        let elsewhere = Some(Arc::new(Nowhere) as Arc<dyn Elsewhere>);
+        let engine = Engine::begin(config, Source::new(None), 0, None, elsewhere);
+        let (tree, collector) = (engine.fleet.tree(), engine.collector());
+        let cluster = ClusterId::parse("1").unwrap();
+        let why = Fault::new(FaultKind::Unreachable, "over");
+        let take = |holds| {
+            let held = Arc::new(Held(AtomicBool::new(holds)));
+            let lease = Arc::clone(&held) as Arc<dyn Lease>;
+            tree.take(&[(cluster.clone(), lease)]);
+            held
+        };
+        let kinds = async || {
+            let collection = collector.collect().await.unwrap();
+            let faults = collection.faults();
+            faults
+                .map(|(_, _, _, fault)| fault.kind())
+                .collect::<Vec<_>>()
+        };
+        let held = take(true);
+        assert_eq!(kinds().await, [FaultKind::Refused; 3]);
+        held.0.store(false, Ordering::Relaxed);
+        assert_eq!(kinds().await, [FaultKind::Unreachable; 3]);
+        assert_eq!(
+            collector.changes(None).1,
+            3,
+            "that says nothing of the devices"
+        );
+        tree.give_up(std::slice::from_ref(&cluster), why);
+        take(true);
+        assert_eq!(kinds().await, [FaultKind::Refused; 3], "it is held again");
     }
 }

@@ -15,7 +15,7 @@ use log::kv::Value;
 use tokio::time::Instant;
 
 use super::drill::{Act, Point};
-use super::elsewhere::Happened;
+use super::elsewhere::{Happened, Lease};
 use super::health::{Child, ChildPath, Health};
 use super::messages::Tick;
 use super::plan::ClusterBase;
@@ -136,6 +136,8 @@ pub(super) enum Asked {
     LookedUp(LookedUp),
     /// It was not asked: its breaker is open, and the secrets that it refused are the same.
     Not(Arc<Fault>),
+    /// It was not asked: others may ask it now.
+    LeaseOver,
 }
 
 /// What came of a device's last lookup.
@@ -246,6 +248,11 @@ impl Device {
 
     pub(super) fn identity(&self) -> (DeviceKind, &DeviceId) {
         (self.kind, &self.id)
+    }
+
+    /// The lease that whoever begins to ask it has to look at, if there are leases.
+    pub(super) fn lease(&self) -> Option<Arc<dyn Lease>> {
+        self.cluster.lease()
     }
 
     /// Who asks it.
@@ -408,6 +415,7 @@ impl Device {
         refused: Arc<Vec<UsedSecret>>,
         refusal: Arc<Fault>,
         tick: Option<Tick>,
+        lease: Option<Arc<dyn Lease>>,
     ) -> Asked {
         if !self.aim.secrets.have_changed(&refused).await {
             return Asked::Not(refusal);
@@ -420,7 +428,7 @@ impl Device {
         if let Some(tick) = tick {
             tick.take();
         }
-        self.lookup().await
+        self.lookup(lease).await
     }
 
     /// Takes note of what came of a lookup.
@@ -641,8 +649,11 @@ impl Device {
     }
 
     /// Asks the device, when there is room for one more lookup in its cluster; again after a
-    /// transient failure, as far as its retries and its timeout go.
-    pub(super) async fn lookup(self: Arc<Self>) -> Asked {
+    /// transient failure, as far as its retries, its timeout and the lease go.
+    ///
+    /// That is looked at right before the device is asked: a thread that was stuck, or a process that
+    /// was stopped, goes on with what it had to do before it is told that it is over.
+    pub(super) async fn lookup(self: Arc<Self>, lease: Option<Arc<dyn Lease>>) -> Asked {
         let _permit = match self.cluster.permits() {
             // Closed never, as nobody does. Boxed, as most do not wait.
             Some(permits) => Box::pin(permits.acquire_owned()).await.ok(),
@@ -653,10 +664,13 @@ impl Device {
             0 => None,
             files => Some(Box::pin(open_files::wait_for(files)).await),
         };
+        if is_over(lease.as_ref()) {
+            return Asked::LeaseOver;
+        }
         let _counted = self.cluster.metrics.looking_up();
         let rules = &self.cluster.link.rules;
         let began = rules.now();
-        let (result, used) = self.attempts(began).await;
+        let (result, used) = self.attempts(began, lease.as_ref()).await;
         let ended = rules.now();
         let took = ended.saturating_sub(began);
         let outcome = result.map_err(|error| {
@@ -676,7 +690,11 @@ impl Device {
 
     /// Asks it until that succeeds, cannot, or has been tried often enough; also gives the secrets that
     /// it was asked with. `began` is counted from when the service started.
-    async fn attempts(&self, began: Duration) -> (Result<Facts, LookupError>, Vec<UsedSecret>) {
+    async fn attempts(
+        &self,
+        began: Duration,
+        lease: Option<&Arc<dyn Lease>>,
+    ) -> (Result<Facts, LookupError>, Vec<UsedSecret>) {
         let Aim {
             target,
             needs_port,
@@ -722,9 +740,12 @@ impl Device {
                 return (Err(error), used);
             }
             self.cluster.metrics.retried();
-            let fault = Fault::from(error);
+            let fault = Fault::from(error.clone());
             self.log_fault("lookup failed, trying again", &fault, None);
             tokio::time::sleep(wait).await;
+            if is_over(lease) {
+                return (Err(error), used);
+            }
         }
     }
 
@@ -750,6 +771,10 @@ impl Device {
         all.extend_from_slice(fields);
         event(level, module_path!(), message, &all);
     }
+}
+
+fn is_over(lease: Option<&Arc<dyn Lease>>) -> bool {
+    lease.is_some_and(|lease| !lease.holds())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -51,6 +51,12 @@ pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
     -> BoxFuture<'static, Option<Result<bool, Duration>>>;
 }
 
+/// That the devices of a cluster may be asked here: by others when it is over.
+pub(crate) trait Lease: fmt::Debug + Send + Sync + 'static {
+    /// Whether it is certain that it is not over. Never blocks.
+    fn holds(&self) -> bool;
+}
+
 /// How a cluster is reached.
 #[derive(Debug, Clone)]
 pub(crate) enum Way {

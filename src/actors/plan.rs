@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::device::{Aim, Device};
 use super::drill::{Act, Drill, Point};
+use super::elsewhere::Lease;
 use super::fleet::{Difference, Run};
 use super::health::{Child, ChildPath, Health};
 use super::shell::Link;
@@ -27,6 +28,8 @@ pub(crate) struct ClusterBase {
     pub(super) metrics: Metrics,
     pub(super) drill: Option<Arc<Drill>>,
     room: Mutex<Room>,
+    /// The last one with which it was taken here; `None` if all clusters are here.
+    lease: Mutex<Option<Arc<dyn Lease>>>,
 }
 
 /// How many lookups a cluster may have in flight.
@@ -54,6 +57,16 @@ impl ClusterBase {
             let (kind, id) = device.identity();
             self.note(kind, id, Event::Gone);
         }
+    }
+
+    /// Actors that are started from now on ask devices while this holds.
+    pub(super) fn set_lease(&self, lease: Arc<dyn Lease>) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+    }
+
+    pub(super) fn lease(&self) -> Option<Arc<dyn Lease>> {
+        let lease = self.lease.lock();
+        lease.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn permits(&self) -> Option<Arc<Semaphore>> {
@@ -154,6 +167,7 @@ impl ClusterSpec {
             metrics,
             drill,
             room: Mutex::default(),
+            lease: Mutex::default(),
         };
         Self {
             base: Arc::new(base),

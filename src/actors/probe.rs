@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::device::{Asked, Device};
 use super::drill::{Act, Point};
+use super::elsewhere::Lease;
 use super::gathering::Reply;
 use super::health::Child;
 use super::messages::{Tick, Withdraw};
@@ -23,6 +24,8 @@ use crate::domain::{Fault, FaultKind};
 #[derive(Debug)]
 pub(super) struct Prober {
     device: Arc<Device>,
+    /// Of when this began: a later one is another actor's.
+    lease: Option<Arc<dyn Lease>>,
     /// The lookup, while one runs.
     running: Option<Running>,
     /// Who waits for it, mostly one; empty if none runs.
@@ -43,6 +46,7 @@ impl Prober {
         BuildError::drilled(device.pass(Point::New))?;
         Ok(Self {
             device: Arc::clone(device),
+            lease: device.lease(),
             running: None,
             waiting: SmallVec::new(),
         })
@@ -93,12 +97,13 @@ impl Prober {
             if let Some(tick) = tick {
                 tick.take();
             }
-            return Ok(Either::Left(device.lookup()));
+            return Ok(Either::Left(device.lookup(self.lease.clone())));
         };
         match device.refused_secrets() {
             None => Err(refusal),
             Some(refused) => {
-                let lookup = device.lookup_with_other(refused, refusal, tick);
+                let lease = self.lease.clone();
+                let lookup = device.lookup_with_other(refused, refusal, tick, lease);
                 Ok(Either::Right(lookup.boxed_local()))
             }
         }
@@ -124,6 +129,11 @@ impl Prober {
                 self.device.learned(&lookup);
                 (lookup.outcome, waiting)
             }
+            Asked::LeaseOver => {
+                let why = "its worker's lease is over";
+                let fault = Arc::new(Fault::new(FaultKind::Unreachable, why));
+                (Err(fault), waiting)
+            }
             Asked::Not(refusal) => {
                 let (forced, others) = waiting.into_iter().partition(Reply::is_forced);
                 self.waiting = forced;
@@ -133,8 +143,8 @@ impl Prober {
         for reply in waiting {
             reply.send(outcome.clone());
         }
-        let device = || Arc::clone(&self.device).lookup();
-        (!self.waiting.is_empty()).then(device)
+        let lookup = || Arc::clone(&self.device).lookup(self.lease.clone());
+        (!self.waiting.is_empty()).then(lookup)
     }
 
     /// Somebody does not wait any more. Gives the lookup to drop, if nobody is left.

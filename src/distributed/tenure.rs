@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::lock;
 use super::nats::Connection;
 use super::serving::Server;
+use crate::actors::elsewhere::Lease;
 
 /// How long orders may be on their way that are taken no more.
 const LAST_ORDERS: Duration = Duration::from_secs(1);
@@ -148,6 +149,12 @@ impl Tenure {
     pub(super) async fn over(&self) {
         // An error is that nobody ends it any more.
         self.over.subscribe().wait_for(|it| *it).await.ok();
+    }
+}
+
+impl Lease for Tenure {
+    fn holds(&self) -> bool {
+        self.is_valid(Instant::now())
     }
 }
 

@@ -310,7 +310,8 @@ impl Tree {
             placed.clusters.remove(&id);
             placed.taken.remove(&id);
             if let (Way::Here(actor), true) = (route.way, shared.elsewhere.is_some()) {
-                // It is somebody's until its lease is given up, and asked for collects under way.
+                // It is here until its lease is given up, and asked for collects only.
+                deliver(&actor, Rest(oneshot::channel().0));
                 placed.departing.insert(id, (route.spec, actor));
             }
         }

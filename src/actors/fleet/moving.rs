@@ -10,29 +10,34 @@ use tokio::sync::oneshot;
 use super::routes::{NoWay, Route, Routes};
 use super::{Placed, Shared, Tree, lock, weight};
 use crate::actors::cluster::{ClusterActor, deliver};
-use crate::actors::elsewhere::Way;
+use crate::actors::elsewhere::{Lease, Way};
 use crate::actors::messages::Leave;
 use crate::domain::{ClusterId, Fault, FaultKind};
 
 impl Tree {
-    /// Runs clusters here from now on; those that are not of the fleet are passed over.
-    pub(crate) fn take(&self, clusters: &[ClusterId]) {
+    /// Runs clusters here from now on, as long as their leases hold; those that are not of the fleet are
+    /// passed over.
+    pub(crate) fn take(&self, clusters: &[(ClusterId, Arc<dyn Lease>)]) {
         let shared = &*self.0;
         let mut placed = lock(&shared.placed);
         if clusters
             .iter()
-            .all(|cluster| placed.taken.contains(cluster))
+            .all(|(cluster, _)| placed.taken.contains(cluster))
         {
             return;
         }
         let routes = self.routes();
         let mut load = placed.load_of(routes.topology.clusters().iter());
         let mut new = routes.clusters.clone();
-        for (place, cluster) in routes.places(clusters) {
-            if !placed.taken.insert(cluster.id().clone()) {
+        for (id, lease) in clusters {
+            let Some(&place) = routes.index.get(id) else {
+                continue;
+            };
+            let cluster = &routes.topology.clusters()[place];
+            if !placed.taken.insert(id.clone()) {
                 continue;
             }
-            if let Some((spec, actor)) = placed.departing.remove(cluster.id()) {
+            if let Some((spec, actor)) = placed.departing.remove(id) {
                 let why = "its cluster came back";
                 spec.leave(Arc::new(Fault::new(FaultKind::Unreachable, why)));
                 deliver(&actor, Leave(oneshot::channel().0));
@@ -43,7 +48,8 @@ impl Tree {
             load[thread] += weight(cluster);
             let Route { way, spec, .. } = &mut new[place];
             let entry = (Arc::clone(spec), thread);
-            placed.clusters.insert(cluster.id().clone(), entry);
+            placed.clusters.insert(id.clone(), entry);
+            spec.base.set_lease(Arc::clone(lease));
             *way = Way::Here(shared.start_cluster(&placed.threads[thread], spec));
         }
         shared.reroute(&placed, &routes, new);

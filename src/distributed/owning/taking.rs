@@ -1,6 +1,6 @@
 //! How a worker comes by clusters.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,10 +11,11 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
 use super::{AT_ONCE, Own, Owner};
-use crate::distributed::lock;
+use crate::actors::elsewhere::Lease;
 use crate::distributed::tenure::Tenure;
 use crate::distributed::view::{Content, Fitness, SERVER_SLACK, read};
-use crate::distributed::wire::{Lease, key};
+use crate::distributed::wire::{self, key};
+use crate::distributed::{changes, lock};
 use crate::domain::ClusterId;
 
 /// A lease that was got just now, and the orders that come by it.
@@ -56,7 +57,7 @@ impl Owner {
             let mut former = lock(&self.former);
             view.forget(self.worker.lease + SERVER_SLACK, self.worker.lease / 2);
             let mut take = Vec::new();
-            let mut keep = HashSet::new();
+            let mut keep: HashMap<ClusterId, Arc<dyn Lease>> = HashMap::new();
             for cluster in clusters {
                 let key = key(&cluster);
                 let is_own = view.is_own(&key);
@@ -78,7 +79,9 @@ impl Owner {
                     // One that a reload brought back while it departs comes to rest first.
                     Some(own) if own.is_moving() || departing.contains(&cluster) => {}
                     // What it has, it need not give up because it is not to have more.
-                    Some(_) if is_own || !is_fit => drop(keep.insert(cluster)),
+                    Some(own) if is_own || !is_fit => {
+                        keep.insert(cluster, Arc::clone(own) as Arc<dyn Lease>);
+                    }
                     Some(_) => {}
                 }
             }
@@ -89,7 +92,10 @@ impl Owner {
             });
             let hand: Vec<_> = held
                 .iter()
-                .filter(|(cluster, own)| !keep.contains(*cluster) && !own.is_moving())
+                .filter(|(cluster, own)| {
+                    let is_kept = keep.contains_key(*cluster) || removed.contains(*cluster);
+                    !is_kept && !own.is_moving()
+                })
                 .map(|(cluster, tenure)| (cluster.clone(), Arc::clone(tenure)))
                 .collect();
             (take, keep, hand)
@@ -120,8 +126,13 @@ impl Owner {
             lock(&self.held).extend(leased.iter().map(own));
         }
         // One that a reload removed just now is handed over in the next round.
-        let clusters: Vec<_> = leased.iter().map(|it| it.cluster.clone()).collect();
+        let lease = |it: &Leased| Arc::clone(&it.tenure) as Arc<dyn Lease>;
+        let clusters: Vec<_> = leased
+            .iter()
+            .map(|it| (it.cluster.clone(), lease(it)))
+            .collect();
         self.tree.take(&clusters);
+        let mut taken = Vec::new();
         for Leased {
             cluster,
             tenure,
@@ -208,7 +219,10 @@ impl Owner {
         }
         // What was removed, or is no lease, keeps no worker from taking one.
         let entry = self.leases.entry(&key).await.ok().flatten()?;
-        if !matches!(read::<Lease>(&entry), Content::Removed | Content::Rubbish) {
+        if !matches!(
+            read::<wire::Lease>(&entry),
+            Content::Removed | Content::Rubbish
+        ) {
             return None;
         }
         let over = self.write(&self.leases, &key, lease, Some(entry.revision));
@@ -228,7 +242,7 @@ impl Owner {
         let Some(entry) = entry else {
             return self.create(cluster).await;
         };
-        match read::<Lease>(&entry) {
+        match read::<wire::Lease>(&entry) {
             Content::Known(lease) if self.is_of(&lease, &former) => {}
             Content::Rubbish => return self.create(cluster).await,
             Content::Known(_) | Content::Newer | Content::Removed => return None,
@@ -256,7 +270,7 @@ impl Owner {
         Some(Arc::new(tenure))
     }
 
-    fn is_of(&self, lease: &Lease, former: &Former) -> bool {
+    fn is_of(&self, lease: &wire::Lease, former: &Former) -> bool {
         lease.worker == self.worker.name && lease.tenure == former.number
     }
 
