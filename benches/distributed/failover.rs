@@ -40,6 +40,8 @@ struct Scene {
     front: Party,
     lease: &'static str,
     workers: Vec<(usize, Party)>,
+    /// One that was stopped without an end, killed before the next round.
+    hanging: Option<Party>,
 }
 
 pub fn measure(is_quick: bool) {
@@ -60,6 +62,7 @@ pub fn measure(is_quick: bool) {
         scene.row("kill -9 of a worker", kills, |scene| {
             scene.lose(Signal::KILL)
         });
+        scene.row("a worker hangs", kills, |scene| scene.hang());
         scene.row("a worker is stopped", rounds, |scene| {
             scene.lose(Signal::TERM)
         });
@@ -96,6 +99,7 @@ impl Scene {
             front,
             lease,
             workers: Vec::new(),
+            hanging: None,
         };
         (0..3).for_each(|_| scene.join());
         scene.front.until_well(&agent());
@@ -128,8 +132,16 @@ impl Scene {
         worker.ended();
     }
 
+    /// As on a host that is frozen: its connections stay, and it says nothing.
+    fn hang(&mut self) {
+        let (_, worker) = self.workers.remove(0);
+        worker.signal(Signal::STOP);
+        self.hanging = Some(worker);
+    }
+
     /// So that each round begins alike: three workers, and all well.
     fn tidy(&mut self) {
+        self.hanging = None;
         while self.workers.len() < 3 {
             self.join();
         }

@@ -1,7 +1,7 @@
 //! What changed in a worker's clusters, told to all other processes.
 //!
 //! Told once: a process that has no connection at that moment learns of it when a device is asked
-//! the next time.
+//! the next time. That a cluster was taken is told as well, without a change.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// Before a subscription is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// From an owner to everybody: what became of devices.
+/// From an owner to everybody: what became of devices. Also the first thing that it says, with no
+/// device: those whose question to the owner before is open ask this one.
 #[derive(Debug, Serialize, Deserialize)]
 struct Changed<'a> {
     version: u32,
@@ -92,6 +93,30 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
         // What happens at once is told at once.
         sleep(TOGETHER).await;
     }
+}
+
+/// Tells that clusters were taken, with these leases.
+pub(super) async fn tell_taken(
+    taken: &[(ClusterId, u64)],
+    client: &Client,
+    names: &Names,
+    tree: &Tree,
+) {
+    let told = async {
+        for (cluster, fence) in taken {
+            let changed = Changed {
+                version: VERSION,
+                cluster: cluster.clone(),
+                fence: *fence,
+                plan: tree.happened(cluster, &[]).map_or(0, |(plan, _)| plan),
+                changes: Vec::new(),
+            };
+            let json = serde_json::to_vec(&changed).unwrap_or_default();
+            // Those who do not hear it wait for the owner before as long as for any that is silent.
+            client.publish(names.changes(), json.into()).await.ok();
+        }
+    };
+    timeout(PATIENCE, told).await.ok();
 }
 
 /// Whether all of it is told.
@@ -167,6 +192,10 @@ pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>
                     };
                     if changed.version != VERSION || front.is_older(&changed.cluster, changed.fence)
                     {
+                        continue;
+                    }
+                    front.was_taken(&changed.cluster, changed.fence);
+                    if changed.changes.is_empty() {
                         continue;
                     }
                     let all = changed.changes.into_iter().map(|said| {

@@ -12,7 +12,7 @@ use async_nats::{Client, Message, StatusCode};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::buckets::Buckets;
@@ -90,6 +90,8 @@ pub(super) struct Shared {
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
     fences: Mutex<HashMap<ClusterId, u64>>,
+    /// The lease with which a worker said last that it took a cluster, for each cluster that was asked.
+    taken: Mutex<HashMap<ClusterId, watch::Sender<u64>>>,
     /// Which clusters cannot be asked.
     failing: Failing,
     /// What keeps workers from taking clusters, as they say.
@@ -128,6 +130,7 @@ impl Front {
             counts,
             errands: Mutex::default(),
             fences: Mutex::default(),
+            taken: Mutex::default(),
             failing: Failing::default(),
             hindrance: Mutex::default(),
             nobody: Notify::new(),
@@ -178,6 +181,11 @@ impl Front {
     /// This process takes clusters, too; once.
     pub(super) fn work_as(&self, owner: &Arc<Owner>) {
         self.owner.get_or_init(|| Arc::downgrade(owner));
+    }
+
+    /// A worker says that it has this lease of the cluster: questions that are open are put to it, too.
+    pub(super) fn was_taken(&self, cluster: &ClusterId, fence: u64) {
+        self.shared.was_taken(cluster, fence);
     }
 
     /// Whether there was a later lease of the cluster.
@@ -273,6 +281,8 @@ enum Tried {
     Reconnecting,
     /// The connection was another one meanwhile, and nothing was told.
     Lost,
+    /// Another worker took the cluster meanwhile, and nothing was told.
+    Taken,
     /// The owner has other devices, and nothing was told.
     OtherPlan,
     /// Something went wrong; the devices that are left cannot be reached.
@@ -283,9 +293,11 @@ impl Shared {
     async fn run(&self, errand: Errand, mut gone: oneshot::Receiver<Gone>) {
         let mut nobody: Option<Instant> = None;
         let (mut is_second, mut wait) = (false, AGAIN);
+        let reloading = until_reloaded(&errand);
+        let mut taken = self.later_owner(errand.cluster());
         loop {
             let tried = match self.connection.down_for() {
-                None => self.attempt(&errand, &mut gone, wait).await,
+                None => self.attempt(&errand, &mut gone, &mut taken, wait).await,
                 // It connects again by itself, mostly at once.
                 Some(down) if down < NOBODY => Tried::Reconnecting,
                 Some(_) => Tried::Failed(Failure::Disconnected),
@@ -303,6 +315,10 @@ impl Shared {
                 }
                 Tried::Reconnecting => nobody = None,
                 Tried::Lost => is_second = true,
+                Tried::Taken => {
+                    is_second = true;
+                    continue;
+                }
                 // The first order counts until its owner hears that it is not wanted.
                 Tried::Failed(Failure::Overloaded)
                     if is_second && nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
@@ -322,6 +338,7 @@ impl Shared {
             }
             tokio::select! {
                 () = sleep(wait) => {}
+                () = taken.later_than(self.fence(errand.cluster())) => {}
                 _ = &mut gone => return,
             }
         }
@@ -352,14 +369,18 @@ impl Shared {
     }
 
     /// Has an errand done, if there is an owner. One that says that the cluster moves may not be the
-    /// only one who has the order, so the next one is waited for so long.
+    /// only one who has the order, so the next one is waited for so long. One that says nothing may
+    /// hang: a worker that takes the cluster meanwhile is asked at once, which does no harm, as asking
+    /// a device changes nothing there.
     async fn attempt(
         &self,
         errand: &Errand,
         gone: &mut oneshot::Receiver<Gone>,
+        taken: &mut LaterOwner,
         wait: Duration,
     ) -> Tried {
         let mut answers = self.inbox.place();
+        taken.begin();
         let client = &self.connection.client;
         let mut again = pin!(self.connection.again());
         if let Err(why) = self.order(errand, &answers, client).await {
@@ -375,6 +396,7 @@ impl Shared {
                 message = timeout_at(until, answers.messages.recv()) => message,
                 // Whatever was on its way is lost.
                 () = &mut again, if !has_told => return Tried::Lost,
+                () = taken.later_than(reading.fence), if !has_told => return Tried::Taken,
                 why = &mut *gone => {
                     if why == Ok(Gone::Late) {
                         // The owner is about to end it, too, and learns of its devices by that.
@@ -547,10 +569,58 @@ impl Shared {
         lock(&self.fences).remove(cluster);
     }
 
+    /// What tells that another worker took a cluster; for one question.
+    pub(super) fn later_owner(&self, cluster: &ClusterId) -> LaterOwner {
+        let mut all = lock(&self.taken);
+        let taken = all.entry(cluster.clone());
+        LaterOwner(Some(taken.or_default().subscribe()))
+    }
+
+    fn was_taken(&self, cluster: &ClusterId, fence: u64) {
+        if let Some(taken) = lock(&self.taken).get(cluster) {
+            taken.send_replace(fence);
+        }
+    }
+
     fn note_fence(&self, cluster: &ClusterId, fence: u64) {
         let mut fences = lock(&self.fences);
         let known = fences.entry(cluster.clone()).or_default();
         *known = fence.max(*known);
+    }
+}
+
+/// Until when a reload of this process may be ahead of that of the cluster's owner; `None` if no reload
+/// brought the errand's devices. Not until the very deadline, at which they would count as silent.
+fn until_reloaded(errand: &Errand) -> Option<Instant> {
+    let until = errand.reloaded()? + RELOADING;
+    let time = errand.time();
+    let end = time.start.checked_add(time.deadline.saturating_sub(LINGER));
+    Some(end.map_or(until, |end| end.min(until)))
+}
+
+/// Tells a question once that another worker took its cluster. Once, so that workers who say so again
+/// and again have no question asked as often.
+pub(super) struct LaterOwner(Option<watch::Receiver<u64>>);
+
+impl LaterOwner {
+    /// What was said until now is known.
+    pub(super) fn begin(&mut self) {
+        if let Some(taken) = &mut self.0 {
+            taken.mark_unchanged();
+        }
+    }
+
+    /// Resolves when a worker says that it took the cluster with a later lease than this one.
+    pub(super) async fn later_than(&mut self, fence: u64) {
+        if let Some(taken) = &mut self.0 {
+            while taken.changed().await.is_ok() {
+                if *taken.borrow_and_update() > fence {
+                    self.0 = None;
+                    return;
+                }
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -574,6 +644,11 @@ impl Reading {
             next: 0,
             skipped: false,
         }
+    }
+
+    /// The lease of whoever answers, or of whoever answered last before.
+    pub(super) fn fence(&self) -> u64 {
+        self.fence
     }
 
     /// Whether pieces of older leases came.

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
-use super::front::{AGAIN, BYTES_OF_AN_ITEM, NOBODY, SILENCE, Shared};
+use super::front::{AGAIN, BYTES_OF_AN_ITEM, LaterOwner, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
 use super::serving::{Sending, Unwanted};
 use super::wire::{End, Look, Order, PIECE, Piece, Places, Reserved};
@@ -29,6 +29,8 @@ const DEVICES: usize = 512;
 enum Unanswered {
     /// No worker has the cluster now.
     Nobody,
+    /// Another worker took it meanwhile.
+    Taken,
     /// Something went wrong.
     Failed(Failure),
 }
@@ -102,9 +104,11 @@ impl Shared {
     /// Asks the owner of a cluster, waiting a moment for one, and reads what it says to the end.
     async fn ask(&self, order: &Order, mut read: impl FnMut(Piece<'_>)) -> Result<(), Failure> {
         let began = Instant::now();
+        let mut taken = self.later_owner(&order.cluster);
         while self.connection.is_up() {
-            match self.try_to_ask(order, &mut read).await {
+            match self.try_to_ask(order, &mut taken, &mut read).await {
                 Ok(()) => return Ok(()),
+                Err(Unanswered::Taken) => {}
                 // Perhaps it moves.
                 Err(Unanswered::Nobody) if began.elapsed() < NOBODY => sleep(AGAIN).await,
                 Err(Unanswered::Nobody) => return Err(Failure::Nobody(order.cluster.clone())),
@@ -117,15 +121,24 @@ impl Shared {
     async fn try_to_ask(
         &self,
         order: &Order,
+        taken: &mut LaterOwner,
         read: &mut impl FnMut(Piece<'_>),
     ) -> Result<(), Unanswered> {
         let client = &self.connection.client;
         let mut answers = self.looks.place();
+        taken.begin();
         let sent = self.send(order, &answers, client).await;
         sent.map_err(|why| Unanswered::Failed(Failure::NotSent(why)))?;
         let mut reading = self.reading(&order.cluster);
         let (mut has_read, mut turn) = (false, Turn::default());
-        while let Ok(Some(message)) = timeout(SILENCE, answers.messages.recv()).await {
+        loop {
+            let message = tokio::select! {
+                message = timeout(SILENCE, answers.messages.recv()) => message,
+                () = taken.later_than(reading.fence()), if !has_read => {
+                    return Err(Unanswered::Taken);
+                }
+            };
+            let Ok(Some(message)) = message else { break };
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(Unanswered::Nobody);
             }

@@ -1,7 +1,7 @@
 //! What goes wrong between processes, under continuous load: every answer is whole, in order and in
 //! time, and no device is asked twice at a time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::devices::Devices;
 use crate::fleet::{

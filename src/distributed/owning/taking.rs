@@ -113,12 +113,14 @@ impl Owner {
         for some in clusters.chunks(AT_ONCE) {
             let leased = some.iter().map(|cluster| self.lease_one(cluster.clone()));
             let leased: Vec<_> = join_all(leased).await.into_iter().flatten().collect();
-            self.begin(leased);
+            let taken = self.begin(leased);
+            let client = &self.connection.client;
+            changes::tell_taken(&taken, client, &self.names, &self.tree).await;
         }
     }
 
-    /// Runs clusters from now on, as far as their leases last.
-    fn begin(&self, mut leased: Vec<Leased>) {
+    /// Runs clusters from now on, as far as their leases last; those, with their leases.
+    fn begin(&self, mut leased: Vec<Leased>) -> Vec<(ClusterId, u64)> {
         let now = Instant::now();
         leased.retain(|it| it.tenure.is_valid(now));
         {
@@ -144,7 +146,9 @@ impl Owner {
             let fence = tenure.fence;
             self.counts.taken();
             log::info!(cluster:%, fence; "cluster taken");
+            taken.push((cluster, fence));
         }
+        taken
     }
 
     /// Gets the lease of a cluster, if nobody has it, and its orders.
