@@ -46,7 +46,7 @@ impl ApiError {
     }
 }
 
-/// A problem of `/v1`, as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it.
+/// A problem of `/v1`, as RFC 9457 has it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// What kind of problem it is; `about:blank` says no more than the status.

@@ -255,6 +255,11 @@ fn what_a_device_says_stays_text() {
     );
 }
 
+#[test]
+fn the_page_of_the_interface_needs_no_script() {
+    run("docs.mjs", "[[clusters]]\nid = 1\nnodes = \"1\"\n");
+}
+
 /// Every outcome that a script can name.
 const MANY_OUTCOMES: &str = r#"
     [lookup]

@@ -56,12 +56,13 @@ macro_rules! assets {
     };
 }
 
-/// Everything that [`INDEX`] asks for.
-const ASSETS: [Asset; 15] = assets![
+/// Everything that [`INDEX`] asks for, and the style of the page of the OpenAPI document.
+const ASSETS: [Asset; 16] = assets![
     "api.js": SCRIPT,
     "app.js": SCRIPT,
     "cells.js": SCRIPT,
     "details.js": SCRIPT,
+    "docs.css": CSS,
     "facts.js": SCRIPT,
     "fleet.js": SCRIPT,
     "format.js": SCRIPT,
@@ -103,6 +104,11 @@ async fn asset(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
         Some(asset) => answer(&request, asset.content_type, asset.text),
         None => super::not_found().await,
     }
+}
+
+/// A page that asks for nothing but what [`INDEX`] asks for.
+pub(super) fn html(request: &HttpRequest, text: &'static str) -> HttpResponse {
+    answer(request, HTML, text)
 }
 
 fn answer(request: &HttpRequest, content_type: &'static str, text: &'static str) -> HttpResponse {

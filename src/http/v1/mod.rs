@@ -2,6 +2,7 @@
 //!
 //! Described by the OpenAPI document at `/openapi.json`, which is made from the types here.
 
+mod docs;
 pub(super) mod openapi;
 mod query;
 pub(crate) mod report;

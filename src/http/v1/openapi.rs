@@ -1,16 +1,16 @@
-//! The OpenAPI document, made from the handlers and their types, and a page to browse it.
+//! The OpenAPI document, made from the handlers and their types, and a page that shows it.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::sync::LazyLock;
 
-use actix_web::http::header::CONTENT_SECURITY_POLICY;
-use actix_web::middleware::DefaultHeaders;
+use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::docs;
 use super::view::{
     ChangesView, ClusterStateView, ClustersView, DeviceStateView, ErrorView, IdSchema, LineView,
     ReportView, ResetView,
@@ -18,6 +18,7 @@ use super::view::{
 use super::workers::WorkersView;
 use crate::http::accept;
 use crate::http::error::Problem;
+use crate::http::page;
 use crate::http::tree::TreeView;
 use crate::reload::Difference;
 
@@ -76,14 +77,22 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
             .route(web::head().to(get))
             .default_service(web::to(super::get_only)),
     );
-    // Nothing is asked for elsewhere: the page's own checker is a third party's.
-    let page = Config::from("/openapi.json").validator_url("none");
-    // It writes styles into its own elements; for the rest, nothing but what is served here.
-    let policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-                  base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
-    let policy = DefaultHeaders::new().add((CONTENT_SECURITY_POLICY, policy));
-    let page = SwaggerUi::new("/{_:.*}").config(page);
-    config.service(web::scope("/docs").wrap(policy).service(page));
+    config.service(
+        web::resource("/docs/")
+            .wrap(Compress::default())
+            .route(web::get().to(docs))
+            .route(web::head().to(docs))
+            .default_service(web::to(super::get_only)),
+    );
+}
+
+/// The document for people; it is the same as long as the process lives.
+async fn docs(request: HttpRequest) -> HttpResponse {
+    static PAGE: LazyLock<String> = LazyLock::new(|| {
+        // Of the crate's own types, so it always has a JSON form.
+        docs::page(&serde_json::to_value(Document::openapi()).unwrap_or_default())
+    });
+    page::html(&request, &PAGE)
 }
 
 fn of<T: ToSchema>(kinds: &[&str]) -> BTreeMap<String, Content> {
