@@ -8,17 +8,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use futures::executor::block_on;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, StatusCode};
 use serde::Deserialize;
-use ureq::http::StatusCode;
-use ureq::http::header::RETRY_AFTER;
 
 use super::CliError;
 use super::collect::{Kind, NamedSet, joined, named_set, whole_topology};
-use super::server::{ServerFlags, authorized};
+use super::server::{ServerFlags, TIMEOUT, block_on};
 use super::terminal::plain;
-use super::tree::{TIMEOUT, TreeError, ask, body, parse};
-use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope, ScopeError, Secret};
+use super::tree::{TreeError, ask, body, parse};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope, ScopeError};
 use crate::http::tree::TreeView;
 
 /// Candidates that an error names.
@@ -84,23 +83,27 @@ struct Cleared {
 pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
     let (url, json) = ask(&flags.server, "/v1/supervision").map_err(CliError::Tree)?;
     let tree = parse(&json).map_err(|what| CliError::Tree(TreeError::Answer { url, what }))?;
-    let found = find(&tree, flags).map_err(CliError::Name)?;
-    let service = Service::new(&flags.server).map_err(CliError::Tree)?;
-    for device in found {
-        let cleared = service.reset(&device).map_err(CliError::Tree)?;
-        let what = if cleared.is_empty() {
-            "nothing to clear".to_owned()
-        } else {
-            format!("cleared {}", cleared.join(", "))
-        };
-        super::print(plain(&format!("{device}: {what}")).as_bytes())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let server = &flags.server;
+    let client = server.client().map_err(|it| CliError::Tree(it.into()))?;
+    let done = block_on(async {
+        for device in find(&tree, flags).await.map_err(CliError::Name)? {
+            let cleared = clear(&client, server.base(), &device).await;
+            let cleared = cleared.map_err(CliError::Tree)?;
+            let what = if cleared.is_empty() {
+                "nothing to clear".to_owned()
+            } else {
+                format!("cleared {}", cleared.join(", "))
+            };
+            super::print(plain(&format!("{device}: {what}")).as_bytes())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    done.map_err(|it| CliError::Tree(it.into()))?
 }
 
 /// The devices that are meant, in configured order: one for each id, or one in each cluster if the
 /// flags say which clusters.
-fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
+async fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
     let topology = whole_topology(tree);
     let scope = Scope {
         clusters: joined(&flags.cluster),
@@ -108,10 +111,8 @@ fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
         devices: joined(&flags.devices),
         exclude: None,
     };
-    let part = block_on(async {
-        scope.check_removals(&topology).await?;
-        scope.part(&topology).await
-    })?;
+    scope.check_removals(&topology).await?;
+    let part = scope.part(&topology).await?;
     let found = part.clusters().iter().flat_map(|cluster| {
         (0..cluster.len()).map(|place| {
             let (kind, id) = cluster.device(place);
@@ -152,52 +153,35 @@ fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
     })
 }
 
-/// The service, as it is asked for one device after the other.
-struct Service<'f> {
-    base: &'f str,
-    agent: ureq::Agent,
-    token: Option<Secret>,
-}
-
-impl<'f> Service<'f> {
-    fn new(server: &'f ServerFlags) -> Result<Self, TreeError> {
-        Ok(Self {
-            base: server.base(),
-            agent: server.agent(TIMEOUT)?,
-            token: server.token()?,
-        })
-    }
-
-    fn reset(&self, device: &Found) -> Result<Vec<String>, TreeError> {
-        let Found { cluster, kind, id } = device;
-        let list = match kind {
-            DeviceKind::Node => "nodes",
-            DeviceKind::Switch => "switches",
-        };
-        // No id has anything in it that a path would not.
-        let url = format!("{}/v1/clusters/{cluster}/{list}/{id}/reset", self.base);
-        let mut tries = 0;
-        let response = loop {
-            let request = authorized(self.agent.post(&url), self.token.as_ref());
-            let response = request.send_empty();
-            tries += 1;
-            match &response {
-                Ok(refused)
-                    if refused.status() == StatusCode::TOO_MANY_REQUESTS && tries < MOST_TRIES =>
-                {
-                    let secs = refused.headers().get(RETRY_AFTER);
-                    let secs = secs.and_then(|it| it.to_str().ok()?.parse().ok());
-                    let wait = secs.map_or(WAIT, Duration::from_secs);
-                    std::thread::park_timeout(wait.min(MOST_WAIT));
-                }
-                Ok(_) | Err(_) => break response,
+/// Has the service reset one device; what was cleared.
+async fn clear(client: &Client, base: &str, device: &Found) -> Result<Vec<String>, TreeError> {
+    let Found { cluster, kind, id } = device;
+    let list = match kind {
+        DeviceKind::Node => "nodes",
+        DeviceKind::Switch => "switches",
+    };
+    // No id has anything in it that a path would not.
+    let url = format!("{base}/v1/clusters/{cluster}/{list}/{id}/reset");
+    let mut tries = 0;
+    let response = loop {
+        let response = client.post(&url).timeout(TIMEOUT).send().await;
+        tries += 1;
+        match &response {
+            Ok(refused)
+                if refused.status() == StatusCode::TOO_MANY_REQUESTS && tries < MOST_TRIES =>
+            {
+                let secs = refused.headers().get(RETRY_AFTER);
+                let secs = secs.and_then(|it| it.to_str().ok()?.parse().ok());
+                let wait = secs.map_or(WAIT, Duration::from_secs);
+                tokio::time::sleep(wait.min(MOST_WAIT)).await;
             }
-        };
-        let text = body(&url, response)?;
-        let cleared = serde_json::from_str(&text).map(|Cleared { cleared }| cleared);
-        cleared.map_err(|error| TreeError::Answer {
-            url,
-            what: plain(&error.to_string()),
-        })
-    }
+            Ok(_) | Err(_) => break response,
+        }
+    };
+    let text = body(&url, response).await?;
+    let cleared = serde_json::from_str(&text).map(|Cleared { cleared }| cleared);
+    cleared.map_err(|error| TreeError::Answer {
+        url,
+        what: plain(&error.to_string()),
+    })
 }

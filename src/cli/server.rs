@@ -1,22 +1,32 @@
 //! Asking a running service: where it is, whom to trust, and what to show it.
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::terminal::plain;
 use crate::domain::{Authorities, Secret, SecretSource, TlsSettings};
 use crate::files;
-use crate::lookup::{authorities, secret};
+use crate::lookup::{secret, tls};
+
+/// How long it may take to connect, and what is no roll call to be answered.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that says nothing for so long is looked after.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The largest file of authorities, in bytes; a system's whole store has a fifth of it.
 const MAX_CA_BYTES: u64 = 1 << 20;
+
+/// What is said of an answer that does not come in time.
+pub(super) const TOO_LONG: &str = "it takes too long";
 
 /// The variable that a token may stand in; not a flag, since everybody sees flags.
 const TOKEN: &str = "FLEETCALL_TOKEN";
@@ -64,6 +74,10 @@ pub(super) enum ServerError {
     Authorities { path: String, why: String },
     #[error("{0}; or name some by --ca")]
     System(String),
+    #[error("cannot set up HTTP: {0}")]
+    Client(reqwest::Error),
+    #[error("cannot set up a runtime: {0}")]
+    Runtime(std::io::Error),
 }
 
 impl ServerError {
@@ -71,7 +85,11 @@ impl ServerError {
     pub(super) fn is_usage(&self) -> bool {
         match self {
             Self::Address(_) | Self::UserInfo => true,
-            Self::Token(_) | Self::Authorities { .. } | Self::System(_) => false,
+            Self::Token(_)
+            | Self::Authorities { .. }
+            | Self::System(_)
+            | Self::Client(_)
+            | Self::Runtime(_) => false,
         }
     }
 }
@@ -124,42 +142,50 @@ impl ServerFlags {
         address(&self.server).map(|_| ())
     }
 
-    /// As [`TrustFlags::token`].
+    /// As [`TrustFlags::client`].
     ///
     /// # Errors
-    /// If its file cannot be read.
-    pub(super) fn token(&self) -> Result<Option<Secret>, ServerError> {
-        self.trust.token()
-    }
-
-    /// A client that trusts whom it should, and gives up after `timeout`.
-    ///
-    /// # Errors
-    /// If the file of authorities cannot be read or holds none.
-    pub(super) fn agent(&self, timeout: Duration) -> Result<ureq::Agent, ServerError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if self.server.starts_with("https:") {
-            tls = tls.root_certs(self.trust.roots()?);
-        }
-        Ok(ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .tls_config(tls.build())
-            // What a service says of a refusal is for the caller.
-            .http_status_as_error(false)
-            // Nothing of a service is elsewhere, and nobody else is to see the token.
-            .max_redirects(0)
-            .build()
-            .into())
+    /// As there, and if this is no address of a service.
+    pub(super) fn client(&self) -> Result<Client, ServerError> {
+        self.trust.client(&address(&self.server)?)
     }
 }
 
 impl TrustFlags {
-    /// The token to show, if there is one. It is read each time, so that a new one is used at once.
+    /// A client that shows the token to the service at this address, and trusts whom it should. Both are
+    /// read each time, so that new ones are used at once. Blocks for some seconds at most.
     ///
     /// # Errors
-    /// If its file cannot be read.
-    pub(super) fn token(&self) -> Result<Option<Secret>, ServerError> {
+    /// If the token or the authorities cannot be read, or are none.
+    pub(super) fn client(&self, url: &Url) -> Result<Client, ServerError> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = self.token()? {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+            let mut value = value.map_err(|_| bad_token())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let settings = match url.scheme() {
+            "https" => self.tls()?,
+            _ => TlsSettings::unused(),
+        };
+        let tls = tls::client_now(&settings).map_err(|error| match &self.ca {
+            None => ServerError::System(error.to_string()),
+            Some(path) => cannot_trust(path, &error),
+        })?;
+        Client::builder()
+            .tls_backend_preconfigured(tls)
+            .default_headers(headers)
+            // Nothing of a service is elsewhere, and no other server is to see the token.
+            .redirect(Policy::none())
+            .connect_timeout(TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(ServerError::Client)
+    }
+
+    fn token(&self) -> Result<Option<Secret>, ServerError> {
         let source = match &self.token_file {
             Some(path) => SecretSource::File(path.clone()),
             None if std::env::var_os(TOKEN).is_none_or(|it| it.is_empty()) => return Ok(None),
@@ -168,23 +194,26 @@ impl TrustFlags {
         let token = secret::read_now(&source).map_err(ServerError::Token)?;
         let is_plain = |c: char| c.is_ascii_graphic();
         if token.expose().is_empty() || !token.expose().chars().all(is_plain) {
-            let why = "the token is empty, or has characters that no token has";
-            return Err(ServerError::Token(why.to_owned()));
+            return Err(bad_token());
         }
         Ok(Some(token))
     }
 
     /// Whom to trust, for TLS.
-    ///
-    /// # Errors
-    /// If the file of authorities cannot be read or holds none.
-    pub(super) fn tls(&self) -> Result<TlsSettings, ServerError> {
+    fn tls(&self) -> Result<TlsSettings, ServerError> {
         let Some(path) = &self.ca else {
             return Ok(TlsSettings::default());
         };
-        // It says what is wrong with them.
-        self.roots()?;
-        let pem = authorities(path)?;
+        let pem = files::begin_read(path, MAX_CA_BYTES).wait();
+        let pem = pem.map_err(|error| cannot_trust(path, &error))?;
+        let mut count = 0;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            certificate.map_err(|error| cannot_trust(path, &error))?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(cannot_trust(path, &"it holds no PEM certificate"));
+        }
         Ok(TlsSettings {
             ca: Some(Authorities {
                 path: path.clone(),
@@ -193,48 +222,64 @@ impl TrustFlags {
             ..TlsSettings::default()
         })
     }
-
-    fn roots(&self) -> Result<RootCerts, ServerError> {
-        let Some(path) = &self.ca else {
-            let found = authorities::of_system_now();
-            let found = found.map_err(|error| ServerError::System(error.to_string()))?;
-            let certificates = found.iter();
-            let certificates = certificates.map(|it| Certificate::from_der(it).to_owned());
-            return Ok(RootCerts::Specific(Arc::new(certificates.collect())));
-        };
-        let cannot = |why: String| ServerError::Authorities {
-            path: path.display().to_string(),
-            why,
-        };
-        let mut certificates = Vec::new();
-        let pem = authorities(path)?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
-            certificates.push(Certificate::from_der(&certificate).to_owned());
-        }
-        if certificates.is_empty() {
-            return Err(cannot("it holds no PEM certificate".to_owned()));
-        }
-        Ok(RootCerts::Specific(Arc::new(certificates)))
-    }
 }
 
-/// What a file of authorities holds.
-fn authorities(path: &Path) -> Result<Vec<u8>, ServerError> {
-    let pem = files::begin_read(path, MAX_CA_BYTES).wait();
-    pem.map_err(|error| ServerError::Authorities {
+fn bad_token() -> ServerError {
+    let why = "the token is empty, or has characters that no token has";
+    ServerError::Token(why.to_owned())
+}
+
+fn cannot_trust(path: &Path, why: &dyn std::fmt::Display) -> ServerError {
+    ServerError::Authorities {
         path: path.display().to_string(),
-        why: error.to_string(),
-    })
+        why: why.to_string(),
+    }
 }
 
-/// Puts the token, if there is one, where the service looks for it.
-pub(super) fn authorized<B>(
-    request: ureq::RequestBuilder<B>,
-    token: Option<&Secret>,
-) -> ureq::RequestBuilder<B> {
-    match token {
-        Some(token) => request.header("Authorization", format!("Bearer {}", token.expose())),
-        None => request,
+/// Runs what asks a service, on this thread.
+///
+/// # Errors
+/// If the process lacks what a runtime needs.
+pub(super) fn block_on<F: Future>(asking: F) -> Result<F::Output, ServerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServerError::Runtime)?;
+    let output = runtime.block_on(asking);
+    // A name that is still looked up is not waited for.
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+/// The body of an answer; `None` if it is longer than `limit`.
+///
+/// # Errors
+/// If it does not come.
+pub(super) async fn read(
+    mut response: Response,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    // Counted after decompression, piece by piece.
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
     }
+    Ok(Some(body))
+}
+
+/// Why a service cannot be asked: the cause that says most.
+pub(super) fn why(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return TOO_LONG.to_owned();
+    }
+    let mut deepest: &dyn std::error::Error = error;
+    let mut source = error.source();
+    while let Some(error) = source {
+        deepest = error;
+        source = error.source();
+    }
+    plain(&deepest.to_string())
 }

@@ -9,13 +9,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
-use ureq::Body;
-use ureq::http::{Response, StatusCode};
 
 use super::CliError;
-use super::server::{ServerError, ServerFlags, authorized};
+use super::server::{ServerError, ServerFlags, TIMEOUT, block_on, read, why};
 use super::terminal::{plain, plain_json};
 use crate::domain::{ClusterId, DeviceId, counted};
 use crate::http::tree::{
@@ -25,14 +24,11 @@ use crate::http::tree::{
 /// How often `--watch` draws.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the server may take.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
-
 /// More than the tree of a million devices takes.
-const MAX_BODY_LEN: u64 = 1 << 30;
+const MAX_BODY_LEN: usize = 1 << 30;
 
 /// More than why a request is refused takes.
-const MAX_PROBLEM_LEN: u64 = 1 << 20;
+const MAX_PROBLEM_LEN: usize = 1 << 20;
 
 /// Clears the screen and puts the cursor into its corner (ECMA-48, ED and CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -66,8 +62,8 @@ pub(super) enum Format {
 pub(super) enum TreeError {
     #[error("{0}")]
     Server(#[from] ServerError),
-    #[error("cannot ask {url}: {}", plain(&.error.to_string()))]
-    Ask { url: String, error: ureq::Error },
+    #[error("cannot ask {url}: {why}")]
+    Ask { url: String, why: String },
     #[error("{url} does not answer as a fleetcall service does: {}", plain(.what))]
     Answer { url: String, what: String },
     #[error("{url} answers {status}: {detail}")]
@@ -167,36 +163,42 @@ pub(super) fn checked_json(url: &str, json: &str) -> Result<String, TreeError> {
     Ok(plain_json(json))
 }
 
-/// What a service answers at this path, and where that is.
+/// What a service answers at this path, and where that is. Blocks.
 pub(super) fn ask(server: &ServerFlags, path: &str) -> Result<(String, String), TreeError> {
-    server.check()?;
+    let client = server.client()?;
     let url = format!("{}{path}", server.base());
-    let token = server.token()?;
-    let agent = server.agent(TIMEOUT)?;
-    let json = body(&url, authorized(agent.get(&url), token.as_ref()).call())?;
+    let json = block_on(get(&client, &url))??;
     Ok((url, json))
 }
 
+async fn get(client: &Client, url: &str) -> Result<String, TreeError> {
+    let response = client.get(url).timeout(TIMEOUT).send().await;
+    body(url, response).await
+}
+
 /// What a service answers, if it does not refuse the request.
-pub(super) fn body(
+pub(super) async fn body(
     url: &str,
-    response: Result<Response<Body>, ureq::Error>,
+    response: Result<Response, reqwest::Error>,
 ) -> Result<String, TreeError> {
     let url = url.to_owned();
-    let asked = |error| TreeError::Ask {
+    let asked = |error: reqwest::Error| TreeError::Ask {
         url: url.clone(),
-        error,
+        why: why(&error),
     };
-    let mut response = response.map_err(asked)?;
+    let response = response.map_err(asked)?;
     let status = response.status();
-    let is_ok = status == StatusCode::OK;
-    let limit = if is_ok { MAX_BODY_LEN } else { MAX_PROBLEM_LEN };
-    let body = response.body_mut().with_config().limit(limit);
-    let text = body.read_to_string();
-    if is_ok {
-        return text.map_err(asked);
+    if status == StatusCode::OK {
+        let body = read(response, MAX_BODY_LEN).await.map_err(asked)?;
+        let body = body.ok_or("it says too much");
+        let text = body.and_then(|it| String::from_utf8(it).map_err(|_| "it is no text"));
+        return text.map_err(|what| TreeError::Answer {
+            url: url.clone(),
+            what: what.to_owned(),
+        });
     }
-    let problem = text.ok().and_then(|it| serde_json::from_str(&it).ok());
+    let body = read(response, MAX_PROBLEM_LEN).await.ok().flatten();
+    let problem = body.and_then(|it| serde_json::from_slice(&it).ok());
     Err(match problem {
         Some(Problem { detail }) => TreeError::Refused {
             url,
@@ -471,6 +473,7 @@ fn duration(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::server::TrustFlags;
 
     /// Of a cluster whose only node is in this state.
     fn drawn(state: &str, devices: usize) -> String {
@@ -489,6 +492,17 @@ mod tests {
         });
         let tree = parse(&tree.to_string()).unwrap();
         text(&tree, "http://server", true)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_silent_is_waited_for_half_a_minute() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let client = TrustFlags::default().client(&url.parse().unwrap()).unwrap();
+        let start = tokio::time::Instant::now();
+        let error = get(&client, &url).await.unwrap_err().to_string();
+        assert_eq!(error, format!("cannot ask {url}: it takes too long"));
+        assert_eq!(start.elapsed().as_secs(), 30);
     }
 
     #[test]

@@ -224,6 +224,22 @@ fn what_is_no_service_is_one_clear_line() {
         let expected = "answers 401 Unauthorized: no token; \u{fffd}[2Jwrite one\n";
         assert!(line.ends_with(expected), "{line}");
     }
+    // What they are shown the token for is one server: no command goes on to another.
+    let elsewhere = Service::start(tree(&[1]), lines("", false));
+    for command in [&["collect"][..], &["tree"], &["workers"], &["reset", "1"]] {
+        let kind = format!("text/plain\r\nLocation: {}/v1/supervision", elsewhere.url());
+        let moved = said("307 Temporary Redirect", &kind, "");
+        let service = Service::start(moved.clone(), moved);
+        let mut asking = fleetcall();
+        asking.env("FLEETCALL_TOKEN", "s3cret-from-env");
+        asking.args(command).args(["--server", &service.url()]);
+        let line = stderr(&run(&mut asking));
+        assert!(line.contains("its status is 307 Temporary"), "{line}");
+        let asked = service.asked();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(asked[0].contains("Bearer s3cret-from-env\r\n"), "{asked:?}");
+        assert_eq!(elsewhere.asked(), [""; 0], "{command:?}");
+    }
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr();

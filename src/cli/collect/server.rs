@@ -3,34 +3,25 @@
 //! First the service's tree, which says whom there is to wait for and in which order; then the
 //! stream of `/v1/report`. Whatever the server is, what it sends is bounded.
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::Policy;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::Request;
 use super::line::Line;
-use crate::cli::server::{ServerError, TrustFlags, address};
+use crate::cli::server::{self, ServerError, TIMEOUT, TOO_LONG, TrustFlags, address, why};
 use crate::cli::terminal::plain;
 use crate::cli::tree;
-use crate::domain::{Cluster, Scope, ScopeError, TlsSettings, Topology};
+use crate::domain::{Cluster, Scope, ScopeError, Topology};
 use crate::http::tree::TreeView;
-use crate::lookup::tls;
-
-/// How long it may take to connect, and to say whom there is.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Within less no line may be expected to answer, however short the deadline is.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How much later than its deadline a service may end.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// A connection that says nothing for so long is looked after.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// More than the tree of a million devices takes.
 const MAX_TREE_LEN: usize = 1 << 30;
@@ -50,8 +41,6 @@ pub(in crate::cli) enum ServiceError {
     Trust(#[from] ServerError),
     #[error("no answer: {0}")]
     Scope(#[from] ScopeError),
-    #[error("the token has characters that no header can have")]
-    Token,
     #[error("cannot ask {url}: {why}")]
     Ask { url: String, why: String },
     #[error("{url} answers {status}: {detail}")]
@@ -163,11 +152,10 @@ impl Server {
     }
 }
 
-/// The service's paths, and what it is shown.
+/// The service's paths.
 pub(super) struct Api {
     client: Client,
     base: String,
-    token: Option<HeaderValue>,
 }
 
 impl Api {
@@ -175,35 +163,8 @@ impl Api {
     pub(super) fn new(server: &str, trust: &TrustFlags) -> Result<Self, ServiceError> {
         let url = address(server)?;
         let base = url.as_str().trim_end_matches('/').to_owned();
-        let token = trust.token()?.map(|token| -> Result<_, ServiceError> {
-            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-            let mut value = value.map_err(|_| ServiceError::Token)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
-        let cannot = |why: &dyn std::fmt::Display| ServiceError::Ask {
-            url: base.clone(),
-            why: why.to_string(),
-        };
-        let tls = match url.scheme() {
-            "https" => trust.tls()?,
-            _ => TlsSettings::unused(),
-        };
-        let tls = tls::client_now(&tls).map_err(|error| cannot(&error))?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            // A token is for this server.
-            .redirect(Policy::none())
-            .connect_timeout(TIMEOUT)
-            .tcp_keepalive(KEEPALIVE)
-            .user_agent(concat!("fleetcall/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| cannot(&error))?;
-        Ok(Self {
-            client,
-            base,
-            token: token.transpose()?,
-        })
+        let client = trust.client(&url)?;
+        Ok(Self { client, base })
     }
 
     async fn topology(&self, scope: &Scope, limit: Duration) -> Result<Topology, ServiceError> {
@@ -259,10 +220,6 @@ impl Api {
         request: reqwest::RequestBuilder,
         url: &str,
     ) -> Result<Response, ServiceError> {
-        let request = match &self.token {
-            Some(token) => request.header(AUTHORIZATION, token.clone()),
-            None => request,
-        };
         let response = request.send().await.map_err(|error| ask(url, &error))?;
         let (url, status) = (url.to_owned(), response.status());
         if status == StatusCode::OK {
@@ -292,15 +249,10 @@ fn is_of(response: &Response, expected: &str) -> bool {
     found.is_some_and(|found| found.trim().eq_ignore_ascii_case(expected))
 }
 
-async fn read(mut response: Response, limit: usize, url: &str) -> Result<Vec<u8>, ServiceError> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|it| ask(url, &it))? {
-        if body.len() + piece.len() > limit {
-            return Err(answer(url, "it says too much"));
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
+async fn read(response: Response, limit: usize, url: &str) -> Result<Vec<u8>, ServiceError> {
+    let body = server::read(response, limit).await;
+    let body = body.map_err(|error| ask(url, &error))?;
+    body.ok_or_else(|| answer(url, "it says too much"))
 }
 
 /// All devices of a service.
@@ -328,24 +280,14 @@ async fn topology(tree: &TreeView, scope: &Scope) -> Result<Topology, ServiceErr
 fn late(url: &str) -> ServiceError {
     ServiceError::Ask {
         url: url.to_owned(),
-        why: "it takes too long".to_owned(),
+        why: TOO_LONG.to_owned(),
     }
 }
 
-/// With the cause that says most.
 fn ask(url: &str, error: &reqwest::Error) -> ServiceError {
-    let mut deepest: &dyn std::error::Error = error;
-    let mut source = error.source();
-    while let Some(error) = source {
-        deepest = error;
-        source = error.source();
-    }
-    if error.is_timeout() {
-        return late(url);
-    }
     ServiceError::Ask {
         url: url.to_owned(),
-        why: plain(&deepest.to_string()),
+        why: why(error),
     }
 }
 
