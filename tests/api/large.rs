@@ -128,23 +128,15 @@ fn a_large_report_is_known_by_its_tag_and_compressed() {
     let strict = ask("/v1/report?max_age=1h&strict=true", &[]);
     assert_eq!(strict.status, 503);
     assert_eq!(without_age(&strict.json()), without_age(&first.json()));
-    for coding in ["gzip", "br", "zstd"] {
-        let (url, accept) = (
-            format!("http://{}{known}", app.addr),
-            format!("Accept-Encoding: {coding}"),
-        );
-        let mut curl = Command::new("curl");
-        let output = run(curl.args(["-sSi", "--compressed", "-H", &accept, &url]));
-        let answer = stdout(&output);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let head = head.to_lowercase();
-        assert!(
-            head.contains(&format!("content-encoding: {coding}")),
-            "{head}"
-        );
-        let report: Value = serde_json::from_str(body).unwrap();
-        assert_eq!(without_age(&report), without_age(&first.json()), "{coding}");
-    }
+    let url = format!("http://{}{known}", app.addr);
+    let mut curl = Command::new("curl");
+    let output = run(curl.args(["-sSi", "--compressed", "-H", "Accept-Encoding: gzip", &url]));
+    let answer = stdout(&output);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let head = head.to_lowercase();
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    let report: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(without_age(&report), without_age(&first.json()));
 }
 
 /// The clusters of a report, without how long ago their devices answered.
