@@ -146,11 +146,11 @@ fn copy_seed(from: &Path, to: &Path) -> bool {
     true
 }
 
-/// As it is released: cargo built it for this benchmark with what only tests need, and its clock is
+/// As it is published: cargo built it for this benchmark with what only tests need, and its clock is
 /// a slower one then.
 fn build_fleetcall() {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--release", "--bin", "fleetcall"]);
+    cargo.args(["build", "--profile=bench", "--bin", "fleetcall"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // Where this benchmark's own is.
     let release = Path::new(env!("CARGO_BIN_EXE_fleetcall")).parent().unwrap();

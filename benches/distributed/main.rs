@@ -53,7 +53,9 @@ fn main() {
             build.env_remove(name);
         }
     }
-    let built = build.args(["build", "--release", "--locked"]).status();
+    let built = build
+        .args(["build", "--profile=bench", "--locked"])
+        .status();
     assert!(built.unwrap().success(), "fleetcall is not built");
     type Measure = fn(bool);
     let parts: [(&str, Measure); 6] = [
