@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use env_logger::fmt::style::Style;
 use env_logger::{Builder, Env, Target, WriteStyle};
-use log::kv::{Error, Key, Value, VisitSource};
+use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 use serde_json::Map;
 
@@ -242,21 +242,45 @@ struct Fields<'a>(&'a mut Map<String, serde_json::Value>);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        let value = match serde_json::to_value(&value) {
-            Ok(serde_json::Value::String(text)) => cut(text).into(),
-            Ok(value @ (serde_json::Value::Array(_) | serde_json::Value::Object(_))) => {
-                let text = value.to_string();
-                if text.len() > MAX_VALUE_LEN {
-                    cut(text).into()
-                } else {
-                    value
-                }
-            }
-            Ok(serde_json::Value::Null) => return Ok(()),
-            Ok(value) => value,
-            Err(_) => cut(value.to_string()).into(),
-        };
-        self.0.entry(key.as_str()).or_insert(value);
+        let mut json = Json(serde_json::Value::Null);
+        value.visit(&mut json)?;
+        if !json.0.is_null() {
+            self.0.entry(key.as_str()).or_insert(json.0);
+        }
+        Ok(())
+    }
+}
+
+/// A field's value as JSON: what is neither a number nor a boolean is a text.
+struct Json(serde_json::Value);
+
+impl<'v> VisitValue<'v> for Json {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.0 = cut(value.to_string()).into();
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
+        self.0 = value.into();
         Ok(())
     }
 }
@@ -293,7 +317,7 @@ mod tests {
         let list = vec!["long"; MAX_VALUE_LEN];
         let fields = [
             ("long", Value::from(long.as_str())),
-            ("list", Value::from_serde(&list)),
+            ("list", Value::from_debug(&list)),
         ];
         for format in [LogFormat::Text, LogFormat::Json] {
             let line = line(format, &fields);
@@ -305,6 +329,28 @@ mod tests {
             serde_json::from_str(&line(LogFormat::Json, &fields)).unwrap();
         let long = json["long"].as_str().unwrap();
         assert!(long.starts_with("x\u{1}x") && long.ends_with('…'));
+    }
+
+    #[test]
+    fn numbers_and_booleans_stay_what_they_are() {
+        let fields = [
+            ("count", Value::from(u64::MAX)),
+            ("below", Value::from(-1)),
+            ("share", Value::from(0.5)),
+            ("nan", Value::from(f64::NAN)),
+            ("well", Value::from(true)),
+            ("letter", Value::from('x')),
+            ("kind", Value::from_debug(&Some("y"))),
+            ("shown", Value::from_display(&7)),
+            ("none", Value::null()),
+        ];
+        let text = line(LogFormat::Json, &fields);
+        let (_, text) = text.split_once("…\",").unwrap();
+        assert_eq!(
+            text,
+            r#""count":18446744073709551615,"below":-1,"share":0.5,"well":true,"letter":"x","kind":"Some(\"y\")","shown":"7"}
+"#
+        );
     }
 
     /// Says to the child of a test what it is to do.
