@@ -18,6 +18,7 @@ use super::traffic::Traffic;
 use super::{State, process, sharing};
 use crate::collector::Sight;
 use crate::domain::{DriverKind, FaultKind, LocalReason};
+use crate::lookup;
 use crate::reload::DiscoveryState;
 use crate::telemetry::{self, Metrics};
 use crate::watchdog::WatchdogHandle;
@@ -72,6 +73,7 @@ impl Collector for Service {
         families.lists(metrics, &reload.discoveries())?;
         families.requests(traffic)?;
         families.log()?;
+        families.sessions()?;
         devices::encode(&mut families, &snapshot, &summary)?;
         if let Some(workers) = workers {
             let shows_clusters = devices::shows_clusters(&snapshot);
@@ -143,6 +145,14 @@ impl Families<'_> {
             "fleetcall_log_lines_dropped",
             "Lines of the log that could not be written, as its reader did not keep up or is gone.",
             [([], telemetry::lines_dropped())],
+        )
+    }
+
+    fn sessions(&mut self) -> fmt::Result {
+        self.counter(
+            "fleetcall_redfish_sessions_left",
+            "Sessions that may have been left on Redfish services, as they could not be ended.",
+            [([], lookup::sessions_left())],
         )
     }
 

@@ -40,7 +40,7 @@ use crate::domain::{
 };
 
 pub(crate) use facts::changed_facts;
-pub(crate) use redfish::end_all as end_sessions;
+pub(crate) use redfish::{end_all as end_sessions, sessions_left};
 
 use exec::Exec;
 use http::Http;
@@ -114,6 +114,9 @@ pub(crate) enum LookupError {
     TimedOut(Duration),
     /// The simulated driver was told to fail.
     #[error("the simulated lookup failed")]
+    /// An earlier session on its controller did not end within the timeout.
+    #[error("{0}")]
+    SessionTaken(String),
     Simulated,
     /// The simulated driver was told to fail as a driver of real machines does.
     #[error("the simulated lookup failed as told: {0}")]
@@ -127,8 +130,8 @@ pub(crate) enum LookupError {
     /// It does not accept our credentials.
     #[error("{0}")]
     Auth(String),
-    /// The same, but others may have said so in its place, and it has accepted these credentials.
-    #[error("{0} (it says so without a digest, and has accepted the same before)")]
+    /// The same, though it has accepted these credentials, so that they are perhaps right.
+    #[error("{0}")]
     UnprovenAuth(String),
     /// It answers something that it should not.
     #[error("{0}")]
@@ -154,7 +157,7 @@ impl LookupError {
     /// The kind under which this stands in answers, metrics and logs.
     pub(crate) fn kind(&self) -> FaultKind {
         match self {
-            Self::TimedOut(_) => FaultKind::TimedOut,
+            Self::TimedOut(_) | Self::SessionTaken(_) => FaultKind::TimedOut,
             Self::Simulated | Self::Failed(_) | Self::NotAllowed(_) | Self::Local(..) => {
                 FaultKind::Failed
             }

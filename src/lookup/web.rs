@@ -22,6 +22,10 @@ use crate::domain::{Allow, LocalReason, TlsSettings, WebAuth, WebSettings};
 /// How long a connection is kept for the next request of its lookup.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often such a connection is probed while it is silent: a server that was restarted knows nothing of
+/// it, says so, and nothing is waited for in vain.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
 /// Asks the web servers of one group.
 #[derive(Debug)]
 pub(crate) struct Web {
@@ -111,7 +115,13 @@ impl Web {
                 attempt.error(Redirected("a redirect to another host, port or scheme"))
             }
         });
-        Client::builder()
+        let mut client = Client::builder();
+        if keeps {
+            client = client
+                .tcp_keepalive(PROBE_EVERY)
+                .tcp_keepalive_interval(PROBE_EVERY);
+        }
+        client
             .tls_backend_preconfigured(tls.clone())
             .redirect(redirects)
             // Devices are asked directly, whatever the environment says of proxies.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, until};
+use crate::harness::{PATIENCE, TestApp, config_file, eventually, fleetcall, until};
 use crate::redfish::{ADMIN, Asked, LOGIN, machine, resource};
 use crate::servers::{http, server};
 
@@ -38,6 +38,12 @@ struct State {
     waiting: usize,
     /// Whether it lets no session be ended.
     keeps_sessions: bool,
+    /// Whether it closes the connection in place of an answer to a login.
+    breaks_logins: bool,
+    /// Whether it does not say where a session is.
+    hides_sessions: bool,
+    /// Whether a session ends at the first request.
+    forgets_sessions: bool,
 }
 
 impl Controller {
@@ -47,6 +53,9 @@ impl Controller {
         let serving = Arc::clone(&controller);
         let addr = server(move |mut stream| {
             while let Some(asked) = Asked::read(&mut stream) {
+                if asked.line == LOGIN && serving.state.lock().unwrap().breaks_logins {
+                    return;
+                }
                 let answer = serving.answer(&asked);
                 let answer = answer.unwrap_or_else(|| resource(&resources, &asked));
                 if stream.write_all(&answer).is_err() {
@@ -76,11 +85,18 @@ impl Controller {
             state = self.changed.wait_while(state, |it| is_held(it)).unwrap();
         }
         if let Some(id) = session {
-            let headers = format!("X-Auth-Token: t{id}\r\nLocation: {SESSIONS}/{id}\r\n");
+            let place = match state.hides_sessions {
+                true => String::new(),
+                false => format!("Location: {SESSIONS}/{id}\r\n"),
+            };
+            let headers = format!("X-Auth-Token: t{id}\r\n{place}");
             return Some(http("201 Created", &headers, b"{}"));
         }
         if asked.line == ROOT {
             return None;
+        }
+        if state.forgets_sessions {
+            state.open.clear();
         }
         let is_shown = |id: &&usize| asked.has_header(&format!("x-auth-token: t{id}"));
         let Some(id) = state.open.iter().find(is_shown).copied() else {
@@ -244,6 +260,182 @@ fn the_log_warns_once_of_a_controller_that_keeps_sessions() {
     app.wait_for_logs(10, |line| line["message"] == "collected");
     let ended = |line: &&Value| line["message"] == "sessions on a Redfish service end again";
     assert_eq!(app.log().iter().filter(ended).count(), 2);
+}
+
+/// Two clusters with one device each, both of this controller; the lookups of the second one, which has
+/// the id 2, are short.
+fn start_two(addr: SocketAddr) -> TestApp {
+    let text =
+        config(addr, "").replacen("[collect]", "breaker = { failures = 1000 }\n[collect]", 1);
+    let (dir, path) = config_file(&format!(
+        "{text}[[clusters]]\nid = 2\nnodes = \"2\"\nlookup = {{ timeout = \"500ms\" }}\n"
+    ));
+    let mut command = fleetcall();
+    command.env("PASSWORD", "hunter2");
+    TestApp::start_as(command, dir, path, &[])
+}
+
+/// Asks the device of a cluster of [`start_two`] alone, and hands over the connection.
+fn begin_one(app: &TestApp, cluster: u8) -> TcpStream {
+    let mut stream = TcpStream::connect(app.addr).unwrap();
+    let head = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    write!(stream, "GET /v1/report?cluster={cluster} {head}").unwrap();
+    stream
+}
+
+/// Asks the second device until the answer, which has to be a failure, is this one.
+#[track_caller]
+fn second_says(app: &TestApp, said: &str) {
+    until("the second device says why", || {
+        let answer = app.request("GET", "/v1/report?cluster=2", &[]).body;
+        assert!(answer.contains("\"timed_out\""), "{answer}");
+        answer.contains(said)
+    });
+}
+
+fn sessions_left(app: &TestApp) -> String {
+    let metrics = app.request("GET", "/metrics", &[]).body;
+    let name = "fleetcall_redfish_sessions_left_total ";
+    let mut found = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    found.next().unwrap().to_owned()
+}
+
+#[test]
+fn a_login_that_hangs_is_named_to_lookups_that_wait_and_given_up_after_its_own() {
+    let (controller, addr) = Controller::start();
+    let app = start_two(addr);
+    assert_eq!(sessions_left(&app), "0");
+    controller.hold(Some(LOGIN));
+    let first = begin_one(&app, 1);
+    controller.wait("it logs in", |state| state.waiting == 1);
+    let said = "no session within 500ms: the login of device 1 of cluster 1 there, begun ";
+    second_says(&app, said);
+    assert_eq!(controller.logins(), 1);
+    // Long before its timeout, and so is its login then.
+    drop(first);
+    let left = |line: &Value| line["message"] == "a session may be left on a Redfish service";
+    let line = app.wait_for_log(left);
+    assert_eq!(line["error"], "logging in: no answer");
+    assert_eq!(
+        (&line["level"], &line["device"]),
+        (&json!("warn"), &json!("1"))
+    );
+    assert_eq!(sessions_left(&app), "1");
+    controller.hold(None);
+    assert_eq!(app.get().devices(), ["1/n1", "2/n2"]);
+}
+
+#[test]
+fn a_logout_that_hangs_is_named_to_lookups_that_wait() {
+    let (controller, addr) = Controller::start();
+    let app = start_two(addr);
+    controller.hold(Some(LOGOUT));
+    drop(crate::harness::read_all(begin_one(&app, 1)));
+    controller.wait("it logs out", |state| state.waiting == 1);
+    let said = "no session within 500ms: the logout of device 1 of cluster 1 there, begun ";
+    second_says(&app, said);
+    controller.hold(None);
+    controller.all_ended();
+    assert_eq!(app.get().devices(), ["1/n1", "2/n2"]);
+    controller.all_ended();
+    assert_eq!(sessions_left(&app), "0");
+}
+
+#[test]
+fn a_session_in_use_is_named_to_lookups_that_wait() {
+    let (controller, addr) = Controller::start();
+    let app = start_two(addr);
+    controller.hold(Some(SURVEY));
+    let first = begin_one(&app, 1);
+    controller.wait("it is asked for", |state| state.waiting == 1);
+    let said = "no session within 500ms: the session of device 1 of cluster 1 there, begun ";
+    second_says(&app, said);
+    drop(first);
+    controller.hold(None);
+    controller.all_ended();
+}
+
+/// The timer that the system runs for the connections to a port, by their lines in `/proc/net/tcp`.
+fn timers(to: SocketAddr) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to = format!(":{:04X}", to.port());
+    let lines = table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let is_open = columns[3] == "01";
+        (columns[2].ends_with(&to) && is_open).then(|| columns[5].to_owned())
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_controller_that_is_restarted_is_not_waited_for() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "", &[]);
+    controller.hold(Some(LOGIN));
+    let _client = app.begin();
+    controller.wait("it logs in", |state| state.waiting == 1);
+    // Nothing else tells of a peer that has forgotten a connection: it is probed (02) each second, and not,
+    // as otherwise, after a quarter of a minute.
+    let due = eventually("it is to be probed", || {
+        let probes = timers(addr).into_iter().filter_map(|it| {
+            let (code, ticks) = it.split_once(':').unwrap();
+            (code == "02").then(|| u64::from_str_radix(ticks, 16).unwrap())
+        });
+        probes.max()
+    });
+    assert!(due <= 200, "{due} hundredths of a second");
+    controller.hold(None);
+    controller.all_ended();
+}
+
+#[test]
+fn a_connection_that_breaks_ends_its_login_at_once() {
+    let (broken, addr) = Controller::start();
+    let app = start_two(addr);
+    broken.state.lock().unwrap().breaks_logins = true;
+    let answer = app.request("GET", "/v1/report?cluster=1", &[]).body;
+    assert!(answer.contains("\"failed\":1"), "{answer}");
+    // It may have made a session.
+    assert_ne!(sessions_left(&app), "0");
+    broken.state.lock().unwrap().breaks_logins = false;
+    until("the second device, which has little time, is asked", || {
+        app.request("GET", "/v1/report?cluster=2", &[])
+            .body
+            .contains("\"ok\":1")
+    });
+}
+
+#[test]
+fn a_session_that_cannot_be_found_again_is_counted() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "", &[]);
+    controller.state.lock().unwrap().hides_sessions = true;
+    assert_eq!(app.get().devices(), ["1/n1:protocol"]);
+    let left = |line: &Value| line["message"] == "a session may be left on a Redfish service";
+    let error = app.wait_for_log(left)["error"].clone();
+    assert!(
+        error.as_str().unwrap().contains("has no address"),
+        "{error}"
+    );
+    assert_eq!(sessions_left(&app), "1");
+}
+
+#[test]
+fn a_session_that_ended_by_itself_says_nothing_of_the_credentials() {
+    let (controller, addr) = Controller::start();
+    let app = start(addr, "", &[]);
+    controller.state.lock().unwrap().forgets_sessions = true;
+    let answer = app.get();
+    assert_eq!(answer.devices(), ["1/n1:auth"]);
+    assert!(
+        answer
+            .body
+            .contains("401 Unauthorized, though it accepted the login")
+    );
+    controller.state.lock().unwrap().forgets_sessions = false;
+    // No breaker is open.
+    assert_eq!(app.get().devices(), ["1/n1"]);
+    controller.all_ended();
 }
 
 #[test]

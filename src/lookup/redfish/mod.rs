@@ -1,7 +1,7 @@
 //! The `redfish` driver: asks a server's management controller (DMTF DSP0266) how the server is.
 //!
 //! Here is the way through the service: root, systems, managers, chassis and their parts.
-//! [`service`] holds the limits, [`session`] logs in and out, [`report`] knows what an answer says. It
+//! [`service`] holds the limits, [`session`] logs in and out, [`turn`] has one do so at a time, [`report`] knows what an answer says. It
 //! changes nothing on a controller but its own session.
 
 #[cfg(fuzzing)]
@@ -9,6 +9,7 @@ pub(super) mod fuzz;
 mod report;
 mod service;
 mod session;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use super::{Call, LookupError};
 use crate::domain::{Allow, Facts, RedfishSettings, WebAuth};
 use report::{Part, Report, link};
 use service::{Resource, Service};
-pub(crate) use session::end_all;
 use session::{Login, Session};
+pub(crate) use session::{end_all, sessions_left};
 
 /// A group of management controllers.
 #[derive(Debug)]

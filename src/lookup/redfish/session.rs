@@ -3,24 +3,29 @@
 //! A controller has few sessions to give, and keeps one that is not ended for half an hour. So each is
 //! opened and ended by a task of its own, which goes on when the lookup is dropped, at whatever point:
 //! it sees the answer to a login that its lookup did not wait for. At most one session is open on a
-//! controller at a time; the next lookup waits for its end. Entry points: [`Session::open`] and
-//! [`end_all`].
+//! controller at a time; the next lookup waits for its end, and says so if that does not come in time.
+//!
+//! A login without an answer is not dropped for the next lookup: the controller may be making a session
+//! for it, and each slow login would leave one. Its connection is probed instead (`Web::keeping`), so that
+//! it ends at once when the controller has forgotten it. Entry points: [`Session::open`] and [`end_all`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::{Future, pending};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::Level;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::json;
-use tokio::sync::{OwnedMutexGuard, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::report::{link, text};
 use super::service::{Resource, Service, resolve};
+use super::turn::{Stage, Turn};
 use crate::domain::{ClusterId, DeviceId, DriverKind, SecretSource};
 use crate::lookup::web::{Answer, Request, Web};
 use crate::lookup::{self, LookupError, said, secret};
@@ -37,9 +42,8 @@ static OPEN: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::defau
 /// Whether all sessions are to end, and no other is to be opened.
 static ENDING: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::default);
 
-/// By their addresses, the controllers on which a session is, or is waited for.
-static CONTROLLERS: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> =
-    Mutex::new(BTreeMap::new());
+/// How many sessions may have been left on controllers, since the start.
+static LEFT: AtomicU64 = AtomicU64::new(0);
 
 /// By their addresses, the controllers on which sessions may have been left since the last one that
 /// ended.
@@ -79,7 +83,7 @@ impl Session {
         let call = service.call;
         let password = secret::read(&login.password, call.deadline).await?;
         let body = json!({"UserName": login.username, "Password": password.expose()});
-        let turn = Turn::wait_for(service.root.origin().ascii_serialization()).await;
+        let turn = Turn::wait_for(service.root.origin().ascii_serialization(), call).await?;
         let Some(open) = Open::count() else {
             return pending().await;
         };
@@ -90,7 +94,6 @@ impl Session {
             headers: service.headers.clone(),
             cluster: call.cluster.clone(),
             device: call.device.clone(),
-            give_up_at: call.deadline + LIMIT,
             turn,
             _open: open,
         };
@@ -114,12 +117,22 @@ impl Session {
 
     /// Asks within the session. Never ends if all sessions are to: what is answered after a logout
     /// says nothing of the controller.
-    pub(super) async fn ask<T>(&self, asking: impl Future<Output = T>) -> T {
-        tokio::select! {
+    pub(super) async fn ask<T>(
+        &self,
+        asking: impl Future<Output = Result<T, LookupError>>,
+    ) -> Result<T, LookupError> {
+        let answer = tokio::select! {
             biased;
             () = ending() => pending().await,
             answer = asking => answer,
-        }
+        };
+        answer.map_err(|error| match error {
+            // A session can end early (a restart, an administrator), and the credentials be right.
+            LookupError::Auth(text) => {
+                LookupError::UnprovenAuth(format!("{text}, though it accepted the login"))
+            }
+            other => other,
+        })
     }
 }
 
@@ -131,8 +144,6 @@ struct Task {
     headers: Vec<(HeaderName, HeaderValue)>,
     cluster: ClusterId,
     device: DeviceId,
-    /// When a login is not waited for any more.
-    give_up_at: Instant,
     turn: Turn,
     _open: Open,
 }
@@ -142,13 +153,25 @@ impl Task {
         mut self,
         url: Url,
         body: Vec<u8>,
-        tell: oneshot::Sender<Result<HeaderValue, LookupError>>,
+        mut tell: oneshot::Sender<Result<HeaderValue, LookupError>>,
         is_needed: oneshot::Receiver<Infallible>,
     ) {
-        let limit = self.give_up_at;
-        let (token, session) = match timeout_at(limit, self.log_in(url, body)).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => {
+        self.begins(Stage::Login);
+        let given_up = async {
+            tell.closed().await;
+            sleep(LIMIT).await;
+        };
+        let opened = tokio::select! {
+            biased;
+            opened = self.log_in(url, body) => opened,
+            () = given_up => return self.left("logging in: no answer"),
+        };
+        let (token, session) = match opened {
+            Ok(opened) => opened,
+            Err(LoginError { error, may_be_left }) => {
+                if may_be_left {
+                    self.left(&format!("logging in: {error}"));
+                }
                 let Self {
                     cluster, device, ..
                 } = &self;
@@ -157,10 +180,8 @@ impl Task {
                 tell.send(Err(error)).ok();
                 return;
             }
-            Err(_) => {
-                return self.left("logging in: no answer");
-            }
         };
+        self.begins(Stage::Lookup);
         self.headers.push((TOKEN, token.clone()));
         if tell.send(Ok(token)).is_ok() {
             tokio::select! {
@@ -169,11 +190,16 @@ impl Task {
                 () = ending() => {}
             }
         }
+        self.begins(Stage::Logout);
         // The lookup has given its own back.
         let _files = open_files::take(lookup::open_files(DriverKind::Redfish));
         let error = match timeout(LIMIT, self.send(Method::DELETE, session, Vec::new())).await {
-            Ok(Ok(answer)) if answer.status.is_success() => return self.ended(),
-            Ok(Ok(answer)) => format!("it answers {}", answer.status),
+            Ok(Ok(Answer { status, .. })) => match status {
+                // It ended by itself.
+                StatusCode::NOT_FOUND | StatusCode::GONE => return self.ended(),
+                status if status.is_success() => return self.ended(),
+                status => format!("it answers {status}"),
+            },
             Ok(Err(error)) => error.to_string(),
             Err(_) => LookupError::TimedOut(LIMIT).to_string(),
         };
@@ -181,7 +207,7 @@ impl Task {
     }
 
     /// Gives the token of a session, and where it is.
-    async fn log_in(&mut self, url: Url, body: Vec<u8>) -> Result<(HeaderValue, Url), LookupError> {
+    async fn log_in(&mut self, url: Url, body: Vec<u8>) -> Result<(HeaderValue, Url), LoginError> {
         let path = said(url.path());
         let json = HeaderValue::from_static("application/json");
         self.headers.push((CONTENT_TYPE, json));
@@ -193,11 +219,15 @@ impl Task {
             body,
         } = answer?;
         if !status.is_success() {
-            return Err(LookupError::Protocol(format!(
-                "logging in at {path}: it answers {status}"
-            )));
+            return Err(LoginError {
+                error: LookupError::Protocol(format!("logging in at {path}: it answers {status}")),
+                may_be_left: false,
+            });
         }
-        let lacks = |what| LookupError::Protocol(format!("the session that {path} gives {what}"));
+        let lacks = |what| LoginError {
+            error: LookupError::Protocol(format!("the session that {path} gives {what}")),
+            may_be_left: true,
+        };
         let mut token = headers.remove(TOKEN).ok_or_else(|| lacks("has no token"))?;
         token.set_sensitive(true);
         // Without its address every lookup would leave one behind, until the controller is full.
@@ -217,15 +247,21 @@ impl Task {
         self.web.send_with(&self.client, request).await
     }
 
+    /// For lookups that wait.
+    fn begins(&self, stage: Stage) {
+        self.turn.begins(stage, &self.cluster, &self.device);
+    }
+
     /// The session may stay on the controller; a warning says so of the first one.
     fn left(&self, error: &str) {
+        LEFT.fetch_add(1, Ordering::Relaxed);
         let Self {
             cluster, device, ..
         } = self;
-        let controller = &self.turn.controller;
+        let controller = self.turn.controller();
         let is_first = {
             let mut left_on = left_on();
-            left_on.len() < MAX_LEFT_ON && left_on.insert(controller.clone())
+            left_on.len() < MAX_LEFT_ON && left_on.insert(controller.to_owned())
         };
         let level = if is_first { Level::Warn } else { Level::Debug };
         log::log!(level, cluster:%, device:%, controller, error; "a session may be left on a Redfish service");
@@ -236,11 +272,35 @@ impl Task {
         let Self {
             cluster, device, ..
         } = self;
-        let controller = &self.turn.controller;
+        let controller = self.turn.controller();
         if left_on().remove(controller) {
             log::info!(cluster:%, device:%, controller; "sessions on a Redfish service end again");
         }
     }
+}
+
+/// Why a login failed.
+struct LoginError {
+    error: LookupError,
+    /// Whether the controller may have made a session all the same.
+    may_be_left: bool,
+}
+
+impl From<LookupError> for LoginError {
+    /// Of a login without an answer.
+    fn from(error: LookupError) -> Self {
+        // It may have been sent; what the others say is that it was not, or was refused.
+        let may_be_left = matches!(
+            error,
+            LookupError::Unreachable(_) | LookupError::Protocol(_) | LookupError::TooLarge(_)
+        );
+        Self { error, may_be_left }
+    }
+}
+
+/// How many sessions may have been left on controllers, as they could not be ended, since the start.
+pub(crate) fn sessions_left() -> u64 {
+    LEFT.load(Ordering::Relaxed)
 }
 
 fn left_on() -> MutexGuard<'static, BTreeSet<String>> {
@@ -274,42 +334,6 @@ pub(super) fn sessions(root: &Resource) -> Option<String> {
         let service = link(root, "SessionService")?;
         Some(format!("{}/Sessions", service.trim_end_matches('/')))
     })
-}
-
-/// The right to have a session on a controller, which one task has at a time.
-struct Turn {
-    controller: String,
-    lock: Arc<tokio::sync::Mutex<()>>,
-    /// `None` while it waits.
-    held: Option<OwnedMutexGuard<()>>,
-}
-
-impl Turn {
-    async fn wait_for(controller: String) -> Self {
-        let lock = Arc::clone(controllers().entry(controller.clone()).or_default());
-        let mut turn = Self {
-            controller,
-            lock: Arc::clone(&lock),
-            held: None,
-        };
-        turn.held = Some(lock.lock_owned().await);
-        turn
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut controllers = controllers();
-        self.held = None;
-        // That of the list and this one: nothing else waits for it.
-        if Arc::strong_count(&self.lock) == 2 {
-            controllers.remove(&self.controller);
-        }
-    }
-}
-
-fn controllers() -> MutexGuard<'static, BTreeMap<String, Arc<tokio::sync::Mutex<()>>>> {
-    CONTROLLERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts a task among those that have a session.
@@ -365,23 +389,4 @@ pub(crate) async fn end_all(limit: Duration) -> Ended {
         log::warn!(sessions; "sessions are left on Redfish services, which do not answer");
     }
     Ended(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn one_at_a_time_has_a_controller_and_none_is_kept() {
-        let name = || "http://one.example".to_owned();
-        let first = Turn::wait_for(name()).await;
-        let mut second = Box::pin(Turn::wait_for(name()));
-        let mut dropped = Box::pin(Turn::wait_for(name()));
-        assert!(futures::poll!(&mut second).is_pending());
-        assert!(futures::poll!(&mut dropped).is_pending());
-        let other = Turn::wait_for("http://other.example".to_owned()).await;
-        drop((first, dropped));
-        drop((second.await, other));
-        assert!(!controllers().contains_key(&name()));
-    }
 }

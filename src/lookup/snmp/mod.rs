@@ -145,7 +145,9 @@ impl Snmp {
                 Ok(facts.into())
             }
             Err(LookupError::Auth(what)) if was_accepted && !session.is_proven() => {
-                Err(LookupError::UnprovenAuth(what))
+                Err(LookupError::UnprovenAuth(format!(
+                    "{what} (it says so without a digest, and has accepted the same before)"
+                )))
             }
             Err(error) => Err(error),
         }
