@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::sync::Mutex;
 
 use crate::files::{self, FileError};
 use crate::lookup::authorities;
@@ -34,7 +35,14 @@ struct Copied {
 
 /// Copies of all that is needed; cheap to clone, and every clone is the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct TlsFiles(Arc<[Copied]>);
+pub(super) struct TlsFiles(Arc<Copies>);
+
+#[derive(Debug, Default)]
+struct Copies {
+    all: Vec<Copied>,
+    /// Held while they are refreshed.
+    refreshing: Mutex<()>,
+}
 
 impl TlsFiles {
     /// Reads these files, and the system's authorities if they are trusted, or says what cannot be
@@ -57,7 +65,10 @@ impl TlsFiles {
             refresh(&origin, &copy).await.map_err(cannot)?;
             all.push(Copied { origin, copy });
         }
-        Ok(Self(all.into()))
+        Ok(Self(Arc::new(Copies {
+            all,
+            refreshing: Mutex::default(),
+        })))
     }
 
     /// Where the copy of a file is that the settings name.
@@ -72,14 +83,18 @@ impl TlsFiles {
     }
 
     fn copy_of(&self, origin: &Origin) -> Option<PathBuf> {
-        let copied = self.0.iter().find(|copied| copied.origin == *origin)?;
+        let copied = self.0.all.iter().find(|copied| copied.origin == *origin)?;
         let fd = copied.copy.as_raw_fd();
         Some(PathBuf::from(format!("/proc/self/fd/{fd}")))
     }
 
-    /// Reads it all again; what cannot be read stays what it was.
+    /// Reads it all again, unless that is under way; what cannot be read stays what it was.
     pub(super) async fn refresh(self) {
-        for Copied { origin, copy } in self.0.iter() {
+        // Two would write into one copy, and wait for one file.
+        let Ok(_turn) = self.0.refreshing.try_lock() else {
+            return;
+        };
+        for Copied { origin, copy } in &self.0.all {
             if let Err(error) = refresh(origin, copy).await {
                 log::debug!(origin:?, error:%; "cannot read again what TLS to NATS needs, what was read before stays");
             }
@@ -104,4 +119,34 @@ async fn refresh(origin: &Origin, copy: &File) -> Result<(), FileError> {
     copy.write_all_at(&bytes, 0)?;
     copy.set_len(bytes.len() as u64)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_refresh_at_a_time_runs_and_the_next_reads_what_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, "old, and long").unwrap();
+        let files = TlsFiles::read([&path].into_iter(), false).await.unwrap();
+        let copy = files.of(&path);
+        let release = files::hang(&files::OWN, &path);
+        let mut first = Box::pin(files.clone().refresh());
+        assert!((&mut first).now_or_never().is_none());
+        // Those that a reconnect begins meanwhile are over at once.
+        for _ in 0..100 {
+            assert!(files.clone().refresh().now_or_never().is_some());
+        }
+        std::fs::write(&path, "new").unwrap();
+        drop(release);
+        first.await;
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "new");
+        std::fs::write(&path, "newer").unwrap();
+        files.clone().refresh().await;
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "newer");
+    }
 }
