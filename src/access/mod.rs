@@ -35,6 +35,9 @@ pub(crate) use tokens::Tokens;
 /// lasted from one look to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long the files with secrets of the fleet may be looked at: nothing waits for what they say.
+const EXPOSED_LIMIT: Duration = Duration::from_secs(1);
+
 /// How often it is said that a certificate is about to expire.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -80,7 +83,7 @@ pub(crate) struct Policy {
     exposed: Vec<ExposedFile>,
 }
 
-/// A file of a token or a private key that everybody on this machine can read.
+/// A file with a secret that everybody on this machine can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ExposedFile {
     /// The key of the configuration that names it.
@@ -99,7 +102,7 @@ impl Access {
         source: &Source,
         exposure: Exposure,
     ) -> Result<Self, ConfigError> {
-        let policy = Policy::read(&config.http, exposure).map_err(|faults| ConfigError {
+        let policy = Policy::read(config, source, exposure).map_err(|faults| ConfigError {
             path: source.name(),
             faults,
         })?;
@@ -134,11 +137,16 @@ impl Access {
     ///
     /// # Errors
     /// As [`Access::new`]; also if it asks for what only a restart can do.
-    pub(crate) fn prepare(&self, config: &HttpConfig) -> Result<Policy, Vec<ConfigFault>> {
+    pub(crate) fn prepare(
+        &self,
+        config: &Config,
+        source: &Source,
+    ) -> Result<Policy, Vec<ConfigFault>> {
         let before = self.policy();
+        let tls = &config.http.tls;
         let mut faults = Vec::new();
-        if before.config.tls.is_some() != config.tls.is_some() {
-            let written = config.tls.as_ref().map(|tls| &tls.written);
+        if before.config.tls.is_some() != tls.is_some() {
+            let written = tls.as_ref().map(|tls| &tls.written);
             faults.push(ConfigFault {
                 place: written.map(|written| written.place),
                 key: "http.tls".to_owned(),
@@ -146,7 +154,7 @@ impl Access {
                     .to_owned(),
             });
         }
-        match Policy::read(config, self.0.exposure) {
+        match Policy::read(config, source, self.0.exposure) {
             Ok(policy) if faults.is_empty() => Ok(policy),
             Ok(_) => Err(faults),
             Err(more) => {
@@ -290,7 +298,8 @@ pub(crate) struct Watch {
 }
 
 impl Policy {
-    fn read(config: &HttpConfig, exposure: Exposure) -> Result<Self, Vec<ConfigFault>> {
+    fn read(all: &Config, source: &Source, exposure: Exposure) -> Result<Self, Vec<ConfigFault>> {
+        let config = &all.http;
         // Before they are read, so that no change is missed in between.
         let stamps = stamps(config);
         let mut faults = Vec::new();
@@ -317,7 +326,7 @@ impl Policy {
                 is_local: !exposure.is_public(),
                 material,
                 stamps,
-                exposed: exposed_files(config),
+                exposed: exposed_files(all, source),
             }),
             _ => {
                 faults.sort_by_key(|fault| fault.place);
@@ -384,25 +393,31 @@ fn warn_of_openness(exposure: Exposure) {
     log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
 }
 
-/// Which files of tokens and which private key everybody on this machine can read. Blocks for some
-/// seconds at most.
-fn exposed_files(config: &HttpConfig) -> Vec<ExposedFile> {
-    let tokens = config.tokens.iter().filter_map(|it| match &it.token {
-        SecretSource::File(path) => Some((it.written.key.as_str(), path)),
+/// Which files with secrets everybody on this machine can read: of tokens and private keys, of lookups and
+/// lists, and the configuration itself. Blocks for some seconds at most.
+fn exposed_files(config: &Config, source: &Source) -> Vec<ExposedFile> {
+    let http = &config.http;
+    let tokens = http.tokens.iter().filter_map(|it| match &it.token {
+        SecretSource::File(path) => Some((it.written.key.clone(), path.clone())),
         SecretSource::Env(_) | SecretSource::Credential(_) | SecretSource::Inline(_) => None,
     });
-    let key = config.tls.iter().map(|tls| ("http.tls.key", &tls.key));
-    let begun: Vec<_> = tokens
-        .chain(key)
-        .map(|(key, path)| (key, path, files::begin_look_at_access(path)))
-        .collect();
+    let of = |key: &str, path: &PathBuf| (key.to_owned(), path.clone());
+    let key = http.tls.iter().map(|tls| of("http.tls.key", &tls.key));
+    let itself = source.file().filter(|_| config.has_inline_secrets());
+    let itself = itself.map(|path| of("allow_inline_secrets", path));
+    let own = tokens.chain(key).chain(itself).map(|(key, path)| {
+        let look = files::OWN.begin_look_at_access(&path, files::LIMIT);
+        (key, path, look)
+    });
+    let of_fleet = config.secret_files().into_iter().map(|(key, path)| {
+        let look = files::FLEET.begin_look_at_access(&path, EXPOSED_LIMIT);
+        (key, path, look)
+    });
+    let begun: Vec<_> = own.chain(of_fleet).collect();
     let exposed = begun.into_iter().filter_map(|(key, path, look)| {
-        // One that cannot be looked at could not be read either, which was said.
+        // One that cannot be looked at cannot be read either, which is said elsewhere.
         let is_exposed = look.wait().unwrap_or(false);
-        is_exposed.then(|| ExposedFile {
-            key: key.to_owned(),
-            path: path.clone(),
-        })
+        is_exposed.then_some(ExposedFile { key, path })
     });
     exposed.collect()
 }

@@ -519,6 +519,15 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, CliError> {
             "warning: {server}: the NATS password crosses the network in the clear; use tls:// or --nats-ca"
         ));
     }
+    if let Some(it) = &distributed {
+        for path in System::new().block_on(it.nats.exposed_files()) {
+            complain(&format!(
+                "warning: {}: everybody on this machine can read this secret, take the others' right to \
+                 (chmod o-r)",
+                path.display()
+            ));
+        }
+    }
     // The service starts all the same, so this is no fault of the configuration.
     for why in secrets {
         complain(&format!("warning: {why}; lookups that need it fail"));

@@ -12,6 +12,7 @@ mod local;
 mod lookup;
 mod once;
 mod reader;
+mod secret_files;
 mod source;
 mod span;
 mod validate;

@@ -294,6 +294,11 @@ impl Source {
         named.unwrap_or_else(|| SEARCHED.map(PathBuf::from).to_vec())
     }
 
+    /// The file that was read, if it was one.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        self.path.get().filter(|_| self.published.is_none())
+    }
+
     /// The file; `None` if none is named and none is there. Blocks.
     fn path(&self) -> Option<PathBuf> {
         let find = || self.candidates().into_iter().find(|it| is_there(it));

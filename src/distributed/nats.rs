@@ -71,6 +71,24 @@ impl NatsSettings {
         self.ca.iter().chain(own)
     }
 
+    /// The files of credentials and private keys that everybody on this machine can read.
+    pub async fn exposed_files(&self) -> Vec<PathBuf> {
+        let credentials = match &self.credentials {
+            Credentials::None => None,
+            Credentials::File(path) => Some(path),
+            Credentials::User { password_file, .. } => Some(password_file),
+        };
+        let key = self.certificate.as_ref().map(|(_, key)| key);
+        let mut exposed = Vec::new();
+        for path in credentials.into_iter().chain(key) {
+            // One that cannot be looked at cannot be read either, which is said elsewhere.
+            if files::is_open_to_all(path).await.unwrap_or(false) {
+                exposed.push(path.clone());
+            }
+        }
+        exposed
+    }
+
     /// The servers on other machines to whom a password is sent without TLS, unless they ask for it.
     #[must_use]
     pub fn exposed_to(&self) -> Vec<String> {
@@ -256,6 +274,10 @@ impl Connection {
             .map_err(|error| cannot(error.to_string()))?;
         for server in settings.exposed_to() {
             log::warn!(server; "the NATS password crosses the network in the clear");
+        }
+        for path in settings.exposed_files().await {
+            let path = path.display();
+            log::warn!(path:%; "everybody on this machine can read this secret, take the others' right to (chmod o-r)");
         }
         let history = Arc::<History>::default();
         let trusts_system = settings.ca.is_none() && servers.iter().any(ServerAddr::tls_required);

@@ -149,6 +149,21 @@ impl DriverSettings {
         }
     }
 
+    /// The file of a private key that asking needs, besides those secrets.
+    #[must_use]
+    pub fn key_file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Ssh(settings) => Some(&settings.key),
+            Self::Simulated(_)
+            | Self::Tcp(_)
+            | Self::Http(_)
+            | Self::Prometheus(_)
+            | Self::Exec(_)
+            | Self::Redfish(_)
+            | Self::Snmp(_) => None,
+        }
+    }
+
     /// Whether devices have to be discovered with a port to be asked like this.
     #[must_use]
     pub fn names_port(&self) -> bool {

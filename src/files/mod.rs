@@ -100,23 +100,28 @@ pub(crate) fn begin_stamp(path: &Path) -> Pending<Stamp> {
     begin(path, LIMIT, |path| Ok(Stamp::of(path)))
 }
 
-/// Whether others than its owner and its group can read the file, as far as its folders let them.
-pub(crate) fn begin_look_at_access(path: &Path) -> Pending<bool> {
-    begin(path, LIMIT, |path| {
-        let path = std::fs::canonicalize(path)?;
-        let lets = |path: &Path, right: u32| -> Result<bool, FileError> {
-            Ok(std::fs::metadata(path)?.permissions().mode() & right != 0)
-        };
-        if !lets(&path, 0o004)? {
+/// As [`Pool::begin_look_at_access`], for a task and a file of the process itself.
+///
+/// # Errors
+/// If there is no file, or its file system does not answer.
+pub(crate) async fn is_open_to_all(path: &Path) -> Result<bool, FileError> {
+    OWN.run(path, LIMIT, all_can_read).await
+}
+
+fn all_can_read(path: &Path) -> Result<bool, FileError> {
+    let path = std::fs::canonicalize(path)?;
+    let lets = |path: &Path, right: u32| -> Result<bool, FileError> {
+        Ok(std::fs::metadata(path)?.permissions().mode() & right != 0)
+    };
+    if !lets(&path, 0o004)? {
+        return Ok(false);
+    }
+    for folder in path.ancestors().skip(1) {
+        if !lets(folder, 0o001)? {
             return Ok(false);
         }
-        for folder in path.ancestors().skip(1) {
-            if !lets(folder, 0o001)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    })
+    }
+    Ok(true)
 }
 
 impl Pool {
@@ -134,6 +139,15 @@ impl Pool {
         let read = move |path: &Path| read_regular(path, most);
         let bytes = self.share(path, most, limit, read).await?;
         Ok(Arc::unwrap_or_clone(bytes))
+    }
+
+    /// Whether others than its owner and its group can read the file, as far as its folders let them.
+    pub(crate) fn begin_look_at_access(
+        &'static self,
+        path: &Path,
+        limit: Duration,
+    ) -> Pending<bool> {
+        self.begin(path, limit, all_can_read)
     }
 }
 

@@ -339,7 +339,7 @@ impl Shared {
         let reloaded = self.source.load_again().and_then(|(config, from)| {
             let access = self.access.get();
             let prepared = access
-                .map(|access| access.prepare(&config.http))
+                .map(|access| access.prepare(&config, &self.source))
                 .transpose();
             let (read, mut faults) = self.read_new(&config.discoveries);
             let policy = prepared.unwrap_or_else(|more| {

@@ -78,6 +78,9 @@ fn check_names_each_secret_that_is_missing_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("there");
     std::fs::write(&file, "s3cr3t-there").unwrap();
+    // One that everybody can read is warned of, too.
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, own).unwrap();
     let (_dir, path) = config_file(&format!(
         "[lookup]\ndriver = \"snmp\"\naddress = \"{{id}}:161\"\nversion = \"3\"\nusername = \"u\"\n\
          auth = \"sha256\"\nauth_password = {{ env = \"NOT_SET\" }}\nprivacy = \"aes128\"\n\

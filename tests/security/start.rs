@@ -191,6 +191,103 @@ fn a_token_that_everybody_here_can_read_is_warned_of() {
 }
 
 #[test]
+fn every_other_file_of_a_secret_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::TempDir::new().unwrap();
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(dir.path(), 0o755);
+    let file = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, "s3cret-s3cret-s3cret").unwrap();
+        path
+    };
+    let names = [
+        "community",
+        "env",
+        "list",
+        "ssh",
+        "nats.password",
+        "nats.key",
+    ];
+    let files = names.map(file);
+    let [community, env, list, ssh, nats, nats_key] = &files;
+    let certificate = file("nats.crt");
+    let config = dir.path().join("clusters.toml");
+    let text = |inline: &str| {
+        format!(
+            "{inline}[[clusters]]\nid = 1\nlookup = {{ driver = \"snmp\", address = \"127.0.0.1:1\", \
+             community = {{ file = {community:?} }} }}\n\
+             nodes = [{{ ids = \"1\", lookup = {{ driver = \"exec\", command = [\"/bin/true\"], env = {{ A \
+             = {{ file = {env:?} }} }} }} }}]\nswitches = \"1\"\n\
+             [[clusters]]\nid = 2\nlookup = {{ driver = \"ssh\", address = \"127.0.0.1:1\", username = \"u\", key \
+             = {ssh:?}, known_hosts = \"/none\", remote_command = \"true\" }}\n\
+             nodes = {{ url = \"http://127.0.0.1:1/\", username = \"u\", password = {{ file = {list:?} }} }}\n"
+        )
+    };
+    let inline = "allow_inline_secrets = true\n[http]\ntokens = [{ name = \"a\", role = \"read\", token = \
+                  \"0123456789abcdef\" }]\n";
+    let check = || {
+        let mut command = fleetcall();
+        command
+            .args([
+                "check",
+                "--log-format",
+                "json",
+                "--nats",
+                "tls://127.0.0.1:1",
+            ])
+            .args(["--nats-user", "u", "--nats-password-file"])
+            .arg(nats)
+            .arg("--nats-cert")
+            .arg(&certificate)
+            .arg("--nats-key")
+            .arg(nats_key)
+            .arg("--config")
+            .arg(&config);
+        let output = run(&mut command);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let said = stderr(&output);
+        let warned = said
+            .lines()
+            .filter(|line| line.contains("everybody on this machine can read"));
+        let warned: Vec<String> = warned.map(str::to_owned).collect();
+        warned
+    };
+    std::fs::write(&config, text(inline)).unwrap();
+    for path in files.iter().chain([&certificate, &config]) {
+        set(path, 0o644);
+    }
+    let warned = check();
+    assert_eq!(warned.len(), files.len() + 1, "{warned:#?}");
+    for (path, key) in files.iter().chain([&config]).zip([
+        "clusters[0]",
+        "clusters[0]",
+        "clusters[1].nodes",
+        "clusters[1]",
+        "",
+        "",
+        "allow_inline_secrets",
+    ]) {
+        let path = path.display().to_string();
+        let is_it = |line: &&String| line.contains(&path) && line.contains(key);
+        assert_eq!(
+            warned.iter().filter(is_it).count(),
+            1,
+            "{path}: {warned:#?}"
+        );
+    }
+    // The configuration alone holds no secret without them, and a group is nobody in particular.
+    std::fs::write(&config, text("")).unwrap();
+    for path in &files {
+        set(path, 0o640);
+    }
+    assert_eq!(check(), Vec::<String>::new());
+}
+
+#[test]
 fn one_that_a_reload_brings_is_warned_of_once() {
     use std::os::unix::fs::PermissionsExt as _;
 
