@@ -281,7 +281,7 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     lines.add(&counters.join(" "));
-    let unread = |list: &&DiscoveryView| all || list.error.is_some();
+    let unread = |list: &&DiscoveryView| all || list.error.is_some() || list.refused > 0;
     let lists: Vec<&DiscoveryView> = tree.discoveries.iter().filter(unread).collect();
     if !lists.is_empty() {
         lines.add("");
@@ -392,6 +392,7 @@ impl Lines {
             devices,
             read_at,
             error,
+            refused,
         } = list;
         let read = match read_at {
             Some(time) => format!("{}, read {time}", counted(*devices, "device")),
@@ -400,6 +401,14 @@ impl Lines {
         self.add(&format!("list {origin} ({key})  {read}"));
         if let Some(error) = error {
             self.add(&format!("    cannot be read: {error}"));
+        }
+        if *refused > 0 {
+            let entries = if *refused == 1 {
+                "entry is"
+            } else {
+                "entries are"
+            };
+            self.add(&format!("    {refused} {entries} refused by `allow`"));
         }
     }
 

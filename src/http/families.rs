@@ -380,6 +380,11 @@ impl Families<'_> {
         let up = |list: &DiscoveryState| Some(if list.error.is_none() { 1.0 } else { 0.0 });
         #[expect(clippy::cast_precision_loss, reason = "there are at most a million")]
         let devices = |list: &DiscoveryState| Some(list.devices as f64);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "there are at most some millions"
+        )]
+        let refused = |list: &DiscoveryState| Some(list.refused as f64);
         let read_at = |list: &DiscoveryState| {
             let since = list.read_at?.duration_since(UNIX_EPOCH);
             Some(since.unwrap_or_default().as_secs_f64())
@@ -397,6 +402,13 @@ impl Families<'_> {
             None,
             lists,
             devices,
+        )?;
+        self.list_gauge(
+            "fleetcall_discovery_refused",
+            "Entries of a list that its `allow` refuses.",
+            None,
+            lists,
+            refused,
         )?;
         self.list_gauge(
             "fleetcall_discovery_last_success_timestamp",

@@ -43,6 +43,14 @@ pub struct DiscoveryView {
     /// Why it could not be read the last time, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How many of its entries `allow` refuses: they are not asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What is known of one actor.
@@ -180,6 +188,7 @@ fn discovery(state: DiscoveryState) -> DiscoveryView {
         devices: state.devices,
         read_at: state.read_at.map(rfc3339),
         error: state.error,
+        refused: state.refused,
     }
 }
 

@@ -5,6 +5,7 @@
 //! is a file (or folder) here, an entry in [`Driver`], and its settings in `domain` and `config`.
 
 pub(crate) mod authorities;
+mod bounds;
 mod exec;
 pub(crate) mod exec_scope;
 mod facts;
@@ -39,6 +40,7 @@ use crate::domain::{
     LocalReason, Target, Template,
 };
 
+pub(crate) use bounds::refusal;
 pub(crate) use facts::changed_facts;
 pub(crate) use redfish::{end_all as end_sessions, sessions_left};
 
@@ -112,11 +114,11 @@ pub(crate) enum LookupError {
     /// The device did not answer within the timeout given here.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
-    /// The simulated driver was told to fail.
-    #[error("the simulated lookup failed")]
     /// An earlier session on its controller did not end within the timeout.
     #[error("{0}")]
     SessionTaken(String),
+    /// The simulated driver was told to fail.
+    #[error("the simulated lookup failed")]
     Simulated,
     /// The simulated driver was told to fail as a driver of real machines does.
     #[error("the simulated lookup failed as told: {0}")]

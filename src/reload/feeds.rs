@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::ReloadHandle;
+use super::{Applied, ReloadHandle};
 use crate::config::DiscoveryConfig;
 use crate::discovery;
 use crate::domain::{DeviceList, Discovery};
@@ -115,17 +115,24 @@ pub struct DiscoveryState {
     pub read_at: Option<SystemTime>,
     /// Why it could not be read the last time, if so.
     pub error: Option<String>,
+    /// How many of its entries `allow` refuses, for each group that takes from it.
+    pub refused: usize,
 }
 
-impl From<&Feed> for DiscoveryState {
-    fn from(feed: &Feed) -> Self {
-        Self {
-            origin: feed.config.discovery.to_string(),
-            key: feed.config.key.clone(),
-            devices: feed.devices(),
-            read_at: feed.read_at,
-            error: feed.error().map(str::to_owned),
-        }
+impl Applied {
+    fn states(&self) -> Vec<DiscoveryState> {
+        let state = |(place, feed): (usize, &Feed)| {
+            let refused = self.refused.iter().filter(|it| it.discovery == place);
+            DiscoveryState {
+                origin: feed.config.discovery.to_string(),
+                key: feed.config.key.clone(),
+                devices: feed.devices(),
+                read_at: feed.read_at,
+                error: feed.error().map(str::to_owned),
+                refused: refused.map(|it| it.count).sum(),
+            }
+        };
+        self.feeds.iter().enumerate().map(state).collect()
     }
 }
 
@@ -133,8 +140,7 @@ impl ReloadHandle {
     /// The lists that devices are taken from, in the order of the configuration.
     #[must_use]
     pub fn discoveries(&self) -> Vec<DiscoveryState> {
-        let applied = self.0.applied();
-        applied.feeds.iter().map(DiscoveryState::from).collect()
+        self.0.applied().states()
     }
 
     /// As [`ReloadHandle::discoveries`], but never waits: `None` while something is applied.
@@ -145,7 +151,7 @@ impl ReloadHandle {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(applied.feeds.iter().map(DiscoveryState::from).collect())
+        Some(applied.states())
     }
 }
 

@@ -27,7 +27,7 @@ use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, S
 use crate::domain::{DeviceList, Discovery};
 use crate::telemetry::Metrics;
 use feeds::{Feed, Reader, Unread};
-use spec::{Repeated, Specified, TooManyDevices, specify};
+use spec::{Refused, Repeated, Specified, TooManyDevices, specify};
 
 pub use crate::actors::fleet::Difference;
 pub use feeds::DiscoveryState;
@@ -68,6 +68,8 @@ struct Applied {
     is_demonstration: bool,
     /// Devices that lists repeat, as it was last logged.
     repeated: Vec<Repeated>,
+    /// Entries of lists that may not be asked, as it was last logged.
+    refused: Vec<Refused>,
     /// The tasks that read the lists again and again.
     polls: Vec<Poll>,
     /// Whether the service ends, so that nothing is applied any more.
@@ -536,7 +538,28 @@ impl Shared {
         feeds: &[Feed],
     ) -> Result<Difference, TooManyDevices> {
         let lists: Vec<_> = feeds.iter().map(|feed| feed.list.clone()).collect();
-        let Specified { fleet, repeated } = specify(config, &lists)?;
+        let Specified {
+            fleet,
+            repeated,
+            refused,
+        } = specify(config, &lists)?;
+        for it in refused.iter().filter(|it| !applied.refused.contains(it)) {
+            let list = feeds.get(it.discovery).map(|feed| &feed.config.discovery);
+            let list = list.map(ToString::to_string);
+            let Refused {
+                discovery: _,
+                cluster,
+                kind,
+                device,
+                why,
+                count,
+            } = it;
+            log::warn!(
+                list, cluster:%, kind:%, first:% = device, count, error = why;
+                "a list has entries that its `allow` refuses, they are not asked"
+            );
+        }
+        applied.refused = refused;
         for it in repeated.iter().filter(|it| !applied.repeated.contains(it)) {
             let Repeated {
                 cluster,

@@ -9,12 +9,14 @@ use crate::config::{ClusterConfig, CollectConfig, Config, GroupConfig, Members};
 use crate::domain::{
     Cluster, ClusterId, DeviceId, DeviceKind, DeviceList, DiscoveredDevice, MAX_DEVICES,
 };
+use crate::lookup;
 
 /// What the actors make of a configuration, and what of its lists could not be used.
 #[derive(Debug)]
 pub(super) struct Specified {
     pub(super) fleet: FleetSpec,
     pub(super) repeated: Vec<Repeated>,
+    pub(super) refused: Vec<Refused>,
 }
 
 /// Devices of a cluster that lists hold although they are in it already: each is asked once, as the
@@ -25,6 +27,19 @@ pub(super) struct Repeated {
     pub(super) kind: DeviceKind,
     /// The first of them.
     pub(super) device: DeviceId,
+    pub(super) count: usize,
+}
+
+/// Entries of a list that its `allow` does not let a group ask: they are none of its devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// The list's place in [`Config::discoveries`].
+    pub(super) discovery: usize,
+    pub(super) cluster: ClusterId,
+    pub(super) kind: DeviceKind,
+    /// The first of them, and why it is refused.
+    pub(super) device: DeviceId,
+    pub(super) why: String,
     pub(super) count: usize,
 }
 
@@ -57,10 +72,10 @@ pub(super) fn specify(
         max_waiting,
         threads,
     } = collect;
-    let mut repeated = Vec::new();
+    let mut left_out = (Vec::new(), Vec::new());
     let clusters: Vec<_> = clusters
         .into_iter()
-        .map(|cluster| specify_cluster(cluster, lists, &mut repeated))
+        .map(|cluster| specify_cluster(cluster, lists, &mut left_out))
         .collect();
     let devices = clusters.iter().map(|(cluster, _)| cluster.len()).sum();
     if devices > MAX_DEVICES {
@@ -81,13 +96,18 @@ pub(super) fn specify(
         settings,
         dns,
     };
-    Ok(Specified { fleet, repeated })
+    let (repeated, refused) = left_out;
+    Ok(Specified {
+        fleet,
+        repeated,
+        refused,
+    })
 }
 
 fn specify_cluster(
     cluster: ClusterConfig,
     lists: &[Option<Arc<DeviceList>>],
-    repeated: &mut Vec<Repeated>,
+    (repeated, refused): &mut (Vec<Repeated>, Vec<Refused>),
 ) -> (Cluster, Vec<Run>) {
     let ClusterConfig { id, groups } = cluster;
     let (mut nodes, mut switches) = (Vec::new(), Vec::new());
@@ -114,7 +134,20 @@ fn specify_cluster(
                 let devices = groups
                     .filter(|group| group.has(&labels))
                     .flat_map(|group| &group.devices);
+                let mut first: Option<Refused> = None;
                 for DiscoveredDevice { id: device, port } in devices {
+                    if let Some(why) = lookup::refusal(&target, &id, device, *port) {
+                        let first = first.get_or_insert_with(|| Refused {
+                            discovery,
+                            cluster: id.clone(),
+                            kind,
+                            device: device.clone(),
+                            why,
+                            count: 0,
+                        });
+                        first.count += 1;
+                        continue;
+                    }
                     let is_new = seen
                         .as_mut()
                         .is_none_or(|seen| seen.insert((kind, device.clone())));
@@ -125,6 +158,7 @@ fn specify_cluster(
                         note(repeated, &id, kind, device);
                     }
                 }
+                refused.extend(first);
             }
         }
         let end = nodes.len() + switches.len();

@@ -112,7 +112,8 @@ fn dns() -> Dns {
     })
 }
 
-/// What each target of a list gives, by its name, or its error's kind and message.
+/// What each target of a list gives, by its name: that it is fine, its error's kind and message, or, if it
+/// is no device, that it is refused. What the log says of the first of these stands there, too.
 fn collect(top: &str, allow: &str, lookup: &str, targets: &[&str]) -> Vec<String> {
     let (dir, path) = config_file(&format!(
         "allow_inline_secrets = true\n{top}[collect]\ndeadline = \"2m\"\n[[clusters]]\nid = 1\n\
@@ -120,15 +121,48 @@ fn collect(top: &str, allow: &str, lookup: &str, targets: &[&str]) -> Vec<String
     ));
     let list = json!([{ "targets": targets }]).to_string();
     std::fs::write(dir.path().join("a.json"), list).unwrap();
-    let output = run(fleetcall().args(["collect", "--config"]).arg(&path));
+    let mut command = fleetcall();
+    command.args(["collect", "--log-format", "json", "--config"]);
+    let output = run(command.arg(&path));
     let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let nodes = answer["data"][0]["nodes"].as_array().unwrap();
-    assert_eq!(nodes.len(), targets.len(), "{answer}");
-    let told = |node: &Value| match &node["error"] {
-        Value::Null => "ok".to_owned(),
-        error => format!("{}: {}", error["kind"], error["message"]).replace('"', ""),
+    let log = stderr(&output);
+    let lines = log.lines().flat_map(serde_json::from_str::<Value>);
+    let mut said: Vec<_> = lines.filter(is_refusal).collect();
+    let refused = targets.len() - nodes.len();
+    assert_eq!(said.len(), usize::from(refused > 0), "{log}");
+    let said = said.pop().unwrap_or_default();
+    if refused > 0 {
+        assert_eq!(said["count"], refused, "{said}");
+    }
+    // What a list has and the answer has not is no success.
+    let is_well = refused == 0 && nodes.iter().all(|it| it["error"].is_null());
+    assert_eq!(output.status.code(), Some(if is_well { 0 } else { 3 }));
+    let id = |json: &Value| {
+        json.as_str()
+            .map_or_else(|| json.to_string(), str::to_owned)
     };
-    nodes.iter().map(told).collect()
+    let told = |target: &&str| {
+        let mut nodes = nodes.iter();
+        let Some(node) = nodes.find(|node| id(&node["node_id"]) == **target) else {
+            let first = said["first"] == **target;
+            return if first {
+                format!("refused: {}", said["error"])
+            } else {
+                "refused".to_owned()
+            };
+        };
+        match &node["error"] {
+            Value::Null => "ok".to_owned(),
+            error => format!("{}: {}", error["kind"], error["message"]).replace('"', ""),
+        }
+    };
+    targets.iter().map(told).collect()
+}
+
+/// Whether the log says that a list has entries that may not be asked.
+fn is_refusal(line: &Value) -> bool {
+    line["message"] == "a list has entries that its `allow` refuses, they are not asked"
 }
 
 #[test]
@@ -136,11 +170,11 @@ fn no_entry_and_no_name_leads_where_its_list_may_not() {
     let (pair, dns) = (Pair::start(), dns());
     let targets = [
         ("127.0.0.1", ""),
-        ("127.0.0.2", "127.0.0.2 is not in `allow` of its list"),
         (
-            "169.254.169.254",
-            "169.254.169.254 is not in `allow` of its list",
+            "127.0.0.2",
+            "refused: \"127.0.0.2 is not in `allow` of its list\"",
         ),
+        ("169.254.169.254", "refused"),
         ("inside.example", ""),
         (
             "outside.example",
@@ -161,6 +195,7 @@ fn no_entry_and_no_name_leads_where_its_list_may_not() {
         for ((name, error), found) in targets.iter().zip(&found) {
             match error.is_empty() {
                 true => assert_eq!(found, "ok", "{name}: {lookup}"),
+                false if error.starts_with("refused") => assert_eq!(found, error, "{name}"),
                 false => {
                     assert!(found.starts_with("failed: "), "{name}: {found}");
                     assert!(found.contains(error), "{name}: {found}");
@@ -195,6 +230,7 @@ fn addresses_that_templates_make_are_looked_at() {
         ] {
             let found = collect(&dns.config(""), allow, &lookup, &["1", "2"]);
             assert!(!found[0].contains("allow"), "{found:?}: {lookup}");
+            assert!(found[1].starts_with("refused: "), "{found:?}: {lookup}");
             assert!(
                 found[1].contains("is not in `allow`"),
                 "{found:?}: {lookup}"
@@ -206,10 +242,41 @@ fn addresses_that_templates_make_are_looked_at() {
     let found = collect(&dns.config(""), allow, &short, &["1", "2"]);
     assert_eq!(found[0], "ok");
     assert!(
-        found[1].contains("127.0.0.2 is not in `allow`"),
+        found[1].contains("refused: \"127.0.0.2 is not in `allow`"),
         "{found:?}"
     );
     assert!(!pair.was_led_astray());
+}
+
+#[test]
+fn a_name_that_is_led_elsewhere_meanwhile_is_not_followed() {
+    let pair = Pair::start();
+    // Each other answer, for the same name: what is connected to is what was looked at.
+    let dns = Dns::start(|_, before| {
+        let last = if before % 2 == 0 {
+            "127.0.0.1"
+        } else {
+            "127.0.0.2"
+        };
+        Reply::Addresses(vec![last.parse().unwrap()])
+    });
+    for lookup in pair.lookups() {
+        let mut outcomes = Vec::new();
+        for _ in 0..4 {
+            let allow = ", allow = [\"127.0.0.1\"]";
+            let found = collect(&dns.config(""), allow, &lookup, &["a.example"]).remove(0);
+            outcomes.push(found == "ok");
+            let is_refused =
+                found.starts_with("failed: ") && found.contains("resolves to 127.0.0.2");
+            assert!(found == "ok" || is_refused, "{found}");
+        }
+        // Those that the name led inside, and those that it led outside.
+        assert!(
+            outcomes.contains(&true) && outcomes.contains(&false),
+            "{outcomes:?}"
+        );
+        assert!(!pair.was_led_astray(), "{lookup}");
+    }
 }
 
 #[test]
@@ -220,10 +287,8 @@ fn names_that_are_allowed_may_lead_anywhere_and_others_nowhere() {
         let targets = ["Inside.EXAMPLE", "inside.test", "example", "127.0.0.1"];
         let found = collect(&dns.config(""), allow, &lookup, &targets);
         assert_eq!(found[0], "ok", "{lookup}");
-        for (name, found) in targets.iter().zip(&found).skip(1) {
-            let said = format!("{name} is not in `allow` of its list");
-            assert!(found.contains(&said), "{found}");
-        }
+        let first = "refused: \"inside.test is not in `allow` of its list\"";
+        assert_eq!(found[1..], [first, "refused", "refused"], "{lookup}");
         assert!(!pair.was_led_astray(), "{lookup}");
         assert!(dns.asked().iter().all(|(name, _)| name == "inside.example"));
     }
@@ -267,15 +332,15 @@ fn commands_get_only_addresses_and_names_that_are_allowed() {
         for at in [0, 2] {
             assert!(!found[at].contains("`allow`"), "{found:?}");
         }
+        let first = "refused: \"127.0.0.2 is not in `allow` of its list\"";
+        assert_eq!(found[1], first);
+        assert_eq!(found[3..], ["refused", "refused"]);
+        let found = collect("", allow, lookup, &["localhost"]);
+        let said = "is resolved by the command itself, and `allow` of its list has no such name";
         assert!(
-            found[1].contains("127.0.0.2 is not in `allow`"),
+            found[0].starts_with("refused: ") && found[0].contains(said),
             "{found:?}"
         );
-        for at in [3, 4] {
-            let said =
-                "is resolved by the command itself, and `allow` of its list has no such name";
-            assert!(found[at].contains(said), "{found:?}");
-        }
     }
     let trace = std::fs::read_to_string(trace).unwrap();
     let mut ran: Vec<&str> = trace.lines().collect();
@@ -288,22 +353,48 @@ fn a_bound_that_changes_is_in_force_after_a_reload() {
     let pair = Pair::start();
     let text = |allow: &str| {
         format!(
-            "[[clusters]]\nid = 1\nnodes = {{ file = \"a.json\"{allow} }}\nlookup = {{ driver = \"tcp\", \
+            "[[clusters]]\nid = 1\nnodes = {{ file = \"a.json\", every = \"200ms\"{allow} }}\nlookup = {{ driver = \"tcp\", \
              address = \"{{id}}:{}\" }}\n",
             pair.port
         )
     };
     let (dir, path) = config_file(&text(", allow = [\"127.0.0.1\"]"));
     let list = json!([{ "targets": ["127.0.0.1", "127.0.0.2"] }]).to_string();
-    std::fs::write(dir.path().join("a.json"), list).unwrap();
+    std::fs::write(dir.path().join("a.json"), &list).unwrap();
     let app = TestApp::start_on(dir, path, &[]);
-    assert_eq!(app.get().devices(), ["1/n127.0.0.1", "1/n127.0.0.2:failed"]);
+    assert_eq!(app.get().devices(), ["1/n127.0.0.1"]);
     assert!(!pair.was_led_astray());
+    let refused = |app: &TestApp| {
+        let metrics = app.request("GET", "/metrics", &[]).body;
+        let name = "fleetcall_discovery_refused{list=\"clusters[0].nodes\"} ";
+        let mut found = metrics.lines().filter_map(|line| line.strip_prefix(name));
+        found.next().unwrap().to_owned()
+    };
+    assert_eq!(refused(&app), "1.0");
+    let shown = || app.request("GET", "/v1/supervision", &[]).json()["discoveries"][0].clone();
+    assert_eq!(
+        (&shown()["refused"], &shown()["devices"]),
+        (&json!(1), &json!(2))
+    );
+    // A list that is read again, and refuses the same, says so once; one that refuses others again.
+    let path = app.config.with_file_name("a.json");
+    let more = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+    std::fs::write(&path, json!([{ "targets": more }]).to_string()).unwrap();
+    let said = app.wait_for_logs(2, is_refusal);
+    assert_eq!(
+        (&said[0]["count"], &said[1]["count"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(said[1]["first"], "127.0.0.2");
+    std::fs::write(&path, list).unwrap();
+    app.wait_for_logs(3, is_refusal);
     std::fs::write(&app.config, text(", allow = [\"127.0.0.0/8\"]")).unwrap();
     app.signal("HUP");
     until("the bound is in force", || {
         app.get().devices() == ["1/n127.0.0.1", "1/n127.0.0.2"]
     });
+    assert_eq!(refused(&app), "0.0");
+    assert_eq!(shown()["refused"], Value::Null);
 }
 
 #[test]

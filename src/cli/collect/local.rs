@@ -13,6 +13,7 @@ use crate::cli::CliError;
 use crate::collector::{AnswerStream, CollectError, CollectRequest};
 use crate::config::Config;
 use crate::http::v1::report;
+use crate::reload::DiscoveryState;
 
 /// Outcomes that are taken at once, at most: between two of these, progress is drawn.
 const PIECE: usize = 4096;
@@ -43,9 +44,11 @@ impl Local {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
         let all_lists = config.discoveries.len();
         let engine = Engine::for_one_roll_call(config, &request.scope, threads).await;
-        // Devices of those that cannot be are not in the answer; the log has said why.
+        // Devices of those that cannot be, and entries that may not be asked, are not in the answer; the
+        // log has said why.
         let lists = engine.reload().discoveries();
-        let is_whole = lists.iter().all(|list| list.error.is_none());
+        let is_whole = |list: &DiscoveryState| list.error.is_none() && list.refused == 0;
+        let is_whole = lists.iter().all(is_whole);
         let request = CollectRequest {
             scope: request.scope.clone(),
             deadline: request.deadline,

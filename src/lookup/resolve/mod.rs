@@ -138,10 +138,10 @@ pub(super) fn check_host(host: &str, allow: Option<&Allow>) -> Result<HostVerdic
 
 /// As [`check_host`], for a host that another process resolves: its addresses are not seen here.
 pub(super) fn check_unresolved(host: &str, allow: Option<&Allow>) -> Result<(), LookupError> {
-    match check_host(host, allow).map_err(|error| error.explain("cannot ask it"))? {
+    let verdict = check_host(host, allow);
+    match verdict.map_err(|error| LookupError::NotAllowed(error.to_string()))? {
         HostVerdict::ByAddress => Err(LookupError::NotAllowed(format!(
-            "cannot ask it: the name {host} is resolved by the command itself, and `allow` of its list \
-             has no such name"
+            "the name {host} is resolved by the command itself, and `allow` of its list has no such name"
         ))),
         HostVerdict::Allowed | HostVerdict::Refused => Ok(()),
     }
