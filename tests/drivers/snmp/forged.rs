@@ -98,6 +98,27 @@ fn the_answer_with_a_digest_wins_over_any_report_without() {
 }
 
 #[test]
+fn no_report_wins_over_that_of_an_engine_which_is_asked_who_it_is() {
+    let agent = Snmpd::start();
+    for counter in 1..=7 {
+        let mut is_discovery = true;
+        let addr = line(agent.addr, move |bytes, is_request| {
+            let parts = Parts::of(bytes);
+            if is_request {
+                is_discovery = parts.is_discovery();
+            }
+            let mut all = vec![bytes.to_vec()];
+            if !is_request && is_discovery {
+                all.insert(0, parts.forged(counter));
+            }
+            all
+        });
+        let node = ask(&v3(addr, "private", &format!("{SLOW}\n{PRIVATE}")));
+        are_right(&node.node["facts"], &agent);
+    }
+}
+
+#[test]
 fn a_report_that_names_another_engine_costs_one_try() {
     let agent = Snmpd::start();
     // To the question who it is, and to all others.
@@ -117,6 +138,41 @@ fn a_report_that_names_another_engine_costs_one_try() {
         });
         let node = ask(&v3(addr, "private", &format!("{FAST}\n{PRIVATE}")));
         are_right(&node.node["facts"], &agent);
+    }
+}
+
+#[test]
+fn a_report_of_a_sender_that_has_not_seen_the_request_is_none() {
+    let agent = Snmpd::start();
+    // Before every answer, those about who the agent is included, and in place of all of them.
+    for is_silent in [false, true] {
+        let addr = line(agent.addr, move |bytes, is_request| {
+            if is_request {
+                return vec![bytes.to_vec()];
+            }
+            let forged = |counter| {
+                let mut parts = Parts::of(bytes);
+                let id = &mut parts.message.global_data.message_id;
+                *id = (i64::try_from(id.clone()).unwrap() ^ 1).into();
+                parts.usm.authoritative_engine_id = (&b"engine-of-another"[..]).into();
+                parts.forged(counter)
+            };
+            let mut all: Vec<_> = (1..=7).map(forged).collect();
+            if !is_silent {
+                all.push(bytes.to_vec());
+            }
+            all
+        });
+        let timeout = if is_silent { "timeout = \"3s\"" } else { "" };
+        let node = ask(&v3(
+            addr,
+            "private",
+            &format!("{FAST}\n{PRIVATE}\n{timeout}"),
+        ));
+        match is_silent {
+            false => are_right(&node.node["facts"], &agent),
+            true => node.fails("timed_out", "no answer within 3s"),
+        }
     }
 }
 
