@@ -8,7 +8,7 @@ use crate::access::{FLEET, init, run_as, start_as, users};
 use crate::fleet::{
     LEASE, clusters, held, says, says_nothing_twice, until_answer, until_well, worker_at,
 };
-use crate::harness::{TestApp, config_file, fleetcall, run, stdout};
+use crate::harness::{TestApp, config_file, fleetcall, run, stderr, stdout};
 use crate::load::{CLUSTERS, Scene, ask, under_load};
 use crate::nats::Nats;
 use crate::rubbish::memory;
@@ -112,6 +112,26 @@ fn a_stream_with_the_subjects_of_the_leases_holds_no_lease() {
     until_answer(&scene.front, "/test", "clusters are still held", |_| {
         held(&a).is_empty() && held(&b).is_empty()
     });
+    // What is to be done is said, and not what would not help.
+    let expected = "delete \"other\" (`nats stream rm other`), or take these subjects from it";
+    for worker in [&a, &b] {
+        let line = worker.wait_for_log(|it| {
+            let why = it["why"].as_str().unwrap_or_default();
+            it["message"] == "a bucket cannot be used" && why.contains(expected)
+        });
+        assert_eq!(line["bucket"], LEASES);
+        let reasons = answer_until(worker.addr, "/readyz", 503).json()["reasons"].clone();
+        let said = reasons[0]["message"].as_str().unwrap().to_owned();
+        assert!(
+            said.contains(expected) && !said.contains("--init"),
+            "{said}"
+        );
+    }
+    let url = scene.nats.url();
+    let init = ["publish", "--init", "--lease", LEASE, "--nats", &url];
+    let made = run(fleetcall().args(init));
+    assert_eq!(made.status.code(), Some(1), "{made:?}");
+    assert!(stderr(&made).contains(expected), "{made:?}");
     // It comes by the other one's clusters, of which it had no leases before.
     a.signal("KILL");
     b.wait_for_log(|it| it["message"] == "a worker is gone" && it["worker"] == "a");

@@ -134,6 +134,7 @@ fn no_role_may_do_what_is_not_its_own() {
                 "$JS.API.STREAM.CREATE.KV_fleetcall_leases",
                 "$JS.API.STREAM.CREATE.KV_fleetcall_workers",
                 "$JS.API.STREAM.CREATE.KV_fleetcall_config",
+                "$JS.API.STREAM.NAMES",
             ],
         };
         let shared = [
@@ -148,6 +149,7 @@ fn no_role_may_do_what_is_not_its_own() {
             "$JS.API.STREAM.CREATE.KV_fleetcall_leases",
             "$JS.API.STREAM.CREATE.KV_fleetcall_workers",
             "$JS.API.STREAM.CREATE.KV_fleetcall_config",
+            "$JS.API.STREAM.NAMES",
         ];
         for subject in shared {
             let may = intruder.publish(subject, "", "");

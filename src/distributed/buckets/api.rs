@@ -15,6 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::bucket::{Bucket, Settings};
 use crate::distributed::nats::{Connection, NatsError, chain};
 
+/// How many streams are named, at most, that have the subjects of a bucket.
+const MOST_NAMED: usize = 3;
+
 /// How long the server may take to say something of a bucket.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -36,12 +39,25 @@ pub enum Found {
 pub(super) enum ApiError {
     /// There is none.
     Missing,
+    /// There is none, and another stream has its subjects.
+    Occupied(String),
     /// The server does not do it, and says why.
     Refused(String),
     /// This process may not ask for it.
     Denied,
     /// The server does not answer.
     Silent(String),
+}
+
+impl ApiError {
+    /// In words; `denied` is what this process may not do.
+    pub(super) fn why(self, denied: &str) -> String {
+        match self {
+            Self::Missing => NOT_THERE.to_owned(),
+            Self::Denied => denied.to_owned(),
+            Self::Occupied(why) | Self::Refused(why) | Self::Silent(why) => why,
+        }
+    }
 }
 
 /// What the server knows of a bucket.
@@ -62,6 +78,12 @@ pub(super) struct State {
 #[derive(Debug, Deserialize)]
 struct Deleted {}
 
+/// Names of streams.
+#[derive(Debug, Deserialize)]
+struct Streams {
+    streams: Option<Vec<String>>,
+}
+
 fn time<'de, D: Deserializer<'de>>(source: D) -> Result<DateTime, D::Error> {
     let text = String::deserialize(source)?;
     parse_rfc3339(&text).map_err(serde::de::Error::custom)
@@ -80,7 +102,14 @@ async fn ask<V: DeserializeOwned>(
     bucket: &str,
     payload: &impl Serialize,
 ) -> Result<V, ApiError> {
-    let subject = format!("STREAM.{verb}.KV_{bucket}");
+    ask_at(connection, format!("STREAM.{verb}.KV_{bucket}"), payload).await
+}
+
+async fn ask_at<V: DeserializeOwned>(
+    connection: &Connection,
+    subject: String,
+    payload: &impl Serialize,
+) -> Result<V, ApiError> {
     let context = context(connection);
     let asked = context.request(subject.clone(), payload);
     let words = format!("\"$JS.API.{subject}\"");
@@ -91,10 +120,11 @@ async fn ask<V: DeserializeOwned>(
     };
     match answer {
         Ok(Response::Ok(done)) => Ok(done),
-        Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            Err(ApiError::Missing)
-        }
-        Ok(Response::Err { error }) => Err(ApiError::Refused(error.to_string())),
+        Ok(Response::Err { error }) => Err(match error.error_code() {
+            ErrorCode::STREAM_NOT_FOUND => ApiError::Missing,
+            ErrorCode::STREAM_SUBJECT_OVERLAP => ApiError::Occupied(error.to_string()),
+            _ => ApiError::Refused(error.to_string()),
+        }),
         Err(error) if error.kind() == RequestErrorKind::Other => {
             Err(ApiError::Refused(chain(&error)))
         }
@@ -113,7 +143,32 @@ pub(super) async fn create(
     first: Option<u64>,
 ) -> Result<Info, ApiError> {
     let settings = bucket.settings(replicas(connection), first);
-    ask(connection, "CREATE", &bucket.name, &settings).await
+    match ask(connection, "CREATE", &bucket.name, &settings).await {
+        Err(ApiError::Occupied(_)) => Err(ApiError::Occupied(occupied(connection, bucket).await)),
+        made => made,
+    }
+}
+
+/// Which streams have the subjects of a bucket that is not there, and what to do about it.
+async fn occupied(connection: &Connection, bucket: &Bucket) -> String {
+    let subject = bucket.subject();
+    let asked = serde_json::json!({"subject": subject});
+    let found = ask_at::<Streams>(connection, "STREAM.NAMES".to_owned(), &asked).await;
+    let names = found.ok().and_then(|it| it.streams).unwrap_or_default();
+    let mut names = names.iter().take(MOST_NAMED);
+    match names.next() {
+        Some(first) => {
+            let more: String = names.map(|name| format!(", {name:?}")).collect();
+            format!(
+                "another stream has its subjects, {subject:?}: delete {first:?}{more} (`nats stream \
+                 rm {first}`), or take these subjects from it"
+            )
+        }
+        None => format!(
+            "another stream has its subjects, {subject:?}: delete it, or take them from it (`nats \
+             stream ls --subject '{subject}'` names it)"
+        ),
+    }
 }
 
 /// Gives one its settings; those that are its owner's affair stay.
@@ -147,11 +202,7 @@ pub(in crate::distributed) async fn make(
     };
     let info = info.map_err(|error| NatsError::Bucket {
         bucket: bucket.name.clone(),
-        why: match error {
-            ApiError::Missing => NOT_THERE.to_owned(),
-            ApiError::Denied => "these credentials may not make or look at it".to_owned(),
-            ApiError::Refused(why) | ApiError::Silent(why) => why,
-        },
+        why: error.why("these credentials may not make or look at it"),
     })?;
     let faults = bucket.faults(&info.settings);
     Ok(if !faults.is_empty() {
@@ -163,7 +214,8 @@ pub(in crate::distributed) async fn make(
     })
 }
 
-pub(super) const NOT_THERE: &str = "it is not there";
+const MAY_NOT_LOOK: &str = "these credentials may not look at it";
+const NOT_THERE: &str = "it is not there";
 
 /// Leases are to survive a server, if there are three.
 fn replicas(connection: &Connection) -> usize {
@@ -194,14 +246,9 @@ pub(in crate::distributed) async fn existing(
     connection: &Connection,
     bucket: &Bucket,
 ) -> Result<Option<Store>, String> {
-    let why = |error| match error {
-        ApiError::Missing => NOT_THERE.to_owned(),
-        ApiError::Denied => "these credentials may not look at it".to_owned(),
-        ApiError::Refused(why) | ApiError::Silent(why) => why,
-    };
     let found = match info(connection, &bucket.name).await {
         Err(ApiError::Missing) => return Ok(None),
-        found => found.map_err(why)?,
+        found => found.map_err(|error| error.why(MAY_NOT_LOOK))?,
     };
     let faults = bucket.faults(&found.settings);
     if !faults.is_empty() {

@@ -91,7 +91,7 @@ impl Bucket {
         }
     }
 
-    fn subject(&self) -> String {
+    pub(super) fn subject(&self) -> String {
         format!("$KV.{}.>", self.name)
     }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::lock;
 use super::nats::{Connection, NatsError};
 use super::wire::Names;
-use api::{ApiError, Info, NOT_THERE, create, info};
+use api::{ApiError, Info, create, info};
 use bucket::{LEASES, age};
 
 pub use api::Found;
@@ -57,6 +57,8 @@ const MAY_NOT_LOOK: &str = "this process may not look at it";
 pub(super) enum Trouble {
     /// There is none, and why none was made.
     Missing(String),
+    /// There is none, and another stream has its subjects.
+    Occupied(String),
     /// It is there, with these settings that are not as they should be.
     Foreign(String),
     /// The server does not say.
@@ -143,13 +145,17 @@ impl Buckets {
                     let (bucket, command) = (bucket.name.clone(), &self.command);
                     return Err(match why {
                         Trouble::Foreign(faults) => NatsError::OtherSettings { bucket, faults },
+                        Trouble::Occupied(why) => NatsError::Bucket { bucket, why },
                         Trouble::Missing(why) | Trouble::Silent(why) => NatsError::Bucket {
                             bucket,
                             why: format!("{why}; `{command}` makes it"),
                         },
                     });
                 }
-                let (Trouble::Foreign(why) | Trouble::Missing(why) | Trouble::Silent(why)) = why;
+                let (Trouble::Foreign(why)
+                | Trouble::Missing(why)
+                | Trouble::Occupied(why)
+                | Trouble::Silent(why)) = why;
                 if !std::mem::replace(&mut is_said, true) {
                     log::info!(bucket = bucket.name, error = why; "a bucket cannot be used yet");
                 }
@@ -311,20 +317,19 @@ impl Buckets {
                 let begins_again = kept.saw(&info);
                 self.mend(kept, &info, begins_again).await
             }
-            Err(ApiError::Missing) => self.make(kept).await.map(Trouble::Missing),
-            Err(ApiError::Denied) => Some(Trouble::Silent(MAY_NOT_LOOK.to_owned())),
-            Err(ApiError::Refused(why) | ApiError::Silent(why)) => Some(Trouble::Silent(why)),
+            Err(ApiError::Missing) => self.make(kept).await,
+            Err(error) => Some(Trouble::Silent(error.why(MAY_NOT_LOOK))),
         };
         lock(&kept.state).trouble.clone_from(&trouble);
         Ok(trouble)
     }
 
     /// Makes one that is not there; why not, if not.
-    async fn make(&self, kept: &Kept) -> Option<String> {
+    async fn make(&self, kept: &Kept) -> Option<Trouble> {
         const MAY_NOT: &str = "it is not there, and this process may not make it";
         let not_made = lock(&kept.state).not_made;
         if not_made.is_some_and(|at| at.elapsed() < self.every) {
-            return Some(MAY_NOT.to_owned());
+            return Some(Trouble::Missing(MAY_NOT.to_owned()));
         }
         let first = kept.bucket.first(lock(&kept.state).last);
         let why = match create(&self.connection, &kept.bucket, first).await {
@@ -335,10 +340,10 @@ impl Buckets {
             }
             Err(ApiError::Denied) => {
                 lock(&kept.state).not_made = Some(Instant::now());
-                return Some(MAY_NOT.to_owned());
+                return Some(Trouble::Missing(MAY_NOT.to_owned()));
             }
-            Err(ApiError::Missing) => return Some(NOT_THERE.to_owned()),
-            Err(ApiError::Refused(why) | ApiError::Silent(why)) => why,
+            Err(ApiError::Occupied(why)) => return Some(Trouble::Occupied(why)),
+            Err(error) => error.why(MAY_NOT),
         };
         match info(&self.connection, &kept.bucket.name).await {
             // Another process made it just now; the next look tells what it is like.
@@ -346,7 +351,10 @@ impl Buckets {
                 self.look();
                 None
             }
-            Err(_) => Some(format!("it is not there, and cannot be made: {why}")),
+            Err(_) => {
+                let why = format!("it is not there, and cannot be made: {why}");
+                Some(Trouble::Missing(why))
+            }
         }
     }
 
@@ -390,8 +398,8 @@ impl Buckets {
                 Ok(_) => "they cannot be changed".to_owned(),
                 Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
                 Err(ApiError::Silent(why)) => return failed(why),
-                Err(ApiError::Missing) => NOT_THERE.to_owned(),
-                Err(ApiError::Refused(why)) => why,
+                Err(error @ ApiError::Missing) => error.why(MAY_NOT_CHANGE),
+                Err(ApiError::Occupied(why) | ApiError::Refused(why)) => why,
             };
             if !bucket.is_renewed {
                 return failed(why);
@@ -410,7 +418,8 @@ impl Buckets {
         match api::delete(&self.connection, &bucket.name).await {
             Ok(()) | Err(ApiError::Missing) => {}
             Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
-            Err(ApiError::Refused(why) | ApiError::Silent(why)) => {
+            Err(error) => {
+                let why = error.why(MAY_NOT_CHANGE);
                 return failed(format!("it cannot be deleted: {why}"));
             }
         }
@@ -422,7 +431,7 @@ impl Buckets {
         if !kept.is_fought_over() {
             log::info!(bucket = bucket.name, faults; "a bucket was deleted, to be made with its settings");
         }
-        self.make(kept).await.map(Trouble::Missing)
+        self.make(kept).await
     }
 
     fn log_trouble(&self, kept: &Kept) {
@@ -441,7 +450,7 @@ impl Buckets {
             Some(Trouble::Foreign(why)) => {
                 Some(format!("the NATS bucket {name} has other settings: {why}"))
             }
-            Some(Trouble::Silent(why)) => {
+            Some(Trouble::Occupied(why) | Trouble::Silent(why)) => {
                 Some(format!("the NATS bucket {name} cannot be used: {why}"))
             }
             None => {
