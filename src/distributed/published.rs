@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store};
 use futures::StreamExt as _;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::buckets::{self, Bucket, Buckets, STARTING};
@@ -63,28 +64,24 @@ impl Published {
         let until = Instant::now() + STARTING;
         let mut is_said = false;
         loop {
-            let why = match buckets::existing(connection, &kept_in).await {
-                Ok(Some(store)) => match timeout(PATIENCE, kept(&store, &trust)).await {
-                    Ok(Ok(kept)) => {
-                        let name = bucket.clone();
-                        let known = kept.editions.iter().map(|it| it.version).max();
-                        let Kept { editions, deleted } = kept;
-                        let allows_local = trust.allows_local();
-                        match Publication::new(name, allows_local, editions, deleted) {
-                            Some(publication) => {
-                                return Ok(Self {
-                                    store,
-                                    trust,
-                                    publication,
-                                    known: known.unwrap_or_default(),
-                                });
-                            }
-                            None => return Err(NatsError::Unpublished { bucket }),
+            let why = match Self::look(connection, &kept_in, &trust).await {
+                Ok(Some((store, kept))) => {
+                    let name = bucket.clone();
+                    let known = kept.editions.iter().map(|it| it.version).max();
+                    let Kept { editions, deleted } = kept;
+                    let allows_local = trust.allows_local();
+                    match Publication::new(name, allows_local, editions, deleted) {
+                        Some(publication) => {
+                            return Ok(Self {
+                                store,
+                                trust,
+                                publication,
+                                known: known.unwrap_or_default(),
+                            });
                         }
+                        None => return Err(NatsError::Unpublished { bucket }),
                     }
-                    Ok(Err(error)) => error,
-                    Err(_) => "no answer in 5 s".to_owned(),
-                },
+                }
                 // Whether there is one is known as soon as a server says so.
                 Ok(None) => return Err(NatsError::Unpublished { bucket }),
                 Err(why) => why,
@@ -99,6 +96,21 @@ impl Published {
         }
     }
 
+    /// What a bucket keeps that has its settings before that is read, and after; `None` if there is none.
+    async fn look(
+        connection: &Connection,
+        bucket: &Bucket,
+        trust: &Trust,
+    ) -> Result<Option<(Store, Kept)>, String> {
+        let Some(existing) = buckets::existing(connection, bucket).await? else {
+            return Ok(None);
+        };
+        let kept = timeout(PATIENCE, kept(&existing.store, trust)).await;
+        let kept = kept.map_err(|_| "no answer in 5 s".to_owned())??;
+        buckets::is_still(connection, bucket, &existing).await?;
+        Ok(Some((existing.store, kept)))
+    }
+
     pub(super) fn publication(&self) -> Publication {
         self.publication.clone()
     }
@@ -106,7 +118,6 @@ impl Published {
     /// Reloads whenever another one is published, and again if one could not be used; for ever.
     pub(super) async fn follow(self, reload: ReloadHandle, buckets: Arc<Buckets>) {
         let bucket = self.store.name.clone();
-        let mut remade = buckets.remade(&bucket);
         let is_behind = self.publication.is_behind();
         let mut taking = Taking {
             known: self.known,
@@ -116,7 +127,9 @@ impl Published {
             publication: self.publication,
             trust: self.trust,
             reload,
+            remade: buckets.remade(&bucket),
             buckets,
+            is_unchecked: false,
             older: None,
             limit: LogLimit::default(),
             again: is_behind.then(|| Instant::now() + LOOK_EVERY),
@@ -126,7 +139,6 @@ impl Published {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            remade.mark_unchanged();
             // With the one that is there already.
             let watched = self.store.watch_with_history(KEY).await;
             if watched.is_err() {
@@ -134,6 +146,9 @@ impl Published {
             }
             let mut entries = watched.ok();
             loop {
+                if std::mem::take(&mut taking.is_unchecked) {
+                    looks.reset_after(AGAIN);
+                }
                 let told = async {
                     match &mut entries {
                         Some(entries) => entries.next().await?.ok(),
@@ -154,7 +169,7 @@ impl Published {
                         taking.look(&self.store).await;
                         taking.try_again().await;
                     }
-                    Ok(()) = remade.changed() => {
+                    Ok(()) = taking.remade.changed() => {
                         // Its versions may begin anew.
                         taking.known = 0;
                         taking.look(&self.store).await;
@@ -164,7 +179,7 @@ impl Published {
             }
             tokio::select! {
                 () = sleep(AGAIN) => {}
-                Ok(()) = remade.changed() => remade.mark_changed(),
+                Ok(()) = taking.remade.changed() => taking.remade.mark_changed(),
             }
         }
     }
@@ -185,6 +200,10 @@ struct Taking {
     in_force: Edition,
     reload: ReloadHandle,
     buckets: Arc<Buckets>,
+    /// Changes when the bucket is another one than what was read comes from.
+    remade: watch::Receiver<u64>,
+    /// There is one of which it is not known whether it may be taken.
+    is_unchecked: bool,
     /// The last look gave one that is older than what is in force.
     older: Option<u64>,
     /// When one that could not be used is tried again.
@@ -260,12 +279,8 @@ impl Taking {
     }
 
     async fn take(&mut self, edition: Edition) {
-        // One with other settings may have it from anywhere. It is looked at again.
-        if !self
-            .buckets
-            .has_its_settings(&self.publication.name())
-            .await
-        {
+        if !self.may_come_from_anywhere(&edition) && !self.is_of_its_bucket().await {
+            self.is_unchecked = true;
             return;
         }
         let is_new = std::mem::replace(&mut self.known, edition.version) != edition.version;
@@ -283,6 +298,21 @@ impl Taking {
             self.wait = LOOK_EVERY;
             self.apply().await;
         }
+    }
+
+    /// Whether it does not matter who wrote one: it is signed, refused, or used already.
+    fn may_come_from_anywhere(&self, edition: &Edition) -> bool {
+        edition.serial.is_some()
+            || edition.refused.is_some()
+            || edition.entry == self.in_force.entry
+            || self.publication.is_newest(edition)
+    }
+
+    /// Whether what was read comes from a bucket that has its settings, so that who may write to it wrote
+    /// it, and not from one that was made anew since. It is read again soon if not.
+    async fn is_of_its_bucket(&self) -> bool {
+        let name = self.publication.name();
+        self.buckets.has_its_settings(&name).await && !self.remade.has_changed().unwrap_or(true)
     }
 
     /// Whether one that was signed later was taken, or is to be.

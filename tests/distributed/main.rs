@@ -20,6 +20,7 @@ mod devices;
 mod faults;
 mod fleet;
 mod forced;
+mod foreign;
 #[path = "../api/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;

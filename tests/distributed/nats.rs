@@ -240,6 +240,19 @@ impl Nats {
         std::fs::remove_dir_all(self.dir.path().join("jetstream")).unwrap();
     }
 
+    /// The lines of configuration that it was started with.
+    #[allow(dead_code, reason = "benchmarks change nothing")]
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// As [`Nats::restart`], with other lines of configuration.
+    #[allow(dead_code, reason = "benchmarks change nothing")]
+    pub fn restart_with(&mut self, config: String) {
+        self.config = config;
+        self.restart();
+    }
+
     /// On the same port, with the same files.
     pub fn restart(&mut self) {
         self.child = spawn(self.program, &self.dir, self.addr, &self.config);

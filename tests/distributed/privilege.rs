@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::access::{FLEET, ROLES, init, refused, run_as, start_as, users};
-use crate::fleet::{LEASE, says, until_well, worker};
+use crate::fleet::{LEASE, says, until_well};
 use crate::harness::{TestApp, config_file, fleetcall, run, stderr};
 use crate::nats::Nats;
-use crate::scrape::{answer_until, scrape};
+use crate::scrape::scrape;
 
 const CONFIG: &str = "fleetcall_config";
 const BUCKETS: [&str; 3] = ["fleetcall_leases", "fleetcall_workers", CONFIG];
@@ -297,60 +297,6 @@ fn an_order_that_is_to_be_answered_elsewhere_is_not_carried_out() {
     assert_eq!(worker.log().into_iter().filter(says(line)).count(), 1);
     assert_eq!(contents(&nats, CONFIG), before);
     assert!(!says_it_lost(&worker));
-}
-
-/// Others may have it from anywhere, such as another stream.
-#[test]
-fn a_configuration_from_a_bucket_with_other_settings_is_not_taken() {
-    let nats = Nats::start();
-    let url = nats.url();
-    let (_dir, path) = config_file(FLEET);
-    let mut publish = fleetcall();
-    publish.args(["publish", "--init", "--nats", &url, "--lease", LEASE]);
-    assert!(run(publish.arg("--config").arg(&path)).status.success());
-    let worker = worker(&nats, FLEET, "a");
-    let front = TestApp::start_with("", &["--nats", &url, "--published", "serve"]);
-    until_well(&front);
-    let stream = |verb: &str| format!("STREAM.{verb}.KV_{CONFIG}");
-    let right = nats.info(CONFIG)["config"].clone();
-    let changed = |change: Value| {
-        let mut settings = right.clone();
-        for (key, value) in change.as_object().unwrap() {
-            settings[key] = value.clone();
-        }
-        settings
-    };
-    let other = json!({"name": "OTHER", "subjects": ["$KV.other.>"], "storage": "file",
-                       "retention": "limits", "discard": "old", "num_replicas": 1});
-    nats.does("STREAM.CREATE.OTHER", &other);
-    // It cannot be changed back.
-    nats.does(&stream("UPDATE"), &changed(json!({"allow_msg_ttl": true})));
-    nats.put(CONFIG, "clusters", "[[clusters]]\nid = 7\nnodes = \"1\"\n");
-    let answer = answer_until(front.addr, "/readyz", 503);
-    assert!(
-        answer.body.contains("allow_msg_ttl is true, not false"),
-        "{answer:?}"
-    );
-    assert_eq!(until_well(&front).devices(), ["1/n1", "1/n2", "1/n3"]);
-    assert!(!front.log().iter().any(says("reloaded")));
-    let start = || refused_to_start(&url);
-    let said = start();
-    assert!(said.contains("allow_msg_ttl is true, not false"), "{said}");
-    // They would make the next one anew.
-    drop((front, worker));
-    nats.delete(CONFIG);
-    let mirror = json!({"subjects": [], "mirror": {"name": "OTHER"}, "allow_msg_ttl": false,
-                        "first_seq": 0, "allow_rollup_hdrs": false, "deny_delete": false});
-    let made = nats.api(&stream("CREATE"), &changed(mirror));
-    assert!(made["error"].is_null(), "{made}");
-    let said = start();
-    assert!(said.contains("mirror is "), "{said}");
-}
-
-fn refused_to_start(url: &str) -> String {
-    let output = run(fleetcall().args(["--port", "0", "--nats", url, "--published", "serve"]));
-    assert!(!output.status.success());
-    stderr(&output)
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::distributed::nats::{Connection, NatsError, chain};
 /// How many streams are named, at most, that have the subjects of a bucket.
 const MOST_NAMED: usize = 3;
 
+/// What to do about a bucket whose entries may have come from elsewhere.
+const SUSPECT: &str = "its entries may be from elsewhere: delete it, and publish again";
+
 /// How long the server may take to say something of a bucket.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -41,6 +44,8 @@ pub(super) enum ApiError {
     Missing,
     /// There is none, and another stream has its subjects.
     Occupied(String),
+    /// It is there, and this cannot be changed.
+    Unchangeable(String),
     /// The server does not do it, and says why.
     Refused(String),
     /// This process may not ask for it.
@@ -55,7 +60,10 @@ impl ApiError {
         match self {
             Self::Missing => NOT_THERE.to_owned(),
             Self::Denied => denied.to_owned(),
-            Self::Occupied(why) | Self::Refused(why) | Self::Silent(why) => why,
+            Self::Occupied(why)
+            | Self::Unchangeable(why)
+            | Self::Refused(why)
+            | Self::Silent(why) => why,
         }
     }
 }
@@ -82,6 +90,13 @@ struct Deleted {}
 #[derive(Debug, Deserialize)]
 struct Streams {
     streams: Option<Vec<String>>,
+}
+
+/// A bucket that another process made, and when the server made it.
+#[derive(Debug)]
+pub(in crate::distributed) struct Existing {
+    pub(in crate::distributed) store: Store,
+    created: DateTime,
 }
 
 fn time<'de, D: Deserializer<'de>>(source: D) -> Result<DateTime, D::Error> {
@@ -123,6 +138,9 @@ async fn ask_at<V: DeserializeOwned>(
         Ok(Response::Err { error }) => Err(match error.error_code() {
             ErrorCode::STREAM_NOT_FOUND => ApiError::Missing,
             ErrorCode::STREAM_SUBJECT_OVERLAP => ApiError::Occupied(error.to_string()),
+            ErrorCode::STREAM_INVALID_CONFIG
+            | ErrorCode::STREAM_MIRROR_NOT_UPDATABLE
+            | ErrorCode::STREAM_SEALED => ApiError::Unchangeable(error.to_string()),
             _ => ApiError::Refused(error.to_string()),
         }),
         Err(error) if error.kind() == RequestErrorKind::Other => {
@@ -238,27 +256,51 @@ pub(in crate::distributed) async fn store(
     })
 }
 
-/// A bucket that another process made, with its settings; `None` if there is none.
+/// A bucket that another process made, with its settings; `None` if there is none. Bounds are mended.
 ///
 /// # Errors
 /// Why it cannot be used.
 pub(in crate::distributed) async fn existing(
     connection: &Connection,
     bucket: &Bucket,
-) -> Result<Option<Store>, String> {
+) -> Result<Option<Existing>, String> {
     let found = match info(connection, &bucket.name).await {
         Err(ApiError::Missing) => return Ok(None),
         found => found.map_err(|error| error.why(MAY_NOT_LOOK))?,
     };
     let faults = bucket.faults(&found.settings);
     if !faults.is_empty() {
+        let faults = faults.join("; ");
+        let cannot = format!("it has other settings than it needs: {faults}");
+        if bucket.is_suspect(&found.settings) {
+            return Err(format!("{cannot}; {SUSPECT}"));
+        }
         let mended = update(connection, bucket, &found.settings).await;
         if mended.map_or(true, |it| !bucket.faults(&it.settings).is_empty()) {
-            let faults = faults.join("; ");
-            return Err(format!("it has other settings than it needs: {faults}"));
+            return Err(cannot);
         }
-        log::info!(bucket = bucket.name, faults = faults.join("; "); "a bucket has its settings again");
+        log::info!(bucket = bucket.name, faults; "a bucket has its settings again");
     }
     let store = context(connection).get_key_value(&bucket.name).await;
-    store.map(Some).map_err(|error| chain(&error))
+    let store = store.map_err(|error| chain(&error))?;
+    let created = found.created;
+    Ok(Some(Existing { store, created }))
+}
+
+/// Whether it is that bucket still and has its settings, so that what was read from it since was written
+/// by who may write to it.
+///
+/// # Errors
+/// Why not, or why that is not known.
+pub(in crate::distributed) async fn is_still(
+    connection: &Connection,
+    bucket: &Bucket,
+    existing: &Existing,
+) -> Result<(), String> {
+    let found = info(connection, &bucket.name).await;
+    let found = found.map_err(|error| error.why(MAY_NOT_LOOK))?;
+    if found.created != existing.created || !bucket.faults(&found.settings).is_empty() {
+        return Err("it was changed while it was read".to_owned());
+    }
+    Ok(())
 }

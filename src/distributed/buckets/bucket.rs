@@ -33,6 +33,23 @@ const THEIRS: [&str; 6] = [
 /// Settings that do not matter, and follow from others.
 const FREE: [&str; 3] = ["name", "description", "duplicate_window"];
 
+/// Settings that only bound what is kept, and for how long: with other ones of these, each entry was
+/// still written by who may write to the bucket, and the newest one is the last to go.
+const BOUNDS: [&str; 12] = [
+    "allow_direct",
+    "allow_rollup_hdrs",
+    "deny_delete",
+    "deny_purge",
+    "discard",
+    "discard_new_per_subject",
+    "max_age",
+    "max_bytes",
+    "max_consumers",
+    "max_msg_size",
+    "max_msgs",
+    "max_msgs_per_subject",
+];
+
 /// The most that is said of the value of a setting, in characters.
 const MOST_SAID: usize = 80;
 
@@ -152,12 +169,26 @@ impl Bucket {
     /// Which settings of a bucket are not as they should be, and matter, in the server's words: also
     /// those of later servers, of which nothing else is known.
     pub(super) fn faults(&self, theirs: &Settings) -> Vec<String> {
+        let differing = self.differing(theirs).into_iter();
+        differing.map(|(_, fault)| fault).collect()
+    }
+
+    /// Whether entries of one with these settings may have come from elsewhere (sources, a mirror,
+    /// transformed subjects, settings of later servers), or go before older ones do. What is written
+    /// again by itself needs no such care.
+    pub(super) fn is_suspect(&self, theirs: &Settings) -> bool {
+        let mut differing = self.differing(theirs).into_iter();
+        !self.is_renewed && differing.any(|(key, _)| !BOUNDS.contains(&&*key))
+    }
+
+    /// The settings that are not as they should be, by name, and what is said of each.
+    fn differing(&self, theirs: &Settings) -> Vec<(String, String)> {
         let ours = self.settings(1, None);
         let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
         keys.sort_unstable();
         keys.dedup();
         keys.retain(|key| !THEIRS.contains(&key.as_str()) && !FREE.contains(&key.as_str()));
-        let mut faults = Vec::new();
+        let mut differing = Vec::new();
         for key in keys {
             let [theirs, ours] =
                 [theirs, &ours].map(|it| it.get(key).filter(|it| says_something(it)));
@@ -169,10 +200,10 @@ impl Bucket {
             };
             if theirs != ours && !(is_history && !self.is_renewed && is_more()) {
                 let (theirs, ours) = (said(key, theirs, ours), said(key, ours, theirs));
-                faults.push(format!("{key} is {theirs}, not {ours}"));
+                differing.push((key.clone(), format!("{key} is {theirs}, not {ours}")));
             }
         }
-        faults
+        differing
     }
 }
 
@@ -404,6 +435,41 @@ mod tests {
             bucket.faults(&kept(1)),
             ["max_msgs_per_subject is 1, not 16"]
         );
+    }
+
+    /// Also settings that this release has never heard of.
+    #[test]
+    fn entries_are_suspect_unless_only_bounds_differ() {
+        let configurations = configurations();
+        let with = |change: Value| {
+            let mut settings = as_servers_say(&configurations.settings(1, None));
+            settings.extend(change.as_object().unwrap().clone());
+            settings
+        };
+        for bound in [
+            json!({}),
+            json!({"max_msgs_per_subject": 1, "max_bytes": 100, "max_age": 7, "max_msgs": 1}),
+            json!({"allow_direct": true, "deny_purge": true, "discard": "old"}),
+        ] {
+            assert!(!configurations.is_suspect(&with(bound.clone())), "{bound}");
+        }
+        for other in [
+            json!({"sources": [{"name": "x"}]}),
+            json!({"mirror": {"name": "x"}, "max_bytes": 100}),
+            json!({"subject_transform": {"src": "x", "dest": "y"}}),
+            json!({"republish": {"dest": "x"}}),
+            json!({"subjects": ["x.>"]}),
+            json!({"allow_msg_ttl": true}),
+            json!({"allow_msg_schedules": true}),
+            json!({"retention": "workqueue"}),
+            json!({"of_a_later_server": true}),
+        ] {
+            assert!(configurations.is_suspect(&with(other.clone())), "{other}");
+            // Leases and workers are written again.
+            let mut theirs = bucket().settings(1, None);
+            theirs.extend(other.as_object().unwrap().clone());
+            assert!(!bucket().is_suspect(&theirs), "{other}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use api::{ApiError, Info, create, info};
 use bucket::{LEASES, age};
 
 pub use api::Found;
-pub(super) use api::{existing, make, store};
+pub(super) use api::{existing, is_still, make, store};
 pub(super) use bucket::Bucket;
 
 /// How long servers may take until buckets can be used: three that start choose a leader first.
@@ -244,13 +244,24 @@ impl Buckets {
         self.all.iter().find_map(|kept| self.message(kept))
     }
 
-    /// Whether a bucket has its settings now: others may have what nobody put into it sent there.
+    /// Whether a bucket is there and has its settings, by what the server says now: with others its
+    /// entries may be from elsewhere. One that is another than before changes [`Buckets::remade`] first,
+    /// and what is wrong is mended soon, and not before this is answered.
     pub(super) async fn has_its_settings(&self, name: &str) -> bool {
         let Some(kept) = self.kept(name) else {
             return false;
         };
-        self.look_again(kept).await;
-        !matches!(lock(&kept.state).trouble, Some(Trouble::Foreign(_)))
+        let has_them = match info(&self.connection, name).await {
+            Ok(info) => {
+                kept.saw(&info);
+                kept.bucket.faults(&info.settings).is_empty()
+            }
+            Err(_) => false,
+        };
+        if !has_them {
+            self.look();
+        }
+        has_them
     }
 
     /// The revisions of this bucket are at least as large: the next one's begin after them.
@@ -384,9 +395,10 @@ impl Buckets {
             lock(&kept.state).not_mended = Some((Instant::now(), why));
             trouble
         };
-        // One whose revisions begin again is made anew, whatever else can be changed.
-        if !faults.is_empty() && !begins_again {
-            let why = match api::update(&self.connection, bucket, &info.settings).await {
+        // One whose revisions begin again is made anew, whatever else can be changed, and so is one whose
+        // entries may be from elsewhere: with its settings mended they would look like any other.
+        if !begins_again && !bucket.is_suspect(&info.settings) {
+            match api::update(&self.connection, bucket, &info.settings).await {
                 Ok(info) if bucket.faults(&info.settings).is_empty() => {
                     kept.note_mended();
                     if !kept.is_fought_over() {
@@ -395,20 +407,18 @@ impl Buckets {
                     kept.saw(&info);
                     return None;
                 }
-                Ok(_) => "they cannot be changed".to_owned(),
                 Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
                 Err(ApiError::Silent(why)) => return failed(why),
-                Err(error @ ApiError::Missing) => error.why(MAY_NOT_CHANGE),
-                Err(ApiError::Occupied(why) | ApiError::Refused(why)) => why,
-            };
-            if !bucket.is_renewed {
-                return failed(why);
+                Err(ApiError::Refused(why)) if !bucket.is_renewed => return failed(why),
+                // What cannot be changed is made anew.
+                Ok(_) | Err(_) => {}
             }
-            // What cannot be changed is made anew.
         }
         sleep(Duration::from_millis(rand::random::<u64>() % JITTER_MS)).await;
         match api::info(&self.connection, &bucket.name).await {
-            Ok(now) if now.created == info.created => {}
+            Ok(now)
+                if now.created == info.created
+                    && (begins_again || !bucket.faults(&now.settings).is_empty()) => {}
             // Another process did it.
             Ok(_) | Err(_) => {
                 self.look();
@@ -447,9 +457,9 @@ impl Buckets {
             Some(Trouble::Missing(why)) => Some(format!(
                 "the NATS bucket {name} cannot be used: {why}; `{command}` makes it"
             )),
-            Some(Trouble::Foreign(why)) => {
-                Some(format!("the NATS bucket {name} has other settings: {why}"))
-            }
+            Some(Trouble::Foreign(why)) => Some(format!(
+                "the NATS bucket {name} has other settings: {why}; if it is deleted, `{command}` makes it"
+            )),
             Some(Trouble::Occupied(why) | Trouble::Silent(why)) => {
                 Some(format!("the NATS bucket {name} cannot be used: {why}"))
             }
