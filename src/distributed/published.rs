@@ -260,6 +260,7 @@ impl Taking {
             Ok(Ok(version)) => {
                 log::info!(bucket, version; "the configuration in force is published again");
                 self.buckets.wrote(bucket);
+                self.put_back_newest(store, version).await;
                 let edition = self.in_force.clone();
                 self.take(Edition { version, ..edition }).await;
                 return;
@@ -270,6 +271,16 @@ impl Taking {
             Err(_) => "no answer".to_owned(),
         };
         self.buckets.failed(bucket, format!("{NOTHING} ({why})"));
+    }
+
+    /// One that is newer than the one in force, and cannot be used here yet, may be in force at others.
+    /// It stays behind what was published since.
+    async fn put_back_newest(&self, store: &Store, version: u64) {
+        let newest = self.publication.newest();
+        if newest.refused.is_none() && newest.entry != self.in_force.entry {
+            let put = store.update(KEY, newest.entry.into(), version);
+            timeout(PATIENCE, put).await.ok();
+        }
     }
 
     async fn try_again(&mut self) {

@@ -84,7 +84,7 @@ fn publish_signed(nats: &Nats, config: &str, key: &Key) -> u64 {
 }
 
 /// What a bucket has now.
-fn entry(nats: &Nats, bucket: &str) -> String {
+pub fn entry(nats: &Nats, bucket: &str) -> String {
     let last = json!({"last_by_subj": format!("$KV.{bucket}.clusters")});
     let message = nats.does(&format!("STREAM.MSG.GET.KV_{bucket}"), &last);
     let data = message["message"]["data"].as_str().unwrap();

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::devices::Devices;
 use crate::fleet::{LEASE, front, says, says_nothing_twice, until_well};
-use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stderr, stdout};
+use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stderr, stdout, until};
 use crate::nats::Nats;
 use crate::scrape::scrape;
+use crate::signed::entry;
 
 const CLUSTERS: usize = 8;
 
@@ -333,6 +334,24 @@ fn a_published_configuration_that_is_lost_is_published_again() {
         app.wait_for_log(|it| it["message"] == "reloaded" && it["config"] == *newest);
     }
     assert_eq!(until_well(&front).devices().len(), 4);
+}
+
+/// It may be in force at others, or be usable later.
+#[test]
+fn a_newer_configuration_that_cannot_be_used_is_published_again_too() {
+    let nats = Nats::start();
+    assert!(publish(&nats, SMALL).status.success());
+    let front = started(&nats, &["serve"]);
+    let later = "[[clusters]]\nid = 1\nlater = true\n";
+    nats.put(BUCKET, "clusters", later);
+    front.wait_for_log(says("reload refused, the configuration stays as it was"));
+    nats.does("STREAM.PURGE.KV_fleetcall_config", &Value::Null);
+    until("both are there", || {
+        nats.info(BUCKET)["state"]["messages"] == 2
+    });
+    assert_eq!(entry(&nats, BUCKET), later);
+    let late = started(&nats, &["serve"]);
+    assert_eq!(passed_over(&late), [(4, 3)]);
 }
 
 #[test]
