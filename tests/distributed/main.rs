@@ -40,6 +40,7 @@ mod rubbish;
 mod scrape;
 mod signed;
 mod slow;
+mod together;
 mod topology;
 mod upgrade;
 mod valve;
