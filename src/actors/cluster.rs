@@ -3,149 +3,32 @@
 //! It keeps no deadline: that of a collect is its caller's (`collector`), so that an answer is in
 //! time even when this actor is down or its thread is busy.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::time::Interval;
 
+use super::client_queue::ClientQueue;
 use super::context::ShellContext;
-use super::device::Device;
 use super::drill::{Act, Point};
-use super::gathering::{InFlight, Share};
+use super::gathering::Share;
 use super::health::Child;
 use super::messages::{Collect, Leave, Probe, Reload, Rest, Tick, Withdraw};
-use super::node::NodeActor;
 use super::panics::blaming;
 use super::plan::{ClusterSpec, Plan};
+use super::roster::{Adoption, Roster};
 use super::schedule::Ticker;
-use super::shell::{BuildError, Supervised, start};
-use super::switch::SwitchActor;
-use crate::domain::{Fault, FaultKind};
-
-/// How many devices are asked before others on the arbiter get their turn.
-const ASKED_PER_TURN: usize = 1024;
+use super::shell::{BuildError, Supervised};
+use super::withdrawal::{Going, Withdrawals};
+use crate::domain::ITEMS_PER_TURN;
 
 /// How often an actor that is to come to rest looks whether it does.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// How many messages may wait for one actor. Far more than `max_waiting` lets come at a time, so
-/// one that is full belongs to an actor whose thread is stuck.
-pub(super) const MAILBOX: usize = 1 << 20;
-
-/// The actors of a plan's devices. Whoever holds it keeps them running: the cluster's actor, and
-/// what runs in it.
-#[derive(Debug, Default)]
-struct Roster {
-    plan: Arc<Plan>,
-    nodes: Box<[Addr<NodeActor>]>,
-    switches: Box<[Addr<SwitchActor>]>,
-}
-
-impl Roster {
-    /// Gives the device at `index` a message.
-    fn send<M>(&self, index: usize, message: M)
-    where
-        M: Message<Result = ()> + Send + 'static,
-        NodeActor: Handler<M>,
-        SwitchActor: Handler<M>,
-    {
-        match index.checked_sub(self.nodes.len()) {
-            None => deliver(&self.nodes[index], message),
-            Some(switch) => deliver(&self.switches[switch], message),
-        }
-    }
-}
-
-/// A plan's actors as they are gathered: those that run already, and new ones for the other devices.
-struct Adoption {
-    plan: Arc<Plan>,
-    /// Those that run already.
-    rosters: Vec<Arc<Roster>>,
-    /// Where the actor of a device is that runs already: its roster, and its place in that one's plan.
-    known: HashMap<*const Device, (usize, usize)>,
-    nodes: Vec<Addr<NodeActor>>,
-    switches: Vec<Addr<SwitchActor>>,
-    /// Where a drill makes the start of the cluster's actor go wrong; `None` if that has started.
-    drilled_at: Option<usize>,
-}
-
-impl Adoption {
-    fn new(plan: Arc<Plan>, rosters: Vec<Arc<Roster>>) -> Self {
-        let mut known = HashMap::new();
-        for (at, roster) in rosters.iter().enumerate() {
-            let devices = roster.plan.devices.iter().map(Arc::as_ptr);
-            known.extend(devices.zip((0..).map(|place| (at, place))));
-        }
-        Self {
-            plan,
-            rosters,
-            known,
-            nodes: Vec::new(),
-            switches: Vec::new(),
-            drilled_at: None,
-        }
-    }
-
-    /// Gathers some more; returns whether these are all.
-    fn go_on(&mut self, spec: &ClusterSpec, ctx: &mut ShellContext<ClusterActor>) -> bool {
-        let link = &spec.base.link;
-        let (nodes, devices) = (self.plan.nodes(), &self.plan.devices);
-        let from = self.nodes.len() + self.switches.len();
-        let to = (from + ASKED_PER_TURN).min(devices.len());
-        for (place, device) in (from..to).zip(&devices[from..to]) {
-            if self.drilled_at == Some(place) && spec.pass(Point::Started) == Some(Act::Stop) {
-                ctx.stop();
-            }
-            let known = self.known.get(&Arc::as_ptr(device));
-            let known = known.map(|&(roster, place)| (&self.rosters[roster], place));
-            if place < nodes {
-                let actor = known.map(|(roster, place)| roster.nodes[place].clone());
-                let new = || start(Arc::clone(device), link, MAILBOX);
-                self.nodes.push(actor.unwrap_or_else(new));
-            } else {
-                let place = |roster: &Roster, place: usize| place - roster.nodes.len();
-                let actor = known.map(|(it, at)| it.switches[place(it, at)].clone());
-                let new = || start(Arc::clone(device), link, MAILBOX);
-                self.switches.push(actor.unwrap_or_else(new));
-            }
-        }
-        to == devices.len()
-    }
-
-    fn roster(self) -> Arc<Roster> {
-        Arc::new(Roster {
-            plan: self.plan,
-            nodes: self.nodes.into(),
-            switches: self.switches.into(),
-        })
-    }
-}
-
-/// Sends a message that answers for itself when it is dropped.
-pub(crate) fn deliver<A, M>(to: &Addr<A>, message: M)
-where
-    A: Actor + Handler<M>,
-    A::Context: ToEnvelope<A, M>,
-    M: Message<Result = ()> + Send + 'static,
-{
-    let (why, message) = match to.try_send(message) {
-        Ok(()) => return,
-        Err(SendError::Full(message)) => (
-            "its actor does not keep up: too many messages are waiting",
-            message,
-        ),
-        Err(SendError::Closed(message)) => ("the thread that ran its actor ended", message),
-    };
-    blaming(Arc::new(Fault::new(FaultKind::Crashed, why)), || {
-        drop(message);
-    });
-}
 
 /// Owns the actors of one cluster's devices. Nobody else holds their addresses, so they end with
 /// it; restarted, it starts new ones.
@@ -156,13 +39,19 @@ pub(crate) struct ClusterActor {
     /// Collects whose answer is not complete, oldest first. When this actor dies, their callers
     /// hear at once.
     in_flight: VecDeque<Going>,
+    /// What is left to ask. Empty as long as there are devices left that may be asked at once.
+    asking: ClientQueue<Asking>,
+    /// How many devices may be asked at once: before others on the arbiter have had their turn.
+    may_ask: usize,
+    withdrawals: Withdrawals,
+    is_withdrawing: bool,
     ticker: Option<SpawnHandle>,
 }
 
-/// A collect under way, and whom it asks: after a reload not the devices that there are now.
+/// A share of which devices are left to ask.
 #[derive(Debug)]
-struct Going {
-    in_flight: InFlight,
+struct Asking {
+    share: Share,
     roster: Arc<Roster>,
 }
 
@@ -182,6 +71,11 @@ impl Actor for ClusterActor {
         self.spec.pass(Point::Stopping);
         Running::Stop
     }
+
+    fn stopped(&mut self, _: &mut ShellContext<Self>) {
+        self.forget_over();
+        std::mem::take(&mut self.roster).let_go();
+    }
 }
 
 impl Supervised for ClusterActor {
@@ -194,6 +88,10 @@ impl Supervised for ClusterActor {
             spec: Arc::clone(spec),
             roster: Arc::default(),
             in_flight: VecDeque::new(),
+            asking: ClientQueue::default(),
+            may_ask: ITEMS_PER_TURN,
+            withdrawals: Withdrawals::default(),
+            is_withdrawing: false,
             ticker: None,
         })
     }
@@ -230,7 +128,7 @@ impl ClusterActor {
         share: Option<Share>,
         ctx: &mut ShellContext<Self>,
     ) {
-        if adoption.go_on(&self.spec, ctx) {
+        if adoption.go_on(&self.spec, || ctx.stop()) {
             self.adopted(adoption, share, ctx);
         } else {
             let adoption = Some(adoption);
@@ -243,14 +141,15 @@ impl ClusterActor {
         let roster = adoption.roster();
         if Arc::ptr_eq(&roster.plan, &self.spec.plan()) {
             // Devices that are not in it end with the collects that ask them.
-            self.roster = Arc::clone(&roster);
+            std::mem::replace(&mut self.roster, Arc::clone(&roster)).let_go();
             let in_flight = self.in_flight.iter();
             let over: Vec<_> = in_flight.filter_map(|it| it.in_flight.over()).collect();
             self.forget_when(over, ctx);
             self.schedule(ctx);
         }
-        if let Some(share) = share {
-            self.take(share, roster, ctx);
+        match share {
+            Some(share) => self.take(share, roster, ctx),
+            None => roster.let_go(),
         }
     }
 
@@ -278,22 +177,29 @@ impl ClusterActor {
         ctx.spawn(over.map(|_, this, _| this.forget_over()));
     }
 
-    /// Asks up to `count` more devices of a share.
-    fn ask(&self, share: &mut Share, roster: &Roster, count: usize) {
-        for _ in 0..count {
+    /// Asks up to `count` more devices of a share; gives how many that were.
+    fn ask(share: &mut Share, roster: &Roster, count: usize) -> usize {
+        for asked in 0..count {
             let Some((index, mut reply)) = share.next_port() else {
-                return;
+                return asked;
             };
             if reply.is_forced() && !roster.plan.devices[index].force() {
                 reply = reply.unforced();
             }
             roster.send(index, Probe(reply));
         }
+        count
     }
 
     /// Forgets the collects that are over; the devices that only they asked end with that.
     fn forget_over(&mut self) {
-        self.in_flight.retain(|going| !going.in_flight.is_over());
+        for going in std::mem::take(&mut self.in_flight) {
+            if going.in_flight.is_over() {
+                going.roster.let_go();
+            } else {
+                self.in_flight.push_back(going);
+            }
+        }
     }
 }
 
@@ -306,12 +212,11 @@ impl Handler<Collect> for ClusterActor {
             blaming(Arc::clone(fault), || drop(share));
             return;
         }
-        while self
-            .in_flight
-            .front()
-            .is_some_and(|it| it.in_flight.is_over())
+        let is_over = |going: &Going| going.in_flight.is_over();
+        while self.in_flight.front().is_some_and(is_over)
+            && let Some(going) = self.in_flight.pop_front()
         {
-            self.in_flight.pop_front();
+            going.roster.let_go();
         }
         // A collect that began just before a reload may come just after it, or the other way.
         if Arc::ptr_eq(share.plan(), &self.roster.plan) {
@@ -329,6 +234,7 @@ impl ClusterActor {
     fn take(&mut self, mut share: Share, roster: Arc<Roster>, ctx: &mut ShellContext<Self>) {
         if share.is_settled() {
             // Its deadline passed, or its caller went, while it waited.
+            roster.let_go();
             return;
         }
         let in_flight = share.in_flight();
@@ -339,8 +245,9 @@ impl ClusterActor {
             in_flight,
             roster: Arc::clone(&roster),
         });
-        let half = (roster.plan.devices.len() / 2).min(ASKED_PER_TURN);
-        self.ask(&mut share, &roster, half);
+        let has_turn = self.may_ask > 0;
+        let half = (roster.plan.devices.len() / 2).min(self.may_ask);
+        self.may_ask -= Self::ask(&mut share, &roster, half);
         match self.spec.pass(Point::Handler) {
             Some(Act::EndThread) => {
                 Arbiter::current().stop();
@@ -348,9 +255,13 @@ impl ClusterActor {
             Some(Act::Stop) => ctx.stop(),
             Some(Act::Panic | Act::Error | Act::Block) | None => {}
         }
-        self.ask(&mut share, &roster, ASKED_PER_TURN - half);
+        self.may_ask -= Self::ask(&mut share, &roster, self.may_ask);
         if share.has_more() {
-            ctx.spawn(AskRest { share, roster });
+            let client = share.client();
+            self.asking.push(client, Asking { share, roster });
+        }
+        if has_turn && self.may_ask == 0 {
+            ctx.spawn(AskRest);
         }
         self.spec.health().worked();
     }
@@ -365,49 +276,31 @@ impl Handler<Withdraw> for ClusterActor {
         let Some(going) = found.and_then(|index| self.in_flight.remove(index)) else {
             return;
         };
-        let devices = going.in_flight.closed_by(&withdraw.fault).into_iter();
-        let mut rest = WithdrawRest {
-            devices,
-            roster: going.roster,
-            withdraw,
-        };
-        if rest.tell() {
-            ctx.spawn(rest);
+        self.withdrawals.push(going);
+        if !std::mem::replace(&mut self.is_withdrawing, true) {
+            ctx.spawn(WithdrawRest);
         }
     }
 }
 
-/// Tells the devices that nobody waits for them any more, some a turn. A device that does not take it
-/// ends its lookup by its own timeout.
-struct WithdrawRest {
-    devices: std::vec::IntoIter<usize>,
-    roster: Arc<Roster>,
-    withdraw: Withdraw,
-}
-
-impl WithdrawRest {
-    /// Tells some more; returns whether there may be others.
-    fn tell(&mut self) -> bool {
-        for index in self.devices.by_ref().take(ASKED_PER_TURN) {
-            self.roster.send(index, self.withdraw.clone());
-        }
-        self.devices.len() > 0
-    }
-}
+/// Tells the devices that no collect waits for them any more, some a turn. A device that does not take
+/// it ends its lookup by its own timeout.
+struct WithdrawRest;
 
 impl ActorFuture<ClusterActor> for WithdrawRest {
     type Output = ();
 
     fn poll(
-        mut self: Pin<&mut Self>,
-        _: &mut ClusterActor,
+        self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
         _: &mut ShellContext<ClusterActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        if self.tell() {
+        if actor.withdrawals.go_on(&actor.in_flight) {
             task.waker().wake_by_ref();
             return Poll::Pending;
         }
+        actor.is_withdrawing = false;
         Poll::Ready(())
     }
 }
@@ -441,10 +334,15 @@ impl Handler<Leave> for ClusterActor {
         }
         let roster = std::mem::take(&mut self.roster);
         let in_flight = std::mem::take(&mut self.in_flight);
-        // Their actors end with this, and what they do with them: they are woken by it, and have had
-        // their turn when a task that is begun now has had two.
-        blaming(fault, || drop((in_flight, roster)));
+        let asking = std::mem::take(&mut self.asking);
+        let withdrawals = std::mem::take(&mut self.withdrawals);
+        blaming(fault, || drop((in_flight, asking, withdrawals)));
         actix::spawn(async move {
+            // Their actors end with this, and what they do with them: they are woken by it, and have had
+            // their turn when this task has had two more.
+            if let Some(roster) = Arc::into_inner(roster) {
+                roster.end().await;
+            }
             for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
@@ -520,14 +418,16 @@ impl ActorFuture<ClusterActor> for AdoptRest {
         let share = self.share.take();
         if let Some(fault) = actor.spec.left() {
             blaming(Arc::clone(fault), || drop(share));
+            adoption.roster().let_go();
             return Poll::Ready(());
         }
         let is_needed = share.as_ref().is_some_and(|share| !share.is_settled());
         if !is_needed && !Arc::ptr_eq(&adoption.plan, &actor.spec.plan()) {
             // Of another reload, which is in the mailbox or comes there.
+            adoption.roster().let_go();
             return Poll::Ready(());
         }
-        if adoption.go_on(&actor.spec, ctx) {
+        if adoption.go_on(&actor.spec, || ctx.stop()) {
             actor.adopted(adoption, share, ctx);
             return Poll::Ready(());
         }
@@ -537,37 +437,45 @@ impl ActorFuture<ClusterActor> for AdoptRest {
     }
 }
 
-/// Asks the rest of a large cluster, some devices a turn.
-struct AskRest {
-    share: Share,
-    roster: Arc<Roster>,
-}
+/// Asks what is left, some devices a turn. The clients who want that take turns, and so do the collects
+/// of each.
+struct AskRest;
 
 impl ActorFuture<ClusterActor> for AskRest {
     type Output = ();
 
     fn poll(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         actor: &mut ClusterActor,
         _: &mut ShellContext<ClusterActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         actor.spec.pass(Point::Item);
-        if self.share.is_settled() {
+        let mut left = ITEMS_PER_TURN;
+        while left > 1
+            && let Some(Asking { mut share, roster }) = actor.asking.pop()
+        {
+            left -= 1;
+            if let Some(fault) = actor.spec.left() {
+                share.answer_rest(fault);
+                break;
+            }
+            if share.is_settled() {
+                roster.let_go();
+                continue;
+            }
+            left -= ClusterActor::ask(&mut share, &roster, left);
+            if share.has_more() {
+                let client = share.client();
+                actor.asking.push(client, Asking { share, roster });
+            }
+        }
+        if actor.asking.is_empty() {
+            actor.may_ask = ITEMS_PER_TURN;
             return Poll::Ready(());
         }
-        if let Some(fault) = actor.spec.left() {
-            self.share.answer_rest(fault);
-            return Poll::Ready(());
-        }
-        let Self { share, roster } = &mut *self;
-        actor.ask(share, roster, ASKED_PER_TURN);
-        if self.share.has_more() {
-            task.waker().wake_by_ref();
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -595,7 +503,7 @@ impl ActorFuture<ClusterActor> for Ticking {
     ) -> Poll<()> {
         let metrics = &actor.spec.base.metrics;
         metrics.tick_skipped(self.ticker.take_missed());
-        for _ in 0..ASKED_PER_TURN {
+        for _ in 0..ITEMS_PER_TURN {
             match self.ticker.poll_next(task) {
                 Poll::Ready(device) => actor.roster.send(device, Tick::new(metrics.clone())),
                 Poll::Pending => {

@@ -74,6 +74,8 @@ pub(crate) struct Device {
     asked: AtomicU32,
     /// Whether its lookup waits for a file with a secret.
     awaits_file: AtomicBool,
+    /// Whether a lookup runs that ends when no collect waits for it: the schedule did not ask for it.
+    is_looked_up: AtomicBool,
     health: Health,
     record: Mutex<Record>,
 }
@@ -241,6 +243,7 @@ impl Device {
             aim,
             asked: AtomicU32::new(0),
             awaits_file: AtomicBool::new(false),
+            is_looked_up: AtomicBool::new(false),
             health: Health::default(),
             record: Mutex::default(),
         }
@@ -309,6 +312,16 @@ impl Device {
     /// Whether its lookup waits for a file of ours, and not for the device.
     pub(super) fn awaits_file(&self) -> bool {
         self.awaits_file.load(Ordering::Relaxed)
+    }
+
+    /// Whether a lookup of it runs that ends when no collect waits for it.
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.is_looked_up.load(Ordering::Relaxed)
+    }
+
+    /// Such a lookup begins, or is over.
+    pub(super) fn set_looked_up(&self, is_looked_up: bool) {
+        self.is_looked_up.store(is_looked_up, Ordering::Relaxed);
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

@@ -15,11 +15,11 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cluster::{ClusterActor, deliver};
+use super::cluster::ClusterActor;
 use super::fleet::{Route, Tree};
 use super::gathering::Share;
 use super::health::Child as _;
-use super::messages::{Collect, Leave, Rest, Withdraw};
+use super::messages::{Collect, Leave, Rest, Withdraw, deliver};
 use super::panics::blaming;
 use super::sight::{Inquiry, Seen};
 use crate::domain::{Change, ClusterId, Event, Fault, FaultKind, Hold, Outcome};

@@ -6,6 +6,8 @@
 //! with a dead actor's state, or in a mailbox nobody reads any more. So no collect waits for an
 //! answer that cannot come.
 
+use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
@@ -15,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::panics::{blame, blaming};
 use super::plan::Plan;
-use crate::domain::{Collection, CollectionBuilder, Fault, Outcome, Topology};
+use crate::domain::{Collection, CollectionBuilder, Fault, FaultKind, Outcome, Topology};
 use crate::telemetry::Metrics;
 
 /// One collect under way.
@@ -31,20 +33,41 @@ pub(crate) struct Gathering {
     manifest: Arc<Manifest>,
     /// Whether devices are asked that would not be: whose breaker is open or whose actor is down.
     force: bool,
+    /// Whether it waits as long as is configured.
+    is_patient: bool,
+    /// Whose turns its work takes, if that is known.
+    client: Option<IpAddr>,
     /// Dropped with the gathering, when its caller has the answer and no port is left.
     end_watchers: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
+/// How a collect is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CollectOptions {
+    /// Whether the order in which outcomes come is remembered.
+    pub(crate) read: bool,
+    /// Whether devices are asked that would not be.
+    pub(crate) force: bool,
+    /// Whether it waits as long as is configured.
+    pub(crate) is_patient: bool,
+    /// Whose turns its work takes, if that is known.
+    pub(crate) client: Option<IpAddr>,
+}
+
 impl Gathering {
-    /// A collect of all of `topology`, whose devices are in the manifest; `read` remembers the order
-    /// in which outcomes come.
+    /// A collect of all of `topology`, whose devices are in the manifest.
     pub(crate) fn new(
         id: u64,
         topology: Arc<Topology>,
         manifest: Arc<Manifest>,
-        read: bool,
-        force: bool,
+        options: CollectOptions,
     ) -> Arc<Self> {
+        let CollectOptions {
+            read,
+            force,
+            is_patient,
+            client,
+        } = options;
         let builder = Arc::new(if read {
             CollectionBuilder::with_journal(topology)
         } else {
@@ -57,6 +80,8 @@ impl Gathering {
             reader: read.then(AtomicWaker::new),
             manifest,
             force,
+            is_patient,
+            client,
             end_watchers: Mutex::default(),
         })
     }
@@ -124,11 +149,6 @@ impl Gathering {
     /// The answer, if every device has an outcome.
     pub(crate) fn complete(&self) -> Option<Collection> {
         self.builder.complete()
-    }
-
-    /// The devices of the cluster whose outcome is this very `fault`, as [`Gathering::close`] gave.
-    fn closed_by(&self, cluster: usize, fault: &Arc<Fault>) -> Vec<usize> {
-        self.builder.devices_with(cluster, fault)
     }
 
     fn wake_reader(&self) {
@@ -224,6 +244,11 @@ impl Share {
     /// The collect that it belongs to.
     pub(super) fn collect(&self) -> u64 {
         self.part.gathering.id
+    }
+
+    /// Whose turns it takes to ask them, if that is known.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.part.gathering.client
     }
 
     /// Whether devices are asked that would not be.
@@ -363,20 +388,35 @@ impl InFlight {
         Some(over)
     }
 
-    /// The devices that were closed with `fault`, by their place in the plan.
-    pub(super) fn closed_by(&self, fault: &Arc<Fault>) -> Vec<usize> {
+    /// Whether its answer takes outcomes.
+    pub(super) fn is_open(&self) -> bool {
         let part = self.part.upgrade();
-        let closed = part
-            .map(|it| it.gathering.closed_by(it.cluster, fault))
-            .unwrap_or_default();
-        let Some(picks) = &self.picks else {
-            return closed;
+        part.is_some_and(|it| !it.gathering.is_cluster_complete(it.cluster))
+    }
+
+    /// Shows the devices of which no outcome has come, or none before the answer was closed, by those
+    /// of their places in the plan that are in `places`.
+    pub(super) fn each_lacking(&self, places: Range<usize>, mut show: impl FnMut(usize)) {
+        let Some(part) = self.part.upgrade() else {
+            return;
         };
-        let planned = |slot: usize| {
-            let place = picks.binary_search_by_key(&slot, |&(slot, _)| slot as usize);
-            place.ok().map(|place| picks[place].1 as usize)
+        let builder = &part.gathering.builder;
+        let mut look = |slot: usize, place: usize| {
+            if builder.lacks(part.cluster, slot) {
+                show(place);
+            }
         };
-        closed.into_iter().filter_map(planned).collect()
+        match &self.picks {
+            None => places.for_each(|place| look(place, place)),
+            Some(picks) => {
+                let first = picks.partition_point(|&(_, place)| (place as usize) < places.start);
+                let picked = picks[first..].iter();
+                picked
+                    .map(|&(slot, place)| (slot as usize, place as usize))
+                    .take_while(|(_, place)| *place < places.end)
+                    .for_each(|(slot, place)| look(slot, place));
+            }
+        }
     }
 }
 
@@ -399,9 +439,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The collect this port belongs to.
-    pub(super) fn collect(&self) -> u64 {
-        self.part.gathering.id
+    /// Whether its outcome would be taken.
+    pub(super) fn is_open(&self) -> bool {
+        let Part {
+            gathering, cluster, ..
+        } = &*self.part;
+        gathering.builder.is_open(*cluster, self.device as usize)
     }
 
     /// Whether the device is asked although its breaker is open.
@@ -416,9 +459,16 @@ impl Reply {
         reply
     }
 
-    /// The fault with which the collect closed this port, if it did.
-    pub(super) fn closed_with(&self) -> Option<Arc<Fault>> {
-        self.outcome()?.as_ref().err().cloned()
+    /// The fault with which the collect closed this port, if it did, and whether that says that the
+    /// device was silent for as long as it may be: not if the caller had less patience than is configured.
+    pub(super) fn closed_with(&self) -> Option<(Arc<Fault>, bool)> {
+        let Part {
+            gathering, cluster, ..
+        } = &*self.part;
+        let device = self.device as usize;
+        let fault = gathering.builder.closed_with(*cluster, device)?;
+        let tells = gathering.is_patient && fault.kind() == FaultKind::TimedOut;
+        Some((Arc::clone(fault), tells))
     }
 
     /// Records the outcome, unless the collect was closed before.
@@ -432,18 +482,11 @@ impl Reply {
         } = &*self.part;
         gathering.answer(*cluster, self.device as usize, outcome);
     }
-
-    fn outcome(&self) -> Option<&Outcome> {
-        let Part {
-            gathering, cluster, ..
-        } = &*self.part;
-        gathering.builder.outcome(*cluster, self.device as usize)
-    }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if self.outcome().is_none() {
+        if self.is_open() {
             self.answer(Err(blame()));
         }
     }

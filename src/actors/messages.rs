@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::gathering::{Reply, Share};
 use super::health::Child;
-use crate::domain::{Decision, Fault};
+use super::panics::blaming;
+use crate::domain::{Decision, Fault, FaultKind};
 use crate::telemetry::Metrics;
 
 /// From `CollectorHandle` to a `ClusterActor`: ask all your devices. Answered through the share,
@@ -57,18 +59,21 @@ impl Drop for Tick {
     }
 }
 
-/// From `CollectorHandle` to a `ClusterActor`, and from there to those of its devices that have
-/// not answered: nobody waits for this collect any more. Not answered.
+/// From `CollectorHandle` to a `ClusterActor`: the caller of this collect does not wait any more. Not
+/// answered.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Withdraw {
     /// Which collect.
     pub(crate) collect: u64,
-    /// What the devices without an answer were given instead.
+    /// What its devices without an outcome were given instead.
     pub(crate) fault: Arc<Fault>,
-    /// Whether that says something of them: not if their caller had less patience than is configured.
-    pub(crate) tells: bool,
 }
+
+/// From a `ClusterActor` to a device's actor: no collect waits for its lookup any more. Not answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CutOff;
 
 /// From the fleet to a `ClusterActor`: its cluster is asked elsewhere from now on, as its spec says,
 /// so it drops its devices. Answered through the channel when they are gone; one that dies with it
@@ -97,4 +102,28 @@ pub(crate) struct Reload;
 pub(crate) struct Exited {
     /// The child, as it is known whatever becomes of the supervisor. Its health has this exit.
     pub(crate) child: Arc<dyn Child>,
+}
+
+/// How many messages may wait for one actor. Far more than `max_waiting` lets come at a time, so
+/// one that is full belongs to an actor whose thread is stuck.
+pub(super) const MAILBOX: usize = 1 << 20;
+
+/// Sends a message that answers for itself when it is dropped.
+pub(crate) fn deliver<A, M>(to: &Addr<A>, message: M)
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    let (why, message) = match to.try_send(message) {
+        Ok(()) => return,
+        Err(SendError::Full(message)) => (
+            "its actor does not keep up: too many messages are waiting",
+            message,
+        ),
+        Err(SendError::Closed(message)) => ("the thread that ran its actor ended", message),
+    };
+    blaming(Arc::new(Fault::new(FaultKind::Crashed, why)), || {
+        drop(message);
+    });
 }

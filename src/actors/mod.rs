@@ -8,6 +8,7 @@
 //! configuration file are unknown here.
 
 mod chronicle;
+mod client_queue;
 pub(crate) mod cluster;
 mod context;
 mod device;
@@ -23,6 +24,7 @@ mod node;
 mod panics;
 mod plan;
 mod probe;
+mod roster;
 mod schedule;
 mod shell;
 pub(crate) mod sight;
@@ -30,3 +32,4 @@ pub(crate) mod snapshot;
 mod supervisor;
 mod switch;
 mod trial;
+mod withdrawal;

@@ -16,7 +16,7 @@ use super::drill::{Act, Point};
 use super::elsewhere::Lease;
 use super::gathering::Reply;
 use super::health::Child;
-use super::messages::{Tick, Withdraw};
+use super::messages::Tick;
 use super::shell::BuildError;
 use crate::domain::{Fault, FaultKind};
 
@@ -28,7 +28,8 @@ pub(super) struct Prober {
     lease: Option<Arc<dyn Lease>>,
     /// The lookup, while one runs.
     running: Option<Running>,
-    /// Who waits for it, mostly one; empty if none runs.
+    /// Who waits for it, mostly one; empty if none runs. Ports of collects that were withdrawn stay
+    /// until that is seen.
     waiting: SmallVec<[Reply; 1]>,
 }
 
@@ -59,7 +60,12 @@ impl Prober {
 
     /// Takes a request. Gives the lookup to start, unless it could join one or need not ask.
     pub(super) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = Asked> + use<>> {
+        if !reply.is_open() {
+            // It was withdrawn on the way.
+            return None;
+        }
         if self.running.is_some() {
+            self.make_room();
             self.waiting.push(reply);
             self.device.joined();
             return None;
@@ -73,6 +79,20 @@ impl Prober {
                 reply.send(Err(refusal));
                 None
             }
+        }
+    }
+
+    /// Makes room for one who waits. If there is none, those who do not wait any more are forgotten: so
+    /// however many ask and go, memory is that of those who wait at once.
+    fn make_room(&mut self) {
+        let room = self.waiting.capacity();
+        if self.waiting.len() < room {
+            return;
+        }
+        self.waiting.retain(|reply| reply.is_open());
+        if self.waiting.len() > room / 2 {
+            // The next look comes only after as many have come.
+            self.waiting.reserve(room);
         }
     }
 
@@ -116,12 +136,14 @@ impl Prober {
             scheduled,
             asked_before: self.device.asked(),
         });
+        self.device.set_looked_up(!scheduled);
     }
 
     /// The lookup is over: answers every request that waits for it. Gives the lookup to start, if the
     /// device was not asked and a request forces that.
     pub(super) fn finished(&mut self, asked: Asked) -> Option<impl Future<Output = Asked> + use<>> {
         self.running = None;
+        self.device.set_looked_up(false);
         let waiting = std::mem::take(&mut self.waiting);
         let (outcome, waiting) = match asked {
             Asked::LookedUp(lookup) => {
@@ -135,7 +157,8 @@ impl Prober {
                 (Err(fault), waiting)
             }
             Asked::Not(refusal) => {
-                let (forced, others) = waiting.into_iter().partition(Reply::is_forced);
+                let asks_again = |reply: &Reply| reply.is_forced() && reply.is_open();
+                let (forced, others) = waiting.into_iter().partition(asks_again);
                 self.waiting = forced;
                 (Err(refusal), others)
             }
@@ -147,38 +170,65 @@ impl Prober {
         (!self.waiting.is_empty()).then(lookup)
     }
 
-    /// Somebody does not wait any more. Gives the lookup to drop, if nobody is left.
-    pub(super) fn withdraw(&mut self, withdraw: &Withdraw) -> Option<SpawnHandle> {
-        let before = self.waiting.len();
-        self.waiting
-            .retain(|reply| reply.collect() != withdraw.collect);
-        let running = self.running?;
-        if self.waiting.len() == before || !self.waiting.is_empty() || running.scheduled {
+    /// Gives the lookup to drop, if those who asked for it do not wait any more.
+    pub(super) fn cut_off(&mut self) -> Option<SpawnHandle> {
+        if self.waiting.first().is_none_or(Reply::is_open) {
             return None;
         }
-        self.cut_off(running, &withdraw.fault, withdraw.tells);
+        let given = self.given_instead();
+        self.waiting.retain(|reply| reply.is_open());
+        let running = self.running.filter(|it| !it.scheduled)?;
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        let (fault, tells) = given?;
+        self.give_up(running, &fault, tells);
         Some(running.lookup)
+    }
+
+    /// Gives the lookup to drop before this request is taken, if those who asked for it had their deadline
+    /// and the device was silent until then. One whose callers only went is joined.
+    pub(super) fn overdue(&mut self, reply: &Reply) -> Option<SpawnHandle> {
+        if self.waiting.first().is_none_or(Reply::is_open) || !reply.is_open() {
+            return None;
+        }
+        let given = self.given_instead();
+        self.waiting.retain(|reply| reply.is_open());
+        let running = self.running.filter(|it| !it.scheduled)?;
+        let (fault, tells) = given?;
+        if !tells || !self.waiting.is_empty() {
+            return None;
+        }
+        self.give_up(running, &fault, tells);
+        Some(running.lookup)
+    }
+
+    /// What those who do not wait any more were given instead of an outcome, and whether that says
+    /// something of the device: that it was silent until the deadline, if it was for one of them.
+    fn given_instead(&self) -> Option<(Arc<Fault>, bool)> {
+        let given = || self.waiting.iter().filter_map(Reply::closed_with);
+        given().find(|(_, tells)| *tells).or_else(|| given().next())
     }
 
     /// The actor ends, as its device is not configured any more. If the collect that asked it was
     /// closed with the device silent, that is the last thing to say of it.
     pub(super) fn ending(&mut self) {
         if let Some(running) = self.running
-            && let Some(fault) = self.waiting.first().and_then(Reply::closed_with)
+            && let Some((fault, tells)) = self.given_instead()
         {
-            // Nobody knows it any more, so it does not matter what that says of it.
-            self.cut_off(running, &fault, true);
+            self.give_up(running, &fault, tells);
         }
     }
 
     /// The lookup under way is given up: its collect was closed with `fault`, which `tells` of it.
-    fn cut_off(&mut self, running: Running, fault: &Arc<Fault>, tells: bool) {
+    fn give_up(&mut self, running: Running, fault: &Arc<Fault>, tells: bool) {
         self.running = None;
+        self.device.set_looked_up(false);
         self.device.log_fault("lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
         // waited for `max_concurrent` or for a secret, or that nobody waits for, did not.
         let was_asked = self.device.asked() != running.asked_before && !self.device.awaits_file();
-        if tells && was_asked && fault.kind() == FaultKind::TimedOut {
+        if tells && was_asked {
             self.device.cut_off(fault);
         }
     }
@@ -186,6 +236,110 @@ impl Prober {
 
 impl Drop for Prober {
     fn drop(&mut self) {
+        self.device.set_looked_up(false);
         self.device.pass(Point::Drop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::gathering::{CollectOptions, Gathering, Manifest};
+    use crate::actors::plan::ClusterSpec;
+    use crate::actors::shell::Link;
+    use crate::actors::supervisor::Rules;
+    use crate::actors::trial::hidden;
+    use crate::domain::{FaultKind, SupervisionPolicy, Topology};
+    use crate::telemetry::Metrics;
+
+    /// What makes collects of a cluster of one device.
+    struct Collects {
+        spec: Arc<ClusterSpec>,
+        topology: Arc<Topology>,
+        manifest: Arc<Manifest>,
+    }
+
+    impl Collects {
+        fn new() -> Self {
+            let metrics = Metrics::default();
+            let link = Arc::new(Link {
+                supervisor: None,
+                rules: Arc::new(Rules::new(SupervisionPolicy::default())),
+                metrics: metrics.clone(),
+                chronicle: Arc::default(),
+            });
+            let (spec, topology, manifest) = hidden(&link, metrics);
+            Self {
+                spec,
+                topology,
+                manifest,
+            }
+        }
+
+        fn prober(&self) -> Prober {
+            Prober::new(&self.spec.plan().devices[0]).unwrap()
+        }
+
+        fn begin(&self) -> Arc<Gathering> {
+            let options = CollectOptions {
+                read: false,
+                force: false,
+                is_patient: true,
+                client: None,
+            };
+            let (topology, manifest) = (Arc::clone(&self.topology), Arc::clone(&self.manifest));
+            Gathering::new(0, topology, manifest, options)
+        }
+    }
+
+    fn port(gathering: &Arc<Gathering>) -> Reply {
+        gathering.share(0, 0, None).next_port().unwrap().1
+    }
+
+    #[test]
+    fn collects_that_come_and_go_while_another_one_waits_take_no_room() {
+        let collects = Collects::new();
+        let fault = Arc::new(Fault::new(FaultKind::Cancelled, "its caller went away"));
+        let mut prober = collects.prober();
+        let stays = collects.begin();
+        assert!(prober.ask(port(&stays)).is_some());
+        prober.started(SpawnHandle::default(), false);
+        for _ in 0..1000 {
+            let goes = collects.begin();
+            assert!(prober.ask(port(&goes)).is_none(), "it joins");
+            drop(goes.close(&fault));
+            assert!(prober.cut_off().is_none(), "one waits");
+        }
+        assert!(prober.waiting.len() <= 4, "{}", prober.waiting.len());
+        // One that went before its message came takes none at all, nor a lookup.
+        let gone = collects.begin();
+        let late = port(&gone);
+        drop(gone.close(&fault));
+        assert!(prober.ask(late).is_none());
+        drop(stays.close(&fault));
+        assert!(prober.cut_off().is_some(), "none waits");
+        assert!(prober.waiting.is_empty() && prober.running.is_none());
+        let late = collects.begin();
+        let unwanted = port(&late);
+        drop(late.close(&fault));
+        assert!(prober.ask(unwanted).is_none(), "none is begun for it");
+    }
+
+    #[test]
+    fn a_lookup_is_joined_when_its_callers_went_and_begun_anew_after_their_deadline() {
+        let collects = Collects::new();
+        let mut prober = collects.prober();
+        for (kind, is_joined) in [(FaultKind::Cancelled, true), (FaultKind::TimedOut, false)] {
+            let first = collects.begin();
+            assert!(prober.ask(port(&first)).is_some());
+            prober.started(SpawnHandle::default(), false);
+            drop(first.close(&Arc::new(Fault::new(kind, "it ended"))));
+            let second = collects.begin();
+            let reply = port(&second);
+            assert_eq!(prober.overdue(&reply).is_none(), is_joined, "{kind:?}");
+            assert_eq!(prober.ask(reply).is_none(), is_joined, "{kind:?}");
+            assert_eq!(prober.waiting.len(), 1);
+            (prober.running, prober.waiting) = (None, SmallVec::new());
+        }
     }
 }

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use super::context::ShellContext;
 use super::device::{Asked, Device};
 use super::drill::Point;
-use super::messages::{Probe, Tick, Withdraw};
+use super::messages::{CutOff, Probe, Tick};
 use super::probe::Prober;
 use super::shell::{BuildError, Supervised};
 
@@ -70,6 +70,9 @@ impl Handler<Probe> for SwitchActor {
             ctx.stop();
             return;
         }
+        if let Some(lookup) = self.prober.overdue(&reply) {
+            ctx.cancel_future(lookup);
+        }
         if let Some(lookup) = self.prober.ask(reply) {
             self.begin(lookup, false, ctx);
         }
@@ -86,11 +89,11 @@ impl Handler<Tick> for SwitchActor {
     }
 }
 
-impl Handler<Withdraw> for SwitchActor {
+impl Handler<CutOff> for SwitchActor {
     type Result = ();
 
-    fn handle(&mut self, withdraw: Withdraw, ctx: &mut ShellContext<Self>) {
-        if let Some(lookup) = self.prober.withdraw(&withdraw) {
+    fn handle(&mut self, _: CutOff, ctx: &mut ShellContext<Self>) {
+        if let Some(lookup) = self.prober.cut_off() {
             ctx.cancel_future(lookup);
         }
     }

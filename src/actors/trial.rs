@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::cluster::{ClusterActor, MAILBOX, deliver};
+use super::cluster::ClusterActor;
 use super::fleet::{Difference, Run};
-use super::gathering::{Gathering, Manifest};
-use super::messages::Collect;
+use super::gathering::{CollectOptions, Gathering, Manifest};
+use super::messages::{Collect, MAILBOX, deliver};
 use super::plan::{ClusterSpec, plan};
 use super::shell::{Link, start_on};
 use crate::domain::{
@@ -46,24 +46,15 @@ impl Trial {
             metrics: metrics.clone(),
             chronicle: Arc::default(),
         });
-        let id = cluster_id();
-        let cluster = Cluster::new(id.clone(), vec![id.clone()], Vec::new());
-        let spec = ClusterSpec::new(id, Arc::clone(&link), metrics.clone(), None);
-        let spec = Arc::new(spec);
-        let run = Run {
-            end: cluster.len(),
-            target: target(),
-            ports: Vec::new(),
-        };
-        let (plan, _) = plan(&spec, &cluster, &[run], &mut Difference::default(), true);
-        spec.set_plan(Arc::clone(&plan));
+        let (spec, topology, manifest) = hidden(&link, metrics);
         let actor = start_on(arbiter, spec, &link, MAILBOX);
-        let topology = Arc::new(Topology::new(vec![cluster]));
-        let manifest = Arc::new(Manifest {
-            plans: Box::new([plan]),
-            metrics,
-        });
-        let gathering = Gathering::new(0, topology, manifest, false, false);
+        let options = CollectOptions {
+            read: false,
+            force: false,
+            is_patient: true,
+            client: None,
+        };
+        let gathering = Gathering::new(0, topology, manifest, options);
         deliver(&actor, Collect(gathering.share(0, 0, None)));
         Self {
             gathering,
@@ -79,6 +70,27 @@ impl Trial {
         let fault = collection.faults().next();
         fault.map_or(Ok(()), |(_, _, _, fault)| Err(Arc::clone(fault)))
     }
+}
+
+/// The cluster, and all that a collect of it needs.
+pub(super) fn hidden(
+    link: &Arc<Link>,
+    metrics: Metrics,
+) -> (Arc<ClusterSpec>, Arc<Topology>, Arc<Manifest>) {
+    let id = cluster_id();
+    let cluster = Cluster::new(id.clone(), vec![id.clone()], Vec::new());
+    let spec = ClusterSpec::new(id, Arc::clone(link), metrics.clone(), None);
+    let spec = Arc::new(spec);
+    let run = Run {
+        end: cluster.len(),
+        target: target(),
+        ports: Vec::new(),
+    };
+    let (plan, _) = plan(&spec, &cluster, &[run], &mut Difference::default(), true);
+    spec.set_plan(Arc::clone(&plan));
+    let topology = Arc::new(Topology::new(vec![cluster]));
+    let plans = Box::new([plan]);
+    (spec, topology, Arc::new(Manifest { plans, metrics }))
 }
 
 /// As it stands in the log, which names it only if a bug crashes it.

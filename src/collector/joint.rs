@@ -72,7 +72,7 @@ impl Joint {
     /// Joins the collect under way, if there is one and it may be.
     fn join(shared: &Shared, request: &CollectRequest) -> Option<Arc<Self>> {
         let joint = shared.latest.joint.load().upgrade()?;
-        if joint.request != *request || !joint.running.may_be_joined() {
+        if !joint.request.is_like(request) || !joint.running.may_be_joined() {
             return None;
         }
         joint.is_shared.store(true, Ordering::Relaxed);

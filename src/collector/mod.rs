@@ -11,6 +11,7 @@ mod running;
 mod selection;
 mod workers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -102,6 +103,28 @@ pub struct CollectRequest {
     pub force: bool,
     /// Whether it is an error to take devices away that are not in the fleet.
     pub check_removals: bool,
+    /// Who asks, if that is known: where there is much to do, requests of different clients take turns.
+    /// It changes nothing of the answer.
+    pub client: Option<IpAddr>,
+}
+
+impl CollectRequest {
+    /// Whether one answer is right for both.
+    fn is_like(&self, other: &Self) -> bool {
+        let Self {
+            scope,
+            deadline,
+            max_age,
+            force,
+            check_removals,
+            client: _,
+        } = self;
+        *scope == other.scope
+            && *deadline == other.deadline
+            && *max_age == other.max_age
+            && *force == other.force
+            && *check_removals == other.check_removals
+    }
 }
 
 impl Shared {

@@ -89,6 +89,8 @@ impl CollectorHandle {
             deadline: Some(request.deadline),
             read: true,
             force: request.force,
+            // The front's, of which nothing is said.
+            client: None,
         };
         let running = Running::of(shared, selection, how, start);
         running.ask(request.max_age).await;

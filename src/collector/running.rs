@@ -1,5 +1,6 @@
 //! A collect from its begin to its answer, at once or as it comes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,7 @@ use super::answer::{Answer, Observation};
 use super::selection::Selection;
 use super::{CollectError, CollectRequest, Place, Shared, given_up};
 use crate::actors::elsewhere::Time;
-use crate::actors::gathering::Gathering;
+use crate::actors::gathering::{CollectOptions, Gathering};
 use crate::actors::messages::Withdraw;
 use crate::domain::{Collection, Fault, FaultKind, Outcome, Topology};
 use crate::telemetry::Gauge;
@@ -61,6 +62,8 @@ pub(super) struct How {
     pub(super) read: bool,
     /// Whether devices are asked that would not be.
     pub(super) force: bool,
+    /// Whose turns it takes, if that is known.
+    pub(super) client: Option<IpAddr>,
 }
 
 impl Running {
@@ -93,6 +96,7 @@ impl Running {
             deadline: request.deadline,
             read,
             force: request.force,
+            client: request.client,
         };
         Self::of(shared, selection, how, start)
     }
@@ -115,6 +119,7 @@ impl Running {
             deadline,
             read,
             force,
+            client,
         } = how;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let longest = selection.routes().settings.deadline;
@@ -125,8 +130,12 @@ impl Running {
             id,
             Arc::clone(selection.topology()),
             Arc::clone(&selection.routes().manifest),
-            read,
-            force,
+            CollectOptions {
+                read,
+                force,
+                is_patient: deadline >= longest,
+                client,
+            },
         );
         Self {
             shared: Arc::clone(shared),
@@ -244,7 +253,6 @@ impl Running {
         let withdraw = Withdraw {
             collect: self.id,
             fault: Arc::clone(fault),
-            tells: self.deadline >= self.selection.routes().settings.deadline,
         };
         match Handle::try_current() {
             // Many are told in turns. Those that are not take the time that their lookups may.

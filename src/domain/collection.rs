@@ -3,9 +3,12 @@
 //! A [`CollectionBuilder`] has one slot for each device of the topology, in topology order. A slot
 //! takes the first outcome it is given and ignores the rest, whoever gives it and when, so that
 //! nothing can appear twice, be lost or move. It does not know who asks or how long that may take.
+//!
+//! An answer is closed in one step, however large it is: a slot that is empty then is sealed when it is
+//! first read, and reads as the fault of the whole answer from then on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::slots::Slots;
 use super::{Cluster, DeviceId, DeviceKind, Facts, Fault, FaultKind, Topology};
@@ -22,8 +25,13 @@ pub struct CollectionBuilder {
     parts: Box<[Part]>,
     /// How many clusters still have an empty slot.
     open_parts: AtomicUsize,
+    /// What the devices without an outcome get, once it is closed.
+    closed: OnceLock<Outcome>,
     journal: Option<Journal>,
 }
+
+/// How many slots are looked at together for what to note of a closed answer.
+const NOTED_AT_ONCE: usize = 256;
 
 /// The order in which slots were filled, for whoever wants to see them as they come.
 ///
@@ -33,6 +41,9 @@ struct Journal {
     /// Places counted over all clusters, from 1; 0 is not written yet.
     order: Box<[AtomicU32]>,
     next: AtomicUsize,
+    /// After the end: the first device, counted over all clusters, of which it is not noted whether it
+    /// has an outcome.
+    unnoted: AtomicUsize,
     /// The place of each cluster's first device, counted over all clusters, from 0.
     starts: Box<[usize]>,
 }
@@ -47,6 +58,7 @@ impl Journal {
         Self {
             order: (0..topology.devices()).map(|_| AtomicU32::new(0)).collect(),
             next: AtomicUsize::new(0),
+            unnoted: AtomicUsize::new(0),
             starts: starts.collect(),
         }
     }
@@ -62,9 +74,14 @@ impl Journal {
     fn read(&self, at: usize) -> Option<(usize, usize)> {
         let place = self.order.get(at)?.load(Ordering::Acquire);
         let place = usize::try_from(place).ok()?.checked_sub(1)?;
+        Some(self.place(place))
+    }
+
+    /// The place in the topology of a device, counted over all clusters.
+    fn place(&self, device: usize) -> (usize, usize) {
         // Empty clusters start where the next one does.
-        let cluster = self.starts.partition_point(|&start| start <= place) - 1;
-        Some((cluster, place - self.starts[cluster]))
+        let cluster = self.starts.partition_point(|&start| start <= device) - 1;
+        (cluster, device - self.starts[cluster])
     }
 }
 
@@ -77,19 +94,14 @@ struct Part {
     open_slots: AtomicUsize,
 }
 
-impl Part {
-    fn outcomes(&self) -> Outcomes<'_> {
-        Outcomes {
-            slots: &self.slots,
-            from: 0,
-        }
-    }
-}
-
 impl CollectionBuilder {
     /// An empty answer for `topology`.
     #[must_use]
     pub fn new(topology: Arc<Topology>) -> Self {
+        Self::noted_in(None, topology)
+    }
+
+    fn noted_in(journal: Option<Journal>, topology: Arc<Topology>) -> Self {
         let parts: Box<[Part]> = topology
             .clusters()
             .iter()
@@ -107,25 +119,42 @@ impl CollectionBuilder {
             topology,
             parts,
             open_parts: AtomicUsize::new(open),
-            journal: None,
+            closed: OnceLock::new(),
+            journal,
         }
     }
 
     /// As [`CollectionBuilder::new`], and it remembers in which order the outcomes came.
     #[must_use]
     pub fn with_journal(topology: Arc<Topology>) -> Self {
-        let journal = Some(Journal::new(&topology));
-        Self {
-            journal,
-            ..Self::new(topology)
-        }
+        Self::noted_in(Some(Journal::new(&topology)), topology)
     }
 
     /// The place in the topology (cluster, device) of the outcome that came as the `nth`, counted
     /// from 0; `None` if it has not come yet, or nobody remembers.
+    ///
+    /// Once the answer is closed, a call looks through more of it for that.
     #[must_use]
     pub fn came(&self, nth: usize) -> Option<(usize, usize)> {
-        self.journal.as_ref()?.read(nth)
+        let journal = self.journal.as_ref()?;
+        let mut found = journal.read(nth);
+        while found.is_none() && self.closed.get().is_some() && self.note_sealed(journal) {
+            found = journal.read(nth);
+        }
+        found
+    }
+
+    /// Notes those of the next devices that have no outcome; returns whether there were such devices.
+    fn note_sealed(&self, journal: &Journal) -> bool {
+        let devices = self.topology.devices();
+        let from = journal.unnoted.fetch_add(NOTED_AT_ONCE, Ordering::Relaxed);
+        for device in from..devices.min(from + NOTED_AT_ONCE) {
+            let (cluster, device) = journal.place(device);
+            if self.parts[cluster].slots.seal(device) {
+                journal.note(cluster, device);
+            }
+        }
+        from < devices
     }
 
     /// The topology this answer is for.
@@ -157,7 +186,7 @@ impl CollectionBuilder {
     /// Fills an empty slot; returns whether it was the last empty one of its cluster.
     fn fill(&self, cluster: usize, device: usize, outcome: Outcome) -> bool {
         let part = &self.parts[cluster];
-        if !part.slots.fill(device, outcome) {
+        if self.closed.get().is_some() || !part.slots.fill(device, outcome) {
             return false;
         }
         // Before it counts as filled, so that a complete answer has a complete journal.
@@ -171,7 +200,7 @@ impl CollectionBuilder {
     fn fill_rest(&self, cluster: usize, fault: &Arc<Fault>) -> bool {
         let part = &self.parts[cluster];
         let mut last = false;
-        if part.open_slots.load(Ordering::Acquire) > 0 {
+        if !self.is_cluster_complete(cluster) {
             for device in 0..part.slots.len() {
                 if part.slots.get(device).is_none() {
                     last |= self.fill(cluster, device, Err(Arc::clone(fault)));
@@ -191,7 +220,35 @@ impl CollectionBuilder {
     /// If the topology has no such cluster or device.
     #[must_use]
     pub fn outcome(&self, cluster: usize, device: usize) -> Option<&Outcome> {
-        self.parts[cluster].slots.get(device)
+        outcome(&self.parts[cluster].slots, self.closed.get(), device)
+    }
+
+    /// Whether an outcome of the device would be taken.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster or device.
+    #[must_use]
+    pub fn is_open(&self, cluster: usize, device: usize) -> bool {
+        self.closed.get().is_none() && self.lacks(cluster, device)
+    }
+
+    /// Whether no outcome of the device has come, or none came before the answer was closed.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster or device.
+    #[must_use]
+    pub fn lacks(&self, cluster: usize, device: usize) -> bool {
+        self.parts[cluster].slots.get(device).is_none()
+    }
+
+    /// What a device has instead of an outcome; `None` if it has one, or the answer is not closed.
+    ///
+    /// # Panics
+    /// If the topology has no such cluster or device.
+    #[must_use]
+    pub fn closed_with(&self, cluster: usize, device: usize) -> Option<&Arc<Fault>> {
+        let fault = self.closed.get()?.as_ref().err()?;
+        self.lacks(cluster, device).then_some(fault)
     }
 
     /// Whether every device of the cluster has an outcome.
@@ -200,35 +257,22 @@ impl CollectionBuilder {
     /// If the topology has no such cluster.
     #[must_use]
     pub fn is_cluster_complete(&self, cluster: usize) -> bool {
-        self.parts[cluster].open_slots.load(Ordering::Acquire) == 0
+        let open_slots = &self.parts[cluster].open_slots;
+        self.closed.get().is_some() || open_slots.load(Ordering::Acquire) == 0
     }
 
     /// Whether every device has an outcome.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.open_parts.load(Ordering::Acquire) == 0
+        self.closed.get().is_some() || self.open_parts.load(Ordering::Acquire) == 0
     }
 
-    /// The devices of the cluster whose outcome is this very `fault`, not one that is equal to it.
-    ///
-    /// # Panics
-    /// If the topology has no such cluster.
-    #[must_use]
-    pub fn devices_with(&self, cluster: usize, fault: &Arc<Fault>) -> Vec<usize> {
-        let told = self.parts[cluster].slots.told();
-        told.filter(|(_, outcome)| matches!(outcome, Err(found) if Arc::ptr_eq(found, fault)))
-            .map(|(device, _)| device)
-            .collect()
-    }
-
-    /// Ends the gathering: devices without an outcome get `fault`, later outcomes are ignored.
+    /// Ends the gathering: devices without an outcome get `fault`, later outcomes are ignored. It looks
+    /// at none of them.
     #[must_use]
     pub fn close(self: &Arc<Self>, fault: &Arc<Fault>) -> Collection {
-        for cluster in 0..self.parts.len() {
-            if self.fill_rest(cluster, fault) {
-                self.close_part();
-            }
-        }
+        // The first reason stands.
+        self.closed.set(Err(Arc::clone(fault))).ok();
         Collection {
             slots: Arc::clone(self),
         }
@@ -241,6 +285,19 @@ impl CollectionBuilder {
             slots: Arc::clone(self),
         })
     }
+}
+
+/// What a slot holds; an empty one is sealed if the answer is closed.
+fn outcome<'a>(slots: &'a Slots, closed: Option<&'a Outcome>, at: usize) -> Option<&'a Outcome> {
+    slots.get(at).or_else(|| {
+        let closed = closed?;
+        // What fills it just now was first.
+        if slots.seal(at) {
+            Some(closed)
+        } else {
+            slots.get(at)
+        }
+    })
 }
 
 /// The answer of one roll call: an outcome for every device of its topology.
@@ -264,7 +321,15 @@ impl Collection {
     #[must_use]
     pub fn cluster(&self, place: usize) -> (&Cluster, Outcomes<'_>) {
         let cluster = &self.topology().clusters()[place];
-        (cluster, self.slots.parts[place].outcomes())
+        (cluster, self.outcomes(&self.slots.parts[place]))
+    }
+
+    fn outcomes<'a>(&'a self, part: &'a Part) -> Outcomes<'a> {
+        Outcomes {
+            slots: &part.slots,
+            closed: self.slots.closed.get(),
+            from: 0,
+        }
     }
 
     /// Every cluster with the outcomes of its devices, nodes before switches, in topology order.
@@ -273,7 +338,7 @@ impl Collection {
             .clusters()
             .iter()
             .zip(&self.slots.parts)
-            .map(|(cluster, part)| (cluster, part.outcomes()))
+            .map(|(cluster, part)| (cluster, self.outcomes(part)))
     }
 
     /// Every device without a result, in topology order.
@@ -300,6 +365,10 @@ impl Collection {
             told: 0,
         };
         for part in &self.slots.parts {
+            if let Some(Err(fault)) = self.slots.closed.get() {
+                let sealed = (0..part.slots.len()).filter(|&at| part.slots.seal(at));
+                summary.failed[fault.kind().index()] += sealed.count();
+            }
             for (_, outcome) in part.slots.told() {
                 match outcome {
                     Ok(_) => summary.told += 1,
@@ -315,6 +384,7 @@ impl Collection {
 #[derive(Debug, Clone, Copy)]
 pub struct Outcomes<'a> {
     slots: &'a Slots,
+    closed: Option<&'a Outcome>,
     /// The first one.
     from: usize,
 }
@@ -337,11 +407,11 @@ impl<'a> Outcomes<'a> {
     /// If a slot is empty, which a closed collection does not have.
     #[expect(
         clippy::expect_used,
-        reason = "a Collection exists only after close filled all slots"
+        reason = "a Collection is closed, or all its slots were filled"
     )]
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a Outcome> {
         (self.from..self.slots.len()).map(move |at| {
-            let outcome = self.slots.get(at);
+            let outcome = outcome(self.slots, self.closed, at);
             outcome.expect("a collection has no empty slot")
         })
     }
@@ -457,6 +527,56 @@ mod tests {
             }
             prop_assert_eq!(messages(&collection), expected);
             prop_assert_eq!(collection.summary().failed(), topology.devices());
+        }
+    }
+
+    #[test]
+    fn an_answer_is_closed_without_a_look_at_its_devices() {
+        const DEVICES: usize = 20_000;
+        let topology = topology(&[(DEVICES, 0)]);
+        let late = fault("late".to_owned());
+        for is_read in [false, true] {
+            let builder = Arc::new(if is_read {
+                CollectionBuilder::with_journal(Arc::clone(&topology))
+            } else {
+                CollectionBuilder::new(Arc::clone(&topology))
+            });
+            builder.answer(0, 7, Ok(Facts::default()));
+            let before = super::super::seen::count();
+            let collection = builder.close(&late);
+            assert_eq!(super::super::seen::count(), before);
+            assert!(builder.is_complete() && builder.is_cluster_complete(0));
+            assert!(builder.lacks(0, 1) && !builder.lacks(0, 7) && !builder.is_open(0, 1));
+            if is_read {
+                assert_eq!(builder.came(0), Some((0, 7)));
+                assert!(builder.came(1).is_some());
+                let looked_at = super::super::seen::count() - before;
+                assert!(looked_at <= 2 * NOTED_AT_ONCE, "{looked_at}");
+            }
+            assert_eq!(collection.summary().failed(), DEVICES - 1);
+        }
+    }
+
+    /// What is read of a closed answer stays, however late outcomes come meanwhile.
+    #[test]
+    fn a_closed_answer_does_not_change_while_threads_answer() {
+        for _ in 0..200 {
+            let topology = topology(&[(300, 0)]);
+            let builder = Arc::new(CollectionBuilder::with_journal(topology));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for device in 0..300 {
+                        builder.answer(0, device, Err(fault("in time".to_owned())));
+                    }
+                });
+                let collection = builder.close(&fault("late".to_owned()));
+                let first = messages(&collection);
+                assert_eq!(messages(&collection), first);
+                assert_eq!(collection.summary().failed(), 300);
+            });
+            let came: std::collections::BTreeSet<_> =
+                (0..).map_while(|nth| builder.came(nth)).collect();
+            assert_eq!(came.len(), 300);
         }
     }
 

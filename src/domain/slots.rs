@@ -23,6 +23,8 @@ const EMPTY: u8 = 0;
 const PLAIN: u8 = 1;
 /// What came stands in its block.
 const TOLD: u8 = 2;
+/// Nothing came, and nothing is taken any more.
+const SEALED: u8 = 3;
 
 /// What a [`PLAIN`] slot holds.
 static ANSWERED: Outcome = Ok(Facts::none());
@@ -71,6 +73,18 @@ impl Slots {
         state.is_ok()
     }
 
+    /// Seals a slot if it is empty; returns whether it is sealed.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub(super) fn seal(&self, at: usize) -> bool {
+        #[cfg(test)]
+        super::seen::note();
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let sealed = self.states[at].compare_exchange(EMPTY, SEALED, success, failure);
+        matches!(sealed, Ok(_) | Err(SEALED))
+    }
+
     fn block(&self, at: usize) -> &Block {
         let nth = at / BLOCK;
         let len = (self.len() - nth * BLOCK).min(BLOCK);
@@ -83,7 +97,7 @@ impl Slots {
     /// If there is no such slot.
     pub(super) fn get(&self, at: usize) -> Option<&Outcome> {
         match self.states[at].load(Ordering::Acquire) {
-            EMPTY => None,
+            EMPTY | SEALED => None,
             PLAIN => Some(&ANSWERED),
             _ => self.blocks[at / BLOCK].get()?[at % BLOCK].get(),
         }

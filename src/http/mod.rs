@@ -19,6 +19,8 @@ mod aside;
 mod body;
 #[cfg(test)]
 mod cost;
+#[cfg(test)]
+mod crowd;
 mod devices;
 mod error;
 mod exposition;

@@ -23,13 +23,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::chronicle::Chronicle;
-use super::cluster::{ClusterActor, MAILBOX, deliver};
+use super::cluster::ClusterActor;
 use super::drill::Drill;
 use super::elsewhere::{Elsewhere, Way};
 use super::gathering::Manifest;
 use super::health::Health;
 use super::keeper::{Keeper, Running};
-use super::messages::{Reload, Rest};
+use super::messages::{MAILBOX, Reload, Rest, deliver};
 use super::plan::{ClusterSpec, identify_all, plan};
 use super::shell::{Link, start_on};
 use super::sight::{Seen, Sight};

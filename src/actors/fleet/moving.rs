@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 
 use super::routes::{NoWay, Route, Routes};
 use super::{Placed, Shared, Tree, lock, weight};
-use crate::actors::cluster::{ClusterActor, deliver};
+use crate::actors::cluster::ClusterActor;
 use crate::actors::elsewhere::{Lease, Way};
-use crate::actors::messages::Leave;
+use crate::actors::messages::{Leave, deliver};
 use crate::domain::{ClusterId, Fault, FaultKind};
 
 impl Tree {

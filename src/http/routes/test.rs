@@ -15,6 +15,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use crate::access;
 use crate::collector::{Answer, CollectRequest};
 use crate::domain::{Summary, Topology};
 use crate::http::State;
@@ -155,7 +156,11 @@ impl Memory {
 }
 
 async fn get(request: &Request, state: &State, memory: &Memory) -> HttpResponse {
-    let (answer, place) = match state.collector.request(&CollectRequest::default()).await {
+    let asked = CollectRequest {
+        client: request.peer_addr().map(|peer| access::client(peer.ip())),
+        ..CollectRequest::default()
+    };
+    let (answer, place) = match state.collector.request(&asked).await {
         Ok(answer) => answer,
         Err(error) => return camel_case(ApiError(error).response(state.debug)),
     };

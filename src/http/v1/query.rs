@@ -8,6 +8,7 @@ use actix_web::http::header;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
+use crate::access;
 use crate::collector::CollectRequest;
 use crate::domain::{DeviceKind, FaultKind, MAX_DEVICES, NodeSet, Outcome, Scope};
 use crate::http::accept::preferred;
@@ -158,6 +159,7 @@ impl Wanted {
                 deadline: given.duration("deadline", SHORTEST)?,
                 max_age: max_age.filter(|age| !age.is_zero()),
                 force: force.unwrap_or_default(),
+                client: request.peer_addr().map(|peer| access::client(peer.ip())),
             },
             shown: given
                 .one_of("outcome", &Shown::names())?
