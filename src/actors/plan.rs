@@ -17,7 +17,9 @@ use super::elsewhere::Lease;
 use super::fleet::{Difference, Run};
 use super::health::{Child, ChildPath, Health};
 use super::shell::Link;
-use crate::domain::{Cluster, ClusterId, DeviceId, DeviceKind, Event, Fault};
+use crate::domain::{
+    Cluster, ClusterId, DeviceId, DeviceKind, Event, Fault, ITEMS_PER_TURN, drop_in_turns,
+};
 use crate::telemetry::Metrics;
 
 /// What a cluster's actor and its devices' actors share.
@@ -140,6 +142,12 @@ impl Plan {
     pub(super) fn nodes(&self) -> usize {
         let is_node = |device: &Arc<Device>| device.identity().0 == DeviceKind::Node;
         self.devices.partition_point(is_node)
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        drop_in_turns(std::mem::take(&mut self.devices).into_vec(), ITEMS_PER_TURN);
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::slots::Slots;
+use super::turn::{ITEMS_PER_TURN, drop_in_turns};
 use super::{Cluster, DeviceId, DeviceKind, Facts, Fault, FaultKind, Topology};
 
 /// What came of asking one device.
@@ -287,6 +288,20 @@ impl CollectionBuilder {
     }
 }
 
+impl Drop for CollectionBuilder {
+    fn drop(&mut self) {
+        let devices = self.topology.devices();
+        if devices <= ITEMS_PER_TURN {
+            return;
+        }
+        let parts = self.parts.iter_mut();
+        let blocks: Vec<_> = parts.flat_map(|part| part.slots.take_blocks()).collect();
+        // Those of small clusters are smaller.
+        let per_turn = ITEMS_PER_TURN * blocks.len() / devices;
+        drop_in_turns(blocks, per_turn.max(1));
+    }
+}
+
 /// What a slot holds; an empty one is sealed if the answer is closed.
 fn outcome<'a>(slots: &'a Slots, closed: Option<&'a Outcome>, at: usize) -> Option<&'a Outcome> {
     slots.get(at).or_else(|| {
@@ -554,6 +569,30 @@ mod tests {
                 assert!(looked_at <= 2 * NOTED_AT_ONCE, "{looked_at}");
             }
             assert_eq!(collection.summary().failed(), DEVICES - 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_large_answer_holds_is_freed_in_turns() {
+        const DEVICES: usize = 20_000;
+        for sizes in [vec![(DEVICES, 0)], vec![(0, 10); DEVICES / 10]] {
+            let topology = topology(&sizes);
+            let builder = CollectionBuilder::new(Arc::clone(&topology));
+            let fault = fault("held".to_owned());
+            for (place, cluster) in topology.clusters().iter().enumerate() {
+                for device in 0..cluster.len() {
+                    builder.answer(place, device, Err(Arc::clone(&fault)));
+                }
+            }
+            let mut held = Arc::strong_count(&fault);
+            assert!(held > DEVICES);
+            drop(builder);
+            while held > 1 {
+                let now = Arc::strong_count(&fault);
+                assert!(held - now <= 2 * ITEMS_PER_TURN, "{} at once", held - now);
+                held = now;
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -30,7 +30,7 @@ const SEALED: u8 = 3;
 static ANSWERED: Outcome = Ok(Facts::none());
 
 /// What more there is to say of some devices than that they answered.
-type Block = Box<[OnceLock<Outcome>]>;
+pub(super) type Block = Box<[OnceLock<Outcome>]>;
 
 /// The slots of a cluster's devices, in their order.
 #[derive(Debug)]
@@ -101,6 +101,13 @@ impl Slots {
             PLAIN => Some(&ANSWERED),
             _ => self.blocks[at / BLOCK].get()?[at % BLOCK].get(),
         }
+    }
+
+    /// Empties it, and gives what more there was to say of some devices.
+    pub(super) fn take_blocks(&mut self) -> impl Iterator<Item = Block> + use<> {
+        let blocks = std::mem::take(&mut self.blocks);
+        self.states.clear();
+        blocks.into_iter().filter_map(OnceLock::into_inner)
     }
 
     /// Whatever is filled with more than that a device answered, with its place, in order.

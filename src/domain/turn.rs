@@ -6,6 +6,8 @@
 use std::pin::pin;
 use std::task::{Context, Poll};
 
+use tokio::runtime::Handle;
+
 /// How many items are done in one turn: some tenths of a millisecond's worth.
 pub const ITEMS_PER_TURN: usize = 1024;
 
@@ -38,6 +40,22 @@ impl Turn {
 /// Gives way in a function that is polled: pending, and woken as [`Turn::give_way`] is.
 pub(crate) fn poll_give_way(context: &mut Context<'_>) -> Poll<()> {
     pin!(tokio::task::yield_now()).poll(context)
+}
+
+/// Drops many things: in turns if this thread has a runtime, else at once.
+pub(crate) fn drop_in_turns<T: Send + 'static>(mut things: Vec<T>, per_turn: usize) {
+    if things.len() <= per_turn {
+        return;
+    }
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(async move {
+        while !things.is_empty() {
+            things.truncate(things.len().saturating_sub(per_turn));
+            tokio::task::yield_now().await;
+        }
+    });
 }
 
 /// Counts what is looked at, so that tests see what is done between two turns.
