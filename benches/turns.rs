@@ -1,9 +1,10 @@
 //! How long a small request waits while another one costs as much as it can, on a fleet of 100,000
 //! devices: each row is a costly request, the time that it takes, and the longest that an answer of a
-//! line took meanwhile on the same threads.
+//! line took meanwhile on the same threads. Then the same for collects that hang up together, beside a
+//! roll call of one device by another client, on the thread that asks all of them.
 //!
-//! `cargo bench --bench turns` prints Markdown. The tests count the same in devices (`http::cost`); the
-//! time is of the machine, and of whatever else runs on it.
+//! `cargo bench --bench turns` prints Markdown. The tests count the same in devices (`http::cost`,
+//! `http::crowd`); the time is of the machine, and of whatever else runs on it.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -16,13 +17,14 @@ mod service;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use service::Service;
+use socket2::{Domain, Socket, Type};
 
 const DEVICES: usize = 100_000;
 
@@ -35,6 +37,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// A small answer that no thread of its own gives.
 const SMALL: &str = "/assets/icon.svg";
 
+/// A roll call of one device.
+const PROBE: &str = "/v1/report?cluster=small";
+
+/// Another client than who makes costly requests.
+const OTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 fn main() {
     let one = format!("[[clusters]]\nid = 1\nnodes = \"n[1-{DEVICES}]\"\n");
     measure("one cluster", &one, "1", "n7");
@@ -44,13 +52,89 @@ fn main() {
     let cluster = |it: usize| format!("[[clusters]]\nid = \"n{it}\"\nnodes = \"n1\"\n");
     let each: String = (1..=DEVICES).map(cluster).collect();
     measure("a cluster for each device", &each, "n7", "n1");
+    measure_hang_ups();
+}
+
+/// How many collects hang up together.
+const HANG_UPS: [usize; 2] = [20, 300];
+
+/// Collects that hang up when all have asked all devices, on one thread with a cluster of one device.
+fn measure_hang_ups() {
+    println!("## Collects of {DEVICES} devices that hang up together\n");
+    println!(
+        "| collects | until none is left | another client's roll call of one device takes at most: \
+         while they ask | from the hang-ups on | and a small answer |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: |");
+    let text = format!(
+        "[http]\nproxies = []\nrate = {{ per_second = 100000, burst = 100000 }}\n[lookup]\n\
+         latency = \"2m\"\ntimeout = \"3m\"\n[collect]\ndeadline = \"4m\"\nthreads = 1\n\
+         [[clusters]]\nid = \"large\"\nnodes = \"n[1-{DEVICES}]\"\n[[clusters]]\nid = \"small\"\n\
+         nodes = [{{ ids = \"n1\", lookup = {{ latency = \"1ms\" }} }}]\n"
+    );
+    for count in HANG_UPS {
+        let service = Service::start(&text);
+        let addr = service.addr;
+        let collect = |_| {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            let line = "GET /v1/report?cluster=large";
+            write!(stream, "{line} HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
+            stream
+        };
+        let probes = Small::start(addr, PROBE, OTHER_CLIENT, 1);
+        let collects: Vec<TcpStream> = (0..count).map(collect).collect();
+        let joined = (count - 1) * DEVICES;
+        while metric(addr, "fleetcall_lookups_joined_total") < joined {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        let asking = probes.end();
+        let probes = Small::start(addr, PROBE, OTHER_CLIENT, 1);
+        let small = Small::start(addr, SMALL, OTHER_CLIENT, connections());
+        let began = Instant::now();
+        drop(collects);
+        // One may be the probe's.
+        while metric(addr, "fleetcall_lookups_in_flight") > 1 {
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        let took = began.elapsed();
+        let (probe, small) = (probes.end(), small.end());
+        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        let (took, asking, probe, small) = (ms(took), ms(asking), ms(probe), ms(small));
+        println!("| {count} | {took} | {asking} | {probe} | {small} |");
+    }
+    println!();
 }
 
 fn written(clusters: &str) -> String {
     format!("[lookup]\nlatency = \"1ms\"\n[collect]\ndeadline = \"1m\"\n{clusters}")
 }
 
-/// Small requests on as many connections as reach each thread of the server.
+/// What is counted of everything together.
+fn metric(addr: SocketAddr, name: &str) -> usize {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let head = format!("Host: {addr}\r\nConnection: close\r\nAccept: text/plain");
+    write!(stream, "GET /metrics HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// As many connections as reach each thread of the server.
+fn connections() -> usize {
+    2 * available_parallelism().map_or(1, usize::from)
+}
+
+/// A connection of the client with this address.
+fn connect(from: Ipv4Addr, addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket.into()
+}
+
+/// Small requests, one after the other on each of some connections.
 struct Small {
     stop: Arc<AtomicBool>,
     /// The longest that an answer took, in microseconds.
@@ -59,20 +143,19 @@ struct Small {
 }
 
 impl Small {
-    fn start(addr: SocketAddr) -> Self {
+    fn start(addr: SocketAddr, path: &'static str, from: Ipv4Addr, connections: usize) -> Self {
         let (stop, longest) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
-        let connections = 2 * available_parallelism().map_or(1, usize::from);
         let ask = |_| {
             let (stop, longest) = (Arc::clone(&stop), Arc::clone(&longest));
             thread::spawn(move || {
-                let mut stream = TcpStream::connect(addr).unwrap();
+                let mut stream = connect(from, addr);
                 stream.set_nodelay(true).unwrap();
                 while !stop.load(Ordering::Relaxed) {
                     let asked = Instant::now();
-                    write!(stream, "GET {SMALL} HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
+                    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
                     answer(&mut stream);
                     let took = u64::try_from(asked.elapsed().as_micros()).unwrap();
                     longest.fetch_max(took, Ordering::Relaxed);
@@ -152,7 +235,7 @@ fn measure(fleet: &str, clusters: &str, cluster: &str, device: &str) {
     println!("| --- | ---: | ---: | ---: |");
     let service = Service::start(&written(clusters));
     let row = |what: &str, work: &dyn Fn() -> String| {
-        let small = Small::start(service.addr);
+        let small = Small::start(service.addr, SMALL, Ipv4Addr::LOCALHOST, connections());
         let (began, mut status) = (Instant::now(), String::new());
         for _ in 0..ROUNDS {
             status = work();
