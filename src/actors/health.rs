@@ -129,17 +129,19 @@ impl Health {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It ended.
-    pub(super) fn fell(&self, reason: &ExitReason, uptime: Duration) {
+    /// Its actor of this role ended; gives what that means for it.
+    pub(super) fn fell(&self, role: &'static str, reason: &ExitReason, uptime: Duration) -> Fault {
         let is_thread = *reason == ExitReason::Thread;
         let (reason, message, at) = reason.parts();
         let last_exit = LastExit {
+            role,
             reason,
             message: message.to_owned(),
             at: at.to_owned(),
             time: SystemTime::now(),
             uptime,
         };
+        let fault = last_exit.fault();
         let mut trouble = self.trouble();
         let trouble = trouble.get_or_insert_default();
         trouble.last_exit = Some(Box::new(last_exit));
@@ -149,6 +151,7 @@ impl Health {
         });
         trouble.ended_with_thread = is_thread;
         trouble.decision = None;
+        fault
     }
 
     /// What becomes of the exit that was noted last, and whether that is decided only now.

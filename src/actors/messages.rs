@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::gathering::{Reply, Share};
 use super::health::Child;
 use super::panics::blaming;
-use crate::domain::{Decision, Fault, FaultKind};
+use crate::domain::{Decision, Fault, FaultKind, THREAD_ENDED};
 use crate::telemetry::Metrics;
 
 /// From `CollectorHandle` to a `ClusterActor`: ask all your devices. Answered through the share,
@@ -121,7 +121,7 @@ where
             "its actor does not keep up: too many messages are waiting",
             message,
         ),
-        Err(SendError::Closed(message)) => ("the thread that ran its actor ended", message),
+        Err(SendError::Closed(message)) => (THREAD_ENDED, message),
     };
     blaming(Arc::new(Fault::new(FaultKind::Crashed, why)), || {
         drop(message);

@@ -244,15 +244,8 @@ impl<A: Supervised> Shell<A> {
 
     /// Drops the actor, so that its callers hear now, and asks for a verdict.
     fn fall(&mut self, reason: &ExitReason, since_us: u64) {
-        let crashed = |what: String| Fault::new(FaultKind::Crashed, what);
-        let fault = match reason {
-            ExitReason::Panic(report) => report.fault(),
-            ExitReason::Error(error) => crashed(format!("the {} actor failed: {error}", A::ROLE)),
-            ExitReason::Stopped => crashed(format!("the {} actor stopped", A::ROLE)),
-            ExitReason::Thread => crashed(format!("the thread of the {} actor ended", A::ROLE)),
-        };
         let uptime = self.link.rules.since(since_us);
-        self.spec.health().fell(reason, uptime);
+        let fault = self.spec.health().fell(A::ROLE, reason, uptime);
         self.spec.crashed(&fault);
         self.link.metrics.crashed();
         let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
@@ -534,9 +527,9 @@ impl<A: Supervised> Drop for Shell<A> {
     fn drop(&mut self) {
         if let State::Up(running) = std::mem::replace(&mut self.state, State::Starting) {
             let uptime = self.link.rules.since(running.since_us);
-            self.spec.health().fell(&ExitReason::Thread, uptime);
+            let health = self.spec.health();
+            let fault = health.fell(A::ROLE, &ExitReason::Thread, uptime);
             self.link.metrics.crashed();
-            let fault = Fault::new(FaultKind::Crashed, "the thread that ran its actor ended");
             blaming(Arc::new(fault), || running.bury(&self.link));
         }
         self.link.metrics.fall(Gauge::Shells);

@@ -82,9 +82,9 @@ impl Inquiry {
     }
 
     /// Who has this place in the plan.
-    pub(crate) fn device(&self, place: usize) -> Option<&DeviceId> {
+    pub(crate) fn device(&self, place: usize) -> Option<(DeviceKind, &DeviceId)> {
         let device = self.plan.devices.get(place)?;
-        Some(device.identity().1)
+        Some(device.identity())
     }
 
     /// An answer, as of now.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::{LONGEST, Said, micros};
 use crate::domain::{
-    BreakerState, ChildState, DeviceId, DeviceState, LastExit, LastLookup, Liveness,
+    BreakerState, ChildState, DeviceId, DeviceKind, DeviceState, LastExit, LastLookup, Liveness,
 };
 
 /// What is known of a device that was asked or failed.
@@ -102,11 +102,12 @@ impl ChildSaid {
         }
     }
 
-    /// As it is shown; a reason that is not known here is `error`.
-    pub(super) fn state(self) -> ChildState {
+    /// As it is shown, of an actor of this role; a reason that is not known here is `error`.
+    pub(super) fn state(self, role: &'static str) -> ChildState {
         let exit = |exit: ExitSaid| {
             let reason = REASONS.iter().find(|it| **it == exit.reason);
             Box::new(LastExit {
+                role,
                 reason: reason.copied().unwrap_or("error"),
                 message: exit.message,
                 at: exit.at,
@@ -182,8 +183,8 @@ impl<'a> StateSaid<'a> {
         80 + last + self.child.as_ref().map_or(0, ChildSaid::len)
     }
 
-    /// As it is shown, of the device with this id.
-    pub(super) fn state(self, id: DeviceId) -> DeviceState {
+    /// As it is shown, of this device.
+    pub(super) fn state(self, kind: DeviceKind, id: DeviceId) -> DeviceState {
         let last = self.last.map(|said| {
             let told = said.told();
             let (age, took) = told.observed.unwrap_or_default();
@@ -197,7 +198,7 @@ impl<'a> StateSaid<'a> {
         let success = self.success_us.map(duration);
         DeviceState {
             id,
-            child: self.child.unwrap_or_default().state(),
+            child: self.child.unwrap_or_default().state(kind.as_str()),
             breaker: match self.breaker {
                 None => BreakerState::Closed,
                 Some(BreakerSaid::Open(wait)) => BreakerState::Open(duration(wait)),

@@ -50,13 +50,13 @@ impl Shared {
             }
             for said in piece.states {
                 let place = said.place;
-                if let Some(id) = inquiry.device(place as usize) {
-                    devices.insert(place, said.state(id.clone()));
+                if let Some((kind, id)) = inquiry.device(place as usize) {
+                    devices.insert(place, said.state(kind, id.clone()));
                 }
             }
         });
         match asked.await {
-            Ok(()) => Some(inquiry.seen(child.state(), devices)),
+            Ok(()) => Some(inquiry.seen(child.state("cluster"), devices)),
             Err(
                 why @ (Failure::Unreadable(_) | Failure::OtherForm { .. } | Failure::PieceLost),
             ) => {

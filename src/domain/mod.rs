@@ -52,6 +52,7 @@ pub use secret::{Secret, SecretSource};
 pub use snmp::{
     SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings, SnmpUser,
 };
+pub(crate) use supervision::THREAD_ENDED;
 pub use supervision::{
     ChildState, ClusterState, DeviceState, FORCED_EVERY, Failing, Hold, LastExit, LastLookup,
     Liveness, SupervisionTree, TreeFilter,

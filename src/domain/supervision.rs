@@ -261,9 +261,14 @@ impl Liveness {
     }
 }
 
+/// What the end of an actor's thread means for the device or cluster.
+pub(crate) const THREAD_ENDED: &str = "the thread that ran its actor ended";
+
 /// How an actor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastExit {
+    /// Whose actor it was: `node`, `switch`, `cluster` or `supervisor`.
+    pub role: &'static str,
     /// `panic`, `error` (its state could not be built), `stopped` (it stopped itself) or `thread`
     /// (the thread that ran it ended).
     pub reason: &'static str,
@@ -278,15 +283,19 @@ pub struct LastExit {
 }
 
 impl LastExit {
-    /// What it means for the device or cluster.
+    /// What it means for the device or cluster, and for who was waiting for it.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        let message = match (self.message.as_str(), self.reason) {
-            ("", "stopped") => "its actor stopped itself".to_owned(),
-            ("", "thread") => "the thread that ran its actor ended".to_owned(),
-            (message, _) => message.to_owned(),
-        };
-        Fault::new(FaultKind::Crashed, message)
+        let Self { role, message, .. } = self;
+        Fault::new(
+            FaultKind::Crashed,
+            match self.reason {
+                "panic" => format!("the {role} actor panicked: {message}"),
+                "stopped" => format!("the {role} actor stopped itself"),
+                "thread" => THREAD_ENDED.to_owned(),
+                _ => format!("the {role} actor failed: {message}"),
+            },
+        )
     }
 }
 
@@ -349,6 +358,7 @@ mod tests {
         let after = |state: &DeviceState, reason, age| {
             let mut state = state.clone();
             state.child.last_exit = Some(Box::new(LastExit {
+                role: "node",
                 reason,
                 message: String::new(),
                 at: String::new(),
@@ -366,13 +376,14 @@ mod tests {
         assert_eq!(down.is_up(now), Some(false));
         assert_eq!(down.child.down_by(), None, "it never ended");
         let exit = LastExit {
+            role: "node",
             reason: "stopped",
             message: String::new(),
             at: String::new(),
             time: now,
             uptime: secs(1),
         };
-        assert_eq!(exit.fault().message(), "its actor stopped itself");
+        assert_eq!(exit.fault().message(), "the node actor stopped itself");
         down.child.last_exit = Some(Box::new(exit.clone()));
         assert_eq!(down.child.down_by(), Some(&exit));
         down.child.liveness = Liveness::Running;

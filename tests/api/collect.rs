@@ -158,11 +158,23 @@ fn a_panic_costs_its_device_one_answer_and_nobody_else_anything() {
         answer.devices(),
         ["1/n1", "1/n2:crashed", "1/n3", "1/s1:crashed", "1/s2"]
     );
-    let message = &answer.json()["data"][0]["nodes"][1]["error"]["message"];
+    let error = &answer.json()["data"][0]["nodes"][1]["error"];
     assert_eq!(
-        message,
+        error["message"],
         "the node actor panicked: simulated panic in lookup 0"
     );
+    // The same words wherever the crash is shown.
+    let get = |path| app.request("GET", path, &[]).json();
+    let device = get("/v1/clusters/1/nodes/2");
+    assert_eq!(device["error"], *error, "{device}");
+    let tree = get("/v1/supervision");
+    assert_eq!(tree["clusters"][0]["nodes"][1]["error"], *error, "{tree}");
+    let changes = get("/v1/changes");
+    let changes = changes["changes"].as_array().unwrap();
+    let change = changes.iter().find(|it| it["node_id"] == 2).unwrap();
+    assert_eq!(change["error"], *error, "{change}");
+    let failing = app.wait_for_log(|line| line["message"] == "failing" && line["node"] == "2");
+    assert_eq!(failing["error"], error["message"], "{failing}");
     let lines = app.wait_for_logs(2, |line| line["message"] == "actor failed, restarting it");
     let line = lines.iter().find(|line| line["node"] == "2").unwrap();
     for (field, value) in [

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{PATIENCE, TestApp, config_file, fleetcall, run, stderr, stdout, until};
+use crate::pty::{AtTerminal, Options, shown};
 
 const TROUBLED: &str = r#"
     [lookup]
@@ -85,7 +86,7 @@ fn the_tree_shows_each_child_with_its_state_and_how_it_ended() {
         (&crashed["outcome"], &crashed["error"]),
         (
             &json!("crashed"),
-            &json!({"kind": "crashed", "message": "simulated panic in lookup 0"})
+            &json!({"kind": "crashed", "message": "the node actor panicked: simulated panic in lookup 0"})
         )
     );
     let time = tree["time"].as_str().unwrap();
@@ -136,7 +137,7 @@ fn the_tree_can_be_cut_down_to_what_failed() {
         ),
         (
             "?device=1",
-            "unknown parameter \"device\"; known here are `devices`; did you mean \"devices\"?",
+            "unknown parameter \"device\"; known here is `devices`; did you mean \"devices\"?",
         ),
         (
             "?devices=all&devices=all",
@@ -245,7 +246,7 @@ fn on_a_terminal_failures_come_first() {
     starts(4, "cluster 1 node crashes      restarting, again in 9m ");
     starts(
         5,
-        "    crashed: simulated panic in lookup 0, failing since 20",
+        "    crashed: the node actor panicked: simulated panic in lookup 0, failing since 20",
     );
     starts(
         6,
@@ -275,6 +276,20 @@ fn on_a_terminal_failures_come_first() {
         13,
         "1            running             6        5          1           0        0",
     );
+    let hint = "\nto ask one now: fleetcall collect --server ";
+    assert!(text.contains(hint), "{text}");
+    // As much of it at a terminal as a pipe, on lines that fit.
+    let options = || Options {
+        columns: 80,
+        ..Options::default()
+    };
+    let (raw, code) = AtTerminal::start(&["tree", "--server", &server], options()).end();
+    assert_eq!(code, Some(0));
+    let lines = shown(&raw);
+    assert!(lines.iter().all(|line| line.len() <= 80), "{lines:#?}");
+    let words: Vec<&str> = lines.iter().flat_map(|it| it.split_whitespace()).collect();
+    let whole = "crashed: the node actor panicked: simulated panic in lookup 0, failing since 20";
+    assert!(words.join(" ").contains(whole), "{lines:#?}");
     let all = stdout(&run(
         fleetcall().args(["tree", "--all", "--server", &server])
     ));

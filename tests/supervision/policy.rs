@@ -71,7 +71,7 @@ async fn intensity_restarts_pass_and_the_next_within_the_period_quarantines() {
     assert_eq!(fault.kind(), FaultKind::Quarantined);
     let message = "the node actor crashed too often and is quarantined, again in 9s 9";
     assert!(fault.message().starts_with(message), "{}", fault.message());
-    let why = ": crashed: drill: Handler";
+    let why = ": crashed: the node actor panicked: drill: Handler";
     assert!(fault.message().ends_with(why), "{}", fault.message());
     assert_eq!(answer.summary().failed(), 1, "the rest goes on");
 }
@@ -98,7 +98,9 @@ async fn a_device_fails_since_its_first_failure_whatever_the_later_ones_are() {
     let restarting = fleet.ask().await;
     let message = restarting.faults().next().unwrap().3.message().to_owned();
     let text = humantime::format_rfc3339_seconds(since);
-    let why = format!("; failing since {text}: crashed: simulated panic in lookup 1");
+    let why = format!(
+        "; failing since {text}: crashed: the node actor panicked: simulated panic in lookup 1"
+    );
     assert!(message.ends_with(&why), "{message}");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(fleet.collect().await, ["1/n1:auth"]);
@@ -257,7 +259,7 @@ async fn callers_hear_at_once_before_during_and_after_a_backoff() {
     for (.., fault) in restarting.faults() {
         let message = "the cluster actor crashed and is restarting, again in 100ms; failing since ";
         assert!(fault.message().starts_with(message), "{}", fault.message());
-        let why = ": crashed: drill: Handler";
+        let why = ": crashed: the cluster actor panicked: drill: Handler";
         assert!(fault.message().ends_with(why), "{}", fault.message());
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
