@@ -12,7 +12,7 @@ pub fn tree(bytes: &[u8]) {
         return;
     };
     for all in [false, true] {
-        let drawn = text(&tree, "http://server", all);
+        let drawn = text(&tree, "http://server", all, Some(80));
         let is_plain = !drawn.contains(|c: char| c.is_control() && c != '\n');
         assert!(is_plain, "control characters on the terminal: {drawn:?}");
     }

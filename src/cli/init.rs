@@ -46,7 +46,7 @@ pub(super) fn write(flags: &Flags) -> Result<ExitCode, CliError> {
     }
     write_file(path, flags.force).map_err(CliError::Init)?;
     let line = format!("{}: written", path.display());
-    super::print(line.as_bytes())?;
+    super::print_line(&line)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,12 +9,11 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::nats::{LEASE, NatsFlags, NatsFlagsError, SchemaFlag, lease};
-use super::{CliError, ConfigFlag, LogFlags, of_them_simulated, print};
+use super::{CliError, ConfigFlag, LogFlags, complain, of_them_simulated, print, print_line};
 use crate::app::AppError;
 use crate::config::{Config, Source};
 use crate::distributed::{self, Found, NatsError, PublicKey, SigningKey, Trust};
 use crate::domain::counted;
-use crate::telemetry::complain;
 
 /// Whether the configuration is a published one, and which of those are taken.
 #[derive(Debug, Clone, Args)]
@@ -184,7 +183,7 @@ pub(super) fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
                     continue;
                 }
             };
-            print(format!("{bucket}: {said}").as_bytes())?;
+            print_line(&format!("{bucket}: {said}"))?;
         }
     }
     if let Some(Checked { text, said }) = configuration {
@@ -194,7 +193,7 @@ pub(super) fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
             (Some(serial), Some(key)) => format!(", serial {serial}, signed by {}", key.public()),
             _ => String::new(),
         };
-        print(format!("version {version}{signed}: {said}").as_bytes())?;
+        print_line(&format!("version {version}{signed}: {said}"))?;
     }
     Ok(exit)
 }

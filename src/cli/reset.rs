@@ -94,7 +94,7 @@ pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
             } else {
                 format!("cleared {}", cleared.join(", "))
             };
-            super::print(plain(&format!("{device}: {what}")).as_bytes())?;
+            super::print_line(&plain(&format!("{device}: {what}")))?;
         }
         Ok(ExitCode::SUCCESS)
     });

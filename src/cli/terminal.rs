@@ -13,6 +13,9 @@ use crate::telemetry::LogWriter;
 /// If nobody knows, as terminals always were.
 const USUAL_WIDTH: usize = 80;
 
+/// How far the lines stand in that a long one goes on with.
+pub(super) const INDENT: usize = 4;
+
 /// Goes to the start of the line and erases it (ECMA-48, EL).
 const ERASE_LINE: &str = "\r\x1b[K";
 
@@ -148,6 +151,30 @@ pub(super) fn fold(text: &str, width: usize) -> Vec<&str> {
     lines
 }
 
+/// A plain text on lines of at most so many columns, broken between words if it can be. All but the
+/// first one stand [`INDENT`] columns further in than that.
+pub(super) fn wrap(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|&width| columns(text) > width) else {
+        return text.to_owned();
+    };
+    let own = text.len() - text.trim_start_matches(' ').len();
+    let indent = (own + INDENT).min(width / 2);
+    let (mut wrapped, mut rest, mut room) = (String::new(), text, width);
+    while columns(rest) > room {
+        let first = fold(rest, room)[0].len();
+        // A blank may stand where the line ends.
+        let up_to = rest.ceil_char_boundary(first + 1);
+        let words = rest.len() - rest.trim_start_matches(' ').len();
+        let blank = rest[..up_to].rfind(' ').filter(|&at| at > words);
+        let (line, after) = rest.split_at(blank.unwrap_or(first));
+        wrapped.push_str(line.trim_end_matches(' '));
+        wrapped.push('\n');
+        wrapped.push_str(&" ".repeat(indent));
+        (rest, room) = (after.trim_start_matches(' '), width - indent);
+    }
+    wrapped + rest
+}
+
 /// JSON that says the same with nothing in it that a terminal obeys. What JSON does not let stand
 /// unescaped in strings is a blank between its parts.
 pub(super) fn plain_json(json: &str) -> String {
@@ -271,7 +298,28 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_long_line_goes_on_further_in() {
+        let text = "    timed_out: no answer within 300ms";
+        assert_eq!(wrap(text, None), text);
+        assert_eq!(wrap(text, Some(columns(text))), text);
+        let wrapped = "    timed_out: no\n        answer within\n        300ms";
+        assert_eq!(wrap(text, Some(21)), wrapped);
+        // One blank too many for the line to hold all of it.
+        assert_eq!(wrap("ab cd ef", Some(5)), "ab cd\n  ef");
+        assert_eq!(wrap("abcdefgh", Some(5)), "abcde\n  fgh");
+        assert_eq!(wrap("abc  defgh", Some(6)), "abc\n   def\n   gh");
+    }
+
     proptest! {
+        #[test]
+        fn what_is_wrapped_is_all_there_and_fits(text in "(\\PC| ){0,40}", width in 4_usize..30) {
+            let wrapped = wrap(&text, Some(width));
+            prop_assert!(wrapped.lines().all(|line| columns(line) <= width), "{wrapped:?}");
+            let words = |text: &str| text.replace([' ', '\n'], "");
+            prop_assert_eq!(words(&wrapped), words(&text));
+        }
+
         #[test]
         fn what_is_cut_fits(text in "\\PC{0,40}", width in 0_usize..30) {
             for cut in [cut(&text, width), cut_middle(&text, width)] {

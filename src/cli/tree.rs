@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::CliError;
 use super::server::{ServerError, ServerFlags, TIMEOUT, block_on, read, why};
-use super::terminal::{plain, plain_json};
+use super::terminal::{Terminal, columns, pad, plain, plain_json, wrap};
 use crate::domain::{ClusterId, DeviceId, counted};
 use crate::http::tree::{
     BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ErrorView, ExitView, TreeView,
@@ -147,7 +147,8 @@ fn draw(flags: &Flags) -> Result<String, TreeError> {
         return checked_json(&url, &json);
     }
     let tree = parse(&json).map_err(|what| TreeError::Answer { url, what })?;
-    Ok(text(&tree, flags.server.base(), flags.all))
+    let width = Terminal::of(&std::io::stdout()).width;
+    Ok(text(&tree, flags.server.base(), flags.all, width))
 }
 
 /// JSON as a service gave it, with nothing in it that a terminal obeys.
@@ -223,6 +224,7 @@ struct Count {
     restarting: usize,
     quarantined: usize,
     open: usize,
+    half_open: usize,
     failing: usize,
 }
 
@@ -230,11 +232,13 @@ impl Count {
     fn of(cluster: &ClusterView) -> Self {
         let devices = || cluster.nodes.iter().chain(&cluster.switches);
         let in_state = |state| devices().filter(|it| it.child.state == state).count();
+        let breakers = |state| devices().filter(|it| it.breaker.state == state).count();
         Self {
             devices: cluster.devices,
             restarting: in_state("restarting"),
             quarantined: in_state("quarantined"),
-            open: devices().filter(|it| it.breaker.state != "closed").count(),
+            open: breakers("open"),
+            half_open: breakers("half_open"),
             failing: devices().filter(|it| is_failing(it)).count(),
         }
     }
@@ -246,6 +250,7 @@ impl Count {
             restarting: self.restarting + other.restarting,
             quarantined: self.quarantined + other.quarantined,
             open: self.open + other.open,
+            half_open: self.half_open + other.half_open,
             failing: self.failing + other.failing,
         }
     }
@@ -256,8 +261,12 @@ impl Count {
     }
 }
 
-pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
-    let mut lines = Lines(String::new());
+/// On lines of at most so many columns.
+pub(super) fn text(tree: &TreeView, server: &str, all: bool, width: Option<usize>) -> String {
+    let mut lines = Lines {
+        text: String::new(),
+        width,
+    };
     let counts: Vec<Count> = tree.clusters.iter().map(Count::of).collect();
     let total = counts.iter().copied().fold(Count::default(), Count::and);
     let Count {
@@ -265,14 +274,19 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
         restarting,
         quarantined,
         open,
+        half_open,
         failing,
     } = total;
     let (clusters, running) = (tree.clusters.len(), total.running());
     let time = &tree.time;
     lines.add(&format!("fleetcall at {server}, {time}"));
+    let half_open = match half_open {
+        0 => String::new(),
+        half_open => format!(", half-open: {half_open}"),
+    };
     lines.add(&format!(
         "clusters: {clusters}, devices: {devices}, of them {running} running, {restarting} restarting, \
-         {quarantined} quarantined; breakers open: {open}; failing: {failing}"
+         {quarantined} quarantined; breakers open: {open}{half_open}; failing: {failing}"
     ));
     let counters: Vec<String> = tree
         .counters
@@ -311,39 +325,51 @@ pub(super) fn text(tree: &TreeView, server: &str, all: bool) -> String {
     if !shown.is_empty() {
         lines.add("");
     }
-    let width = shown.iter().map(|(_, name, ..)| name.len()).max();
-    let width = width.unwrap_or_default();
+    let names = shown.iter().map(|(_, name, ..)| name.as_str());
+    let width = lines.widest(names, width.map_or(usize::MAX, |width| width / 2));
     for (_, name, child, device) in &shown {
         lines.child(name, width, child, *device);
     }
     lines.add("");
-    let (id, state) = ("cluster", "state");
+    let ids: Vec<String> = tree
+        .clusters
+        .iter()
+        .map(|it| it.cluster_id.to_string())
+        .collect();
+    let width = lines
+        .widest(ids.iter().map(String::as_str), MOST_OF_ID)
+        .max(12);
     lines.add(&format!(
-        "{id:<12} {state:<12} {:>8} {:>8} {:>10} {:>11} {:>8}",
-        "devices", "running", "restarting", "quarantined", "breakers"
+        "{:<width$} {:<12} {:>8} {:>8} {:>10} {:>11} {:>8}",
+        "cluster", "state", "devices", "running", "restarting", "quarantined", "breakers"
     ));
-    for (cluster, count) in tree.clusters.iter().zip(&counts) {
-        let id = cluster.cluster_id.to_string();
+    for ((cluster, id), count) in tree.clusters.iter().zip(&ids).zip(&counts) {
+        let id = pad(lines.name(id, width), width);
         let state = &cluster.child.state;
         lines.add(&format!(
-            "{id:<12} {state:<12} {:>8} {:>8} {:>10} {:>11} {:>8}",
+            "{id} {state:<12} {:>8} {:>8} {:>10} {:>11} {:>8}",
             count.devices,
             count.running(),
             count.restarting,
             count.quarantined,
-            count.open
+            count.open + count.half_open
         ));
     }
-    if open > 0 || restarting > 0 || quarantined > 0 {
+    if total.open + total.half_open > 0 || restarting > 0 || quarantined > 0 {
         lines.add("");
         lines.add(&format!(
-            "to ask one now: fleetcall collect --server {server} --force --device ID; to clear its breaker and \
-             quarantine: fleetcall reset --server {server} ID"
+            "to ask one now: fleetcall collect --server {server} --force --device ID"
+        ));
+        lines.add(&format!(
+            "to clear its breaker and quarantine: fleetcall reset --server {server} ID"
         ));
     }
-    lines.0.truncate(lines.0.trim_end().len());
-    lines.0
+    lines.text.truncate(lines.text.trim_end().len());
+    lines.text
 }
+
+/// The columns of a cluster's id at a terminal: the numbers beside it are to fit into eighty.
+const MOST_OF_ID: usize = 16;
 
 /// The rank of a child that never failed.
 const PLAIN: u8 = 6;
@@ -376,13 +402,35 @@ fn device_name(cluster: &ClusterId, device: &DeviceView) -> String {
     }
 }
 
-struct Lines(String);
+struct Lines {
+    text: String,
+    /// Columns; `None` does not end.
+    width: Option<usize>,
+}
 
 impl Lines {
-    /// Whatever the server says, it is one line, and nothing that the terminal obeys.
+    /// Whatever the server says, it is one line, or as many as the width takes, and nothing that the
+    /// terminal obeys.
     fn add(&mut self, line: &str) {
-        self.0.push_str(&plain(line));
-        self.0.push('\n');
+        self.text.push_str(&wrap(&plain(line), self.width));
+        self.text.push('\n');
+    }
+
+    /// The width of a column: of its texts that take no more than `most`, if the width ends.
+    fn widest<'a>(&self, texts: impl Iterator<Item = &'a str>, most: usize) -> usize {
+        let most = self.width.map_or(usize::MAX, |_| most);
+        let fitting = texts.map(columns).filter(|&columns| columns <= most);
+        fitting.max().unwrap_or_default()
+    }
+
+    /// A name as it stands at the begin of a line. One that is longer than its column has a line of its
+    /// own before that.
+    fn name<'a>(&mut self, name: &'a str, width: usize) -> &'a str {
+        if columns(name) <= width {
+            return name;
+        }
+        self.add(name);
+        ""
     }
 
     fn list(&mut self, list: &DiscoveryView) {
@@ -437,7 +485,8 @@ impl Lines {
         if child.restarts > 0 {
             write!(state, ", restarts: {}", child.restarts).ok();
         }
-        self.add(&format!("{name:<width$}  {state}"));
+        let name = pad(self.name(name, width), width);
+        self.add(&format!("{name}  {state}"));
         if let Some(device) = device
             && let Some(ErrorView { kind, message }) = &device.error
         {
@@ -500,7 +549,7 @@ mod tests {
             "clusters": [cluster.clone(), cluster],
         });
         let tree = parse(&tree.to_string()).unwrap();
-        text(&tree, "http://server", true)
+        text(&tree, "http://server", true, None)
     }
 
     #[tokio::test(start_paused = true)]
@@ -520,6 +569,40 @@ mod tests {
         assert!(text.contains("devices: 0, of them 0 running"), "{text}");
         let text = drawn("restarting", usize::MAX);
         assert!(text.contains("0 quarantined"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let long = "in-row-17.".repeat(12);
+        let down = serde_json::json!({
+            "state": "quarantined", "again_in_ms": 1000, "restarts": 3,
+            "last_exit": {"reason": "panic", "message": "no ".repeat(50), "at": "a/b.rs:1", "time": "now",
+                "uptime_ms": 1},
+        });
+        let mut node = down.clone();
+        node["node_id"] = long.clone().into();
+        node["breaker"] =
+            serde_json::json!({"state": "open", "failures": 3, "again_in_ms": 600_000});
+        node["error"] = serde_json::json!({"kind": "crashed", "message": "why ".repeat(50)});
+        node["failing_since"] = "then".into();
+        let mut cluster = down.clone();
+        cluster["cluster_id"] = long.clone().into();
+        cluster["devices"] = 1.into();
+        cluster["nodes"] = vec![node].into();
+        cluster["switches"] = serde_json::json!([]);
+        let tree = serde_json::json!({
+            "time": "now", "supervisor": down, "counters": {"a": 1}, "clusters": [cluster],
+            "discoveries": [{"origin": long, "key": "k", "devices": 1, "error": "how ".repeat(50)}],
+        });
+        let tree = parse(&tree.to_string()).unwrap();
+        for width in [40, 80, 81, 200] {
+            let drawn = text(&tree, "http://server", true, Some(width));
+            let too_wide: Vec<_> = drawn.lines().filter(|it| columns(it) > width).collect();
+            assert!(too_wide.is_empty(), "{width}: {too_wide:#?}");
+            let whole = |text: &str| text.split_whitespace().collect::<String>();
+            let expected = text(&tree, "http://server", true, None);
+            assert_eq!(whole(&drawn), whole(&expected), "{width}");
+        }
     }
 
     #[test]

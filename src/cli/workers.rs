@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::CliError;
 use super::server::ServerFlags;
-use super::terminal::plain;
+use super::terminal::{INDENT, Terminal, columns, pad, plain, wrap};
 use super::tree::{Format, TreeError, ask, checked_json};
 use crate::http::v1::workers::{OwnedView, WorkersView};
 
@@ -28,13 +28,14 @@ pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
             let what = error.to_string();
             CliError::Tree(TreeError::Answer { url, what })
         })?;
-        text(&view)
+        text(&view, Terminal::of(&std::io::stdout()).width)
     };
     super::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(view: &WorkersView) -> String {
+/// On lines of at most so many columns.
+fn text(view: &WorkersView, width: Option<usize>) -> String {
     let workers = view.workers.iter().map(|it| {
         [
             it.name.clone(),
@@ -79,30 +80,50 @@ fn text(view: &WorkersView) -> String {
             renewed,
         ]
     });
-    let workers = table(head, workers);
-    let clusters = table(["cluster", "worker", "fence", "since", "renewed"], clusters);
+    let workers = table(head, workers, width);
+    let head = ["cluster", "worker", "fence", "since", "renewed"];
+    let clusters = table(head, clusters, width);
     format!("{workers}\n{clusters}")
 }
 
-/// Columns as wide as they have to be, whatever a server says.
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+/// Columns as wide as they have to be, whatever a server says. Those that a line has no room for stand
+/// on more lines, further in.
+fn table<const N: usize>(
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    width: Option<usize>,
+) -> String {
     let mut all = vec![head.map(str::to_owned)];
     all.extend(rows.map(|row| row.map(|cell| plain(&cell))));
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    all.iter().map(line).collect()
+    let widest = |column: usize| all.iter().map(|row| columns(&row[column])).max();
+    let widths: [usize; N] = std::array::from_fn(|column| widest(column).unwrap_or_default());
+    // Before which columns a line ends.
+    let (mut breaks, mut used) = (Vec::new(), 0);
+    for (column, needed) in widths.iter().enumerate() {
+        if column > 0 && width.is_some_and(|width| used + needed > width) {
+            breaks.push(column);
+            used = INDENT;
+        }
+        used += needed + 2;
+    }
+    let mut text = String::new();
+    for row in &all {
+        let mut line = String::new();
+        for (column, (cell, needed)) in row.iter().zip(widths).enumerate() {
+            if breaks.contains(&column) {
+                text.push_str(&format!("{}\n", wrap(line.trim_end(), width)));
+                line = " ".repeat(INDENT);
+            }
+            line.push_str(&format!("{}  ", pad(cell, needed)));
+        }
+        text.push_str(&format!("{}\n", wrap(line.trim_end(), width)));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::*;
 
     #[test]
     fn clusters_that_nobody_has_stand_first() {
@@ -118,7 +139,8 @@ mod tests {
                 {"cluster_id": "edge"},
             ],
         });
-        let shown = text(&serde_json::from_value(view).unwrap());
+        let view: WorkersView = serde_json::from_value(view).unwrap();
+        let shown = text(&view, None);
         let expected = "\
 worker  release  started                   topology          clusters  taken  handed over  lost
 a\u{fffd}[2J   0.1.0    2026-11-24T00:00:00.000Z  0123456789abcdef  1         2      1            0
@@ -128,5 +150,13 @@ edge     nobody  -      -                         -
 1        a       17     2026-11-24T00:00:01.000Z  900 ms ago
 ";
         assert_eq!(shown, expected);
+        let expected = "\
+worker  release  started                   topology          clusters  taken
+    handed over  lost
+a\u{fffd}[2J   0.1.0    2026-11-24T00:00:00.000Z  0123456789abcdef  1         2
+    1            0
+
+";
+        assert!(text(&view, Some(80)).starts_with(expected));
     }
 }

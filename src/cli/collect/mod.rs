@@ -25,12 +25,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::server::TrustFlags;
 use super::terminal::{Screen, Terminal, plain_json};
-use super::{CliError, ConfigFlag, LogFlags};
+use super::{CliError, ConfigFlag, LogFlags, complain};
 use crate::config::Config;
 use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope, counted};
 use crate::http::view::report;
 use crate::open_files;
-use crate::telemetry::{self, complain};
+use crate::telemetry;
 use line::Line;
 use local::Local;
 use roll::{DeviceRoll, Roll};

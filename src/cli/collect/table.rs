@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::roll::{ClusterRoll, DeviceRoll, Roll, Tally};
-use crate::cli::terminal::{Color, Terminal, columns, cut, cut_middle, fold, pad, plain};
+use crate::cli::terminal::{Color, Terminal, columns, cut, cut_middle, fold, pad, plain, wrap};
 use crate::domain::{Fault, counted};
 
 /// The table, without a line end; only clusters with failures if `only_failed`.
@@ -171,6 +171,7 @@ impl Table {
         } else {
             Color::Green
         };
+        let line = wrap(&line, self.terminal.width);
         self.text.push_str(&self.terminal.paint(color, &line));
     }
 }
