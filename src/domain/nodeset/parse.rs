@@ -82,6 +82,17 @@ fn patterns(text: &str) -> Result<Vec<(String, Pattern)>, String> {
     if !text.contains('[') {
         refuse_mistaken_range(text)?;
     }
+    let behind = text.rsplit(']').next().unwrap_or_default();
+    if let Some((of, length)) = behind.split_once('/') {
+        return Err(if is_number(length) && is_address(of) {
+            format!("{text:?} is a network; write the addresses that are devices")
+        } else {
+            format!(
+                "{text:?} has a '/' where an id has none; the step of a range stands in its brackets, as \
+                 in \"web[0-8/2]\""
+            )
+        });
+    }
     let (mut parts, mut rest, mut brackets) = (Vec::new(), text, Vec::new());
     let mut literals_len = 0;
     while let Some((literal, after)) = rest.split_once('[') {
@@ -149,6 +160,33 @@ fn part(literal: &str) -> Result<Part, String> {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether it is an IP address, all of it.
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// The hosts of an IPv4 network that its last number tells apart, such as `10.0.0.[1-254]`.
+fn hosts(network: &str) -> Option<String> {
+    let (address, length) = network.split_once('/')?;
+    let address: std::net::Ipv4Addr = address.parse().ok()?;
+    let length: u32 = length.parse().ok().filter(|it| (24..=30).contains(it))?;
+    let size = 1_u32 << (32 - length);
+    let [a, b, c, d] = address.octets();
+    let first = u32::from(d) / size * size;
+    // Neither the network itself nor its broadcast address is a host.
+    Some(format!("{a}.{b}.{c}.[{}-{}]", first + 1, first + size - 2))
+}
+
+/// Of `web[0-8]/2` and `web0-8/2` what was probably meant: `web[0-8/2]`.
+fn stepped(element: &str) -> Option<String> {
+    let (before, step) = element.rsplit_once('/').filter(|(_, it)| is_number(it))?;
+    let bracketed = match unbracketed(before) {
+        Some(Unbracketed { range, .. }) => range,
+        None => before.to_owned(),
+    };
+    Some(format!("{}/{step}]", bracketed.strip_suffix(']')?))
 }
 
 /// Refuses names that are ranges with a mistake in them; `web-1`, `sw-a-`, `10.0.0.7` and `1-4-2` are
@@ -246,6 +284,11 @@ fn range(text: &str) -> Result<Range, String> {
         Some((ends, step)) => (ends, number(step)?),
         None => (text, 1),
     };
+    if ends != text && is_number(ends) {
+        return Err(format!(
+            "{text:?} has a step and no range; write \"{ends}\", or a range such as \"0-8/2\""
+        ));
+    }
     let (first, last) = ends.split_once('-').unwrap_or((ends, ends));
     let padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
     let padding = padded(first) || padded(last);
@@ -266,6 +309,12 @@ fn range(text: &str) -> Result<Range, String> {
     }
     if range.last < range.first {
         return Err(format!("{text:?} counts down; write \"{last}-{first}\""));
+    }
+    if step > 1 && step > range.last - range.first {
+        return Err(format!(
+            "{text:?} holds {first} alone, as its step is larger than the range; write \"{first}\", or a \
+             smaller step, such as \"0-8/2\""
+        ));
     }
     if padding && last.len() != first.len() {
         return Err(format!(
@@ -318,6 +367,9 @@ fn repaired(text: &str) -> Option<String> {
     let elements = joined.split(',').filter(|it| !it.is_empty());
     let elements = elements.map(|element| {
         let element = element.trim_end_matches(['/', '!']);
+        if let Some(meant) = hosts(element).or_else(|| stepped(element)) {
+            return meant;
+        }
         if let Some((first, last)) = element.split_once(DASH)
             && let (Some((name, from)), Some((other, to))) = (numbered(first), numbered(last))
             && (other.is_empty() || other == name)
@@ -410,6 +462,12 @@ mod tests {
             ("web1->web4", "web[1-4]"),
             ("n[1->4]", "n[1-4]"),
             ("n1-4]", "n[1-4]"),
+            ("web[0-8]/2", "web[0-8/2]"),
+            ("web0-8/2", "web[0-8/2]"),
+            ("r[1-2]n[0-8]/2", "r[1-2]n[0-8/2]"),
+            ("1..8/2", "1-8/2"),
+            ("10.0.0.0/24", "10.0.0.[1-254]"),
+            ("10.0.0.77/26, a", "10.0.0.[65-126],a"),
         ] {
             let error = fault(text);
             let hint = format!("; did you mean {meant:?}?");
@@ -438,6 +496,20 @@ mod tests {
             ("a!!b", "nothing behind a '!'"),
             ("a,!b", "nothing in front of a '!'"),
             ("a&b", "'&' cannot stand in an id"),
+            (
+                "1-4/9",
+                "\"1-4/9\" holds 1 alone, as its step is larger than the range; write \"1\", or a smaller",
+            ),
+            ("1-4/4", "holds 1 alone"),
+            ("web[01-04/9]", "\"01-04/9\" holds 01 alone"),
+            ("n[7/2]", "\"7/2\" has a step and no range; write \"7\""),
+            ("1/4", "has a '/' where an id has none"),
+            (
+                "10.0.0.0/8",
+                "\"10.0.0.0/8\" is a network; write the addresses",
+            ),
+            ("10.0.0.7/32", "is a network"),
+            ("eth0/1", "has a '/' where an id has none"),
         ] {
             let error = fault(text);
             assert!(error.contains(right), "{text:?}: {error}");
