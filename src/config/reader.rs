@@ -311,16 +311,22 @@ impl<'a, 't> Node<'a, 't> {
 
     /// The table; keys that are not in `known` are faults.
     pub(super) fn table(&self, known: &[&str]) -> Option<Table<'a, 't>> {
+        self.table_of(known, known)
+    }
+
+    /// As [`Node::table`]; faults list only the keys in `fitting`, which are the likely ones.
+    pub(super) fn table_of(&self, known: &[&str], fitting: &[&str]) -> Option<Table<'a, 't>> {
         let Some(table) = self.value.as_table() else {
-            return self.wrong_type(&format!("write a table with the keys {}", list(known)));
+            return self.wrong_type(&format!("write a table with the keys {}", list(fitting)));
         };
-        Some(Table::new(
-            self.faults,
-            self.key.clone(),
-            self.span.start,
+        let table = Table {
+            faults: self.faults,
+            key: self.key.clone(),
+            at: self.span.start,
             table,
-            known,
-        ))
+        };
+        table.refuse_unknown(known, fitting);
+        Some(table)
     }
 }
 
@@ -348,24 +354,27 @@ impl<'a, 't> Table<'a, 't> {
             at,
             table,
         };
-        for name in table.keys() {
-            if !known.contains(&name.get_ref().as_ref()) {
-                let path = this.path(name.get_ref());
-                let right = format!(
-                    "unknown key; known here are {}{}",
-                    list(known),
-                    did_you_mean(name.get_ref(), known)
-                );
-                // A key outside of all sections is what is left of a broken section header.
-                let source = if this.key.is_empty() {
-                    Source::Structure
-                } else {
-                    Source::Written
-                };
-                faults.note(name.span().start, &path, right, source);
-            }
-        }
+        this.refuse_unknown(known, known);
         this
+    }
+
+    fn refuse_unknown(&self, known: &[&str], fitting: &[&str]) {
+        let is_known = |name: &str| known.contains(&name);
+        for name in self.table.keys().filter(|it| !is_known(it.get_ref())) {
+            let mut meant = did_you_mean(name.get_ref(), fitting);
+            if meant.is_empty() {
+                meant = did_you_mean(name.get_ref(), known);
+            }
+            let right = format!("unknown key; known here are {}{meant}", list(fitting));
+            // A key outside of all sections is what is left of a broken section header.
+            let source = if self.key.is_empty() {
+                Source::Structure
+            } else {
+                Source::Written
+            };
+            let (at, path) = (name.span().start, self.path(name.get_ref()));
+            self.faults.note(at, &path, right, source);
+        }
     }
 
     fn path(&self, key: &str) -> String {

@@ -29,6 +29,7 @@ impl Parameters {
             if !known.contains(&name.as_str()) {
                 let right = match known {
                     [] => "none is known here".to_owned(),
+                    [one] => format!("known here is `{one}`"),
                     known => {
                         let known: Vec<String> = known.iter().map(|it| format!("`{it}`")).collect();
                         format!("known here are {}", known.join(", "))

@@ -277,6 +277,27 @@ fn lookup_settings_say_what_would_be_right() {
         "[lookup]\nadress = \"x\"",
         "2:1: lookup.adress: unknown key; known here are `driver`",
     );
+    // Those that the driver has, written here or further out; a near one of another driver is a hint.
+    one_fault(
+        "[lookup]\nlatncy = \"1s\"",
+        "lookup.latncy: unknown key; known here are `driver`, `timeout`, `retries`, `retry_backoff`, \
+         `breaker`, `latency`, `jitter`, `seed`, `faults`, `script`; did you mean \"latency\"?",
+    );
+    one_fault(
+        "[lookup]\ncomunity = \"x\"",
+        "`breaker`, `latency`, `jitter`, `seed`, `faults`, `script`; did you mean \"community\"?",
+    );
+    one_fault(
+        "[lookup]\ndriver = \"tcp\"\naddress = \"{id}:1\"\nadress = \"x\"",
+        "lookup.adress: unknown key; known here are `driver`, `timeout`, `retries`, `retry_backoff`, \
+         `breaker`, `address`, `tls`; did you mean \"address\"?",
+    );
+    one_fault(
+        "[lookup]\ndriver = \"tcp\"\naddress = \"{id}:1\"\n[[clusters]]\nid = 9\nnodes = \"1\"\nlookup = { \
+         adress = \"x\" }",
+        "clusters[0].lookup.adress: unknown key; known here are `driver`, `timeout`, `retries`, \
+         `retry_backoff`, `breaker`, `address`, `tls`; did you mean \"address\"?",
+    );
 }
 
 #[test]

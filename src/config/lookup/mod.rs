@@ -85,7 +85,7 @@ impl Lookup {
     /// The `lookup` of a table, completed by what is written further out.
     pub(super) fn inherit(table: &Table<'_, '_>, outer: &Self) -> Self {
         let fields = table.get("lookup").and_then(|node| {
-            let own = LookupFields::read(&node)?;
+            let own = LookupFields::read(&node, outer.fields.driver)?;
             let merged = own.clone().or(&outer.fields);
             merged.check(&own, &node);
             Some(merged)
@@ -114,14 +114,19 @@ pub(super) fn web(table: &Table<'_, '_>, node: &Node<'_, '_>) -> Option<WebSetti
 }
 
 impl LookupFields {
-    fn read(node: &Node<'_, '_>) -> Option<Self> {
+    /// `inherited` is the driver if it is not written here.
+    fn read(node: &Node<'_, '_>, inherited: Option<DriverKind>) -> Option<Self> {
         let mut known = COMMON_KEYS.to_vec();
         for key in DriverKind::ALL.iter().flat_map(|&driver| keys(driver)) {
             if !known.contains(key) {
                 known.push(key);
             }
         }
-        let table = node.table(&known)?;
+        // What is written here may be for another driver that is named further in.
+        let own = node.as_table().and_then(|it| it.get("driver"));
+        let own = own.and_then(|it| find_driver(it.as_str()?));
+        let likely = own.or(inherited).unwrap_or_default();
+        let table = node.table_of(&known, &[&COMMON_KEYS[..], keys(likely)].concat())?;
         let driver = table
             .get("driver")
             .and_then(|node| Self::read_driver(&node));
@@ -168,7 +173,7 @@ impl LookupFields {
         let names = DriverKind::ALL.map(|driver| format!("{:?}", driver.as_str()));
         let right = format!("this build has {}", names.join(", "));
         let name = node.text(&right)?;
-        let found = DriverKind::ALL.into_iter().find(|it| it.as_str() == name);
+        let found = find_driver(name);
         if found.is_none() {
             let hint = did_you_mean(name, DriverKind::ALL.map(DriverKind::as_str));
             node.fault(format!("there is no driver {name:?}; {right}{hint}"));
@@ -244,6 +249,10 @@ impl LookupFields {
             allow: None,
         })
     }
+}
+
+fn find_driver(name: &str) -> Option<DriverKind> {
+    DriverKind::ALL.into_iter().find(|it| it.as_str() == name)
 }
 
 /// How long a breaker stays open if nobody says so.
