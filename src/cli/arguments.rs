@@ -109,6 +109,51 @@ fn command_first(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
+/// The message, with the variable in the place of each flag whose value is that of a variable: nobody
+/// wrote the flag on this command line.
+pub(super) fn naming_variables(message: &str) -> String {
+    let written: Vec<OsString> = std::env::args_os().skip(1).collect();
+    named_as_given(message, &written, |variable| {
+        std::env::var_os(variable).is_some_and(|it| !it.is_empty())
+    })
+}
+
+fn named_as_given(message: &str, written: &[OsString], is_set: impl Fn(&OsStr) -> bool) -> String {
+    let mut program = Cli::command();
+    // Before that, flags do not know how they are shown.
+    program.build();
+    let all = program
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let mut message = message.to_owned();
+    for flag in all {
+        let (Some(long), Some(variable)) = (flag.get_long(), flag.get_env()) else {
+            continue;
+        };
+        let long = format!("--{long}");
+        let is_it = |given: &OsString| {
+            let given = given.to_string_lossy();
+            given.split('=').next() == Some(&long)
+        };
+        if !is_set(variable) || written.iter().any(is_it) {
+            continue;
+        }
+        let variable = variable.to_string_lossy();
+        // As the parser quotes it, with what it takes.
+        message = message.replace(&format!("'{flag}'"), &variable);
+        let parts: Vec<&str> = message.split(&long).collect();
+        let mut named = parts[0].to_owned();
+        for part in &parts[1..] {
+            // `--nats-user` is not `--nats`.
+            let is_longer = part.starts_with(|c: char| c == '-' || c.is_ascii_alphanumeric());
+            named.push_str(if is_longer { &long } else { &variable });
+            named.push_str(part);
+        }
+        message = named;
+    }
+    message
+}
+
 /// All flags, of whichever command, and whether the next argument is their value.
 fn flags() -> HashMap<String, bool> {
     let program = Cli::command();
@@ -214,6 +259,27 @@ mod tests {
             }
         }
         assert!(tried > 200, "{tried}");
+    }
+
+    #[test]
+    fn a_fault_of_a_variable_names_the_variable() {
+        let named = |message: &str, written: &[&str]| {
+            let written: Vec<OsString> = written.iter().map(OsString::from).collect();
+            let set = ["FLEETCALL_PORT", "FLEETCALL_NATS", "FLEETCALL_PUBLISHED"];
+            named_as_given(message, &written, |it| set.iter().any(|set| it == *set))
+        };
+        let fault = "invalid value 'x' for '--port <N>': no number";
+        let right = "invalid value 'x' for FLEETCALL_PORT: no number";
+        assert_eq!(named(fault, &[]), right);
+        assert_eq!(named(fault, &["--bind", "::1"]), right);
+        assert_eq!(named(fault, &["--port", "x"]), fault);
+        assert_eq!(named(fault, &["--port=x"]), fault);
+        let fault = "'--published' cannot be used with '--config <PATH>'";
+        let right = "FLEETCALL_PUBLISHED cannot be used with '--config <PATH>'";
+        assert_eq!(named(fault, &["--config", "c"]), right);
+        let fault = "--nats and --nats-user: a user needs --nats";
+        let right = "FLEETCALL_NATS and --nats-user: a user needs FLEETCALL_NATS";
+        assert_eq!(named(fault, &[]), right);
     }
 
     #[test]

@@ -46,8 +46,8 @@ use crate::distributed::{Distributed, KeyError, NatsError, Trust};
 use crate::domain::{counted, parse_duration};
 use crate::lookup::exec_scope;
 use crate::open_files;
-use crate::telemetry::{self, LogFormat, complain};
-use terminal::{Screen, Terminal, plain_lines};
+use crate::telemetry::{self, LogFormat};
+use terminal::{Screen, Terminal, plain_lines, wrap};
 
 /// What the exit codes mean, for the help and the manual.
 const EXIT_CODES: &str = "\
@@ -294,7 +294,9 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // Whatever somebody else has a part in.
-        complain(&plain_lines(&error.to_string()));
+        complain(&plain_lines(&arguments::naming_variables(
+            &error.to_string(),
+        )));
         error.exit_code()
     })
 }
@@ -325,8 +327,9 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Serve(_) | Command::Worker { .. } => "fleetcall=info",
         // What it prints names every device that failed.
         Command::Collect(_) => "fleetcall=warn,fleetcall::actors=error",
-        Command::Check(_)
-        | Command::Publish(_)
+        // It says itself which lists cannot be read.
+        Command::Check(_) => "fleetcall=warn,fleetcall::reload::feeds=error",
+        Command::Publish(_)
         | Command::Tree(_)
         | Command::Reset(_)
         | Command::Workers(_)
@@ -373,15 +376,21 @@ impl Command {
     }
 }
 
-/// Help and version, or what is wrong with the arguments: a bad value in one line.
+/// Help and version, or what is wrong with the arguments: a bad value, or a variable, in one line.
 fn usage(error: &clap::Error) -> ExitCode {
-    if error.kind() == clap::error::ErrorKind::ValueValidation {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
+    let given = error.to_string();
+    let text = arguments::naming_variables(&given);
+    let is_of_variable = error.use_stderr() && text != given;
+    if is_of_variable || error.kind() == clap::error::ErrorKind::ValueValidation {
+        // What comes behind an empty line is about flags in general.
+        let lines = text.lines().take_while(|line| !line.is_empty());
+        let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
         complain(&line.replacen("error:", "fleetcall:", 1));
-    } else {
-        // As clap does it; the exit code says it as well.
-        error.print().ok();
+    } else if let Err(error) = error.print()
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        complain(&CliError::Output(error).to_string());
+        return ExitCode::FAILURE;
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
@@ -511,7 +520,7 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, CliError> {
         line.push_str(&format!(", and {discovered} in {lists}"));
     }
     line.push_str(&of_them_simulated(simulated));
-    print(line.as_bytes())?;
+    print_line(&line)?;
     let distributed = flags.nats.settings(&nats::SchemaFlag::default(), None);
     let distributed = distributed.map_err(CliError::Nats)?;
     for server in distributed.iter().flat_map(|it| it.nats.exposed_to()) {
@@ -532,15 +541,29 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, CliError> {
     for why in secrets {
         complain(&format!("warning: {why}; lookups that need it fail"));
     }
-    for list in lists.iter().filter(|list| list.error.is_some()) {
-        // The log has said why.
-        complain(&format!(
-            "warning: {}: the list {} cannot be read; the service starts without its devices, and a \
-             reload is refused",
-            list.key, list.origin
-        ));
+    for list in &lists {
+        if let Some(error) = &list.error {
+            complain(&plain_lines(&format!(
+                "warning: {}: the list {} cannot be read: {error}; the service starts without its devices, \
+                 and a reload is refused",
+                list.key, list.origin
+            )));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says lines on standard error; none is wider than a terminal there.
+fn complain(lines: &str) {
+    let width = Terminal::of(&std::io::stderr()).width;
+    let lines: Vec<String> = lines.split('\n').map(|line| wrap(line, width)).collect();
+    telemetry::complain(&lines.join("\n"));
+}
+
+/// As [`print`], a text for people: on more lines if a terminal is narrower.
+fn print_line(line: &str) -> Result<bool, CliError> {
+    let width = Terminal::of(&std::io::stdout()).width;
+    print(wrap(line, width).as_bytes())
 }
 
 /// Prints a line to standard output. A reader that is gone has read enough, which is no error;

@@ -1,7 +1,7 @@
 //! The lists that the configuration in force takes devices from, and the thread that reads them.
 
 use std::sync::{Arc, OnceLock, TryLockError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::Level;
 use tokio::runtime::{Builder, Handle};
@@ -12,10 +12,7 @@ use tokio::time::Instant;
 use super::{Applied, ReloadHandle};
 use crate::config::DiscoveryConfig;
 use crate::discovery;
-use crate::domain::{DeviceList, Discovery};
-
-/// Where its lines in the log say that they come from.
-const LOG: &str = "fleetcall::reload";
+use crate::domain::{DeviceList, Discovery, Flapping, Flaps, Swing};
 
 /// One list, and how reading it went.
 #[derive(Debug, Clone)]
@@ -27,6 +24,10 @@ pub(super) struct Feed {
     pub(super) unread: Option<Unread>,
     /// When it was last read well.
     pub(super) read_at: Option<SystemTime>,
+    /// How often of late it could not be read, and could again.
+    flaps: Flaps,
+    /// From when their times are counted.
+    began_at: Instant,
 }
 
 /// The time in which a list cannot be read.
@@ -52,6 +53,8 @@ impl Feed {
             list: None,
             unread: None,
             read_at: None,
+            flaps: Flaps::default(),
+            began_at: Instant::now(),
         }
     }
 
@@ -66,8 +69,28 @@ impl Feed {
         self.unread.take()
     }
 
+    /// Says in the log that it could be read and used, if it could not be before or flapped.
+    pub(super) fn note_read(&mut self, ended: Option<&Unread>, was_read: bool) {
+        let flapping = self.look(ended.is_some());
+        let Some(Unread {
+            since, failures, ..
+        }) = ended
+        else {
+            return;
+        };
+        let (list, key) = (&self.config.discovery, &self.config.key);
+        let level = match flapping {
+            Flapping::Begins(_) | Flapping::Goes => Level::Debug,
+            Flapping::No | Flapping::Ends(_) => Level::Info,
+        };
+        let failing_ms = millis(since.elapsed());
+        let again = if was_read { " again" } else { "" };
+        log::log!(level, list:%, key, failing_ms, failures; "a list of devices can be read{again}");
+    }
+
     /// It could not be read, or used; logs why, each error once until it can be.
     pub(super) fn fails(&mut self, error: String) {
+        let flapping = self.look(self.unread.is_none());
         let unread = self.unread.get_or_insert_with(|| Unread {
             since: Instant::now(),
             failures: 0,
@@ -76,19 +99,42 @@ impl Feed {
         });
         unread.failures = unread.failures.saturating_add(1);
         let is_new = unread.said.len() < MOST_SAID && !unread.said.contains(&error);
-        let level = if is_new { Level::Warn } else { Level::Debug };
+        // That it has come to rest as one that cannot be read is news.
+        let is_said = match flapping {
+            Flapping::Goes => false,
+            Flapping::Ends(_) => true,
+            Flapping::No | Flapping::Begins(_) => is_new,
+        };
+        let level = if is_said { Level::Warn } else { Level::Debug };
         let (list, key) = (&self.config.discovery, &self.config.key);
         let stays = match self.list {
             Some(_) => "what was read before stays",
             None => "there is none from before",
         };
-        log::log!(
-            target: LOG, level, list:%, key, error; "cannot read a list of devices, {stays}"
-        );
+        log::log!(level, list:%, key, error; "cannot read a list of devices, {stays}");
         if is_new {
             unread.said.push(error.clone());
         }
         unread.error = error;
+    }
+
+    /// It was tried, and can or cannot be read as before, or not; says in the log when it begins to flap,
+    /// and when it is steady.
+    fn look(&mut self, has_changed: bool) -> Flapping {
+        let flapping = self.flaps.look(has_changed, self.began_at.elapsed());
+        let (list, key) = (&self.config.discovery, &self.config.key);
+        match flapping {
+            Flapping::Begins(Swing { changes, within }) => {
+                let within_ms = millis(within);
+                log::warn!(list:%, key, changes, within_ms; "a list of devices flaps");
+            }
+            Flapping::Ends(Swing { changes, within }) => {
+                let within_ms = millis(within);
+                log::info!(list:%, key, changes, within_ms; "a list of devices flaps no more");
+            }
+            Flapping::No | Flapping::Goes => {}
+        }
+        flapping
     }
 
     /// Why it could not be read the last time, if so.
@@ -195,6 +241,10 @@ fn start_reader() -> std::io::Result<Running> {
         runtime: handle,
         _stop: stop,
     })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads a list, whatever its code does; on the current runtime, up to when this is dropped.

@@ -26,7 +26,7 @@ use crate::actors::fleet::{FleetSpec, Tree};
 use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, Stamp};
 use crate::domain::{DeviceList, Discovery};
 use crate::telemetry::Metrics;
-use feeds::{Feed, Reader, Unread};
+use feeds::{Feed, Reader};
 use spec::{Refused, Repeated, Specified, TooManyDevices, specify};
 
 pub use crate::actors::fleet::Difference;
@@ -470,12 +470,12 @@ impl Shared {
                     .map(|place| read.swap_remove(place));
                 let known = || applied.feeds.iter().find(|feed| is_it(feed)).cloned();
                 let is_fresh = new.is_some();
-                let feed = new
+                let mut feed = new
                     .or_else(known)
                     .unwrap_or_else(|| Feed::new(config.clone()));
                 // Perhaps it is named somewhere else now.
-                let config = config.clone();
-                (Feed { config, ..feed }, is_fresh)
+                feed.config = config.clone();
+                (feed, is_fresh)
             })
             .collect();
         let (feeds, fresh): (Vec<Feed>, Vec<bool>) = feeds.into_iter().unzip();
@@ -611,7 +611,7 @@ impl Shared {
             Err(error) => feed.fails(error),
         }
         let changed = feed.list != before.list;
-        let again = if before.list.is_some() { " again" } else { "" };
+        let was_read = before.list.is_some();
         let named = feed.config.clone();
         if changed && let Some(config) = applied.config.clone() {
             match self.put_in_force(&mut applied, config, &feeds) {
@@ -635,22 +635,16 @@ impl Shared {
                 }
             }
         }
-        let is_read = feeds
-            .iter()
-            .any(|it| it.config == named && it.unread.is_none());
+        let read = feeds
+            .iter_mut()
+            .find(|it| it.config == named && it.unread.is_none());
+        let is_read = read.is_some();
+        if let Some(feed) = read {
+            feed.note_read(ended.as_ref(), was_read);
+        }
         applied.feeds = feeds;
         drop(applied);
         self.metrics.discovered(is_read);
-        if let Some(Unread {
-            since, failures, ..
-        }) = ended
-        {
-            let failing_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            log::info!(
-                list:% = discovery, key = named.key, failing_ms, failures;
-                "a list of devices can be read{again}"
-            );
-        }
         true
     }
 }

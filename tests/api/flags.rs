@@ -176,3 +176,49 @@ fn flags_may_stand_before_the_command() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("unexpected argument '--port' found"));
 }
+
+#[test]
+fn a_variable_that_is_wrong_is_named() {
+    let (_dir, path) = config_file("[[clusters]]\nid = 1\nnodes = 1\n");
+    let config = path.to_str().unwrap();
+    for (variables, arguments, why) in [
+        (
+            &[("FLEETCALL_PORT", "x")][..],
+            &["serve"][..],
+            "fleetcall: invalid value 'x' for FLEETCALL_PORT: ",
+        ),
+        (
+            &[("FLEETCALL_GRACE", "3")],
+            &[],
+            "fleetcall: invalid value '3' for FLEETCALL_GRACE: ",
+        ),
+        (
+            &[("FLEETCALL_LOG_FORMAT", "z")],
+            &["check", "--config", config],
+            "fleetcall: invalid value 'z' for FLEETCALL_LOG_FORMAT [possible values: text, json]\n",
+        ),
+        (
+            &[("FLEETCALL_PUBLISHED", "true")],
+            &["serve", "--config", config],
+            "cannot be used with FLEETCALL_PUBLISHED\n",
+        ),
+        (
+            &[("FLEETCALL_SERVER", "x")],
+            &["tree"],
+            "fleetcall: FLEETCALL_SERVER \"x\" is no address of a service",
+        ),
+        // What is written wins over the variable.
+        (
+            &[("FLEETCALL_PORT", "1")],
+            &["serve", "--port", "x"],
+            "fleetcall: invalid value 'x' for '--port <N>': ",
+        ),
+    ] {
+        let mut command = fleetcall();
+        command.args(arguments).envs(variables.iter().copied());
+        let output = run(&mut command);
+        assert_eq!(output.status.code(), Some(2), "{variables:?}");
+        let said = stderr(&output);
+        assert!(said.contains(why), "{variables:?}: {said}");
+    }
+}

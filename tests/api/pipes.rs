@@ -55,12 +55,24 @@ fn a_reader_that_is_gone_is_no_error_of_any_command() {
 
 #[test]
 fn what_cannot_be_written_for_another_reason_is_an_error() {
-    let full = std::fs::File::options().write(true).open("/dev/full");
-    let mut command = fleetcall();
-    let output = command.args(["init", "-"]).stdout(full.unwrap()).output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot write to standard output"));
+    for arguments in [
+        &["init", "-"][..],
+        &["--help"],
+        &["serve", "--help"],
+        &["--version"],
+        &["help", "tree"],
+        &["man"],
+        &["completions", "bash"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = fleetcall();
+        let output = command.args(arguments).stdout(full.unwrap()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let why = stderr(&output);
+        let right = "fleetcall: cannot write to standard output: ";
+        assert!(why.starts_with(right), "{arguments:?}: {why}");
+    }
 }
 
 #[test]

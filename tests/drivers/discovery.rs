@@ -117,6 +117,41 @@ fn a_list_that_breaks_keeps_its_devices_and_says_so_once() {
 }
 
 #[test]
+fn a_list_that_breaks_again_and_again_says_so_once() {
+    let (dir, path) = config_file(&format!(
+        "{SIMULATED}[[clusters]]\nid = 1\nnodes = {{ file = \"a.json\", every = \"100ms\" }}\n"
+    ));
+    let file = dir.path().join("a.json");
+    put(&file, &list(&["a"]));
+    let app = TestApp::start_on(dir, path, &["--debug"]);
+    let is_broken = || {
+        let tree = app.request("GET", "/v1/supervision", &[]).json();
+        tree["discoveries"][0]["error"].is_string()
+    };
+    for _ in 0..6 {
+        put(&file, "[");
+        until("it is found broken", is_broken);
+        put(&file, &list(&["a"]));
+        until("it is read again", || !is_broken());
+    }
+    let flaps = app.wait_for_log(says("a list of devices flaps"));
+    assert_eq!(flaps["key"], "clusters[0].nodes");
+    assert_eq!(
+        (&flaps["level"], &flaps["changes"]),
+        (&json!("warn"), &json!(6))
+    );
+    let is_said =
+        |line: &&Value| (says(UNREAD)(line) || says(READ_AGAIN)(line)) && line["level"] != "debug";
+    // It is steady for its first five changes only.
+    assert_eq!(app.log().iter().filter(is_said).count(), 5);
+    let flapped = app
+        .log()
+        .into_iter()
+        .filter(says("a list of devices flaps"));
+    assert_eq!(flapped.count(), 1);
+}
+
+#[test]
 fn a_web_servers_list_is_followed_with_credentials_and_by_labels() {
     let answer = Arc::new(Mutex::new(Vec::new()));
     let give = |status: &str, body: &str| {
@@ -363,7 +398,12 @@ fn a_roll_call_without_a_list_says_so_in_its_exit_code() {
     let output = run(fleetcall().args(["check", "--config"]).arg(&path));
     assert_eq!(output.status.code(), Some(0));
     let warning = "warning: clusters[0].switches: the list";
-    assert!(stderr(&output).contains(warning), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(
+        said.starts_with(warning) && said.contains(" cannot be read: "),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "once: {said}");
     assert!(stdout(&output).contains("valid, 1 cluster, 1 device, and 0 in 1 list"));
 }
 
