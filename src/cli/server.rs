@@ -1,6 +1,7 @@
 //! Asking a running service: where it is, whom to trust, and what to show it.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -173,7 +174,12 @@ impl TrustFlags {
             None => ServerError::System(error.to_string()),
             Some(path) => cannot_trust(path, &error),
         })?;
-        Client::builder()
+        let mut client = Client::builder();
+        if is_this_machine(url) {
+            // `HTTP_PROXY` is for others, and a proxy would see the token.
+            client = client.no_proxy();
+        }
+        client
             .tls_backend_preconfigured(tls)
             .default_headers(headers)
             // Nothing of a service is elsewhere, and no other server is to see the token.
@@ -222,6 +228,14 @@ impl TrustFlags {
             ..TlsSettings::default()
         })
     }
+}
+
+/// Whether this is a service on the machine that asks.
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = address.parse().is_ok_and(|it: IpAddr| it.is_loopback());
+    is_loopback || host.eq_ignore_ascii_case("localhost")
 }
 
 fn bad_token() -> ServerError {

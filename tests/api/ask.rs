@@ -546,3 +546,25 @@ fn nothing_that_a_server_says_steers_the_terminal() {
         }
     }
 }
+
+#[test]
+fn a_proxy_is_for_services_of_other_machines_alone() {
+    let refused = || said("403 Forbidden", "text/plain", "");
+    let proxy = Service::start(refused(), refused());
+    let tree_of = |server: &str| {
+        let mut asking = fleetcall();
+        asking
+            .env("HTTP_PROXY", proxy.url())
+            .env("http_proxy", proxy.url());
+        asking.env_remove("NO_PROXY").env_remove("no_proxy");
+        run(asking.args(["tree", "--server", server]))
+    };
+    let service = three();
+    tree_of(&service.url());
+    tree_of(&service.url().replace("127.0.0.1", "localhost"));
+    assert_eq!(service.asked().len(), 2);
+    assert_eq!(proxy.asked(), [""; 0]);
+    let line = stderr(&tree_of("http://192.0.2.1:11100"));
+    assert!(line.contains("its status is 403 Forbidden"), "{line}");
+    assert_eq!(proxy.asked().len(), 1);
+}
