@@ -132,11 +132,12 @@ impl Door {
     ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let all = Arc::clone(&self.all).acquire_owned().await;
         let place = all.map_err(Error::other)?;
+        let (stream, peer) = listener.accept().await?;
+        // Not before it is there: one that is silent is closed only for another one.
         if let Some(client) = self.hall.make_room().await {
             self.gate.count(Denial::Evicted);
             self.crowds.closed(client);
         }
-        let (stream, peer) = listener.accept().await?;
         Ok((stream, peer, place))
     }
 
