@@ -142,11 +142,13 @@ pub enum LocalReason {
     File,
     /// What is configured makes no address, name or URL.
     Setup,
+    /// The session on a controller that may be ours is another lookup's.
+    Session,
 }
 
 impl LocalReason {
     /// Every reason; its position is [`LocalReason::index`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OpenFiles,
         Self::Memory,
         Self::LocalPorts,
@@ -154,6 +156,7 @@ impl LocalReason {
         Self::Secret,
         Self::File,
         Self::Setup,
+        Self::Session,
     ];
 
     /// As it stands in metrics.
@@ -167,6 +170,7 @@ impl LocalReason {
             Self::Secret => "secret",
             Self::File => "file",
             Self::Setup => "setup",
+            Self::Session => "session",
         }
     }
 

@@ -285,12 +285,14 @@ fn begin_one(app: &TestApp, cluster: u8) -> TcpStream {
 
 /// Asks the second device until the answer, which has to be a failure, is this one.
 #[track_caller]
-fn second_says(app: &TestApp, said: &str) {
-    until("the second device says why", || {
-        let answer = app.request("GET", "/v1/report?cluster=2", &[]).body;
-        assert!(answer.contains("\"timed_out\""), "{answer}");
-        answer.contains(said)
-    });
+fn second_says(app: &TestApp, said: &str) -> Value {
+    eventually("the second device says why", || {
+        let answer = app.request("GET", "/v1/report?cluster=2", &[]).json();
+        let device = &answer["clusters"][0]["nodes"][0];
+        assert!(device["error"].is_object(), "{answer}");
+        let message = device["error"]["message"].as_str()?;
+        message.starts_with(said).then(|| device["outcome"].clone())
+    })
 }
 
 fn sessions_left(app: &TestApp) -> String {
@@ -309,7 +311,7 @@ fn a_login_that_hangs_is_named_to_lookups_that_wait_and_given_up_after_its_own()
     let first = begin_one(&app, 1);
     controller.wait("it logs in", |state| state.waiting == 1);
     let said = "no session within 500ms: the login of device 1 of cluster 1 there, begun ";
-    second_says(&app, said);
+    assert_eq!(second_says(&app, said), "timed_out");
     assert_eq!(controller.logins(), 1);
     // Long before its timeout, and so is its login then.
     drop(first);
@@ -333,7 +335,7 @@ fn a_logout_that_hangs_is_named_to_lookups_that_wait() {
     drop(crate::harness::read_all(begin_one(&app, 1)));
     controller.wait("it logs out", |state| state.waiting == 1);
     let said = "no session within 500ms: the logout of device 1 of cluster 1 there, begun ";
-    second_says(&app, said);
+    assert_eq!(second_says(&app, said), "timed_out");
     controller.hold(None);
     controller.all_ended();
     assert_eq!(app.get().devices(), ["1/n1", "2/n2"]);
@@ -349,7 +351,11 @@ fn a_session_in_use_is_named_to_lookups_that_wait() {
     let first = begin_one(&app, 1);
     controller.wait("it is asked for", |state| state.waiting == 1);
     let said = "no session within 500ms: the session of device 1 of cluster 1 there, begun ";
-    second_says(&app, said);
+    // Its controller was not asked for it.
+    assert_eq!(second_says(&app, said), "failed");
+    let metrics = app.request("GET", "/metrics", &[]).body;
+    let counted = metrics.lines().find(|it| it.contains("reason=\"session\""));
+    assert!(counted.is_some_and(|it| !it.ends_with(" 0")), "{counted:?}");
     drop(first);
     controller.hold(None);
     controller.all_ended();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::{ClusterId, DeviceId};
+use crate::domain::{ClusterId, DeviceId, LocalReason};
 use crate::lookup::{Call, LookupError};
 
 /// By their addresses, the controllers on which a session is, or is waited for.
@@ -56,10 +56,15 @@ impl Holder {
         };
         let limit = humantime::format_duration(limit);
         let age = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
-        LookupError::SessionTaken(format!(
+        let text = format!(
             "no session within {limit}: the {what} of device {device} of cluster {cluster} there, begun \
              {age} ago, {is}"
-        ))
+        );
+        match stage {
+            // Both of them are ours, and this one's controller was not even asked.
+            Stage::Lookup => LookupError::Local(LocalReason::Session, text),
+            Stage::Login | Stage::Logout => LookupError::SessionTaken(text),
+        }
     }
 }
 
