@@ -18,6 +18,9 @@ const OF_A_THREAD: usize = 4;
 /// For all that opens a few now and then: starting commands, reading files, a connection to NATS.
 const RESERVE: usize = 12;
 
+/// What helps if there are too few.
+pub(crate) const ADVICE: &str = "raise the limit on open files (LimitNOFILE=, ulimit -n)";
+
 /// What lookups have in any case.
 const OF_LOOKUPS: usize = 4;
 
@@ -53,6 +56,8 @@ pub(crate) struct Shares {
 #[derive(Debug)]
 struct Files {
     shares: Shares,
+    /// What lookups may have if nothing else is open.
+    of_lookups: usize,
     free: Semaphore,
     /// Taken though there were none left: given back before any other is free again.
     owed: AtomicUsize,
@@ -79,9 +84,11 @@ impl Files {
             kept,
             names: (of_names / OF_A_NAME as usize).max(1),
         };
+        let of_lookups = (left + OF_LOOKUPS).min(Semaphore::MAX_PERMITS);
         Self {
             shares,
-            free: Semaphore::new((left + OF_LOOKUPS).min(Semaphore::MAX_PERMITS)),
+            of_lookups,
+            free: Semaphore::new(of_lookups),
             owed: AtomicUsize::new(0),
         }
     }
@@ -127,6 +134,11 @@ impl Drop for Taken {
 /// The shares of this process, by its limit when it is first asked for.
 pub(crate) fn shares() -> Shares {
     FILES.shares
+}
+
+/// How many lookups that take so many files may be in flight, at most.
+pub(crate) fn lookups(files: u32) -> usize {
+    FILES.of_lookups / files.max(1) as usize
 }
 
 /// So many files for a lookup, which has no more than [`OF_LOOKUPS`], as soon as there are; first

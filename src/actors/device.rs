@@ -19,6 +19,7 @@ use super::elsewhere::{Happened, Lease};
 use super::health::{Child, ChildPath, Health};
 use super::messages::Tick;
 use super::plan::ClusterBase;
+use super::queue::{MAX_CONCURRENT, Queued};
 use super::shell::{again_in, because};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
@@ -72,6 +73,8 @@ pub(crate) struct Device {
     pub(super) aim: Arc<Aim>,
     /// Lookups begun, retries included.
     asked: AtomicU32,
+    /// Whether its lookup waits for room.
+    queued: Queued,
     /// Whether its lookup waits for a file with a secret.
     awaits_file: AtomicBool,
     /// Whether a lookup runs that ends when no collect waits for it: the schedule did not ask for it.
@@ -242,6 +245,7 @@ impl Device {
             port,
             aim,
             asked: AtomicU32::new(0),
+            queued: Queued::default(),
             awaits_file: AtomicBool::new(false),
             is_looked_up: AtomicBool::new(false),
             health: Health::default(),
@@ -307,6 +311,11 @@ impl Device {
     /// Lookups begun so far.
     pub(super) fn asked(&self) -> u32 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// What its lookup waits for before it begins; 0 if for nothing.
+    pub(crate) fn queued(&self) -> u32 {
+        self.queued.what()
     }
 
     /// Whether its lookup waits for a file of ours, and not for the device.
@@ -669,13 +678,19 @@ impl Device {
     pub(super) async fn lookup(self: Arc<Self>, lease: Option<Arc<dyn Lease>>) -> Asked {
         let _permit = match self.cluster.permits() {
             // Closed never, as nobody does. Boxed, as most do not wait.
-            Some(permits) => Box::pin(permits.acquire_owned()).await.ok(),
+            Some(permits) => {
+                let permit = self.queued.wait(MAX_CONCURRENT, permits.acquire_owned());
+                Box::pin(permit).await.ok()
+            }
             None => None,
         };
         // The same, for the files that it opens.
         let _files = match self.aim.open_files {
             0 => None,
-            files => Some(Box::pin(open_files::wait_for(files)).await),
+            files => {
+                let taken = self.queued.wait(files, open_files::wait_for(files));
+                Some(Box::pin(taken).await)
+            }
         };
         if is_over(lease.as_ref()) {
             return Asked::LeaseOver;

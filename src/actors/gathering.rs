@@ -460,14 +460,16 @@ impl Reply {
     }
 
     /// The fault with which the collect closed this port, if it did, and whether that says that the
-    /// device was silent for as long as it may be: not if the caller had less patience than is configured.
+    /// device was silent for as long as it may be, or what it waited for is missing here: not if the caller
+    /// had less patience than is configured, or the device was to be asked later.
     pub(super) fn closed_with(&self) -> Option<(Arc<Fault>, bool)> {
         let Part {
             gathering, cluster, ..
         } = &*self.part;
         let device = self.device as usize;
         let fault = gathering.builder.closed_with(*cluster, device)?;
-        let tells = gathering.is_patient && fault.kind() == FaultKind::TimedOut;
+        let was_silent = fault.kind() == FaultKind::TimedOut && !fault.is_unasked();
+        let tells = gathering.is_patient && (was_silent || fault.local_reason().is_some());
         Some((Arc::clone(fault), tells))
     }
 

@@ -24,6 +24,7 @@ mod node;
 mod panics;
 mod plan;
 mod probe;
+pub(crate) mod queue;
 mod roster;
 mod schedule;
 mod shell;

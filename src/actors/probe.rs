@@ -204,7 +204,8 @@ impl Prober {
     }
 
     /// What those who do not wait any more were given instead of an outcome, and whether that says
-    /// something of the device: that it was silent until the deadline, if it was for one of them.
+    /// something of it: that the device was silent until the deadline, or was not asked for want of
+    /// something here, if it was for one of them.
     fn given_instead(&self) -> Option<(Arc<Fault>, bool)> {
         let given = || self.waiting.iter().filter_map(Reply::closed_with);
         given().find(|(_, tells)| *tells).or_else(|| given().next())
@@ -226,9 +227,10 @@ impl Prober {
         self.device.set_looked_up(false);
         self.device.log_fault("lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
-        // waited for `max_concurrent` or for a secret, or that nobody waits for, did not.
+        // waited for `max_concurrent` or for a secret, or that nobody waits for, did not. One that
+        // waited for what is missing here failed for that.
         let was_asked = self.device.asked() != running.asked_before && !self.device.awaits_file();
-        if tells && was_asked {
+        if tells && (was_asked || fault.local_reason().is_some()) {
             self.device.cut_off(fault);
         }
     }

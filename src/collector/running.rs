@@ -1,5 +1,6 @@
 //! A collect from its begin to its answer, at once or as it comes.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use super::{CollectError, CollectRequest, Place, Shared, given_up};
 use crate::actors::elsewhere::Time;
 use crate::actors::gathering::{CollectOptions, Gathering};
 use crate::actors::messages::Withdraw;
+use crate::actors::queue;
 use crate::domain::{Collection, Fault, FaultKind, Outcome, Topology};
 use crate::telemetry::Gauge;
 
@@ -248,6 +250,9 @@ impl Running {
         let open: Vec<usize> = (0..clusters)
             .filter(|&place| !self.gathering.is_cluster_complete(place))
             .collect();
+        if fault.kind() == FaultKind::TimedOut && queue::is_used() {
+            self.answer_queued(&open);
+        }
         let collection = self.gathering.close(fault);
         let selection = Arc::clone(&self.selection);
         let withdraw = Withdraw {
@@ -273,6 +278,26 @@ impl Running {
             }
         }
         collection
+    }
+
+    /// Says of the devices of these clusters whose lookups wait for room here that they were not asked.
+    fn answer_queued(&self, clusters: &[usize]) {
+        let deadline = humantime::format_duration(self.deadline);
+        let mut faults = BTreeMap::new();
+        for &cluster in clusters {
+            for device in 0..self.selection.topology().clusters()[cluster].len() {
+                if !self.gathering.builder().lacks(cluster, device) {
+                    continue;
+                }
+                let what = self.selection.queued(cluster, device);
+                if what > 0 {
+                    let fault = faults.entry(what);
+                    let fault = fault.or_insert_with(|| Arc::new(queue::fault(what, &deadline)));
+                    self.gathering
+                        .answer(cluster, device, Err(Arc::clone(fault)));
+                }
+            }
+        }
     }
 
     fn duration_ms(&self) -> u64 {

@@ -183,6 +183,12 @@ impl Selection {
         self.route(cluster).withdraw(withdraw);
     }
 
+    /// What the lookup of a device of the answer waits for before it begins; 0 if for nothing.
+    pub(super) fn queued(&self, cluster: usize, device: usize) -> u32 {
+        let planned = self.planned(cluster, device);
+        self.route(cluster).plan.device(planned).queued()
+    }
+
     /// How a device of the answer came by this outcome; `None` if no lookup gave it.
     pub(super) fn observation(
         &self,

@@ -230,16 +230,18 @@ impl CollectionBuilder {
     /// If the topology has no such cluster or device.
     #[must_use]
     pub fn is_open(&self, cluster: usize, device: usize) -> bool {
-        self.closed.get().is_none() && self.lacks(cluster, device)
+        self.closed.get().is_none() && self.parts[cluster].slots.get(device).is_none()
     }
 
-    /// Whether no outcome of the device has come, or none came before the answer was closed.
+    /// Whether no outcome of the device has come, or none came before the answer was closed, as its lookup
+    /// runs or waits to begin.
     ///
     /// # Panics
     /// If the topology has no such cluster or device.
     #[must_use]
     pub fn lacks(&self, cluster: usize, device: usize) -> bool {
-        self.parts[cluster].slots.get(device).is_none()
+        let outcome = self.parts[cluster].slots.get(device);
+        outcome.is_none_or(|it| it.as_ref().is_err_and(|fault| fault.is_unasked()))
     }
 
     /// What a device has instead of an outcome; `None` if it has one, or the answer is not closed.
@@ -248,8 +250,11 @@ impl CollectionBuilder {
     /// If the topology has no such cluster or device.
     #[must_use]
     pub fn closed_with(&self, cluster: usize, device: usize) -> Option<&Arc<Fault>> {
-        let fault = self.closed.get()?.as_ref().err()?;
-        self.lacks(cluster, device).then_some(fault)
+        if !self.lacks(cluster, device) {
+            return None;
+        }
+        let given = self.parts[cluster].slots.get(device);
+        given.or_else(|| self.closed.get())?.as_ref().err()
     }
 
     /// Whether every device of the cluster has an outcome.

@@ -192,6 +192,9 @@ pub struct Fault {
     /// The same.
     #[serde(skip)]
     is_unproven: bool,
+    /// The same.
+    #[serde(skip)]
+    is_unasked: bool,
 }
 
 /// The longest message of a [`Fault`], in bytes: a device or a panic can make it as long as it
@@ -212,6 +215,7 @@ impl Fault {
             message,
             local: None,
             is_unproven: false,
+            is_unasked: false,
         }
     }
 
@@ -241,6 +245,21 @@ impl Fault {
             local: Some(reason),
             ..Self::new(FaultKind::Failed, message)
         }
+    }
+
+    /// The same fault, of a device whose lookup still waited to begin when the collect was closed.
+    #[must_use]
+    pub fn unasked(self) -> Self {
+        Self {
+            is_unasked: true,
+            ..self
+        }
+    }
+
+    /// Whether its device's lookup still waited to begin, and may do so for others.
+    #[must_use]
+    pub fn is_unasked(&self) -> bool {
+        self.is_unasked
     }
 
     /// What was missing here, if that is why; `None` if the device failed, or another process asked.

@@ -206,10 +206,7 @@ impl From<LookupError> for Fault {
 /// What the system lacks by this error, and what helps; `None` if it is about the other side.
 fn lack(error: &std::io::Error) -> Option<(LocalReason, &'static str)> {
     let known = match Errno::from_io_error(error)? {
-        Errno::MFILE => (
-            LocalReason::OpenFiles,
-            "raise the limit on open files (LimitNOFILE=, ulimit -n)",
-        ),
+        Errno::MFILE => (LocalReason::OpenFiles, crate::open_files::ADVICE),
         Errno::NFILE => (
             LocalReason::OpenFiles,
             "raise the system's limit on open files (fs.file-max)",

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::harness::{Answer, TestApp, agent, bare, config_file, fleetcall, request};
+use crate::harness::{Answer, TestApp, agent, bare, config_file, eventually, fleetcall, request};
 use crate::servers::{self, answers, http, server};
 use crate::tcp::tls_server;
 
@@ -82,6 +82,61 @@ fn connections_that_a_lookup_keeps_end_with_it() {
     let devices = app.get().devices();
     let failed: Vec<_> = devices.iter().filter(|it| it.contains(':')).collect();
     assert_eq!(failed, Vec::<&String>::new());
+}
+
+#[test]
+fn a_device_that_waits_for_open_files_until_the_deadline_is_not_blamed() {
+    const DEVICES: usize = 100;
+    // Takes requests and is silent until they are given up.
+    let service = server(|mut stream| {
+        std::io::copy(&mut stream, &mut std::io::sink()).ok();
+    });
+    let (dir, path) = config_file(&format!(
+        "[lookup]\ndriver = \"http\"\nurl = \"http://{service}/\"\ntimeout = \"10m\"\n\
+         breaker = {{ failures = 1 }}\n[collect]\ndeadline = \"5s\"\n\
+         [[clusters]]\nid = 1\nnodes = \"1-{DEVICES}\"\n"
+    ));
+    let app = TestApp::start_as(limited("-n 64"), dir, path, &[]);
+    let answer = app.get().json();
+    let nodes = answer["data"][0]["nodes"].as_array().unwrap().clone();
+    let of_kind = |kind: &str| {
+        let errors = nodes.iter().map(|it| &it["error"]);
+        let of_kind = errors.filter(|it| it["kind"] == *kind);
+        let messages = of_kind.map(|it| it["message"].as_str().unwrap().to_owned());
+        messages.collect::<Vec<_>>()
+    };
+    let (asked, waited) = (of_kind("timed_out"), of_kind("failed"));
+    assert!(!asked.is_empty() && !waited.is_empty(), "{nodes:?}");
+    assert_eq!(asked.len() + waited.len(), DEVICES);
+    for message in asked {
+        assert_eq!(message, "no answer before the collect's deadline of 5s");
+    }
+    for message in &waited {
+        let (what, advice) = message.split_once(", enough for ").unwrap();
+        let expected = "not asked before the collect's deadline of 5s: it waited for open files";
+        assert_eq!(what, expected);
+        let (most, advice) = advice.split_once(" at once; ").unwrap();
+        assert!((2..32).contains(&most.parse().unwrap()), "{message}");
+        assert_eq!(
+            advice,
+            "raise the limit on open files (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    // The devices hear of it in turns, after the answer.
+    let ended = |metrics: &Answer| {
+        let outcomes = ["timed_out", "failed"].map(|outcome| {
+            let name = format!("fleetcall_lookups_total{{driver=\"http\",outcome=\"{outcome}\"}}");
+            metric(metrics, &name)
+        });
+        outcomes[0] + outcomes[1]
+    };
+    let metrics = eventually("all devices have heard of it", || {
+        let metrics = app.request("GET", "/metrics", &[]);
+        (ended(&metrics) == DEVICES as f64).then_some(metrics)
+    });
+    assert_eq!(metric(&metrics, OPEN_FILES), waited.len() as f64);
+    let opened = (DEVICES - waited.len()) as f64;
+    assert_eq!(metric(&metrics, "fleetcall_breakers_opened_total"), opened);
 }
 
 /// Sets how many files a process may have open from now on; gives how many that was.

@@ -435,7 +435,15 @@ async fn a_device_that_is_silent_until_the_deadline_counts_as_failed_and_one_tha
          [collect]\ndeadline = \"1s\"\nmax_concurrent = 1\n[[clusters]]\nid = 1\nnodes = \"1-2\"\n",
     );
     for _ in 0..2 {
-        assert_eq!(fleet.collect().await, ["1/n1:timed_out", "1/n2:timed_out"]);
+        let answer = fleet.ask().await;
+        let faults = answer.faults();
+        let faults = faults.map(|(.., fault)| (fault.kind(), fault.message()));
+        let expected = [
+            "no answer before the collect's deadline of 1s",
+            "not asked before the collect's deadline of 1s: it waited for `max_concurrent`",
+        ];
+        let expected = expected.map(|message| (FaultKind::TimedOut, message));
+        assert_eq!(faults.collect::<Vec<_>>(), expected);
     }
     // The second one was never asked: the first one had the only place.
     assert_eq!(fleet.tree().clusters[0].nodes[1].failures, 0);
