@@ -24,14 +24,13 @@ fn the_oldest_server_that_will_do_has_a_worker_that_is_killed_replaced() {
 fn replaces_a_worker_that_is_killed(scene: &Scene) {
     let [mut a, b] = scene.two_workers();
     let lost = held(&a);
-    let seen = under_load(&scene.front, || {
+    under_load(&scene.front, || {
         a.signal("KILL");
         a.wait();
         b.wait_for_logs(CLUSTERS, says("cluster taken"));
     });
     let mut taken = clusters(&b, "cluster taken");
     assert_eq!(taken.split_off(CLUSTERS - lost.len()).len(), lost.len());
-    assert!(seen.degraded > 0, "until its leases are over: {seen:?}");
     scene.asked_nobody_twice_at_a_time();
 }
 
