@@ -165,10 +165,10 @@ export class Feeds {
   #drawn = { changes: '', restarts: '' };
 
   draw(fleet) {
-    this.#list('changes', this.#changes, fleet.changes, 'Nothing has changed since the service started.', (change) =>
+    this.#list(fleet, 'changes', this.#changes, fleet.changes, 'Nothing has changed since the service started.', (change) =>
       changeEntry(change, fleet.devices.get(change.key)),
     );
-    this.#list('restarts', this.#restarts, fleet.restarts, 'Nothing has crashed since the service started.', (it) => {
+    this.#list(fleet, 'restarts', this.#restarts, fleet.restarts, 'Nothing has crashed since the service started.', (it) => {
       const { reason, message, at } = it.exit;
       const line = make('div', '', link(it.path, it.key), `: ${reason} `, timeElement(it.exit.time));
       const more = [message, at && `at ${at}`, count(it.restarts, 'restart')].filter(Boolean).join(', ');
@@ -176,9 +176,11 @@ export class Feeds {
     });
   }
 
-  #list(name, root, all, nothing, entry) {
+  #list(fleet, name, root, all, nothing, entry) {
     const newest = all.slice(-SHOWN).reverse();
-    const known = `${all.length} ${JSON.stringify(newest[0] ?? null)}`;
+    // Devices come with their clusters, which may be after what changed of them.
+    const there = newest.filter((it) => fleet.devices.has(it.key)).length;
+    const known = `${all.length} ${there} ${JSON.stringify(newest[0] ?? null)}`;
     if (known === this.#drawn[name]) return;
     this.#drawn[name] = known;
     // Who stands on an entry stays there, if it does.
