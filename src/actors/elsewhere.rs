@@ -223,13 +223,11 @@ impl Route {
         }
     }
 
-    /// Nobody waits for this collect any more.
-    pub(crate) fn withdraw(&self, withdraw: Withdraw) {
+    /// Nobody waits for this collect any more; its devices without an outcome were given `fault`.
+    pub(crate) fn withdraw(&self, collect: u64, fault: &Arc<Fault>) {
         match &self.way {
-            Way::Here(actor) => deliver(actor, withdraw),
-            Way::Elsewhere(elsewhere) => {
-                elsewhere.withdraw(withdraw.collect, self.cluster(), &withdraw.fault);
-            }
+            Way::Here(actor) => deliver(actor, Withdraw { collect }),
+            Way::Elsewhere(elsewhere) => elsewhere.withdraw(collect, self.cluster(), fault),
         }
     }
 }

@@ -61,13 +61,11 @@ impl Drop for Tick {
 
 /// From `CollectorHandle` to a `ClusterActor`: the caller of this collect does not wait any more. Not
 /// answered.
-#[derive(Debug, Clone, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Withdraw {
     /// Which collect.
     pub(crate) collect: u64,
-    /// What its devices without an outcome were given instead.
-    pub(crate) fault: Arc<Fault>,
 }
 
 /// From a `ClusterActor` to a device's actor: no collect waits for its lookup any more. Not answered.

@@ -16,7 +16,6 @@ use super::selection::Selection;
 use super::{CollectError, CollectRequest, Place, Shared, given_up};
 use crate::actors::elsewhere::Time;
 use crate::actors::gathering::{CollectOptions, Gathering};
-use crate::actors::messages::Withdraw;
 use crate::actors::queue;
 use crate::domain::{Collection, Fault, FaultKind, Outcome, Topology};
 use crate::telemetry::Gauge;
@@ -254,18 +253,15 @@ impl Running {
             self.answer_queued(&open);
         }
         let collection = self.gathering.close(fault);
-        let selection = Arc::clone(&self.selection);
-        let withdraw = Withdraw {
-            collect: self.id,
-            fault: Arc::clone(fault),
-        };
         match Handle::try_current() {
             // Many are told in turns. Those that are not take the time that their lookups may.
             Ok(runtime) if open.len() > CLUSTERS_AT_ONCE => {
+                let selection = Arc::clone(&self.selection);
+                let (collect, fault) = (self.id, Arc::clone(fault));
                 runtime.spawn(async move {
                     for clusters in open.chunks(CLUSTERS_AT_ONCE) {
                         for &place in clusters {
-                            selection.withdraw(place, withdraw.clone());
+                            selection.withdraw(place, collect, &fault);
                         }
                         tokio::task::yield_now().await;
                     }
@@ -273,7 +269,7 @@ impl Running {
             }
             _ => {
                 for place in open {
-                    selection.withdraw(place, withdraw.clone());
+                    self.selection.withdraw(place, self.id, fault);
                 }
             }
         }

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use crate::actors::elsewhere::Time;
 use crate::actors::fleet::{Route, Routes};
 use crate::actors::gathering::{Gathering, Picks};
-use crate::actors::messages::Withdraw;
-use crate::domain::{Scope, ScopeError, Topology, Turn};
+use crate::domain::{Fault, Scope, ScopeError, Topology, Turn};
 
 use super::answer::Observation;
 
@@ -179,8 +178,8 @@ impl Selection {
 
     /// Tells a cluster that nobody waits for this collect any more. One that does not take it drops
     /// its lookups by their own timeouts.
-    pub(super) fn withdraw(&self, cluster: usize, withdraw: Withdraw) {
-        self.route(cluster).withdraw(withdraw);
+    pub(super) fn withdraw(&self, cluster: usize, collect: u64, fault: &Arc<Fault>) {
+        self.route(cluster).withdraw(collect, fault);
     }
 
     /// What the lookup of a device of the answer waits for before it begins; 0 if for nothing.
