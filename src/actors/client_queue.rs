@@ -31,6 +31,10 @@ impl<T> ClientQueue<T> {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.clients.iter().flat_map(|(_, queue)| queue)
+    }
+
     /// The first of the client that is next; all others come before its second.
     pub(super) fn pop(&mut self) -> Option<T> {
         let (client, mut queue) = self.clients.pop_front()?;

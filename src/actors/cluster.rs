@@ -107,17 +107,28 @@ impl Drop for ClusterActor {
 }
 
 impl ClusterActor {
-    /// The actors for a plan, to be gathered.
-    fn adoption(&self, plan: Arc<Plan>) -> Adoption {
+    /// The rosters in use, some more than once; that of the present plan is first.
+    fn rosters(&self) -> impl Iterator<Item = &Arc<Roster>> {
+        let going = self.in_flight.iter().chain(self.withdrawals.iter());
+        let others = going.map(|it| &it.roster);
+        let asking = self.asking.iter().map(|it| &it.roster);
+        [&self.roster].into_iter().chain(others).chain(asking)
+    }
+
+    /// The rosters in use: few, mostly one for each plan.
+    fn distinct_rosters(&self) -> Vec<Arc<Roster>> {
         let mut rosters: Vec<Arc<Roster>> = Vec::new();
-        let known = self.in_flight.iter().map(|going| &going.roster);
-        for roster in known.chain([&self.roster]) {
-            // Collects in a row mostly share their roster.
-            if !rosters.last().is_some_and(|last| Arc::ptr_eq(last, roster)) {
+        for roster in self.rosters() {
+            if !rosters.iter().any(|it| Arc::ptr_eq(it, roster)) {
                 rosters.push(Arc::clone(roster));
             }
         }
-        Adoption::new(plan, rosters)
+        rosters
+    }
+
+    /// The actors for a plan, to be gathered.
+    fn adoption(&self, plan: Arc<Plan>) -> Adoption {
+        Adoption::new(plan, self.distinct_rosters())
     }
 
     /// Gathers the actors for a plan, and then has the share of a collect asked if there is one. A
@@ -218,9 +229,11 @@ impl Handler<Collect> for ClusterActor {
         {
             going.roster.let_go();
         }
-        // A collect that began just before a reload may come just after it, or the other way.
-        if Arc::ptr_eq(share.plan(), &self.roster.plan) {
-            let roster = Arc::clone(&self.roster);
+        // A collect that began before a reload may come after it, also one of another process that has
+        // not reloaded yet, or the other way. All of one plan share its roster.
+        let has_plan = |it: &&Arc<Roster>| Arc::ptr_eq(&it.plan, share.plan());
+        let known = self.rosters().find(has_plan).cloned();
+        if let Some(roster) = known {
             self.take(share, roster, ctx);
         } else if !share.is_settled() {
             let adoption = self.adoption(Arc::clone(share.plan()));
@@ -332,15 +345,16 @@ impl Handler<Leave> for ClusterActor {
         if let Some(ticker) = self.ticker.take() {
             ctx.cancel_future(ticker);
         }
-        let roster = std::mem::take(&mut self.roster);
+        let rosters = self.distinct_rosters();
+        self.roster = Arc::default();
         let in_flight = std::mem::take(&mut self.in_flight);
         let asking = std::mem::take(&mut self.asking);
         let withdrawals = std::mem::take(&mut self.withdrawals);
         blaming(fault, || drop((in_flight, asking, withdrawals)));
         actix::spawn(async move {
-            // Their actors end with this, and what they do with them: they are woken by it, and have had
-            // their turn when this task has had two more.
-            if let Some(roster) = Arc::into_inner(roster) {
+            // The devices' actors end with this, and what they do with them: they are woken by it, and
+            // have had their turn when this task has had two more.
+            for roster in rosters.into_iter().filter_map(Arc::into_inner) {
                 roster.end().await;
             }
             for _ in 0..2 {
@@ -514,5 +528,110 @@ impl ActorFuture<ClusterActor> for Ticking {
         }
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::gathering::{CollectOptions, Gathering, Manifest};
+    use crate::actors::messages::{MAILBOX, deliver};
+    use crate::actors::shell::{Link, start};
+    use crate::actors::supervisor::Rules;
+    use crate::actors::trial::hidden;
+    use crate::domain::{Fault, FaultKind, SupervisionPolicy, Topology};
+    use crate::telemetry::Metrics;
+
+    /// A cluster that had one device before it was reloaded, and collects that began before.
+    struct Reloaded {
+        link: Arc<Link>,
+        spec: Arc<ClusterSpec>,
+        before: Arc<Plan>,
+        topology: Arc<Topology>,
+        manifest: Arc<Manifest>,
+    }
+
+    impl Reloaded {
+        fn new() -> Self {
+            let metrics = Metrics::default();
+            let link = Arc::new(Link {
+                supervisor: None,
+                rules: Arc::new(Rules::new(SupervisionPolicy::default())),
+                metrics: metrics.clone(),
+                chronicle: Arc::default(),
+            });
+            let (spec, topology, manifest) = hidden(&link, metrics);
+            let before = spec.plan();
+            spec.set_plan(Arc::default());
+            Self {
+                link,
+                spec,
+                before,
+                topology,
+                manifest,
+            }
+        }
+
+        fn start(&self) -> Addr<ClusterActor> {
+            start(Arc::clone(&self.spec), &self.link, MAILBOX)
+        }
+
+        fn collect(&self, id: u64) -> Arc<Gathering> {
+            let options = CollectOptions {
+                read: false,
+                force: false,
+                is_patient: true,
+                client: None,
+            };
+            let (topology, manifest) = (Arc::clone(&self.topology), Arc::clone(&self.manifest));
+            Gathering::new(id, topology, manifest, options)
+        }
+    }
+
+    fn post(actor: &Addr<ClusterActor>, collect: &Arc<Gathering>) {
+        deliver(actor, Collect(collect.share(0, 0, None)));
+    }
+
+    /// Waits until all collects that it had have their outcomes.
+    async fn rested(actor: &Addr<ClusterActor>) {
+        let (rests, rested) = oneshot::channel();
+        deliver(actor, Rest(rests));
+        rested.await.unwrap();
+    }
+
+    #[actix_web::test]
+    async fn collects_of_one_old_plan_share_their_roster() {
+        tokio::time::pause();
+        let cluster = Reloaded::new();
+        let holders = Arc::strong_count(&cluster.before);
+        let actor = cluster.start();
+        let collects: Vec<_> = (0..3).map(|id| cluster.collect(id)).collect();
+        for collect in &collects {
+            post(&actor, collect);
+        }
+        rested(&actor).await;
+        assert_eq!(Arc::strong_count(&cluster.before), holders + 1);
+        assert_eq!(cluster.before.devices[0].asked(), 1, "they join one lookup");
+    }
+
+    #[actix_web::test]
+    async fn a_device_of_withdrawn_collects_is_not_asked_by_two_actors() {
+        tokio::time::pause();
+        let cluster = Reloaded::new();
+        let device = &cluster.before.devices[0];
+        let actor = cluster.start();
+        let first = cluster.collect(1);
+        post(&actor, &first);
+        while device.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Both messages are taken before the device hears of the first.
+        drop(first.close(&Arc::new(Fault::new(FaultKind::Cancelled, "it went"))));
+        deliver(&actor, Withdraw { collect: 1 });
+        let second = cluster.collect(2);
+        post(&actor, &second);
+        rested(&actor).await;
+        assert_eq!(device.asked(), 1, "it joins the lookup");
+        assert_eq!(second.complete().unwrap().faults().count(), 0);
     }
 }

@@ -39,6 +39,10 @@ impl Withdrawals {
         self.waiting.push(going);
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Going> {
+        self.round.iter().chain(&self.waiting)
+    }
+
     /// Tells some more devices; returns whether there may be others. `others` are the collects that wait.
     pub(super) fn go_on(&mut self, others: &VecDeque<Going>) -> bool {
         if self.round.is_empty() {
