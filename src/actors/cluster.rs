@@ -202,15 +202,37 @@ impl ClusterActor {
         count
     }
 
-    /// Forgets the collects that are over; the devices that only they asked end with that.
-    fn forget_over(&mut self) {
-        for going in std::mem::take(&mut self.in_flight) {
-            if going.in_flight.is_over() {
-                going.roster.let_go();
-            } else {
-                self.in_flight.push_back(going);
+    /// Remembers a collect. If there is no room for it, those that are over are forgotten: so however
+    /// many come and go while another one waits, memory is that of those under way at once.
+    fn remember(&mut self, going: Going) {
+        let room = self.in_flight.capacity();
+        if self.in_flight.len() == room {
+            self.forget_over();
+            if self.in_flight.len() > room / 2 {
+                // The next look comes only after as many have come.
+                self.in_flight.reserve(room);
             }
         }
+        self.in_flight.push_back(going);
+    }
+
+    /// Forgets the collects that are over; the devices that only they asked end with that.
+    fn forget_over(&mut self) {
+        for _ in 0..self.in_flight.len() {
+            match self.in_flight.pop_front() {
+                Some(going) if going.in_flight.is_over() => going.roster.let_go(),
+                going => self.in_flight.extend(going),
+            }
+        }
+    }
+
+    /// Tells some more devices of collects that were withdrawn; returns whether there may be others.
+    fn withdraw_some(&mut self) -> bool {
+        if self.withdrawals.is_between_rounds() {
+            // Each turn of a round goes through all that are remembered.
+            self.forget_over();
+        }
+        self.withdrawals.go_on(&self.in_flight)
     }
 }
 
@@ -222,12 +244,6 @@ impl Handler<Collect> for ClusterActor {
         if let Some(fault) = self.spec.left() {
             blaming(Arc::clone(fault), || drop(share));
             return;
-        }
-        let is_over = |going: &Going| going.in_flight.is_over();
-        while self.in_flight.front().is_some_and(is_over)
-            && let Some(going) = self.in_flight.pop_front()
-        {
-            going.roster.let_go();
         }
         // A collect that began before a reload may come after it, also one of another process that has
         // not reloaded yet, or the other way. All of one plan share its roster.
@@ -254,7 +270,7 @@ impl ClusterActor {
         if !Arc::ptr_eq(&roster, &self.roster) {
             self.forget_when(in_flight.over(), ctx);
         }
-        self.in_flight.push_back(Going {
+        self.remember(Going {
             in_flight,
             roster: Arc::clone(&roster),
         });
@@ -309,7 +325,7 @@ impl ActorFuture<ClusterActor> for WithdrawRest {
         _: &mut ShellContext<ClusterActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        if actor.withdrawals.go_on(&actor.in_flight) {
+        if actor.withdraw_some() {
             task.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -633,5 +649,30 @@ mod tests {
         rested(&actor).await;
         assert_eq!(device.asked(), 1, "it joins the lookup");
         assert_eq!(second.complete().unwrap().faults().count(), 0);
+    }
+
+    #[actix_web::test]
+    async fn collects_that_are_over_are_forgotten_behind_one_that_waits() {
+        let cluster = Reloaded::new();
+        let mut actor = ClusterActor::new(&cluster.spec).unwrap();
+        let going = |collect: &Arc<Gathering>| Going {
+            in_flight: collect.share(0, 0, None).in_flight(),
+            roster: Arc::default(),
+        };
+        let waits = cluster.collect(0);
+        actor.remember(going(&waits));
+        for id in 1..1000 {
+            actor.remember(going(&cluster.collect(id)));
+        }
+        assert!(actor.in_flight.len() <= 8, "{}", actor.in_flight.len());
+        // Also where there is room for many, before all are gone through again and again.
+        let many: Vec<_> = (1..1000).map(|id| cluster.collect(id)).collect();
+        for collect in &many {
+            actor.remember(going(collect));
+        }
+        assert!(actor.in_flight.len() >= 1000);
+        drop(many);
+        actor.withdraw_some();
+        assert_eq!(actor.in_flight.len(), 1);
     }
 }

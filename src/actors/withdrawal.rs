@@ -43,6 +43,11 @@ impl Withdrawals {
         self.round.iter().chain(&self.waiting)
     }
 
+    /// Whether the next turn is the first of those that go through the devices.
+    pub(super) fn is_between_rounds(&self) -> bool {
+        self.round.is_empty()
+    }
+
     /// Tells some more devices; returns whether there may be others. `others` are the collects that wait.
     pub(super) fn go_on(&mut self, others: &VecDeque<Going>) -> bool {
         if self.round.is_empty() {
