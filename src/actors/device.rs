@@ -77,8 +77,8 @@ pub(crate) struct Device {
     queued: Queued,
     /// Whether its lookup waits for a file with a secret.
     awaits_file: AtomicBool,
-    /// Whether a lookup runs that ends when no collect waits for it: the schedule did not ask for it.
-    is_looked_up: AtomicBool,
+    /// Whether its actor holds ports of collects, which it lets go of when they do not wait any more.
+    is_awaited: AtomicBool,
     health: Health,
     record: Mutex<Record>,
 }
@@ -247,7 +247,7 @@ impl Device {
             asked: AtomicU32::new(0),
             queued: Queued::default(),
             awaits_file: AtomicBool::new(false),
-            is_looked_up: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
             health: Health::default(),
             record: Mutex::default(),
         }
@@ -323,14 +323,14 @@ impl Device {
         self.awaits_file.load(Ordering::Relaxed)
     }
 
-    /// Whether a lookup of it runs that ends when no collect waits for it.
-    pub(super) fn is_looked_up(&self) -> bool {
-        self.is_looked_up.load(Ordering::Relaxed)
+    /// Whether its actor holds ports of collects.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
     }
 
-    /// Such a lookup begins, or is over.
-    pub(super) fn set_looked_up(&self, is_looked_up: bool) {
-        self.is_looked_up.store(is_looked_up, Ordering::Relaxed);
+    /// Its actor holds ports of collects from now on, or none.
+    pub(super) fn set_awaited(&self, is_awaited: bool) {
+        self.is_awaited.store(is_awaited, Ordering::Relaxed);
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

@@ -67,12 +67,14 @@ impl Prober {
         if self.running.is_some() {
             self.make_room();
             self.waiting.push(reply);
+            self.device.set_awaited(true);
             self.device.joined();
             return None;
         }
         match self.begin(reply.is_forced(), None) {
             Ok(lookup) => {
                 self.waiting.push(reply);
+                self.device.set_awaited(true);
                 Some(lookup)
             }
             Err(refusal) => {
@@ -136,14 +138,12 @@ impl Prober {
             scheduled,
             asked_before: self.device.asked(),
         });
-        self.device.set_looked_up(!scheduled);
     }
 
     /// The lookup is over: answers every request that waits for it. Gives the lookup to start, if the
     /// device was not asked and a request forces that.
     pub(super) fn finished(&mut self, asked: Asked) -> Option<impl Future<Output = Asked> + use<>> {
         self.running = None;
-        self.device.set_looked_up(false);
         let waiting = std::mem::take(&mut self.waiting);
         let (outcome, waiting) = match asked {
             Asked::LookedUp(lookup) => {
@@ -163,6 +163,7 @@ impl Prober {
                 (Err(refusal), others)
             }
         };
+        self.device.set_awaited(!self.waiting.is_empty());
         for reply in waiting {
             reply.send(outcome.clone());
         }
@@ -170,37 +171,32 @@ impl Prober {
         (!self.waiting.is_empty()).then(lookup)
     }
 
-    /// Gives the lookup to drop, if those who asked for it do not wait any more.
+    /// Lets go of those who do not wait any more. Gives the lookup to drop, if these are all who asked
+    /// for it.
     pub(super) fn cut_off(&mut self) -> Option<SpawnHandle> {
         if self.waiting.first().is_none_or(Reply::is_open) {
             return None;
         }
-        let given = self.given_instead();
+        let (fault, tells) = self.given_instead()?;
         self.waiting.retain(|reply| reply.is_open());
-        let running = self.running.filter(|it| !it.scheduled)?;
         if !self.waiting.is_empty() {
             return None;
         }
-        let (fault, tells) = given?;
+        self.device.set_awaited(false);
+        let running = self.running.filter(|it| !it.scheduled)?;
         self.give_up(running, &fault, tells);
         Some(running.lookup)
     }
 
     /// Gives the lookup to drop before this request is taken, if those who asked for it had their deadline
-    /// and the device was silent until then. One whose callers only went is joined.
+    /// and the device was silent until then. One whose callers only went is joined: they are kept, so
+    /// that it is dropped with them if this request is withdrawn before it joins.
     pub(super) fn overdue(&mut self, reply: &Reply) -> Option<SpawnHandle> {
-        if self.waiting.first().is_none_or(Reply::is_open) || !reply.is_open() {
+        if self.waiting.iter().any(Reply::is_open) || !reply.is_open() {
             return None;
         }
-        let given = self.given_instead();
-        self.waiting.retain(|reply| reply.is_open());
-        let running = self.running.filter(|it| !it.scheduled)?;
-        let (fault, tells) = given?;
-        if !tells || !self.waiting.is_empty() {
-            return None;
-        }
-        self.give_up(running, &fault, tells);
-        Some(running.lookup)
+        let is_silent = self.given_instead().is_some_and(|(_, tells)| tells);
+        if is_silent { self.cut_off() } else { None }
     }
 
     /// What those who do not wait any more were given instead of an outcome, and whether that says
@@ -224,7 +220,6 @@ impl Prober {
     /// The lookup under way is given up: its collect was closed with `fault`, which `tells` of it.
     fn give_up(&mut self, running: Running, fault: &Arc<Fault>, tells: bool) {
         self.running = None;
-        self.device.set_looked_up(false);
         self.device.log_fault("lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
         // waited for `max_concurrent` or for a secret, or that nobody waits for, did not. One that
@@ -238,7 +233,9 @@ impl Prober {
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        self.device.set_looked_up(false);
+        if !self.waiting.is_empty() {
+            self.device.set_awaited(false);
+        }
         self.device.pass(Point::Drop);
     }
 }
@@ -343,5 +340,53 @@ mod tests {
             assert_eq!(prober.waiting.len(), 1);
             (prober.running, prober.waiting) = (None, SmallVec::new());
         }
+    }
+
+    #[test]
+    fn a_scheduled_lookup_lets_go_of_collects_that_went() {
+        let collects = Collects::new();
+        let mut prober = collects.prober();
+        assert!(prober.tick(Tick::new(Metrics::default())).is_some());
+        prober.started(SpawnHandle::default(), true);
+        assert!(!prober.device.is_awaited());
+        let joins = collects.begin();
+        assert!(prober.ask(port(&joins)).is_none(), "it joins");
+        assert!(prober.device.is_awaited(), "it is told when that goes");
+        drop(joins.close(&Arc::new(Fault::new(FaultKind::Cancelled, "it went"))));
+        assert!(prober.cut_off().is_none(), "the schedule wants it");
+        assert!(prober.running.is_some() && !prober.device.is_awaited());
+        let freed = Arc::downgrade(&joins);
+        drop(joins);
+        assert!(freed.upgrade().is_none(), "its answer is free");
+    }
+
+    #[test]
+    fn a_lookup_ends_when_the_request_that_was_to_join_it_went_as_well() {
+        let collects = Collects::new();
+        let fault = Arc::new(Fault::new(FaultKind::Cancelled, "it went"));
+        let mut prober = collects.prober();
+        let first = collects.begin();
+        assert!(prober.ask(port(&first)).is_some());
+        prober.started(SpawnHandle::default(), false);
+        drop(first.close(&fault));
+        let second = collects.begin();
+        let reply = port(&second);
+        assert!(prober.overdue(&reply).is_none(), "it is to be joined");
+        drop(second.close(&fault));
+        assert!(prober.ask(reply).is_none(), "it was withdrawn");
+        assert!(prober.device.is_awaited(), "the device is told of that");
+        assert!(prober.cut_off().is_some(), "none waits");
+    }
+
+    #[test]
+    fn an_actor_that_ends_says_nothing_of_those_who_wait_for_another_one() {
+        let collects = Collects::new();
+        let (before, mut after) = (collects.prober(), collects.prober());
+        let waits = collects.begin();
+        assert!(after.ask(port(&waits)).is_some());
+        drop(before);
+        assert!(after.device.is_awaited());
+        drop(after);
+        assert!(!collects.prober().device.is_awaited());
     }
 }

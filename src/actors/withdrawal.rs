@@ -1,6 +1,6 @@
 //! Collects whose callers do not wait any more: which devices hear of it, in turns.
 //!
-//! A device hears of it only if its lookup runs and no other collect of its cluster waits for that. How
+//! A device hears of it only if collects joined its lookup and no other one of its cluster waits for that. How
 //! many were withdrawn together does not matter for that: the devices are gone through once for all of
 //! them.
 
@@ -62,7 +62,7 @@ impl Withdrawals {
         let count = (LOOKS_PER_TURN / collects).clamp(1, ITEMS_PER_TURN);
         let places = self.next..devices.min(self.next + count);
         for place in self.unwanted(places.clone(), &roster, others) {
-            if roster.plan.devices[place].is_looked_up() {
+            if roster.plan.devices[place].is_awaited() {
                 roster.send(place, CutOff);
             }
         }
