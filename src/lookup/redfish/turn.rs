@@ -139,6 +139,7 @@ fn controllers() -> MutexGuard<'static, BTreeMap<String, Controller>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::FaultKind;
 
     #[tokio::test(start_paused = true)]
     async fn one_at_a_time_has_a_controller_and_none_is_kept() {
@@ -161,17 +162,21 @@ mod tests {
         let name = || "http://taken.example".to_owned();
         let id = DeviceId::number(1);
         let held = Turn::wait_for(name(), Call::within(&id, Duration::ZERO)).await;
-        for (stage, said) in [
+        let (silent, taken) = (FaultKind::TimedOut, FaultKind::Failed);
+        for (stage, kind, said) in [
             (
                 Stage::Login,
+                silent,
                 "the login of device 1 of cluster 1 there, begun 14s ago, has no answer yet",
             ),
             (
                 Stage::Lookup,
+                taken,
                 "the session of device 1 of cluster 1 there, begun 14s ago, is in use",
             ),
             (
                 Stage::Logout,
+                silent,
                 "the logout of device 1 of cluster 1 there, begun 14s ago, has no answer yet",
             ),
         ] {
@@ -188,7 +193,7 @@ mod tests {
                 turn.map(|_| crate::domain::Facts::none())
             });
             let error = lookup.await.unwrap_err();
-            assert_eq!(error.kind(), crate::domain::FaultKind::TimedOut);
+            assert_eq!(error.kind(), kind);
             assert_eq!(error.to_string(), format!("no session within 5s: {said}"));
         }
         drop(held);
