@@ -264,3 +264,78 @@ fn a_mirror_starts_no_process() {
     );
     assert_eq!(nats.info(CONFIG)["config"]["mirror"]["name"], "OTHER");
 }
+
+/// A server that does something else than what JetStream's API is asked for of it.
+fn with_mappings(dir: &Path, mappings: &[(&str, &str)]) -> String {
+    let mapped = |(from, to): &(&str, &str)| format!("\"$JS.API.{from}\": \"$JS.API.{to}\"");
+    let mappings: Vec<String> = mappings.iter().map(mapped).collect();
+    let (store, mappings) = (dir.join("jetstream"), mappings.join(", "));
+    format!(
+        "jetstream {{ store_dir: {store:?}, strict: false }}\n\
+         accounts {{ f {{ jetstream: enabled, users: [{{ user: f, password: f }}], \
+         mappings: {{ {mappings} }} }} }}\nno_auth_user: f"
+    )
+}
+
+/// How often a process has deleted a bucket.
+fn times_deleted(app: &TestApp) -> usize {
+    let message = "a bucket was deleted, to be made with its settings";
+    app.log().into_iter().filter(says(message)).count()
+}
+
+fn cannot_be_used(app: &TestApp, why: &str) {
+    app.wait_for_log(|it| {
+        it["message"] == "a bucket cannot be used" && it["why"].as_str().unwrap().contains(why)
+    });
+}
+
+#[test]
+fn bounds_that_a_server_keeps_are_said_and_nothing_is_deleted() {
+    let changes = [
+        // It says that it has done it.
+        (
+            "STREAM.UPDATE.KV_fleetcall_config",
+            "STREAM.INFO.KV_fleetcall_config",
+        ),
+        ("TEST.UPDATE", "STREAM.UPDATE.KV_fleetcall_config"),
+    ];
+    let nats = Nats::start_with(|dir| with_mappings(dir, &changes));
+    publish(&nats, FLEET);
+    publish(&nats, &fleet(4));
+    let front = started(&nats, &["serve"]);
+    let before = nats.info(CONFIG);
+    let mut settings = before["config"].clone();
+    settings["max_bytes"] = (1 << 20).into();
+    nats.does("TEST.UPDATE", &settings);
+    cannot_be_used(&front, "max_bytes is 1048576, not unlimited (the server ");
+    nats.does("TEST.UPDATE", &before["config"]);
+    front.wait_for_log(says("a bucket can be used again"));
+    let after = nats.info(CONFIG);
+    assert_eq!(after["created"], before["created"]);
+    assert_eq!(after["state"]["messages"], 2);
+    assert_eq!(times_deleted(&front), 0);
+    says_nothing_twice(&front);
+}
+
+/// As a later server might give all streams.
+#[test]
+fn settings_that_a_server_gives_each_new_bucket_are_said_and_it_is_deleted_once() {
+    let mut nats = Nats::start_with(|dir| with_mappings(dir, &[]));
+    publish(&nats, FLEET);
+    let front = started(&nats, &["serve"]);
+    let imposed = json!({"name": "IMPOSED", "subjects": ["imposed"], "storage": "file",
+                         "retention": "limits", "num_replicas": 1, "allow_msg_ttl": true});
+    nats.does("STREAM.CREATE.IMPOSED", &imposed);
+    let all = [
+        ("STREAM.CREATE.KV_fleetcall_config", "STREAM.INFO.IMPOSED"),
+        ("STREAM.DELETE.KV_fleetcall_config", "STREAM.INFO.IMPOSED"),
+        ("STREAM.INFO.KV_fleetcall_config", "STREAM.INFO.IMPOSED"),
+    ];
+    nats.kill();
+    nats.restart_with(with_mappings(nats.dir(), &all));
+    cannot_be_used(&front, "(the server gives these to each new one)");
+    nats.kill();
+    nats.restart_with(with_mappings(nats.dir(), &[]));
+    front.wait_for_log(says("a bucket can be used again"));
+    assert_eq!(times_deleted(&front), 1);
+}

@@ -19,7 +19,8 @@ use crate::distributed::nats::{Connection, NatsError, chain};
 const MOST_NAMED: usize = 3;
 
 /// What to do about a bucket whose entries may have come from elsewhere.
-const SUSPECT: &str = "its entries may be from elsewhere: delete it, and publish again";
+const SUSPECT: &str = "its entries may be from elsewhere: delete it, and publish again; if the server gives \
+                       these to each new one, a later release may know them";
 
 /// How long the server may take to say something of a bucket.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -51,6 +51,8 @@ const FIGHT: Duration = Duration::from_secs(600);
 
 const MAY_NOT_CHANGE: &str = "this process may not change that";
 const MAY_NOT_LOOK: &str = "this process may not look at it";
+const IMPOSED: &str = "the server gives these to each new one";
+const KEPT: &str = "the server accepts others, and keeps these";
 
 /// What a look at a bucket found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,8 @@ struct State {
     not_made: Option<Instant>,
     /// When it could last not be mended, and why.
     not_mended: Option<(Instant, String)>,
+    /// The settings that were not as they should be when it was just made, in the server's words.
+    imposed: Option<String>,
     /// When it was last mended, and how often it was.
     mended: Option<(Instant, u32)>,
     trouble: Option<Trouble>,
@@ -347,7 +351,10 @@ impl Buckets {
             Ok(info) => {
                 log::info!(bucket = kept.bucket.name; "a bucket was made");
                 kept.saw(&info);
-                return None;
+                let faults = kept.bucket.faults(&info.settings).join("; ");
+                let imposed = (!faults.is_empty()).then_some(faults);
+                lock(&kept.state).imposed.clone_from(&imposed);
+                return imposed.map(|faults| Trouble::Foreign(format!("{faults} ({IMPOSED})")));
             }
             Err(ApiError::Denied) => {
                 lock(&kept.state).not_made = Some(Instant::now());
@@ -375,6 +382,7 @@ impl Buckets {
         let faults = bucket.faults(&info.settings);
         let begins_again = begins_again && bucket.is_renewed;
         if faults.is_empty() && !begins_again {
+            lock(&kept.state).imposed = None;
             return None;
         }
         let faults = faults.join("; ");
@@ -410,9 +418,15 @@ impl Buckets {
                 Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
                 Err(ApiError::Silent(why)) => return failed(why),
                 Err(ApiError::Refused(why)) if !bucket.is_renewed => return failed(why),
+                // Bounds, which are not worth what is in it.
+                Ok(_) if !bucket.is_renewed => return failed(KEPT.to_owned()),
                 // What cannot be changed is made anew.
                 Ok(_) | Err(_) => {}
             }
+        }
+        // One that is made anew would have them again.
+        if !begins_again && lock(&kept.state).imposed.as_ref() == Some(&faults) {
+            return failed(IMPOSED.to_owned());
         }
         sleep(Duration::from_millis(rand::random::<u64>() % JITTER_MS)).await;
         match api::info(&self.connection, &bucket.name).await {
@@ -457,6 +471,9 @@ impl Buckets {
             Some(Trouble::Missing(why)) => Some(format!(
                 "the NATS bucket {name} cannot be used: {why}; `{command}` makes it"
             )),
+            Some(Trouble::Foreign(why)) if state.imposed.is_some() => {
+                Some(format!("the NATS bucket {name} has other settings: {why}"))
+            }
             Some(Trouble::Foreign(why)) => Some(format!(
                 "the NATS bucket {name} has other settings: {why}; if it is deleted, `{command}` makes it"
             )),
