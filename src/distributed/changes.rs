@@ -44,7 +44,7 @@ struct Changed<'a> {
     cluster: ClusterId,
     /// The lease of the owner.
     fence: u64,
-    /// Tells the places' devices.
+    /// Tells the places' devices, if there are any.
     plan: u64,
     /// In the order in which it happened.
     #[serde(borrow)]
@@ -96,19 +96,15 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
 }
 
 /// Tells that clusters were taken, with these leases.
-pub(super) async fn tell_taken(
-    taken: &[(ClusterId, u64)],
-    client: &Client,
-    names: &Names,
-    tree: &Tree,
-) {
+pub(super) async fn tell_taken(taken: &[(ClusterId, u64)], client: &Client, names: &Names) {
     let told = async {
         for (cluster, fence) in taken {
             let changed = Changed {
                 version: VERSION,
                 cluster: cluster.clone(),
                 fence: *fence,
-                plan: tree.happened(cluster, &[]).map_or(0, |(plan, _)| plan),
+                // There are no places.
+                plan: 0,
                 changes: Vec::new(),
             };
             let json = serde_json::to_vec(&changed).unwrap_or_default();
@@ -194,8 +190,8 @@ pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>
                     {
                         continue;
                     }
-                    front.was_taken(&changed.cluster, changed.fence);
                     if changed.changes.is_empty() {
+                        front.was_taken(&changed.cluster, changed.fence);
                         continue;
                     }
                     let all = changed.changes.into_iter().map(|said| {

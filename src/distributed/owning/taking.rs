@@ -115,7 +115,7 @@ impl Owner {
             let leased: Vec<_> = join_all(leased).await.into_iter().flatten().collect();
             let taken = self.begin(leased);
             let client = &self.connection.client;
-            changes::tell_taken(&taken, client, &self.names, &self.tree).await;
+            changes::tell_taken(&taken, client, &self.names).await;
         }
     }
 
