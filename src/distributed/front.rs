@@ -12,7 +12,7 @@ use async_nats::{Client, Message, StatusCode};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::buckets::Buckets;
@@ -23,6 +23,7 @@ use super::inbox::{self, Inbox};
 use super::nats::{Connection, NatsError};
 use super::owning::Owner;
 use super::serving::{ACK, HEARTBEAT};
+use super::taken::{LaterOwner, Taken};
 use super::wire::{End, Names, OLDEST_SCHEMA, Order, Piece, Places, Roster};
 use super::{Seldom, lock};
 use crate::actors::elsewhere::{Elsewhere, Errand};
@@ -90,8 +91,7 @@ pub(super) struct Shared {
     errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
     fences: Mutex<HashMap<ClusterId, u64>>,
-    /// The lease with which a worker said last that it took a cluster, for each cluster that was asked.
-    taken: Mutex<HashMap<ClusterId, watch::Sender<u64>>>,
+    taken: Taken,
     /// Which clusters cannot be asked.
     failing: Failing,
     /// What keeps workers from taking clusters, as they say.
@@ -130,7 +130,7 @@ impl Front {
             counts,
             errands: Mutex::default(),
             fences: Mutex::default(),
-            taken: Mutex::default(),
+            taken: Taken::default(),
             failing: Failing::default(),
             hindrance: Mutex::default(),
             nobody: Notify::new(),
@@ -185,7 +185,7 @@ impl Front {
 
     /// A worker says that it has this lease of the cluster: questions that are open are put to it, too.
     pub(super) fn was_taken(&self, cluster: &ClusterId, fence: u64) {
-        self.shared.was_taken(cluster, fence);
+        self.shared.taken.say(cluster, fence);
     }
 
     /// Whether there was a later lease of the cluster.
@@ -302,6 +302,9 @@ impl Shared {
                 Some(down) if down < NOBODY => Tried::Reconnecting,
                 Some(_) => Tried::Failed(Failure::Disconnected),
             };
+            let reloads_for =
+                reloading.map(|until| until.saturating_duration_since(Instant::now()));
+            let reloads_for = reloads_for.unwrap_or_default();
             match tried {
                 Tried::Done => return,
                 // Up to the collect's deadline, at which nobody waits for this any more.
@@ -324,10 +327,8 @@ impl Shared {
                     if is_second && nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
                 Tried::Nobody | Tried::OtherPlan
                     if nobody.get_or_insert_with(Instant::now).elapsed() < NOBODY => {}
-                Tried::Nobody | Tried::OtherPlan
-                    if reloading.is_some_and(|until| Instant::now() < until) =>
-                {
-                    wait = (wait * 2).min(MOVING);
+                Tried::Nobody | Tried::OtherPlan if !reloads_for.is_zero() => {
+                    wait = (wait * 2).min(MOVING).min(reloads_for);
                 }
                 Tried::OtherPlan => return self.fail(errand, &Failure::OtherPlan),
                 Tried::Nobody => {
@@ -571,15 +572,7 @@ impl Shared {
 
     /// What tells that another worker took a cluster; for one question.
     pub(super) fn later_owner(&self, cluster: &ClusterId) -> LaterOwner {
-        let mut all = lock(&self.taken);
-        let taken = all.entry(cluster.clone());
-        LaterOwner(Some(taken.or_default().subscribe()))
-    }
-
-    fn was_taken(&self, cluster: &ClusterId, fence: u64) {
-        if let Some(taken) = lock(&self.taken).get(cluster) {
-            taken.send_replace(fence);
-        }
+        self.taken.question(cluster)
     }
 
     fn note_fence(&self, cluster: &ClusterId, fence: u64) {
@@ -596,32 +589,6 @@ fn until_reloaded(errand: &Errand) -> Option<Instant> {
     let time = errand.time();
     let end = time.start.checked_add(time.deadline.saturating_sub(LINGER));
     Some(end.map_or(until, |end| end.min(until)))
-}
-
-/// Tells a question once that another worker took its cluster. Once, so that workers who say so again
-/// and again have no question asked as often.
-pub(super) struct LaterOwner(Option<watch::Receiver<u64>>);
-
-impl LaterOwner {
-    /// What was said until now is known.
-    pub(super) fn begin(&mut self) {
-        if let Some(taken) = &mut self.0 {
-            taken.mark_unchanged();
-        }
-    }
-
-    /// Resolves when a worker says that it took the cluster with a later lease than this one.
-    pub(super) async fn later_than(&mut self, fence: u64) {
-        if let Some(taken) = &mut self.0 {
-            while taken.changed().await.is_ok() {
-                if *taken.borrow_and_update() > fence {
-                    self.0 = None;
-                    return;
-                }
-            }
-        }
-        std::future::pending().await
-    }
 }
 
 /// An answer that comes in pieces.

@@ -9,9 +9,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
-use super::front::{AGAIN, BYTES_OF_AN_ITEM, LaterOwner, NOBODY, SILENCE, Shared};
+use super::front::{AGAIN, BYTES_OF_AN_ITEM, NOBODY, SILENCE, Shared};
 use super::known::{ChildSaid, StateSaid};
 use super::serving::{Sending, Unwanted};
+use super::taken::LaterOwner;
 use super::wire::{End, Look, Order, PIECE, Piece, Places, Reserved};
 use crate::actors::sight::{Inquiry, Known, Seen};
 use crate::domain::{FORCED_EVERY, Hold, Turn};

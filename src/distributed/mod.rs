@@ -22,6 +22,7 @@ mod publishing;
 mod rank;
 mod serving;
 mod signature;
+mod taken;
 mod tenure;
 mod tls_files;
 mod trust;
