@@ -42,6 +42,8 @@ struct Copies {
     all: Vec<Copied>,
     /// Held while they are refreshed.
     refreshing: Mutex<()>,
+    /// Held while the next refresh waits for that.
+    waiting: Mutex<()>,
 }
 
 impl TlsFiles {
@@ -67,7 +69,7 @@ impl TlsFiles {
         }
         Ok(Self(Arc::new(Copies {
             all,
-            refreshing: Mutex::default(),
+            ..Copies::default()
         })))
     }
 
@@ -88,12 +90,14 @@ impl TlsFiles {
         Some(PathBuf::from(format!("/proc/self/fd/{fd}")))
     }
 
-    /// Reads it all again, unless that is under way; what cannot be read stays what it was.
+    /// Reads it all again, unless another one is about to; what cannot be read stays what it was.
     pub(super) async fn refresh(self) {
-        // Two would write into one copy, and wait for one file.
-        let Ok(_turn) = self.0.refreshing.try_lock() else {
+        let Ok(waits) = self.0.waiting.try_lock() else {
             return;
         };
+        // Two would write into one copy, and wait for one file.
+        let _turn = self.0.refreshing.lock().await;
+        drop(waits);
         for Copied { origin, copy } in &self.0.all {
             if let Err(error) = refresh(origin, copy).await {
                 log::debug!(origin:?, error:%; "cannot read again what TLS to NATS needs, what was read before stays");
@@ -128,7 +132,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_refresh_at_a_time_runs_and_the_next_reads_what_is_new() {
+    async fn one_refresh_at_a_time_runs_and_one_that_waits_reads_what_is_new() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
         std::fs::write(&path, "old, and long").unwrap();
@@ -137,7 +141,9 @@ mod tests {
         let release = files::hang(&files::OWN, &path);
         let mut first = Box::pin(files.clone().refresh());
         assert!((&mut first).now_or_never().is_none());
-        // Those that a reconnect begins meanwhile are over at once.
+        // Of those that a reconnect begins meanwhile one waits, and the others are over at once.
+        let mut next = Box::pin(files.clone().refresh());
+        assert!((&mut next).now_or_never().is_none());
         for _ in 0..100 {
             assert!(files.clone().refresh().now_or_never().is_some());
         }
@@ -146,7 +152,10 @@ mod tests {
         first.await;
         assert_eq!(std::fs::read_to_string(&copy).unwrap(), "new");
         std::fs::write(&path, "newer").unwrap();
-        files.clone().refresh().await;
+        next.await;
         assert_eq!(std::fs::read_to_string(&copy).unwrap(), "newer");
+        std::fs::write(&path, "newest").unwrap();
+        files.clone().refresh().await;
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "newest");
     }
 }
