@@ -120,7 +120,7 @@ impl Server {
         if !is_answerable {
             self.counts.misdirected();
             if self.unanswerable.is_due() {
-                log::warn!(subject, reply:?; "an order is to be answered where no process may");
+                log::warn!(subject, reply:?; "a message is to be answered where no process may");
             }
         }
         is_answerable

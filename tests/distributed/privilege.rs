@@ -292,7 +292,7 @@ fn an_order_that_is_to_be_answered_elsewhere_is_not_carried_out() {
     while scrape(&worker).of(misdirected) < 2.0 * elsewhere.len() as f64 {
         until_well(&front);
     }
-    let line = "an order is to be answered where no process may";
+    let line = "a message is to be answered where no process may";
     worker.wait_for_log(says(line));
     assert_eq!(worker.log().into_iter().filter(says(line)).count(), 1);
     assert_eq!(contents(&nats, CONFIG), before);
