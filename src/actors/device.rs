@@ -417,8 +417,9 @@ impl Device {
         };
         let failures = record.breaker.failures();
         drop(record);
-        let (again, why) = (again_in(wait), because(self.failing()));
-        let message = format!("not asked, failures in a row: {failures}{again}{why}");
+        let again = again_in(wait);
+        let text = format!("not asked, failures in a row: {failures}{again}");
+        let message = because(self.failing(), &text);
         Some(Arc::new(Fault::new(FaultKind::BreakerOpen, message)))
     }
 

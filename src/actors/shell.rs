@@ -359,8 +359,8 @@ impl Down {
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let again = wait.map(again_in).unwrap_or_default();
-        let why = because(child.failing());
-        Fault::new(kind, format!("the {role} actor {state}{again}{why}"))
+        let text = format!("the {role} actor {state}{again}");
+        Fault::new(kind, because(child.failing(), &text))
     }
 }
 
@@ -543,9 +543,9 @@ pub(super) fn again_in(wait: Duration) -> String {
     format!(", again in {wait}")
 }
 
-/// `; failing since …`: the failure behind a device that is not asked.
-pub(super) fn because(failing: Option<Failing>) -> String {
-    failing.map_or_else(String::new, |failing| format!("; {failing}"))
+/// Why a device is not asked: first the failure behind it, which is what a narrow table has room for.
+pub(super) fn because(failing: Option<Failing>, text: &str) -> String {
+    failing.map_or_else(|| text.to_owned(), |failing| format!("{failing}; {text}"))
 }
 
 fn log_last_panic(child: &dyn Child, report: &PanicReport) {

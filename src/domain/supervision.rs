@@ -64,13 +64,13 @@ pub struct Failing {
 }
 
 impl fmt::Display for Failing {
-    /// As it stands in messages: `failing since 2026-11-28T09:00:00Z: refused: cannot connect`.
+    /// As it stands in messages: `refused: cannot connect, failing since 2026-11-28T09:00:00Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { fault, since } = self;
         let since = humantime::format_rfc3339_seconds(*since);
         write!(
             f,
-            "failing since {since}: {}: {}",
+            "{}: {}, failing since {since}",
             fault.kind(),
             fault.message()
         )

@@ -60,7 +60,7 @@ await test(async (browser) => {
 
   // One in quarantine, and one that is asked at once although its breaker is open.
   await page.click(`[data-key="${CRASHES}"]`);
-  await says(page, '#details .error', 'crashed: simulated panic');
+  await says(page, '#details .error', 'crashed: the node actor panicked: simulated panic');
   await says(page, '#details .hold', 'quarantined');
   await page.click('#reset-device');
   await held(page, { [CRASHES]: null });
