@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use fleetcall::app::Engine;
-use fleetcall::collector::{CollectRequest, CollectorHandle};
 use fleetcall::config::{Config, Source};
 use fleetcall::domain::{NodeSet, Scope};
+use fleetcall::engine::collector::{CollectRequest, CollectorHandle};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;

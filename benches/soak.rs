@@ -18,9 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetcall::actors::drill::{Act, Drill, Point};
 use fleetcall::app::Engine;
 use fleetcall::config::{Config, Source};
+use fleetcall::supervision::failpoints::{Act, Drill, Point};
 use fleetcall::telemetry::Census;
 
 const COLLECTS_PER_HOUR: usize = 720;

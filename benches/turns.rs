@@ -3,8 +3,8 @@
 //! line took meanwhile on the same threads. Then the same for collects that hang up together, beside a
 //! roll call of one device by another client, on the thread that asks all of them.
 //!
-//! `cargo bench --bench turns` prints Markdown. The tests count the same in devices (`http::cost`,
-//! `http::crowd`); the time is of the machine, and of whatever else runs on it.
+//! `cargo bench --bench turns` prints Markdown. The tests count the same in devices
+//! (`server::cost`, `server::crowd`); the time is of the machine, and of whatever else runs on it.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

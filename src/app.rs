@@ -13,17 +13,17 @@ use actix_web::body::BoxBody;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, Exposure, Watch};
-use crate::actors::drill::Drill;
-use crate::actors::elsewhere::Elsewhere;
-use crate::actors::fleet::Fleet;
-use crate::collector::CollectorHandle;
 use crate::config::{Config, ConfigError, Source, Stamp};
-use crate::distributed::{Distributed, Link, Membership, NatsError, Trust};
 use crate::domain::Scope;
-use crate::http::{Answering, Server};
+use crate::engine::collector::CollectorHandle;
+use crate::engine::fleet::Fleet;
+use crate::engine::remote::Elsewhere;
+use crate::engine::watchdog::{Watchdog, WatchdogSettings};
+use crate::nats::{Distributed, Link, Membership, NatsError, Trust};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
+use crate::server::{Answering, Server};
+use crate::supervision::failpoints::Drill;
 use crate::telemetry::Metrics;
-use crate::watchdog::{Watchdog, WatchdogSettings};
 
 /// How long the actors may take to end, after the last answer. Only code that blocks its thread
 /// takes any time at all.
@@ -214,7 +214,7 @@ impl Engine {
 
     /// Ends the sessions that its lookups have opened on devices, before it is dropped.
     pub async fn end_sessions(&self) {
-        drop(crate::lookup::end_sessions(SESSIONS_LIMIT).await);
+        drop(crate::drivers::end_sessions(SESSIONS_LIMIT).await);
     }
 
     /// What it counts.
@@ -406,7 +406,7 @@ impl App {
             None
         } else {
             tokio::select! {
-                ended = crate::lookup::end_sessions(SESSIONS_LIMIT) => Some(ended),
+                ended = crate::drivers::end_sessions(SESSIONS_LIMIT) => Some(ended),
                 _ = force => {
                     forced = true;
                     None
@@ -460,7 +460,7 @@ pub struct Readiness {
 /// # Panics
 /// Outside of an actix `System`.
 pub async fn look_around(config: Config) -> Readiness {
-    let secrets = crate::lookup::secret::unreadable(&config.secrets()).await;
+    let secrets = crate::net::secret::unreadable(&config.secrets()).await;
     if config.discoveries.is_empty() {
         return Readiness {
             lists: Vec::new(),
@@ -491,9 +491,9 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::actors::elsewhere::{Errand, Lease};
-    use crate::actors::sight::{Inquiry, Seen};
     use crate::domain::{ClusterId, Fault, FaultKind, Hold};
+    use crate::engine::remote::{Errand, Lease};
+    use crate::engine::remote_state::{Inquiry, Seen};
 
     #[actix::test]
     async fn health_needs_none_of_the_threads_that_answer_requests() {

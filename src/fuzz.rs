@@ -9,7 +9,7 @@ pub use crate::cli::fuzz::{report_stream, tree};
 pub use crate::config::fuzz::{config, node_set};
 pub use crate::discovery::fuzz::target_list;
 pub use crate::domain::fuzz::template;
-pub use crate::lookup::fuzz::{
+pub use crate::drivers::fuzz::{
     certificate, command_output, exposition, http_answer, redfish, snmp_message, snmp_user,
     snmp_walk,
 };

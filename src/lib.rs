@@ -6,47 +6,48 @@
 //!
 //! This crate is a binary's inside; its public items serve `main`, the tests and the benchmarks.
 //!
-//! | room | what lives there | what it may use |
-//! | --- | --- | --- |
-//! | [`cli`] | arguments, exit codes, all output to standard output | [`app`], [`http`]'s JSON, `lookup`'s TLS |
-//! | [`app`] | the composition root: from a configuration to a running service | everything |
-//! | [`http`] | routes, JSON, headers, metrics | [`collector`], [`reload`], [`access`], [`watchdog`], [`telemetry`], [`domain`] |
-//! | [`access`] | who may do what: tokens, certificates, limits in force | [`config`], `lookup`, [`domain`] |
-//! | [`reload`] | a new configuration for the running actors | [`config`], [`actors`], `discovery` |
-//! | [`collector`] | the asynchronous front of the actors; holds the deadline | [`actors`], [`domain`] |
-//! | [`watchdog`] | whether roll calls can finish, tried on every thread | [`actors`] |
-//! | [`distributed`] | clusters that other processes ask, through NATS | [`collector`], [`actors`], [`domain`] |
-//! | [`actors`] | the supervised tree of actors | `lookup`, [`domain`] |
-//! | `lookup` | the drivers: how one device is asked | [`domain`] |
-//! | `discovery` | lists of devices that others keep, read once | `lookup`, [`domain`] |
-//! | [`config`] | the configuration file, valid or refused with all its faults | `files`, [`domain`] |
-//! | `open_files` | how many files may be open, and who may have how many | nothing |
-//! | `files` | reading files, whatever they are and whether or not they hang | [`telemetry`] |
-//! | [`domain`] | what a fleet, an answer, a restart policy is; pure | nothing |
-//! | [`telemetry`] | log lines and counters; may be called from anywhere but `domain` | [`domain`] |
+//! | room | what lives there |
+//! | --- | --- |
+//! | [`cli`] | arguments, exit codes, all output to standard output |
+//! | [`app`] | the composition root: from a configuration to a running service |
+//! | [`server`] | HTTP: routes, JSON, headers, metrics, the status page |
+//! | [`nats`] | clusters that other processes ask; alone knows NATS |
+//! | [`reload`] | a new configuration, or a new list of devices, for the running actors |
+//! | [`access`] | who may do what: tokens, certificates and limits in force |
+//! | [`config`] | the configuration file, valid or refused with all its faults |
+//! | `discovery` | lists of devices that other programs keep, read once |
+//! | [`engine`] | the actors of a fleet, and the [`engine::collector`] in front of them, which holds the deadline |
+//! | `drivers` | how one device is asked |
+//! | [`supervision`] | the shell around every actor, and who decides when one ends |
+//! | `net` | what drivers, lists and the command line share: names, TLS, secrets, HTTP, processes, files |
+//! | [`telemetry`] | log lines and counters |
+//! | [`domain`] | what a fleet, an answer, a restart policy is; pure |
+//!
+//! A room uses those below it, none above or beside it, and no file imports, through others,
+//! itself: `tests/architecture.rs` reads every path and fails otherwise. What is not in order yet
+//! stands in `tests/architecture.allowed`. `access` is a room of its own, above `config`, because
+//! `reload` puts tokens and certificates in force, and `server` only asks it.
 //!
 //! For fuzzers only, `fuzz` opens the parsers of these rooms (`docs/fuzzing.md`).
 //!
-//! A request comes in at [`http`], becomes a [`collector::CollectorHandle::collect`], which sends
-//! `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose outcomes go
-//! straight into the slots of one [`domain::CollectionBuilder`].
+//! A request comes in at [`server`] and becomes a [`engine::collector::CollectorHandle::collect`],
+//! which sends `Collect` to every cluster's actor; that sends `Probe` to its devices' actors, whose
+//! outcomes go straight into the slots of one [`domain::CollectionBuilder`].
 
 pub mod access;
-pub mod actors;
 pub mod app;
 pub mod cli;
-pub mod collector;
 pub mod config;
 mod discovery;
-pub mod distributed;
 pub mod domain;
-mod files;
+pub(crate) mod drivers;
+pub mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod http;
-mod lookup;
-mod open_files;
+pub mod nats;
+pub(crate) mod net;
 pub mod reload;
+pub mod server;
+pub mod supervision;
 pub mod telemetry;
-pub mod watchdog;

@@ -12,9 +12,9 @@ use actix_web::body::to_bytes;
 use actix_web::rt::System;
 use actix_web::test::TestRequest;
 use fleetcall::app::Engine;
-use fleetcall::collector::CollectorHandle;
 use fleetcall::config::{Config, Source};
-use fleetcall::http::view::report;
+use fleetcall::engine::collector::CollectorHandle;
+use fleetcall::server::view::report;
 use futures::future::join_all;
 
 /// One hot path.

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
 use crate::domain::SecretSource;
-use crate::files;
+use crate::net::files;
 use rate::Limiter;
 pub(crate) use shares::{Share, Shares};
 use tls::Handshakes;

@@ -21,7 +21,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::{Access, fault};
 use crate::config::{ConfigFault, TlsConfig};
-use crate::files::{self, FileError, Pending};
+use crate::net::files::{self, FileError, Pending};
 
 /// The largest file of certificates, in bytes; a system's whole store has a fifth of it.
 const MAX_FILE_LEN: u64 = 1 << 20;

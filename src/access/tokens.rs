@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::fault;
 use crate::config::{ConfigFault, TokenConfig};
 use crate::domain::Role;
-use crate::lookup::secret::{self, Reading};
+use crate::net::secret;
+use crate::net::secret::Reading;
 
 /// The shortest token, in bytes: as many of hexadecimal digits have 64 bits.
 const MIN_LEN: usize = 16;

@@ -40,12 +40,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Exposure;
 use crate::app::{self, App, AppError, Ended, Options, Readiness};
-use crate::collector::CollectError;
 use crate::config::{Config, ConfigError, SEARCHED, Source};
-use crate::distributed::{Distributed, KeyError, NatsError, Trust};
 use crate::domain::{counted, parse_duration};
-use crate::lookup::exec_scope;
-use crate::open_files;
+use crate::engine::collector::CollectError;
+use crate::nats::{Distributed, KeyError, NatsError, Trust};
+use crate::net::exec_scope;
+use crate::net::open_files;
 use crate::telemetry::{self, LogFormat};
 use terminal::{Screen, Terminal, plain_lines, wrap};
 
@@ -326,7 +326,9 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
         _ if debug => "fleetcall=debug",
         Command::Serve(_) | Command::Worker { .. } => "fleetcall=info",
         // What it prints names every device that failed.
-        Command::Collect(_) => "fleetcall=warn,fleetcall::actors=error",
+        Command::Collect(_) => {
+            "fleetcall=warn,fleetcall::engine=error,fleetcall::supervision=error"
+        }
         // It says itself which lists cannot be read.
         Command::Check(_) => "fleetcall=warn,fleetcall::reload::feeds=error",
         Command::Publish(_)

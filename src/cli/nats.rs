@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::server::{ServerError, refuse_user_info};
-use crate::distributed::{
+use crate::domain::parse_duration;
+use crate::nats::{
     Credentials, Distributed, KeyError, NEWEST_SCHEMA, NatsSettings, Worker, is_worker,
 };
-use crate::domain::parse_duration;
 
 /// How long leases last, unless it is said otherwise.
 pub(super) const LEASE: &str = "2s";

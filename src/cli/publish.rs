@@ -12,8 +12,9 @@ use super::nats::{LEASE, NatsFlags, NatsFlagsError, SchemaFlag, lease};
 use super::{CliError, ConfigFlag, LogFlags, complain, of_them_simulated, print, print_line};
 use crate::app::AppError;
 use crate::config::{Config, Source};
-use crate::distributed::{self, Found, NatsError, PublicKey, SigningKey, Trust};
 use crate::domain::counted;
+use crate::nats as distributed;
+use crate::nats::{Found, NatsError, PublicKey, SigningKey, Trust};
 
 /// Whether the configuration is a published one, and which of those are taken.
 #[derive(Debug, Clone, Args)]

@@ -18,7 +18,7 @@ use super::server::{ServerFlags, TIMEOUT, block_on};
 use super::terminal::plain;
 use super::tree::{TreeError, ask, body, parse};
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope, ScopeError};
-use crate::http::tree::TreeView;
+use crate::server::tree::TreeView;
 
 /// Candidates that an error names.
 const SHOWN: usize = 10;

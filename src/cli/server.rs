@@ -14,8 +14,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::terminal::plain;
 use crate::domain::{Authorities, Secret, SecretSource, TlsSettings};
-use crate::files;
-use crate::lookup::{secret, tls};
+use crate::net::files;
+use crate::net::{secret, tls};
 
 /// How long it may take to connect, and what is no roll call to be answered.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);

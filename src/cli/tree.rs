@@ -17,7 +17,7 @@ use super::CliError;
 use super::server::{ServerError, ServerFlags, TIMEOUT, block_on, read, why};
 use super::terminal::{Terminal, columns, pad, plain, plain_json, wrap};
 use crate::domain::{ClusterId, DeviceId, counted};
-use crate::http::tree::{
+use crate::server::tree::{
     BreakerView, ChildView, ClusterView, DeviceView, DiscoveryView, ErrorView, ExitView, TreeView,
 };
 

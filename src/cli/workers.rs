@@ -8,7 +8,7 @@ use super::CliError;
 use super::server::ServerFlags;
 use super::terminal::{INDENT, Terminal, columns, pad, plain, wrap};
 use super::tree::{Format, TreeError, ask, checked_json};
-use crate::http::v1::workers::{OwnedView, WorkersView};
+use crate::server::routes::v1::workers::{OwnedView, WorkersView};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Flags {

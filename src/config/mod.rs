@@ -30,8 +30,9 @@ use crate::domain::{
     ClusterId, DeviceId, DeviceKind, Discovery, DnsSettings, DriverKind, SecretSource,
     SupervisionPolicy, Target,
 };
-pub use crate::files::Stamp;
-use crate::files::{self, FileError};
+use crate::net::files;
+use crate::net::files::FileError;
+pub use crate::net::files::Stamp;
 
 /// The largest configuration file, in bytes; a million ids written one by one fit.
 const MAX_FILE_LEN: u64 = 64 << 20;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::{Config, ConfigError};
-use crate::files::{self, Stamp};
+use crate::net::files;
+use crate::net::files::Stamp;
 
 /// Where `fleetcall init` writes, and where the configuration is looked for first.
 pub(crate) const DEFAULT_PATH: &str = "config/clusters.toml";

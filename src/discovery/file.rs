@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{DiscoveryError, format};
 use crate::domain::{DeviceList, MAX_DEVICES};
-use crate::files;
+use crate::net::files;
 
 /// The largest file, in bytes; one of a million devices fits.
 const MAX_BYTES: u64 = 64 << 20;

@@ -19,9 +19,10 @@ use tokio::time::Instant;
 use crate::domain::{
     DeviceList, DiscoveredDevice, Discovery, Id, MAX_DEVICES, Origin, TargetGroup, WebSettings,
 };
-use crate::lookup::LookupError;
-use crate::lookup::resolve::{self, SrvTarget};
-use crate::lookup::web::{Answer, Request, Web};
+use crate::drivers::LookupError;
+use crate::net::resolve;
+use crate::net::resolve::SrvTarget;
+use crate::net::web::{Answer, Request, Web};
 
 /// Why a list could not be had. What is secret stands in none of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What a fleet consists of: clusters, and in each the nodes and switches, in configured order.
 //!
-//! It does not know how a device is asked; that is `lookup`'s.
+//! It does not know how a device is asked; that is `drivers`'.
 
 use std::fmt;
 

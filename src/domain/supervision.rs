@@ -1,6 +1,6 @@
 //! The supervision tree as it is at one moment, for people and programs to look at.
 //!
-//! These are values only: who reads them off the living children is `actors`.
+//! These are values only: who reads them off the living children is `engine`.
 
 use std::fmt;
 use std::sync::Arc;

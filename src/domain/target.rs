@@ -1,6 +1,6 @@
 //! How a device is to be asked: the settings of `[lookup]` after inheritance, valid and complete.
 //!
-//! These are values only; `lookup` turns them into code that asks.
+//! These are values only; `drivers` turns them into code that asks.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,12 +3,12 @@
 //!
 //! The new configuration is read and validated as a whole before anything is touched. A bad one
 //! changes nothing and is reported with all its faults; a good one is applied by difference
-//! (`actors::fleet`). Reloads happen one after the other. It does not know who asks for one.
+//! (`engine::fleet`). Reloads happen one after the other. It does not know who asks for one.
 //!
 //! A list that cannot be read keeps the devices that it had, and a new one makes the configuration
 //! a bad one; but the service starts without it.
 
-mod feeds;
+pub(crate) mod discovery_sources;
 mod spec;
 
 use std::path::PathBuf;
@@ -22,15 +22,16 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::access::Access;
-use crate::actors::fleet::{FleetSpec, Tree};
 use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, Stamp};
 use crate::domain::{DeviceList, Discovery};
+use crate::engine::fleet::{FleetSpec, Tree};
+use crate::reload::discovery_sources as feeds;
+use crate::reload::discovery_sources::{Feed, Reader};
 use crate::telemetry::Metrics;
-use feeds::{Feed, Reader};
 use spec::{Refused, Repeated, Specified, TooManyDevices, specify};
 
-pub use crate::actors::fleet::Difference;
-pub use feeds::DiscoveryState;
+pub use crate::engine::fleet::Difference;
+pub use crate::reload::discovery_sources::DiscoveryState;
 
 /// How often the file is looked at. A change is taken when it has lasted from one look to the next,
 /// so that a file that is being written is not read half-way.

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::actors::fleet::{FleetSpec, Run, Settings};
 use crate::config::{ClusterConfig, CollectConfig, Config, GroupConfig, Members};
 use crate::domain::{
     Cluster, ClusterId, DeviceId, DeviceKind, DeviceList, DiscoveredDevice, MAX_DEVICES,
 };
-use crate::lookup;
+use crate::drivers as lookup;
+use crate::engine::fleet::{FleetSpec, Run, Settings};
 
 /// What the actors make of a configuration, and what of its lists could not be used.
 #[derive(Debug)]

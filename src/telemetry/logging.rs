@@ -52,7 +52,7 @@ pub fn open(format: LogFormat) -> std::io::Result<LogWriter> {
 /// The panics of all threads are logged from now on.
 pub(crate) fn init(out: Box<dyn Write + Send>, has_colors: bool, format: LogFormat, filter: &str) {
     // The NATS client says the same again at each try to connect; what matters of it comes as
-    // events of the connection, which `distributed` logs.
+    // events of the connection, which `nats` logs.
     // The HTTP server's parts write an error for each request that is none, of whatever client.
     let default = format!("warn,actix_http=off,async_nats=off,{filter}");
     let mut builder = Builder::from_env(Env::default().default_filter_or(&default));

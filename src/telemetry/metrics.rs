@@ -1,4 +1,4 @@
-//! Counters and gauges, handed to whoever counts; reading them is `http`'s and the tests'.
+//! Counters and gauges, handed to whoever counts; reading them is `server`'s and the tests'.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -189,7 +189,7 @@ fn a_panic_costs_its_device_one_answer_and_nobody_else_anything() {
         line["at"]
             .as_str()
             .unwrap()
-            .starts_with("src/lookup/simulated.rs:")
+            .starts_with("src/drivers/simulated.rs:")
     );
     assert_eq!(
         (&line["restarts"], &line["backoff_ms"]),

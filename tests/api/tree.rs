@@ -77,7 +77,7 @@ fn the_tree_shows_each_child_with_its_state_and_how_it_ended() {
         exit["at"]
             .as_str()
             .unwrap()
-            .starts_with("src/lookup/simulated.rs:")
+            .starts_with("src/drivers/simulated.rs:")
     );
     assert!(exit["time"].as_str().unwrap() <= tree["time"].as_str().unwrap());
     assert_eq!(nodes[0]["outcome"], "ok");
@@ -250,7 +250,7 @@ fn on_a_terminal_failures_come_first() {
     );
     starts(
         6,
-        "    last exit: panic \"simulated panic in lookup 0\" at src/lookup/simulated.rs:",
+        "    last exit: panic \"simulated panic in lookup 0\" at src/drivers/simulated.rs:",
     );
     starts(
         7,

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fleetcall::actors::drill::Drill;
 use fleetcall::app::{App, Options};
 use fleetcall::config::Config;
-use fleetcall::distributed::{Distributed, NEWEST_SCHEMA, NatsSettings, Worker};
-use fleetcall::watchdog::WatchdogSettings;
+use fleetcall::engine::watchdog::WatchdogSettings;
+use fleetcall::nats::{Distributed, NEWEST_SCHEMA, NatsSettings, Worker};
+use fleetcall::supervision::failpoints::Drill;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// As `main` does it, on a thread of its own. Gone when dropped, as one that is killed.

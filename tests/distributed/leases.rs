@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Drill, Point};
+use fleetcall::supervision::failpoints::{Drill, Point};
 use serde_json::Value;
 
 use crate::fleet::{LEASE, clusters, front_at, held, says, until_well, worker, worker_at};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Drill, Point};
 use fleetcall::app::Engine;
 use fleetcall::config::{Config, Source};
+use fleetcall::supervision::failpoints::{Act, Drill, Point};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{PATIENCE, TestApp};

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Drill, Point};
 use fleetcall::app::{App, Options};
 use fleetcall::config::Config;
-use fleetcall::watchdog::WatchdogSettings;
+use fleetcall::engine::watchdog::WatchdogSettings;
+use fleetcall::supervision::failpoints::{Act, Drill, Point};
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, config_file, send};

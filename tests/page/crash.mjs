@@ -22,7 +22,7 @@ await test(async (browser) => {
   await page.click(`[data-key="${KEY}"]`);
   await says(page, '#details', 'crashed the code that asks it');
   await says(page, '#details .error', 'simulated panic in lookup 1');
-  await says(page, '#details', 'src/lookup/simulated.rs');
+  await says(page, '#details', 'src/drivers/simulated.rs');
   await says(page, '#details', 'Restarts1');
   await says(page, '#details .feed', 'fails (crashed)');
 

@@ -13,7 +13,7 @@ fn every_file_that_the_page_asks_for_is_there_and_strict() {
         page.header("content-type"),
         Some("text/html; charset=utf-8")
     );
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/server/page");
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let content_type = match name.rsplit_once('.').unwrap().1 {

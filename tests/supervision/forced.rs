@@ -4,10 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Point};
 use fleetcall::domain::{
     BreakerState, ChildState, ClusterId, DeviceId, DeviceKind, DeviceState, Hold, Liveness,
 };
+use fleetcall::supervision::failpoints::{Act, Point};
 use tokio::time::sleep;
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Point};
 use fleetcall::domain::Liveness;
+use fleetcall::supervision::failpoints::{Act, Point};
 use tokio::time::Instant;
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};
@@ -247,7 +247,11 @@ async fn a_panic_in_a_lookup_says_where_it_was() {
         let (_, state) = tree.iter().find(|(child, _)| child == path).unwrap();
         let exit = state.last_exit.as_ref().unwrap();
         assert_eq!(exit.message, "drill: Item");
-        assert!(exit.at.starts_with("src/actors/drill.rs:"), "{}", exit.at);
+        assert!(
+            exit.at.starts_with("src/supervision/failpoints.rs:"),
+            "{}",
+            exit.at
+        );
         check(&fleet, path, path, 1, "panic").await;
     }
 }

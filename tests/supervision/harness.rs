@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Drill, Point};
 use fleetcall::app::Engine;
-use fleetcall::collector::CollectRequest;
 use fleetcall::config::{Config, Source};
 use fleetcall::domain::{
     ChildState, Collection, DeviceKind, DeviceState, SupervisionTree, TreeFilter,
 };
+use fleetcall::engine::collector::CollectRequest;
+use fleetcall::supervision::failpoints::{Act, Drill, Point};
 use fleetcall::telemetry::{Census, Metrics};
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcall::collector::{Answer, CollectError, CollectRequest};
+use fleetcall::engine::collector::{Answer, CollectError, CollectRequest};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use fleetcall::actors::drill::Point;
+use fleetcall::supervision::failpoints::Point;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use tokio::time::sleep;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Point};
 use fleetcall::domain::{BreakerState, Collection, FaultKind, Liveness};
+use fleetcall::supervision::failpoints::{Act, Point};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};

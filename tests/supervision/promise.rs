@@ -10,12 +10,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleetcall::actors::drill::{Act, Point};
 use fleetcall::config::Config;
 use fleetcall::domain::{
     Backoff, Breaker, BreakerPolicy, BreakerState, Decision, FaultKind, Liveness, RestartHistory,
     Step, SupervisionPolicy,
 };
+use fleetcall::supervision::failpoints::{Act, Point};
 use fleetcall::telemetry::Census;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fleetcall::actors::drill::Point;
 use fleetcall::config::{Config, Source};
 use fleetcall::reload::{Difference, ReloadError, Trigger};
+use fleetcall::supervision::failpoints::Point;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 

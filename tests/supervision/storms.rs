@@ -1,7 +1,7 @@
 //! Many failures at once or one after the other, on real threads: nobody is lost, nothing is left.
 
-use fleetcall::actors::drill::{Act, Point};
 use fleetcall::domain::{FaultKind, Liveness};
+use fleetcall::supervision::failpoints::{Act, Point};
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, actors, children, until};
 

@@ -10,10 +10,10 @@ use super::Request;
 use super::roll::{Heard, Roll};
 use crate::app::Engine;
 use crate::cli::CliError;
-use crate::collector::{AnswerStream, CollectError, CollectRequest};
 use crate::config::Config;
-use crate::http::v1::report;
+use crate::engine::collector::{AnswerStream, CollectError, CollectRequest};
 use crate::reload::DiscoveryState;
+use crate::server::routes::v1::report;
 
 /// Outcomes that are taken at once, at most: between two of these, progress is drawn.
 const PIECE: usize = 4096;

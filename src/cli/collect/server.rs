@@ -15,7 +15,7 @@ use crate::cli::server::{self, ServerError, TIMEOUT, TOO_LONG, TrustFlags, addre
 use crate::cli::terminal::plain;
 use crate::cli::tree;
 use crate::domain::{Cluster, Scope, ScopeError, Topology};
-use crate::http::tree::TreeView;
+use crate::server::tree::TreeView;
 
 /// Within less no line may be expected to answer, however short the deadline is.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,125 @@
+//! A hidden cluster of one simulated device, for a roll call that shows whether a thread works.
+//!
+//! It is started for each trial, on the thread that is tried, and goes with it: so a trial is of
+//! what a thread has to do (take in a cluster, its device, their messages and a timer), and there
+//! is nothing for a reload or for the thread's successor to carry over. It has counters of its own
+//! that nobody reads, and stands in no topology.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::cluster::ClusterActor;
+use super::fleet::{Difference, Run};
+use super::messages::{Collect, MAILBOX, deliver};
+use crate::domain::{
+    Backoff, Behaviour, BreakerPolicy, Cluster, DriverSettings, Fault, FaultKind, FaultRates, Id,
+    RetryPolicy, SimulatedSettings, Target, Topology,
+};
+use crate::engine::cluster_spec::{ClusterSpec, plan};
+use crate::engine::gather::{CollectOptions, Gathering, Manifest};
+use crate::supervision::shell::{Link, start_on};
+use crate::telemetry::Metrics;
+
+/// How long its device takes: the shortest that needs the thread's timers.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// How long its device may take; a thread that is stuck also holds this clock, so it tells nothing.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A roll call of the hidden cluster, under way.
+#[derive(Debug)]
+pub(super) struct Trial {
+    gathering: Arc<Gathering>,
+    /// Held so that the cluster runs.
+    _actor: Addr<ClusterActor>,
+}
+
+impl Trial {
+    /// Begins one on `arbiter`.
+    pub(super) fn begin(arbiter: &ArbiterHandle, link: &Link) -> Self {
+        let metrics = Metrics::default();
+        let link = Arc::new(Link {
+            supervisor: link.supervisor.clone(),
+            rules: Arc::clone(&link.rules),
+            metrics: metrics.clone(),
+            chronicle: Arc::default(),
+        });
+        let (spec, topology, manifest) = hidden(&link, metrics);
+        let actor = start_on(arbiter, spec, &link, MAILBOX);
+        let options = CollectOptions {
+            read: false,
+            force: false,
+            is_patient: true,
+            client: None,
+        };
+        let gathering = Gathering::new(0, topology, manifest, options);
+        deliver(&actor, Collect(gathering.share(0, 0, None)));
+        Self {
+            gathering,
+            _actor: actor,
+        }
+    }
+
+    /// Waits for the answer, for as long as that takes; an error is the device's fault.
+    pub(super) async fn finish(self) -> Result<(), Arc<Fault>> {
+        self.gathering.settled().await;
+        let nobody = Arc::new(Fault::new(FaultKind::Cancelled, "there is no answer"));
+        let collection = self.gathering.close(&nobody);
+        let fault = collection.faults().next();
+        fault.map_or(Ok(()), |(_, _, _, fault)| Err(Arc::clone(fault)))
+    }
+}
+
+/// The cluster, and all that a collect of it needs.
+pub(super) fn hidden(
+    link: &Arc<Link>,
+    metrics: Metrics,
+) -> (Arc<ClusterSpec>, Arc<Topology>, Arc<Manifest>) {
+    let id = cluster_id();
+    let cluster = Cluster::new(id.clone(), vec![id.clone()], Vec::new());
+    let spec = ClusterSpec::new(id, Arc::clone(link), metrics.clone(), None);
+    let spec = Arc::new(spec);
+    let run = Run {
+        end: cluster.len(),
+        target: target(),
+        ports: Vec::new(),
+    };
+    let (plan, _) = plan(&spec, &cluster, &[run], &mut Difference::default(), true);
+    spec.set_plan(Arc::clone(&plan));
+    let topology = Arc::new(Topology::new(vec![cluster]));
+    let plans = Box::new([plan]);
+    (spec, topology, Arc::new(Manifest { plans, metrics }))
+}
+
+/// As it stands in the log, which names it only if a bug crashes it.
+#[expect(clippy::expect_used, reason = "a test builds it")]
+fn cluster_id() -> Id {
+    Id::name("watchdog").expect("it is an id")
+}
+
+fn target() -> Target {
+    Target {
+        timeout: TIMEOUT,
+        retry: RetryPolicy {
+            retries: 0,
+            backoff: Backoff {
+                min: TIMEOUT,
+                max: TIMEOUT,
+            },
+        },
+        breaker: BreakerPolicy {
+            failures: 0,
+            open_min: TIMEOUT,
+            open_max: TIMEOUT,
+        },
+        driver: DriverSettings::Simulated(SimulatedSettings {
+            latency: LATENCY,
+            jitter: Duration::ZERO,
+            seed: 0,
+            behaviour: Behaviour::Random(FaultRates::default()),
+        }),
+        allow: None,
+    }
+}

@@ -1,0 +1,678 @@
+//! The actor of one cluster: owns its devices' actors, asks them all, follows the schedule.
+//!
+//! It keeps no deadline: that of a collect is its caller's (`collector`), so that an answer is in
+//! time even when this actor is down or its thread is busy.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tokio::time::Interval;
+
+use super::client_queue::ClientQueue;
+use super::messages::{Collect, Leave, Probe, Reload, Rest, Tick, Withdraw};
+use super::schedule::Ticker;
+use super::withdrawal::{Going, Withdrawals};
+use crate::domain::ITEMS_PER_TURN;
+use crate::engine::cluster_devices::{Adoption, Roster};
+use crate::engine::cluster_spec::{ClusterSpec, Plan};
+use crate::engine::gather::Share;
+use crate::supervision::catch_panic::blaming;
+use crate::supervision::context::ShellContext;
+use crate::supervision::failpoints::{Act, Point};
+use crate::supervision::health::Child;
+use crate::supervision::shell::{BuildError, Supervised};
+
+/// How often an actor that is to come to rest looks whether it does.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Owns the actors of one cluster's devices. Nobody else holds their addresses, so they end with
+/// it; restarted, it starts new ones.
+#[derive(Debug)]
+pub(crate) struct ClusterActor {
+    spec: Arc<ClusterSpec>,
+    roster: Arc<Roster>,
+    /// Collects whose answer is not complete, oldest first. When this actor dies, their callers
+    /// hear at once.
+    in_flight: VecDeque<Going>,
+    /// What is left to ask. Empty as long as there are devices left that may be asked at once.
+    asking: ClientQueue<Asking>,
+    /// How many devices may be asked at once: before others on the arbiter have had their turn.
+    may_ask: usize,
+    withdrawals: Withdrawals,
+    is_withdrawing: bool,
+    ticker: Option<SpawnHandle>,
+}
+
+/// A share of which devices are left to ask.
+#[derive(Debug)]
+struct Asking {
+    share: Share,
+    roster: Arc<Roster>,
+}
+
+impl Actor for ClusterActor {
+    type Context = ShellContext<Self>;
+
+    fn started(&mut self, ctx: &mut ShellContext<Self>) {
+        if self.spec.left().is_some() {
+            return;
+        }
+        let mut adoption = self.adoption(self.spec.plan());
+        adoption.drilled_at = Some(adoption.plan.devices.len() / 2);
+        self.adopt(adoption, None, ctx);
+    }
+
+    fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
+        self.spec.pass(Point::Stopping);
+        Running::Stop
+    }
+
+    fn stopped(&mut self, _: &mut ShellContext<Self>) {
+        self.forget_over();
+        std::mem::take(&mut self.roster).let_go();
+    }
+}
+
+impl Supervised for ClusterActor {
+    type Spec = ClusterSpec;
+    const ROLE: &'static str = "cluster";
+
+    fn new(spec: &Arc<ClusterSpec>) -> Result<Self, BuildError> {
+        BuildError::drilled(spec.pass(Point::New))?;
+        Ok(Self {
+            spec: Arc::clone(spec),
+            roster: Arc::default(),
+            in_flight: VecDeque::new(),
+            asking: ClientQueue::default(),
+            may_ask: ITEMS_PER_TURN,
+            withdrawals: Withdrawals::default(),
+            is_withdrawing: false,
+            ticker: None,
+        })
+    }
+}
+
+impl Drop for ClusterActor {
+    fn drop(&mut self) {
+        if self.ticker.is_some() {
+            self.spec.schedule_left();
+        }
+        self.spec.pass(Point::Drop);
+    }
+}
+
+impl ClusterActor {
+    /// The rosters in use, some more than once; that of the present plan is first.
+    fn rosters(&self) -> impl Iterator<Item = &Arc<Roster>> {
+        let going = self.in_flight.iter().chain(self.withdrawals.iter());
+        let others = going.map(|it| &it.roster);
+        let asking = self.asking.iter().map(|it| &it.roster);
+        [&self.roster].into_iter().chain(others).chain(asking)
+    }
+
+    /// The rosters in use: few, mostly one for each plan.
+    fn distinct_rosters(&self) -> Vec<Arc<Roster>> {
+        let mut rosters: Vec<Arc<Roster>> = Vec::new();
+        for roster in self.rosters() {
+            if !rosters.iter().any(|it| Arc::ptr_eq(it, roster)) {
+                rosters.push(Arc::clone(roster));
+            }
+        }
+        rosters
+    }
+
+    /// The actors for a plan, to be gathered.
+    fn adoption(&self, plan: Arc<Plan>) -> Adoption {
+        Adoption::new(plan, self.distinct_rosters())
+    }
+
+    /// Gathers the actors for a plan, and then has the share of a collect asked if there is one. A
+    /// large cluster does so in turns, and takes no message meanwhile.
+    fn adopt(
+        &mut self,
+        mut adoption: Adoption,
+        share: Option<Share>,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        if adoption.go_on(&self.spec, || ctx.stop()) {
+            self.adopted(adoption, share, ctx);
+        } else {
+            let adoption = Some(adoption);
+            ctx.wait(AdoptRest { adoption, share });
+        }
+    }
+
+    /// A plan's actors are there.
+    fn adopted(&mut self, adoption: Adoption, share: Option<Share>, ctx: &mut ShellContext<Self>) {
+        let roster = adoption.roster();
+        if Arc::ptr_eq(&roster.plan, &self.spec.plan()) {
+            // Devices that are not in it end with the collects that ask them.
+            std::mem::replace(&mut self.roster, Arc::clone(&roster)).let_go();
+            let in_flight = self.in_flight.iter();
+            let over: Vec<_> = in_flight.filter_map(|it| it.in_flight.over()).collect();
+            self.forget_when(over, ctx);
+            self.schedule(ctx);
+        }
+        match share {
+            Some(share) => self.take(share, roster, ctx),
+            None => roster.let_go(),
+        }
+    }
+
+    /// Follows the schedule that the spec has now.
+    fn schedule(&mut self, ctx: &mut ShellContext<Self>) {
+        if let Some(ticker) = self.ticker.take() {
+            ctx.cancel_future(ticker);
+        }
+        let (every, ticked) = self.spec.take_schedule();
+        self.ticker = every.map(|every| {
+            let devices = &self.roster.plan.devices;
+            let ticker = Ticker::new(&self.spec.base.id, devices, every, ticked);
+            let spec = Arc::clone(&self.spec);
+            ctx.spawn(Ticking { ticker, spec })
+        });
+    }
+
+    /// Lets go of the devices that only these collects ask, when they are over.
+    fn forget_when(
+        &mut self,
+        over: impl IntoIterator<Item = oneshot::Receiver<()>>,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        let over = futures::future::join_all(over).into_actor(self);
+        ctx.spawn(over.map(|_, this, _| this.forget_over()));
+    }
+
+    /// Asks up to `count` more devices of a share; gives how many that were.
+    fn ask(share: &mut Share, roster: &Roster, count: usize) -> usize {
+        for asked in 0..count {
+            let Some((index, mut reply)) = share.next_port() else {
+                return asked;
+            };
+            if reply.is_forced() && !roster.plan.devices[index].force() {
+                reply = reply.unforced();
+            }
+            roster.send(index, Probe(reply));
+        }
+        count
+    }
+
+    /// Remembers a collect. If there is no room for it, those that are over are forgotten: so however
+    /// many come and go while another one waits, memory is that of those under way at once.
+    fn remember(&mut self, going: Going) {
+        let room = self.in_flight.capacity();
+        if self.in_flight.len() == room {
+            self.forget_over();
+            if self.in_flight.len() > room / 2 {
+                // The next look comes only after as many have come.
+                self.in_flight.reserve(room);
+            }
+        }
+        self.in_flight.push_back(going);
+    }
+
+    /// Forgets the collects that are over; the devices that only they asked end with that.
+    fn forget_over(&mut self) {
+        for _ in 0..self.in_flight.len() {
+            match self.in_flight.pop_front() {
+                Some(going) if going.in_flight.is_over() => going.roster.let_go(),
+                going => self.in_flight.extend(going),
+            }
+        }
+    }
+
+    /// Tells some more devices of collects that were withdrawn; returns whether there may be others.
+    fn withdraw_some(&mut self) -> bool {
+        if self.withdrawals.is_between_rounds() {
+            // Each turn of a round goes through all that are remembered.
+            self.forget_over();
+        }
+        self.withdrawals.go_on(&self.in_flight)
+    }
+}
+
+impl Handler<Collect> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, Collect(mut share): Collect, ctx: &mut ShellContext<Self>) {
+        share.take_up();
+        if let Some(fault) = self.spec.left() {
+            blaming(Arc::clone(fault), || drop(share));
+            return;
+        }
+        // A collect that began before a reload may come after it, also one of another process that has
+        // not reloaded yet, or the other way. All of one plan share its roster.
+        let has_plan = |it: &&Arc<Roster>| Arc::ptr_eq(&it.plan, share.plan());
+        let known = self.rosters().find(has_plan).cloned();
+        if let Some(roster) = known {
+            self.take(share, roster, ctx);
+        } else if !share.is_settled() {
+            let adoption = self.adoption(Arc::clone(share.plan()));
+            self.adopt(adoption, Some(share), ctx);
+        }
+    }
+}
+
+impl ClusterActor {
+    /// Asks the devices of a share, the first of them now.
+    fn take(&mut self, mut share: Share, roster: Arc<Roster>, ctx: &mut ShellContext<Self>) {
+        if share.is_settled() {
+            // Its deadline passed, or its caller went, while it waited.
+            roster.let_go();
+            return;
+        }
+        let in_flight = share.in_flight();
+        if !Arc::ptr_eq(&roster, &self.roster) {
+            self.forget_when(in_flight.over(), ctx);
+        }
+        self.remember(Going {
+            in_flight,
+            roster: Arc::clone(&roster),
+        });
+        let has_turn = self.may_ask > 0;
+        let half = (roster.plan.devices.len() / 2).min(self.may_ask);
+        self.may_ask -= Self::ask(&mut share, &roster, half);
+        match self.spec.pass(Point::Handler) {
+            Some(Act::EndThread) => {
+                Arbiter::current().stop();
+            }
+            Some(Act::Stop) => ctx.stop(),
+            Some(Act::Panic | Act::Error | Act::Block) | None => {}
+        }
+        self.may_ask -= Self::ask(&mut share, &roster, self.may_ask);
+        if share.has_more() {
+            let client = share.client();
+            self.asking.push(client, Asking { share, roster });
+        }
+        if has_turn && self.may_ask == 0 {
+            ctx.spawn(AskRest);
+        }
+        self.spec.health().worked();
+    }
+}
+
+impl Handler<Withdraw> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, withdraw: Withdraw, ctx: &mut ShellContext<Self>) {
+        let is_it = |going: &Going| going.in_flight.collect() == withdraw.collect;
+        let found = self.in_flight.iter().position(is_it);
+        let Some(going) = found.and_then(|index| self.in_flight.remove(index)) else {
+            return;
+        };
+        self.withdrawals.push(going);
+        if !std::mem::replace(&mut self.is_withdrawing, true) {
+            ctx.spawn(WithdrawRest);
+        }
+    }
+}
+
+/// Tells the devices that no collect waits for them any more, some a turn. A device that does not take
+/// it ends its lookup by its own timeout.
+struct WithdrawRest;
+
+impl ActorFuture<ClusterActor> for WithdrawRest {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if actor.withdraw_some() {
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        actor.is_withdrawing = false;
+        Poll::Ready(())
+    }
+}
+
+impl Handler<Reload> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Reload, ctx: &mut ShellContext<Self>) {
+        if self.spec.left().is_some() {
+            return;
+        }
+        let plan = self.spec.plan();
+        if Arc::ptr_eq(&plan, &self.roster.plan) {
+            self.schedule(ctx);
+        } else {
+            let adoption = self.adoption(plan);
+            self.adopt(adoption, None, ctx);
+        }
+    }
+}
+
+impl Handler<Leave> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(gone): Leave, ctx: &mut ShellContext<Self>) {
+        let Some(fault) = self.spec.left().map(Arc::clone) else {
+            return;
+        };
+        if let Some(ticker) = self.ticker.take() {
+            ctx.cancel_future(ticker);
+        }
+        let rosters = self.distinct_rosters();
+        self.roster = Arc::default();
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let asking = std::mem::take(&mut self.asking);
+        let withdrawals = std::mem::take(&mut self.withdrawals);
+        blaming(fault, || drop((in_flight, asking, withdrawals)));
+        actix::spawn(async move {
+            // The devices' actors end with this, and what they do with them: they are woken by it, and
+            // have had their turn when this task has had two more.
+            for roster in rosters.into_iter().filter_map(Arc::into_inner) {
+                roster.end().await;
+            }
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            // Nobody may wait for it.
+            gone.send(()).ok();
+        });
+    }
+}
+
+impl Handler<Rest> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, Rest(rests): Rest, ctx: &mut ShellContext<Self>) {
+        if let Some(ticker) = self.ticker.take() {
+            ctx.cancel_future(ticker);
+        }
+        ctx.spawn(Resting {
+            looks: tokio::time::interval(LOOK_EVERY),
+            rests: Some(rests),
+        });
+    }
+}
+
+/// Says when no collect waits for a device any more.
+struct Resting {
+    looks: Interval,
+    rests: Option<oneshot::Sender<()>>,
+}
+
+impl ActorFuture<ClusterActor> for Resting {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        loop {
+            if actor.in_flight.iter().all(|it| it.in_flight.is_settled()) {
+                if let Some(rests) = self.rests.take() {
+                    // Nobody may wait for it.
+                    rests.send(()).ok();
+                }
+                return Poll::Ready(());
+            }
+            if self.looks.poll_tick(task).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Gathers the rest of a large plan's actors, some a turn.
+struct AdoptRest {
+    /// `None` when it is over.
+    adoption: Option<Adoption>,
+    share: Option<Share>,
+}
+
+impl ActorFuture<ClusterActor> for AdoptRest {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        ctx: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let Some(mut adoption) = self.adoption.take() else {
+            return Poll::Ready(());
+        };
+        let share = self.share.take();
+        if let Some(fault) = actor.spec.left() {
+            blaming(Arc::clone(fault), || drop(share));
+            adoption.roster().let_go();
+            return Poll::Ready(());
+        }
+        let is_needed = share.as_ref().is_some_and(|share| !share.is_settled());
+        if !is_needed && !Arc::ptr_eq(&adoption.plan, &actor.spec.plan()) {
+            // Of another reload, which is in the mailbox or comes there.
+            adoption.roster().let_go();
+            return Poll::Ready(());
+        }
+        if adoption.go_on(&actor.spec, || ctx.stop()) {
+            actor.adopted(adoption, share, ctx);
+            return Poll::Ready(());
+        }
+        (self.adoption, self.share) = (Some(adoption), share);
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Asks what is left, some devices a turn. The clients who want that take turns, and so do the collects
+/// of each.
+struct AskRest;
+
+impl ActorFuture<ClusterActor> for AskRest {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        actor.spec.pass(Point::Item);
+        let mut left = ITEMS_PER_TURN;
+        while left > 1
+            && let Some(Asking { mut share, roster }) = actor.asking.pop()
+        {
+            left -= 1;
+            if let Some(fault) = actor.spec.left() {
+                share.answer_rest(fault);
+                break;
+            }
+            if share.is_settled() {
+                roster.let_go();
+                continue;
+            }
+            left -= ClusterActor::ask(&mut share, &roster, left);
+            if share.has_more() {
+                let client = share.client();
+                actor.asking.push(client, Asking { share, roster });
+            }
+        }
+        if actor.asking.is_empty() {
+            actor.may_ask = ITEMS_PER_TURN;
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Follows the schedule, for ever.
+struct Ticking {
+    ticker: Ticker,
+    spec: Arc<ClusterSpec>,
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        let metrics = &self.spec.base.metrics;
+        metrics.tick_skipped(self.ticker.take_missed());
+    }
+}
+
+impl ActorFuture<ClusterActor> for Ticking {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut ClusterActor,
+        _: &mut ShellContext<ClusterActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let metrics = &actor.spec.base.metrics;
+        metrics.tick_skipped(self.ticker.take_missed());
+        for _ in 0..ITEMS_PER_TURN {
+            match self.ticker.poll_next(task) {
+                Poll::Ready(device) => actor.roster.send(device, Tick::new(metrics.clone())),
+                Poll::Pending => {
+                    metrics.tick_skipped(self.ticker.take_missed());
+                    return Poll::Pending;
+                }
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Fault, FaultKind, SupervisionPolicy, Topology};
+    use crate::engine::canary::hidden;
+    use crate::engine::gather::{CollectOptions, Gathering, Manifest};
+    use crate::engine::messages::{MAILBOX, deliver};
+    use crate::supervision::shell::{Link, start};
+    use crate::supervision::supervisor::Rules;
+    use crate::telemetry::Metrics;
+
+    /// A cluster that had one device before it was reloaded, and collects that began before.
+    struct Reloaded {
+        link: Arc<Link>,
+        spec: Arc<ClusterSpec>,
+        before: Arc<Plan>,
+        topology: Arc<Topology>,
+        manifest: Arc<Manifest>,
+    }
+
+    impl Reloaded {
+        fn new() -> Self {
+            let metrics = Metrics::default();
+            let link = Arc::new(Link {
+                supervisor: None,
+                rules: Arc::new(Rules::new(SupervisionPolicy::default())),
+                metrics: metrics.clone(),
+                chronicle: Arc::default(),
+            });
+            let (spec, topology, manifest) = hidden(&link, metrics);
+            let before = spec.plan();
+            spec.set_plan(Arc::default());
+            Self {
+                link,
+                spec,
+                before,
+                topology,
+                manifest,
+            }
+        }
+
+        fn start(&self) -> Addr<ClusterActor> {
+            start(Arc::clone(&self.spec), &self.link, MAILBOX)
+        }
+
+        fn collect(&self, id: u64) -> Arc<Gathering> {
+            let options = CollectOptions {
+                read: false,
+                force: false,
+                is_patient: true,
+                client: None,
+            };
+            let (topology, manifest) = (Arc::clone(&self.topology), Arc::clone(&self.manifest));
+            Gathering::new(id, topology, manifest, options)
+        }
+    }
+
+    fn post(actor: &Addr<ClusterActor>, collect: &Arc<Gathering>) {
+        deliver(actor, Collect(collect.share(0, 0, None)));
+    }
+
+    /// Waits until all collects that it had have their outcomes.
+    async fn rested(actor: &Addr<ClusterActor>) {
+        let (rests, rested) = oneshot::channel();
+        deliver(actor, Rest(rests));
+        rested.await.unwrap();
+    }
+
+    #[actix_web::test]
+    async fn collects_of_one_old_plan_share_their_roster() {
+        tokio::time::pause();
+        let cluster = Reloaded::new();
+        let holders = Arc::strong_count(&cluster.before);
+        let actor = cluster.start();
+        let collects: Vec<_> = (0..3).map(|id| cluster.collect(id)).collect();
+        for collect in &collects {
+            post(&actor, collect);
+        }
+        rested(&actor).await;
+        assert_eq!(Arc::strong_count(&cluster.before), holders + 1);
+        assert_eq!(cluster.before.devices[0].asked(), 1, "they join one lookup");
+    }
+
+    #[actix_web::test]
+    async fn a_device_of_withdrawn_collects_is_not_asked_by_two_actors() {
+        tokio::time::pause();
+        let cluster = Reloaded::new();
+        let device = &cluster.before.devices[0];
+        let actor = cluster.start();
+        let first = cluster.collect(1);
+        post(&actor, &first);
+        while device.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Both messages are taken before the device hears of the first.
+        drop(first.close(&Arc::new(Fault::new(FaultKind::Cancelled, "it went"))));
+        deliver(&actor, Withdraw { collect: 1 });
+        let second = cluster.collect(2);
+        post(&actor, &second);
+        rested(&actor).await;
+        assert_eq!(device.asked(), 1, "it joins the lookup");
+        assert_eq!(second.complete().unwrap().faults().count(), 0);
+    }
+
+    #[actix_web::test]
+    async fn collects_that_are_over_are_forgotten_behind_one_that_waits() {
+        let cluster = Reloaded::new();
+        let mut actor = ClusterActor::new(&cluster.spec).unwrap();
+        let going = |collect: &Arc<Gathering>| Going {
+            in_flight: collect.share(0, 0, None).in_flight(),
+            roster: Arc::default(),
+        };
+        let waits = cluster.collect(0);
+        actor.remember(going(&waits));
+        for id in 1..1000 {
+            actor.remember(going(&cluster.collect(id)));
+        }
+        assert!(actor.in_flight.len() <= 8, "{}", actor.in_flight.len());
+        // Also where there is room for many, before all are gone through again and again.
+        let many: Vec<_> = (1..1000).map(|id| cluster.collect(id)).collect();
+        for collect in &many {
+            actor.remember(going(collect));
+        }
+        assert!(actor.in_flight.len() >= 1000);
+        drop(many);
+        actor.withdraw_some();
+        assert_eq!(actor.in_flight.len(), 1);
+    }
+}

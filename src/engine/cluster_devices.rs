@@ -1,0 +1,163 @@
+//! The actors of a cluster's devices: how they are gathered for a plan, and let go of, in turns.
+//!
+//! It does not know who asks them. Entry points: [`Adoption`], [`Roster::let_go`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::device::Device;
+use super::messages::{MAILBOX, deliver};
+use crate::domain::ITEMS_PER_TURN;
+use crate::engine::cluster_spec::{ClusterSpec, Plan};
+use crate::engine::device::node::NodeActor;
+use crate::engine::device::switch::SwitchActor;
+use crate::supervision::failpoints::{Act, Point};
+use crate::supervision::shell::start;
+
+/// The actors of a plan's devices. Whoever holds it keeps them running: the cluster's actor, and
+/// what runs in it.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    pub(super) plan: Arc<Plan>,
+    nodes: Box<[Addr<NodeActor>]>,
+    switches: Box<[Addr<SwitchActor>]>,
+}
+
+impl Roster {
+    /// Gives the device at `index` a message.
+    pub(super) fn send<M>(&self, index: usize, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        NodeActor: Handler<M>,
+        SwitchActor: Handler<M>,
+    {
+        #[cfg(test)]
+        crate::domain::seen::note();
+        match index.checked_sub(self.nodes.len()) {
+            None => deliver(&self.nodes[index], message),
+            Some(switch) => deliver(&self.switches[switch], message),
+        }
+    }
+
+    /// Lets go of it, on the arbiter of its actors: those that it alone keeps running end, in turns if
+    /// they are many.
+    pub(super) fn let_go(self: Arc<Self>) {
+        if let Some(roster) = Arc::into_inner(self)
+            && roster.plan.devices.len() > ITEMS_PER_TURN
+        {
+            actix::spawn(roster.end());
+        }
+    }
+
+    /// Ends its actors, in turns: they are woken by it.
+    pub(super) async fn end(self) {
+        let (mut nodes, mut switches) = (self.nodes.into_vec(), self.switches.into_vec());
+        // Their specs are freed by the actors.
+        drop(self.plan);
+        loop {
+            let left = nodes.len().saturating_sub(ITEMS_PER_TURN);
+            nodes.truncate(left);
+            if nodes.is_empty() {
+                let left = switches.len().saturating_sub(ITEMS_PER_TURN);
+                switches.truncate(left);
+            }
+            if nodes.is_empty() && switches.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A plan's actors as they are gathered: those that run already, and new ones for the other devices.
+pub(super) struct Adoption {
+    pub(super) plan: Arc<Plan>,
+    /// Those that run already.
+    rosters: Vec<Arc<Roster>>,
+    /// Where the actor of a device is that runs already: its roster, and its place in that one's plan.
+    known: HashMap<*const Device, (usize, usize)>,
+    /// Which of them is to be known next.
+    unknown: (usize, usize),
+    nodes: Vec<Addr<NodeActor>>,
+    switches: Vec<Addr<SwitchActor>>,
+    /// Where a drill makes the start of the cluster's actor go wrong; `None` if that has started.
+    pub(super) drilled_at: Option<usize>,
+}
+
+impl Adoption {
+    pub(super) fn new(plan: Arc<Plan>, rosters: Vec<Arc<Roster>>) -> Self {
+        let running = rosters.iter().map(|roster| roster.plan.devices.len()).sum();
+        Self {
+            plan,
+            rosters,
+            known: HashMap::with_capacity(running),
+            unknown: (0, 0),
+            nodes: Vec::new(),
+            switches: Vec::new(),
+            drilled_at: None,
+        }
+    }
+
+    /// Looks where some more actors are that run already; returns whether these are all.
+    fn look_some_up(&mut self) -> bool {
+        let mut left = ITEMS_PER_TURN;
+        let (mut at, mut place) = self.unknown;
+        while left > 0
+            && let Some(roster) = self.rosters.get(at)
+        {
+            let devices = &roster.plan.devices;
+            let to = devices.len().min(place + left);
+            let places = devices[place..to].iter().map(Arc::as_ptr).zip(place..);
+            self.known
+                .extend(places.map(|(device, place)| (device, (at, place))));
+            left -= to - place;
+            (at, place) = if to == devices.len() {
+                (at + 1, 0)
+            } else {
+                (at, to)
+            };
+        }
+        self.unknown = (at, place);
+        at == self.rosters.len()
+    }
+
+    /// Gathers some more; returns whether these are all. It may `stop` the cluster's actor.
+    pub(super) fn go_on(&mut self, spec: &ClusterSpec, mut stop: impl FnMut()) -> bool {
+        if !self.look_some_up() {
+            return false;
+        }
+        let link = &spec.base.link;
+        let (nodes, devices) = (self.plan.nodes(), &self.plan.devices);
+        let from = self.nodes.len() + self.switches.len();
+        let to = (from + ITEMS_PER_TURN).min(devices.len());
+        for (place, device) in (from..to).zip(&devices[from..to]) {
+            if self.drilled_at == Some(place) && spec.pass(Point::Started) == Some(Act::Stop) {
+                stop();
+            }
+            let known = self.known.get(&Arc::as_ptr(device));
+            let known = known.map(|&(roster, place)| (&self.rosters[roster], place));
+            if place < nodes {
+                let actor = known.map(|(roster, place)| roster.nodes[place].clone());
+                let new = || start(Arc::clone(device), link, MAILBOX);
+                self.nodes.push(actor.unwrap_or_else(new));
+            } else {
+                let place = |roster: &Roster, place: usize| place - roster.nodes.len();
+                let actor = known.map(|(it, at)| it.switches[place(it, at)].clone());
+                let new = || start(Arc::clone(device), link, MAILBOX);
+                self.switches.push(actor.unwrap_or_else(new));
+            }
+        }
+        to == devices.len()
+    }
+
+    /// The actors that are gathered.
+    pub(super) fn roster(self) -> Arc<Roster> {
+        Arc::new(Roster {
+            plan: self.plan,
+            nodes: self.nodes.into(),
+            switches: self.switches.into(),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! The actor of one node.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::probe::Prober;
+use crate::engine::device::{Asked, Device};
+use crate::engine::messages::{CutOff, Probe, Tick};
+use crate::supervision::context::ShellContext;
+use crate::supervision::failpoints::Point;
+use crate::supervision::shell::{BuildError, Supervised};
+
+/// Asks one node, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
+#[derive(Debug)]
+pub(crate) struct NodeActor {
+    prober: Prober,
+}
+
+impl Actor for NodeActor {
+    type Context = ShellContext<Self>;
+
+    fn started(&mut self, ctx: &mut ShellContext<Self>) {
+        if self.prober.pass(Point::Started) {
+            ctx.stop();
+        }
+    }
+
+    fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
+        self.prober.pass(Point::Stopping);
+        self.prober.ending();
+        Running::Stop
+    }
+}
+
+impl Supervised for NodeActor {
+    type Spec = Device;
+    const ROLE: &'static str = "node";
+
+    fn new(spec: &Arc<Device>) -> Result<Self, BuildError> {
+        let prober = Prober::new(spec)?;
+        Ok(Self { prober })
+    }
+}
+
+impl NodeActor {
+    /// Runs a lookup inside this actor, so that its panic is this actor's.
+    fn begin(
+        &mut self,
+        lookup: impl Future<Output = Asked> + 'static,
+        scheduled: bool,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        let lookup = lookup.into_actor(self);
+        let lookup = lookup.map(|asked, this, ctx: &mut ShellContext<Self>| {
+            if let Some(lookup) = this.prober.finished(asked) {
+                this.begin(lookup, false, ctx);
+            }
+        });
+        self.prober.started(ctx.spawn(lookup), scheduled);
+    }
+}
+
+impl Handler<Probe> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, Probe(reply): Probe, ctx: &mut ShellContext<Self>) {
+        if self.prober.pass(Point::Handler) {
+            ctx.stop();
+            return;
+        }
+        if let Some(lookup) = self.prober.overdue(&reply) {
+            ctx.cancel_future(lookup);
+        }
+        if let Some(lookup) = self.prober.ask(reply) {
+            self.begin(lookup, false, ctx);
+        }
+    }
+}
+
+impl Handler<Tick> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, ctx: &mut ShellContext<Self>) {
+        if let Some(lookup) = self.prober.tick(tick) {
+            self.begin(lookup, true, ctx);
+        }
+    }
+}
+
+impl Handler<CutOff> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, _: CutOff, ctx: &mut ShellContext<Self>) {
+        if let Some(lookup) = self.prober.cut_off() {
+            ctx.cancel_future(lookup);
+        }
+    }
+}

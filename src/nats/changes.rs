@@ -1,0 +1,224 @@
+//! What changed in a worker's clusters, told to all other processes.
+//!
+//! Told once: a process that has no connection at that moment learns of it when a device is asked
+//! the next time. That a cluster was taken is told as well, without a change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use super::Seldom;
+use super::front::Front;
+use super::wire::{LONGEST, Names, PIECE, Said, VERSION};
+use crate::domain::{Change, ClusterId};
+use crate::engine::fleet::Tree;
+use crate::engine::remote::{Happened, Told};
+use crate::nats::connection::Connection;
+use crate::nats::lease::Owner;
+
+/// How long a connection may be stuck before something is not told.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many names of facts that changed are told of a device.
+const MOST_FACTS: usize = 256;
+
+/// How long such a name is at most, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// For how long changes are gathered after some were told.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// Before a subscription is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// From an owner to everybody: what became of devices. Also the first thing that it says, with no
+/// device: those whose question to the owner before is open ask this one.
+#[derive(Debug, Serialize, Deserialize)]
+struct Changed<'a> {
+    version: u32,
+    cluster: ClusterId,
+    /// The lease of the owner.
+    fence: u64,
+    /// Tells the places' devices, if there are any.
+    plan: u64,
+    /// In the order in which it happened.
+    #[serde(borrow)]
+    changes: Vec<ChangeSaid<'a>>,
+}
+
+/// What became of a device.
+#[derive(Debug, Serialize, Deserialize)]
+struct ChangeSaid<'a> {
+    #[serde(rename = "o", borrow)]
+    outcome: Said<'a>,
+    /// Which facts changed, if some did.
+    #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
+    facts: Vec<String>,
+}
+
+/// Tells what changes in the clusters that are held; for ever.
+pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: Tree) {
+    let chronicle = tree.chronicle();
+    let mut last = chronicle.last();
+    let untold = Seldom::default();
+    loop {
+        chronicle.noted(last).await;
+        let (changes, next) = {
+            let history = chronicle.history();
+            // Without those that are forgotten, if there were as many.
+            let changes = history.since(last).unwrap_or_else(|_| history.all());
+            (changes, history.last())
+        };
+        last = next;
+        let mut clusters: HashMap<ClusterId, Vec<Arc<Change>>> = HashMap::new();
+        for change in changes {
+            let of = clusters.entry(change.cluster.clone()).or_default();
+            of.push(change);
+        }
+        for (cluster, changes) in clusters {
+            if let Some(fence) = owner.fence(&cluster) {
+                let is_told = tell_of(&cluster, fence, &changes, &client, &names, &tree).await;
+                if !is_told && untold.is_due() {
+                    log::warn!(cluster:%; "what changed cannot be told");
+                }
+            }
+            // Leases are renewed on this thread.
+            tokio::task::yield_now().await;
+        }
+        // What happens at once is told at once.
+        sleep(TOGETHER).await;
+    }
+}
+
+/// Tells that clusters were taken, with these leases.
+pub(super) async fn tell_taken(taken: &[(ClusterId, u64)], client: &Client, names: &Names) {
+    let told = async {
+        for (cluster, fence) in taken {
+            let changed = Changed {
+                version: VERSION,
+                cluster: cluster.clone(),
+                fence: *fence,
+                // There are no places.
+                plan: 0,
+                changes: Vec::new(),
+            };
+            let json = serde_json::to_vec(&changed).unwrap_or_default();
+            // Those who do not hear it wait for the owner before as long as for any that is silent.
+            client.publish(names.changes(), json.into()).await.ok();
+        }
+    };
+    timeout(PATIENCE, told).await.ok();
+}
+
+/// Whether all of it is told.
+async fn tell_of(
+    cluster: &ClusterId,
+    fence: u64,
+    changes: &[Arc<Change>],
+    client: &Client,
+    names: &Names,
+    tree: &Tree,
+) -> bool {
+    let Some((plan, happened)) = tree.happened(cluster, changes) else {
+        return true;
+    };
+    let mut is_told = true;
+    let mut rest = happened.iter().peekable();
+    while rest.peek().is_some() {
+        let mut changes = Vec::new();
+        let mut len = 0;
+        while let Some(happened) = rest.peek() {
+            let mut outcome =
+                Said::aged(happened.place, &happened.outcome, Some(happened.age), None);
+            if outcome.len() > LONGEST {
+                outcome = outcome.without_facts();
+            }
+            let facts = some_names(happened.facts.clone());
+            if len + outcome.len() > PIECE && !changes.is_empty() {
+                break;
+            }
+            len += outcome.len();
+            changes.push(ChangeSaid { outcome, facts });
+            rest.next();
+        }
+        let changed = Changed {
+            version: VERSION,
+            cluster: cluster.clone(),
+            fence,
+            plan,
+            changes,
+        };
+        let Ok(json) = serde_json::to_vec(&changed) else {
+            continue;
+        };
+        let told = client.publish(names.changes(), json.into());
+        is_told &= matches!(timeout(PATIENCE, told).await, Ok(Ok(())));
+    }
+    is_told
+}
+
+/// No more than is kept of any device.
+fn some_names(mut names: Vec<String>) -> Vec<String> {
+    names.truncate(MOST_FACTS);
+    names.retain(|name| name.len() <= LONGEST_NAME);
+    names
+}
+
+/// Hears what changes in clusters that are not here; for ever.
+pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>, tree: Tree) {
+    let [unreadable, unknown, deaf] = [(); 3].map(|()| Seldom::default());
+    let warn = |seldom: &Seldom, what: &str| {
+        if seldom.is_due() {
+            log::warn!(what; "a worker's changes are passed over");
+        }
+    };
+    loop {
+        match connection.client.subscribe(names.changes()).await {
+            Ok(mut told) => {
+                while let Some(message) = told.next().await {
+                    let Ok(changed) = serde_json::from_slice::<Changed<'_>>(&message.payload)
+                    else {
+                        warn(&unreadable, "they cannot be read");
+                        continue;
+                    };
+                    if changed.version != VERSION || front.is_older(&changed.cluster, changed.fence)
+                    {
+                        continue;
+                    }
+                    if changed.changes.is_empty() {
+                        front.was_taken(&changed.cluster, changed.fence);
+                        continue;
+                    }
+                    let all = changed.changes.into_iter().map(|said| {
+                        let Told {
+                            place,
+                            outcome,
+                            observed,
+                        } = said.outcome.told();
+                        Happened {
+                            place: u32::try_from(place).unwrap_or(u32::MAX),
+                            outcome,
+                            age: observed.map(|(age, _)| age).unwrap_or_default(),
+                            facts: some_names(said.facts),
+                        }
+                    });
+                    let is_known = tree.hear(&changed.cluster, changed.plan, all);
+                    if !is_known {
+                        warn(&unknown, "it has another configuration");
+                    }
+                }
+            }
+            Err(error) => {
+                if deaf.is_due() {
+                    log::warn!(error:%; "cannot hear what changes");
+                }
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,331 @@
+//! What listens, and the threads that answer.
+//!
+//! One thread takes all connections and answers those that ask how the service does ([`door`]); the
+//! others are shared out over as many threads as there are processors ([`worker`]). It knows of
+//! requests only how they begin.
+
+pub(crate) mod acceptor;
+mod crowds;
+mod handshakes;
+pub(crate) mod pending;
+mod wire;
+mod worker;
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use actix::Arbiter;
+use actix_http::{Extensions, HttpService, Response};
+use actix_service::{Service as _, ServiceFactory as _, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::http::KeepAlive;
+use futures::future::LocalBoxFuture;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::front::RawFactory;
+use super::guard::Gate;
+use super::guard::connections::{Connections, Occupied};
+use super::traffic::Denial;
+use super::{Answering, Handles};
+use crate::access::Access;
+use crate::net::open_files;
+use crate::server::listen::acceptor::Door;
+use crate::server::listen::pending::Hall;
+use crowds::Crowds;
+use handshakes::Handshakes;
+use wire::Io;
+use worker::Worker;
+
+/// Connections that may wait to be accepted, as far as the system allows.
+const BACKLOG: i32 = 4096;
+
+/// How long a client may leave what it was sent untaken before its connection is closed.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may have no request.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a client may take to close a connection that is closed here.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Threads for what blocks, on each thread that answers: as many as one runtime has, for all.
+const BLOCKING_THREADS: usize = 512;
+
+/// Connections beyond those that are served: as many may wait for their first bytes, and as many for
+/// room.
+const MAX_BESIDE: usize = 1024;
+
+/// With fewer files than these for connections, none are spared for those beside.
+const FEW_FILES: usize = 128;
+
+/// Answers the requests of a connection.
+type Serve = Rc<dyn Fn(Io, SocketAddr) -> LocalBoxFuture<'static, ()>>;
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+struct Rooms {
+    /// Those that are served.
+    connections: usize,
+    /// Those of which it is not known yet what they want, and those that ask how the service does.
+    hall: usize,
+    /// Those that wait until one is served.
+    waiting: usize,
+    /// All of them: others are not accepted.
+    all: usize,
+}
+
+impl Rooms {
+    /// Of `files` that may be connections, with `most` that may be served.
+    fn new(most: usize, files: usize) -> Self {
+        let many = Semaphore::MAX_PERMITS;
+        if files < FEW_FILES {
+            return Self {
+                connections: most.min(files),
+                hall: many,
+                waiting: many,
+                all: files,
+            };
+        }
+        let (hall, waiting) = ((files / 4).min(MAX_BESIDE), (files / 8).min(MAX_BESIDE));
+        Self {
+            connections: most.min(files - hall - waiting),
+            hall,
+            waiting,
+            all: many,
+        }
+    }
+}
+
+/// How connections are served.
+#[derive(Clone)]
+struct Settings {
+    /// The longest that a request may take to arrive.
+    request_timeout: Duration,
+    /// Those that may have a second request; `None` if none may.
+    kept: Option<Arc<Connections>>,
+    /// Hears what is refused before there is a request.
+    gate: Arc<Gate>,
+}
+
+/// What answers the requests of connections, on this thread.
+async fn serving(
+    front: impl RawFactory<Response<Occupied>> + 'static,
+    settings: Settings,
+) -> Serve {
+    let Settings {
+        request_timeout,
+        kept,
+        gate,
+    } = settings;
+    let keep_alive = match kept {
+        Some(_) => KeepAlive::Timeout(KEEP_ALIVE),
+        None => KeepAlive::Disabled,
+    };
+    let http = HttpService::<Io, _, Occupied>::build()
+        .keep_alive(keep_alive)
+        .client_request_timeout(request_timeout)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        // A client that closes its side is gone, and its request is cancelled. A client that only
+        // closes its sending side and still reads cannot be told from that, and is not served.
+        .h1_allow_half_closed(false)
+        .on_connect_ext(move |io: &Io, data: &mut Extensions| {
+            data.insert(Arc::clone(io.record()));
+            let known = kept.as_ref().zip(io.socket());
+            if let Some(kept) = known.and_then(|(kept, socket)| kept.opened(&socket)) {
+                data.insert(kept);
+            }
+        })
+        .h1(map_config(front, |()| AppConfig::default()))
+        .new_service(())
+        .await;
+    #[expect(clippy::expect_used, reason = "it has no data that is made later")]
+    let http = Rc::new(http.expect("only data factories fail"));
+    Rc::new(move |io, peer| {
+        let (gate, record) = (Arc::clone(&gate), Arc::clone(io.record()));
+        let served = http.call((io, Some(peer)));
+        Box::pin(async move {
+            let ended = served.await;
+            if let Some(unread) = record.refused(&ended) {
+                gate.refuse_unread(&unread, peer.ip());
+            } else if let Err(error) = ended {
+                log::debug!(error:%; "a connection ended");
+            }
+        })
+    })
+}
+
+/// A running server. Dropping it ends its threads, and what they do.
+#[derive(Debug)]
+pub(crate) struct Server {
+    addr: SocketAddr,
+    threads: Vec<Arbiter>,
+    stop: watch::Sender<bool>,
+    /// Ends with the listener.
+    listening: oneshot::Receiver<Infallible>,
+    /// Ends with the last connection, and the listener.
+    alive: mpsc::Receiver<Infallible>,
+    connections: Arc<Connections>,
+    /// Watches connections.
+    watch: AbortHandle,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.watch.abort();
+        for thread in &self.threads {
+            thread.stop();
+        }
+    }
+}
+
+impl Server {
+    /// Listens on `address`, and answers on as many threads as there are processors.
+    ///
+    /// # Errors
+    /// What the system says of the address, or of threads.
+    ///
+    /// # Panics
+    /// Outside of an actix `System`.
+    pub(crate) fn start(
+        address: SocketAddr,
+        handles: Handles,
+        access: Access,
+        debug: bool,
+    ) -> std::io::Result<Self> {
+        let count = available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::start_on(count, address, handles, access, debug)
+    }
+
+    /// As [`Server::start`], on `count` threads.
+    pub(crate) fn start_on(
+        count: usize,
+        address: SocketAddr,
+        handles: Handles,
+        access: Access,
+        debug: bool,
+    ) -> std::io::Result<Self> {
+        let config = access.policy().config.clone();
+        let tls = access.server_config().map_err(std::io::Error::other)?;
+        let answering = Answering::new(handles, access.clone(), debug);
+        let gate = Arc::clone(&answering.gate);
+        let listener = listen(address)?;
+        let addr = listener.local_addr()?;
+        let connections = Arc::new(Connections::new(access.clone()));
+        let mut threads = Vec::with_capacity(count + 1);
+        let mut workers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let thread = Arbiter::try_with_tokio_rt(move || {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .max_blocking_threads((BLOCKING_THREADS / count).max(1))
+                    .build()
+            })?;
+            let settings = Settings {
+                request_timeout: config.request_timeout,
+                kept: Some(Arc::clone(&connections)),
+                gate: Arc::clone(&answering.gate),
+            };
+            workers.push(Worker::start(&thread, answering.clone(), settings));
+            threads.push(thread);
+        }
+        let thread = Arbiter::try_new()?;
+        let (stop, stopped) = watch::channel(false);
+        let (listens, listening) = oneshot::channel();
+        let (alive, ended) = mpsc::channel(1);
+        let rooms = Rooms::new(
+            config.max_connections.get(),
+            open_files::shares().connections,
+        );
+        let timeout = config.request_timeout;
+        thread.spawn_fn(move || {
+            actix_web::rt::spawn(async move {
+                // Dropped with this task.
+                let _listens: oneshot::Sender<Infallible> = listens;
+                let settings = Settings {
+                    request_timeout: timeout,
+                    kept: None,
+                    gate: Arc::clone(&answering.gate),
+                };
+                let door = Door {
+                    access,
+                    gate: Arc::clone(&answering.gate),
+                    tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
+                    handshakes: Handshakes::default(),
+                    timeout,
+                    hall: Hall::new(rooms.hall),
+                    crowds: Crowds::default(),
+                    health: serving(answering.health(), settings).await,
+                    workers,
+                    rooms,
+                    shares: Arc::default(),
+                    room: Arc::new(Semaphore::new(rooms.connections)),
+                    waiting: Arc::new(Semaphore::new(rooms.waiting)),
+                    all: Arc::new(Semaphore::new(rooms.all)),
+                    alive,
+                };
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => Rc::new(door).open(listener, stopped).await,
+                    Err(error) => log::error!(error:%; "cannot wait for connections"),
+                }
+            });
+        });
+        threads.push(thread);
+        let slow = move |client| {
+            let why = "the next request did not arrive in time";
+            gate.refuse(Denial::SlowRequest, None, client, why);
+        };
+        let limit = KEEP_ALIVE + config.request_timeout;
+        let watch = Arc::clone(&connections).watch(limit, slow);
+        Ok(Self {
+            addr,
+            threads,
+            stop,
+            listening,
+            alive: ended,
+            connections,
+            watch: actix_web::rt::spawn(watch).abort_handle(),
+        })
+    }
+
+    /// Where it listens, with the port that it got.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Resolves when it listens no more.
+    pub(crate) async fn ended(&mut self) {
+        (&mut self.listening).await.ok();
+    }
+
+    /// Listens no more, and resolves when the last connection has ended.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        self.connections.close_idle();
+        while self.alive.recv().await.is_some() {}
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    // Nothing above the socket notices that a client does not read: HTTP is waiting for room.
+    // TCP_USER_TIMEOUT (RFC 5482, Linux's tcp(7)) counts a closed window too, and connections have
+    // it from the socket that they were accepted by.
+    socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

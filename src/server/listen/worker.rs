@@ -1,0 +1,99 @@
+//! The threads that answer requests.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::Arbiter;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{self, UnboundedSender};
+
+use super::wire::Io;
+use super::{Serve, Settings, serving};
+use crate::access::Share;
+use crate::net::open_files::Taken;
+use crate::server::Answering;
+
+/// What an open connection has: its file, and its place among all.
+pub(super) type Open = (Taken, OwnedSemaphorePermit);
+
+/// What a connection keeps from others: its client's share, and its room; and that there is one.
+type Kept = (Share, OwnedSemaphorePermit, Open, mpsc::Sender<Infallible>);
+
+/// A connection that has room.
+pub(super) struct Admitted {
+    pub(super) io: Io,
+    pub(super) peer: SocketAddr,
+    pub(super) held: Held,
+}
+
+/// What a connection has until it ends.
+pub(super) struct Held {
+    worker: Arc<AtomicUsize>,
+    _kept: Kept,
+}
+
+impl Held {
+    /// For a connection of this worker.
+    pub(super) fn new(worker: &Worker, kept: Kept) -> Self {
+        let worker = Arc::clone(&worker.connections);
+        worker.fetch_add(1, Ordering::Relaxed);
+        Self {
+            worker,
+            _kept: kept,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.worker.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A thread that answers requests.
+pub(super) struct Worker {
+    /// Not bounded by itself: what is in it has room.
+    to: UnboundedSender<Admitted>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    pub(super) fn start(arbiter: &Arbiter, answering: Answering, settings: Settings) -> Self {
+        let (to, mut from) = mpsc::unbounded_channel::<Admitted>();
+        arbiter.spawn_fn(move || {
+            actix_web::rt::spawn(async move {
+                let serve: Serve = serving(answering.front(), settings).await;
+                while let Some(Admitted { mut io, peer, held }) = from.recv().await {
+                    let serve = Rc::clone(&serve);
+                    actix_web::rt::spawn(async move {
+                        match io.settle().await {
+                            Ok(()) => serve(io, peer).await,
+                            Err(error) => {
+                                log::debug!(error:%; "a connection cannot be served");
+                            }
+                        }
+                        drop(held);
+                    });
+                }
+            });
+        });
+        Self {
+            to,
+            connections: Arc::default(),
+        }
+    }
+
+    /// How many connections it has.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Has it answer the requests of a connection.
+    pub(super) fn serve(&self, admitted: Admitted) {
+        // It ends with the server only, and the connection with it.
+        self.to.send(admitted).ok();
+    }
+}
