@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use fleetcall::app::Engine;
 use fleetcall::config::{Config, Source};
-use fleetcall::supervision::failpoints::{Act, Drill, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint, Failpoints};
 use fleetcall::telemetry::Census;
 
 const COLLECTS_PER_HOUR: usize = 720;
@@ -35,9 +35,9 @@ fn main() {
 }
 
 async fn soak(hours: usize) {
-    let drill = Arc::new(Drill::default());
+    let failpoints = Arc::new(Failpoints::default());
     let source = Source::new(None);
-    let engine = Engine::start(config(0), source, THREADS, Some(Arc::clone(&drill)));
+    let engine = Engine::start(config(0), source, THREADS, Some(Arc::clone(&failpoints)));
     println!(
         "| hours | lookups | crashes | restarts | reloads | actors | shells | memory | took |"
     );
@@ -50,9 +50,9 @@ async fn soak(hours: usize) {
             if collect % COLLECTS_PER_RELOAD == 0 {
                 reloads += 1;
                 engine.apply(config(reloads));
-                drill.arm(
-                    Point::Handler,
-                    Act::Panic,
+                failpoints.arm(
+                    Failpoint::Handler,
+                    FailAction::Panic,
                     &format!("cluster={}", reloads % 10),
                     1,
                 );

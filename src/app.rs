@@ -19,10 +19,10 @@ use crate::engine::collector::CollectorHandle;
 use crate::engine::fleet::Fleet;
 use crate::engine::remote::Elsewhere;
 use crate::engine::watchdog::{Watchdog, WatchdogSettings};
-use crate::nats::{Distributed, Link, Membership, NatsError, Trust};
+use crate::nats::{Distributed, FleetMembership, Link, NatsError, Trust};
 use crate::reload::{DiscoveryState, ReloadHandle, unread};
 use crate::server::{Answering, Server};
-use crate::supervision::failpoints::Drill;
+use crate::supervision::failpoints::Failpoints;
 use crate::telemetry::Metrics;
 
 /// How long the actors may take to end, after the last answer. Only code that blocks its thread
@@ -53,7 +53,7 @@ pub struct Options {
     /// Reload when the file is another than this.
     pub watch: Option<Stamp>,
     /// What is to go wrong, in tests and exercises.
-    pub drill: Option<Arc<Drill>>,
+    pub failpoints: Option<Arc<Failpoints>>,
     /// How the threads that run clusters are watched.
     pub watchdog: WatchdogSettings,
     /// How clusters are shared with other processes; `None`: all are asked by this one.
@@ -70,7 +70,7 @@ impl Default for Options {
             grace: Duration::from_secs(30),
             source: Source::new(None),
             watch: None,
-            drill: None,
+            failpoints: None,
             watchdog: WatchdogSettings::default(),
             distributed: None,
         }
@@ -136,9 +136,9 @@ impl Engine {
         config: Config,
         source: Source,
         threads: usize,
-        drill: Option<Arc<Drill>>,
+        failpoints: Option<Arc<Failpoints>>,
     ) -> Self {
-        Self::begin(config, source, threads, drill, None)
+        Self::begin(config, source, threads, failpoints, None)
     }
 
     /// What one roll call of the devices of `scope` needs: no schedule is followed, the lists that can
@@ -158,15 +158,15 @@ impl Engine {
         config: Config,
         source: Source,
         threads: usize,
-        drill: Option<Arc<Drill>>,
+        failpoints: Option<Arc<Failpoints>>,
         elsewhere: Option<Arc<dyn Elsewhere>>,
     ) -> Self {
         let metrics = Metrics::default();
         // Only lists make it needed again.
         let kept = (!config.discoveries.is_empty()).then(|| config.clone());
-        let fleet = Fleet::start(unread(config), threads, &metrics, drill, elsewhere);
-        let collector = CollectorHandle::new(fleet.tree(), metrics.clone());
-        let reload = ReloadHandle::new(kept, source, fleet.tree(), metrics);
+        let fleet = Fleet::start(unread(config), threads, &metrics, failpoints, elsewhere);
+        let collector = CollectorHandle::new(fleet.handle(), metrics.clone());
+        let reload = ReloadHandle::new(kept, source, fleet.handle(), metrics);
         Self {
             fleet,
             collector,
@@ -189,7 +189,7 @@ impl Engine {
     /// Changes its configuration to one that was read already and takes devices from no list.
     /// Blocks for as long as that takes.
     pub fn apply(&self, config: Config) -> crate::reload::Difference {
-        self.fleet.tree().reload(unread(config))
+        self.fleet.handle().reload(unread(config))
     }
 
     /// What a thread of the server answers requests with, without the server: for measuring.
@@ -207,7 +207,7 @@ impl Engine {
         let Options { source, debug, .. } = Options::default();
         let exposure = Options::default().exposure();
         let access = Access::new(config, &source, exposure)?;
-        let watchdog = Watchdog::start(&self.fleet.tree(), WatchdogSettings::default());
+        let watchdog = Watchdog::start(&self.fleet.handle(), WatchdogSettings::default());
         let handles = (self.collector(), self.reload(), watchdog.handle(), None);
         Ok(Answering::new(handles, access, debug).serverless().await)
     }
@@ -229,7 +229,7 @@ impl Engine {
 pub struct App {
     server: Server,
     watching: Option<JoinHandle<()>>,
-    membership: Option<Membership>,
+    membership: Option<FleetMembership>,
     /// Watches the files of tokens and certificates.
     _access: Watch,
     _watchdog: Watchdog,
@@ -309,12 +309,18 @@ impl App {
     ) -> Result<Self, AppError> {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
         let elsewhere = link.as_ref().map(Link::elsewhere);
-        let engine = Engine::begin(config, options.source, threads, options.drill, elsewhere);
+        let engine = Engine::begin(
+            config,
+            options.source,
+            threads,
+            options.failpoints,
+            elsewhere,
+        );
         engine.reload.guard(access.clone());
         engine.reload.discover().await;
         engine.reload.note_demonstration();
         let address = SocketAddr::new(options.bind, options.port);
-        let watchdog = Watchdog::start(&engine.fleet.tree(), options.watchdog);
+        let watchdog = Watchdog::start(&engine.fleet.handle(), options.watchdog);
         let workers = link.as_ref().map(Link::workers);
         let handles = (
             engine.collector(),
@@ -327,8 +333,8 @@ impl App {
         // Only now, so that nobody waits for a worker that does not come up.
         let membership = match link {
             Some(link) => {
-                let (tree, collector) = (engine.fleet.tree(), engine.collector());
-                let joins = link.join(tree, collector, engine.reload(), watchdog.handle());
+                let (fleet, collector) = (engine.fleet.handle(), engine.collector());
+                let joins = link.join(fleet, collector, engine.reload(), watchdog.handle());
                 Some(joins.await?)
             }
             None => None,
@@ -459,7 +465,7 @@ pub struct Readiness {
 ///
 /// # Panics
 /// Outside of an actix `System`.
-pub async fn look_around(config: Config) -> Readiness {
+pub async fn check_readiness(config: Config) -> Readiness {
     let secrets = crate::net::secret::unreadable(&config.secrets()).await;
     if config.discoveries.is_empty() {
         return Readiness {
@@ -492,8 +498,8 @@ mod tests {
 
     use super::*;
     use crate::domain::{ClusterId, Fault, FaultKind, Hold};
-    use crate::engine::remote::{Errand, Lease};
-    use crate::engine::remote_state::{Inquiry, Seen};
+    use crate::engine::remote::{Lease, RemoteCollect};
+    use crate::engine::remote_state::{RemoteClusterState, StateQuery};
 
     #[actix::test]
     async fn health_needs_none_of_the_threads_that_answer_requests() {
@@ -503,7 +509,7 @@ mod tests {
         let exposure = Options::default().exposure();
         let access = Access::new(&config, &source, exposure).unwrap();
         let engine = Engine::start(config, source, 1, None);
-        let watchdog = Watchdog::start(&engine.fleet.tree(), WatchdogSettings::default());
+        let watchdog = Watchdog::start(&engine.fleet.handle(), WatchdogSettings::default());
         let handles = (engine.collector(), engine.reload(), watchdog.handle(), None);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         // There is none.
@@ -527,19 +533,22 @@ mod tests {
     struct Nowhere;
 
     impl Elsewhere for Nowhere {
-        fn collect(&self, _: Errand) {}
+        fn collect(&self, _: RemoteCollect) {}
 
         fn withdraw(&self, _: u64, _: &ClusterId, _: &Fault) {}
 
-        fn look(&self, _: Inquiry) -> BoxFuture<'static, Option<Seen>> {
+        fn look(&self, _: StateQuery) -> BoxFuture<'static, Option<RemoteClusterState>> {
             ready(None).boxed()
         }
 
-        fn reset(&self, _: Inquiry, _: String) -> BoxFuture<'static, Result<Vec<Hold>, String>> {
+        fn reset(&self, _: StateQuery, _: String) -> BoxFuture<'static, Result<Vec<Hold>, String>> {
             ready(Err(String::new())).boxed()
         }
 
-        fn reserve_force(&self, _: Inquiry) -> BoxFuture<'static, Option<Result<bool, Duration>>> {
+        fn reserve_force(
+            &self,
+            _: StateQuery,
+        ) -> BoxFuture<'static, Option<Result<bool, Duration>>> {
             ready(None).boxed()
         }
     }
@@ -561,13 +570,13 @@ mod tests {
         let config = Config::parse(Path::new("x"), text).unwrap();
         let elsewhere = Some(Arc::new(Nowhere) as Arc<dyn Elsewhere>);
         let engine = Engine::begin(config, Source::new(None), 0, None, elsewhere);
-        let (tree, collector) = (engine.fleet.tree(), engine.collector());
+        let (fleet, collector) = (engine.fleet.handle(), engine.collector());
         let cluster = ClusterId::parse("1").unwrap();
         let why = Fault::new(FaultKind::Unreachable, "over");
         let take = |holds| {
             let held = Arc::new(Held(AtomicBool::new(holds)));
             let lease = Arc::clone(&held) as Arc<dyn Lease>;
-            tree.take(&[(cluster.clone(), lease)]);
+            fleet.take(&[(cluster.clone(), lease)]);
             held
         };
         let kinds = async || {
@@ -586,7 +595,7 @@ mod tests {
             3,
             "that says nothing of the devices"
         );
-        tree.give_up(std::slice::from_ref(&cluster), why);
+        fleet.stop_clusters(std::slice::from_ref(&cluster), why);
         take(true);
         assert_eq!(kinds().await, [FaultKind::Refused; 3], "it is held again");
     }

@@ -26,8 +26,8 @@ use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, 
 use crate::domain::SecretSource;
 use crate::net::files;
 use rate::Limiter;
-pub(crate) use shares::{Share, Shares};
-use tls::Handshakes;
+pub(crate) use shares::{ClientShare, ClientShares};
+use tls::HandshakeConfig;
 pub(crate) use tls::Material;
 pub(crate) use tokens::Tokens;
 
@@ -58,10 +58,10 @@ impl Exposure {
 
 /// Who may do what; cheap to clone, and every clone is the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Access(Arc<Shared>);
+pub(crate) struct Access(Arc<AccessState>);
 
 #[derive(Debug)]
-struct Shared {
+struct AccessState {
     exposure: Exposure,
     in_force: ArcSwap<Policy>,
     limiter: Limiter,
@@ -115,7 +115,7 @@ impl Access {
         }
         policy.log();
         warn_of_exposed(&policy.exposed);
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(AccessState {
             exposure,
             in_force: ArcSwap::from_pointee(policy),
             limiter: Limiter::default(),
@@ -196,9 +196,14 @@ impl Access {
 
     /// One of `all` for this client, which has at most half of them, unless it may be many; until
     /// what is given is dropped.
-    pub(crate) fn share(&self, shares: &Arc<Shares>, client: IpAddr, all: usize) -> Option<Share> {
+    pub(crate) fn share(
+        &self,
+        shares: &Arc<ClientShares>,
+        client: IpAddr,
+        all: usize,
+    ) -> Option<ClientShare> {
         if self.peek().may_be_many(client) {
-            return Some(Share::unlimited());
+            return Some(ClientShare::unlimited());
         }
         shares.take(client, (all / 2).max(1))
     }
@@ -209,7 +214,7 @@ impl Access {
         if self.policy().material.is_none() {
             return Ok(None);
         }
-        Handshakes::server_config(self.clone()).map(Some)
+        HandshakeConfig::server_config(self.clone()).map(Some)
     }
 
     /// Follows the files of tokens and certificates, on a thread of its own, since a disk may hang;
@@ -225,7 +230,7 @@ impl Access {
     }
 
     fn follow(&self, ended: &Receiver<Infallible>) {
-        let mut last = Look::default();
+        let mut last = FileStamps::default();
         // A certificate that could not be used; said once.
         let mut refused: Option<Vec<Option<Stamp>>> = None;
         let mut warned = Instant::now();
@@ -236,7 +241,7 @@ impl Access {
                 before.warn_of_expiry();
             }
             let config = &before.config;
-            let now = Look {
+            let now = FileStamps {
                 tokens: tokens::look(&config.tokens),
                 stamps: stamps(config),
             };
@@ -286,8 +291,8 @@ impl Access {
 
 /// What the files of tokens and certificates looked like at some time.
 #[derive(Default)]
-struct Look {
-    tokens: Vec<tokens::Found>,
+struct FileStamps {
+    tokens: Vec<tokens::FoundToken>,
     stamps: Vec<Option<Stamp>>,
 }
 

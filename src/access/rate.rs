@@ -17,10 +17,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Allowances of clients, by the generic cell rate algorithm: of each only the time is kept at
 /// which its allowance is whole again.
 #[derive(Debug, Default)]
-pub(super) struct Limiter(Mutex<Table>);
+pub(super) struct Limiter(Mutex<ClientTable>);
 
 #[derive(Debug, Default)]
-struct Table {
+struct ClientTable {
     whole_at: HashMap<IpAddr, Duration>,
     /// That of the clients that there is no room for.
     others_whole_at: Duration,
@@ -35,7 +35,7 @@ impl Limiter {
     }
 }
 
-impl Table {
+impl ClientTable {
     fn admit(&mut self, client: IpAddr, rate: Rate, now: Duration) -> Result<(), Duration> {
         let interval = Duration::from_secs(1) / rate.per_second.get();
         // What an unused allowance is worth; it is used up when it is whole this much later.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_client_has_its_burst_and_then_its_rate() {
-        let mut table = Table::default();
+        let mut table = ClientTable::default();
         let rate = rate(10, 3);
         let at = Duration::from_secs(5);
         for _ in 0..3 {
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn an_unused_allowance_does_not_grow() {
-        let mut table = Table::default();
+        let mut table = ClientTable::default();
         let rate = rate(10, 3);
-        let admitted = |table: &mut Table, at| {
+        let admitted = |table: &mut ClientTable, at| {
             (0..10)
                 .filter(|_| table.admit(client(1), rate, at).is_ok())
                 .count()
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn however_many_clients_there_are_the_table_is_bounded() {
-        let mut table = Table::default();
+        let mut table = ClientTable::default();
         let rate = rate(1, 2);
         let most = u32::try_from(MAX_CLIENTS).unwrap();
         for number in 0..most {

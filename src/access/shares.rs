@@ -9,15 +9,15 @@ use super::client as counted;
 /// How many each client has. Those that have none take no room, so there are never more than there
 /// is to be had.
 #[derive(Debug, Default)]
-pub(crate) struct Shares(Mutex<HashMap<IpAddr, usize>>);
+pub(crate) struct ClientShares(Mutex<HashMap<IpAddr, usize>>);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share(Option<(Arc<Shares>, IpAddr)>);
+pub(crate) struct ClientShare(Option<(Arc<ClientShares>, IpAddr)>);
 
-impl Shares {
+impl ClientShares {
     /// One more for this client, unless it has `most`.
-    pub(super) fn take(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<Share> {
+    pub(super) fn take(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<ClientShare> {
         let client = counted(client);
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(client).or_default();
@@ -28,18 +28,18 @@ impl Shares {
             return None;
         }
         *count += 1;
-        Some(Share(Some((Arc::clone(self), client))))
+        Some(ClientShare(Some((Arc::clone(self), client))))
     }
 }
 
-impl Share {
+impl ClientShare {
     /// For a client that is not limited.
     pub(super) const fn unlimited() -> Self {
         Self(None)
     }
 }
 
-impl Drop for Share {
+impl Drop for ClientShare {
     fn drop(&mut self) {
         let Some((shares, client)) = self.0.take() else {
             return;
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_client_has_its_share_and_gives_it_back() {
-        let shares = Arc::<Shares>::default();
+        let shares = Arc::<ClientShares>::default();
         let take = |client: &str| shares.take(client.parse().unwrap(), 2);
         let first = take("192.0.2.1");
         let second = take("::ffff:192.0.2.1");
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_network_of_64_bits_is_one_client() {
-        let shares = Arc::<Shares>::default();
+        let shares = Arc::<ClientShares>::default();
         let take = |client: &str| shares.take(client.parse().unwrap(), 1);
         let first = take("2001:db8::1");
         assert!(first.is_some() && take("2001:db8::ffff:2").is_none());

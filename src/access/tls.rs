@@ -45,10 +45,10 @@ pub(super) fn read(config: &TlsConfig) -> Result<Material, Vec<ConfigFault>> {
     let mut note = |key, why| faults.push(fault(&config.written, key, why));
     // At a time, so that a file system that hangs costs its limit once.
     let (chain, key) = (
-        Reading::begin(&config.certificate),
-        Reading::begin(&config.key),
+        PendingMaterial::begin(&config.certificate),
+        PendingMaterial::begin(&config.key),
     );
-    let clients = config.client_ca.as_deref().map(Reading::begin);
+    let clients = config.client_ca.as_deref().map(PendingMaterial::begin);
     let chain = certificates(chain).map_err(|why| note(".certificate", why));
     let key = private_key(key).map_err(|why| note(".key", why));
     let clients = match clients {
@@ -95,9 +95,9 @@ pub(super) fn read(config: &TlsConfig) -> Result<Material, Vec<ConfigFault>> {
 }
 
 /// A file that is being read.
-struct Reading<'a>(&'a Path, Pending<Vec<u8>>);
+struct PendingMaterial<'a>(&'a Path, Pending<Vec<u8>>);
 
-impl<'a> Reading<'a> {
+impl<'a> PendingMaterial<'a> {
     fn begin(path: &'a Path) -> Self {
         Self(path, files::begin_read(path, MAX_FILE_LEN))
     }
@@ -109,7 +109,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn certificates(file: Reading<'_>) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(file: PendingMaterial<'_>) -> Result<Vec<CertificateDer<'static>>, String> {
     let path = file.0;
     let pem = file.wait()?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -122,7 +122,7 @@ fn certificates(file: Reading<'_>) -> Result<Vec<CertificateDer<'static>>, Strin
     }
 }
 
-fn private_key(file: Reading<'_>) -> Result<PrivateKeyDer<'static>, String> {
+fn private_key(file: PendingMaterial<'_>) -> Result<PrivateKeyDer<'static>, String> {
     let path = file.0;
     // The parser's error could quote what it read.
     PrivateKeyDer::from_pem_slice(&file.wait()?)
@@ -130,7 +130,7 @@ fn private_key(file: Reading<'_>) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 fn client_verifier(
-    file: Reading<'_>,
+    file: PendingMaterial<'_>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let path = file.0;
@@ -175,12 +175,12 @@ impl Material {
 
 /// Answers handshakes by what is in force at that moment.
 #[derive(Debug)]
-pub(super) struct Handshakes {
+pub(super) struct HandshakeConfig {
     access: Access,
     provider: Arc<CryptoProvider>,
 }
 
-impl Handshakes {
+impl HandshakeConfig {
     pub(super) fn server_config(access: Access) -> Result<ServerConfig, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let this = Arc::new(Self {
@@ -203,14 +203,14 @@ impl Handshakes {
     }
 }
 
-impl ResolvesServerCert for Handshakes {
+impl ResolvesServerCert for HandshakeConfig {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let policy = self.access.policy();
         Some(Arc::clone(&policy.material.as_ref()?.certified))
     }
 }
 
-impl ClientCertVerifier for Handshakes {
+impl ClientCertVerifier for HandshakeConfig {
     fn offer_client_auth(&self) -> bool {
         self.clients().is_some()
     }

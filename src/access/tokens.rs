@@ -46,7 +46,7 @@ struct Stale {
 type Digest = [u8; 32];
 
 /// What reading a token gave, or why it cannot be used.
-pub(super) type Found = Result<Digest, String>;
+pub(super) type FoundToken = Result<Digest, String>;
 
 impl std::fmt::Debug for Token {
     /// Without the digest, by which guesses could be tried.
@@ -118,7 +118,7 @@ impl Tokens {
     pub(super) fn after(
         &self,
         configs: &[TokenConfig],
-        looks: [&[Found]; 2],
+        looks: [&[FoundToken]; 2],
         for_long: Duration,
     ) -> Option<Self> {
         let [before, now] = looks;
@@ -178,7 +178,7 @@ impl Tokens {
 
     /// What becomes of each. No two have the same digest in force, so one cannot take that of another
     /// which keeps it; tokens that are exchanged for each other can.
-    fn next(&self, before: &[Found], now: &[Found]) -> Vec<Next> {
+    fn next(&self, before: &[FoundToken], now: &[FoundToken]) -> Vec<Next> {
         let next = before.iter().zip(now).map(|looks| match looks {
             (_, Err(why)) => Next::Unusable(why.clone()),
             (Ok(before), Ok(now)) if before == now => Next::Digest(*now),
@@ -246,7 +246,7 @@ impl Tokens {
 }
 
 /// Reads each of them. Blocks for some seconds at most.
-pub(super) fn look(configs: &[TokenConfig]) -> Vec<Found> {
+pub(super) fn look(configs: &[TokenConfig]) -> Vec<FoundToken> {
     // At a time, so that a file system that hangs costs its limit once.
     let begun = configs.iter().map(|config| secret::begin(&config.token));
     let begun: Vec<_> = begun.collect();
@@ -314,7 +314,7 @@ mod tests {
         format!("token-of-0123456789-{name}")
     }
 
-    fn found(names: &[&str]) -> Vec<Found> {
+    fn found(names: &[&str]) -> Vec<FoundToken> {
         let found = |name: &&str| match *name {
             "" => Err("it is gone".to_owned()),
             name => Ok(digest(&text(name))),

@@ -513,7 +513,7 @@ fn check(flags: &CheckFlags) -> Result<ExitCode, CliError> {
         lists,
         secrets,
         simulated,
-    } = System::new().block_on(app::look_around(config));
+    } = System::new().block_on(app::check_readiness(config));
     let (clusters, devices) = (counted(clusters, "cluster"), counted(devices, "device"));
     let mut line = format!("{name}: valid, {clusters}, {devices}");
     if !lists.is_empty() {

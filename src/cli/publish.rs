@@ -13,8 +13,7 @@ use super::{CliError, ConfigFlag, LogFlags, complain, of_them_simulated, print, 
 use crate::app::AppError;
 use crate::config::{Config, Source};
 use crate::domain::counted;
-use crate::nats as distributed;
-use crate::nats::{Found, NatsError, PublicKey, SigningKey, Trust};
+use crate::nats::{self, BucketFound, NatsError, PublicKey, SigningKey, Trust};
 
 /// Whether the configuration is a published one, and which of those are taken.
 #[derive(Debug, Clone, Args)]
@@ -166,15 +165,15 @@ pub(super) fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
     let system = System::new();
     let mut exit = ExitCode::SUCCESS;
     if flags.init {
-        let made = system.block_on(distributed::init(&distributed, flags.lease));
+        let made = system.block_on(nats::init(&distributed, flags.lease));
         for (bucket, found) in made.map_err(failed)? {
             let said = match found {
-                Ok(Found::Made) => "made".to_owned(),
-                Ok(Found::There) => "there".to_owned(),
-                Ok(Found::InMemory(lost)) => {
+                Ok(BucketFound::Made) => "made".to_owned(),
+                Ok(BucketFound::There) => "there".to_owned(),
+                Ok(BucketFound::InMemory(lost)) => {
                     format!("there, in memory: a restart of NATS loses {lost}")
                 }
-                Ok(Found::Foreign(faults)) => {
+                Ok(BucketFound::Foreign(faults)) => {
                     exit = ExitCode::FAILURE;
                     format!("there, with other settings: {faults}")
                 }
@@ -188,7 +187,7 @@ pub(super) fn publish(flags: &Flags) -> Result<ExitCode, CliError> {
         }
     }
     if let Some(Checked { text, said }) = configuration {
-        let published = distributed::publish(&distributed, text, key.as_ref(), &trust);
+        let published = nats::publish(&distributed, text, key.as_ref(), &trust);
         let (version, serial) = system.block_on(published).map_err(failed)?;
         let signed = match (serial, &key) {
             (Some(serial), Some(key)) => format!(", serial {serial}, signed by {}", key.public()),

@@ -61,13 +61,13 @@ pub(super) enum NameError {
 
 /// A device of the service's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
+struct FoundDevices {
     cluster: ClusterId,
     kind: DeviceKind,
     id: DeviceId,
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for FoundDevices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { cluster, kind, id } = self;
         write!(f, "cluster {cluster} {kind} {id}")
@@ -103,7 +103,7 @@ pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
 
 /// The devices that are meant, in configured order: one for each id, or one in each cluster if the
 /// flags say which clusters.
-async fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
+async fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<FoundDevices>, NameError> {
     let topology = whole_topology(tree);
     let scope = Scope {
         clusters: joined(&flags.cluster),
@@ -116,23 +116,23 @@ async fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
     let found = part.clusters().iter().flat_map(|cluster| {
         (0..cluster.len()).map(|place| {
             let (kind, id) = cluster.device(place);
-            Found {
+            FoundDevices {
                 cluster: cluster.id().clone(),
                 kind,
                 id: id.clone(),
             }
         })
     });
-    let found: Vec<Found> = found.collect();
-    let key = |it: &Found| {
+    let found: Vec<FoundDevices> = found.collect();
+    let key = |it: &FoundDevices| {
         let cluster = (!flags.cluster.is_empty()).then(|| it.cluster.clone());
         (cluster, it.id.clone())
     };
-    let mut alike: HashMap<_, Vec<&Found>> = HashMap::new();
+    let mut alike: HashMap<_, Vec<&FoundDevices>> = HashMap::new();
     for it in &found {
         alike.entry(key(it)).or_default().push(it);
     }
-    let alike = |it: &Found| alike.get(&key(it)).map_or(&[][..], Vec::as_slice);
+    let alike = |it: &FoundDevices| alike.get(&key(it)).map_or(&[][..], Vec::as_slice);
     let Some(first) = found.iter().find(|it| alike(it).len() > 1) else {
         return Ok(found);
     };
@@ -154,8 +154,12 @@ async fn find(tree: &TreeView, flags: &Flags) -> Result<Vec<Found>, NameError> {
 }
 
 /// Has the service reset one device; what was cleared.
-async fn clear(client: &Client, base: &str, device: &Found) -> Result<Vec<String>, TreeError> {
-    let Found { cluster, kind, id } = device;
+async fn clear(
+    client: &Client,
+    base: &str,
+    device: &FoundDevices,
+) -> Result<Vec<String>, TreeError> {
+    let FoundDevices { cluster, kind, id } = device;
     let list = match kind {
         DeviceKind::Node => "nodes",
         DeviceKind::Switch => "switches",

@@ -45,11 +45,11 @@ pub(super) struct Flags {
     watch: bool,
     /// How the tree is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    format: Format,
+    format: TreeFormat,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum TreeFormat {
     /// For people
     #[default]
     Text,
@@ -143,7 +143,7 @@ fn draw(flags: &Flags) -> Result<String, TreeError> {
     let devices = if flags.all { "all" } else { "failures" };
     let path = format!("/v1/supervision?devices={devices}");
     let (url, json) = ask(&flags.server, &path)?;
-    if flags.format == Format::Json {
+    if flags.format == TreeFormat::Json {
         return checked_json(&url, &json);
     }
     let tree = parse(&json).map_err(|what| TreeError::Answer { url, what })?;

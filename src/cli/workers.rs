@@ -7,7 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::server::ServerFlags;
 use super::terminal::{INDENT, Terminal, columns, pad, plain, wrap};
-use super::tree::{Format, TreeError, ask, checked_json};
+use super::tree::{TreeError, TreeFormat, ask, checked_json};
 use crate::server::routes::v1::workers::{OwnedView, WorkersView};
 
 #[derive(Debug, Clone, Args)]
@@ -16,12 +16,12 @@ pub(super) struct Flags {
     server: ServerFlags,
     /// How they are printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    format: Format,
+    format: TreeFormat,
 }
 
 pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
     let (url, json) = ask(&flags.server, "/v1/workers").map_err(CliError::Tree)?;
-    let text = if flags.format == Format::Json {
+    let text = if flags.format == TreeFormat::Json {
         checked_json(&url, &json).map_err(CliError::Tree)?
     } else {
         let view = serde_json::from_str(&json).map_err(|error| {

@@ -22,7 +22,7 @@ const fn key(kind: DeviceKind) -> &'static str {
 
 /// What is found, each once, and where first.
 #[derive(Debug, Default)]
-struct Found {
+struct FoundLocal {
     all: Vec<Use>,
     /// Where each is in `all`.
     known: HashMap<LocalResource, usize>,
@@ -37,7 +37,7 @@ struct Use {
     more: usize,
 }
 
-impl Found {
+impl FoundLocal {
     fn note(&mut self, resource: LocalResource, place: Option<(usize, usize)>, key: &str) {
         if let Some(&at) = self.known.get(&resource) {
             self.all[at].more += 1;
@@ -89,7 +89,7 @@ impl Config {
         Err(ConfigError { path, faults })
     }
 
-    fn local(&self) -> Found {
+    fn local(&self) -> FoundLocal {
         let Self {
             clusters,
             discoveries,
@@ -118,7 +118,7 @@ impl Config {
             http,
             metrics: MetricsConfig { per_device: _ },
         } = self;
-        let mut found = Found::default();
+        let mut found = FoundLocal::default();
         http.local(&mut found);
         for DiscoveryConfig {
             discovery,
@@ -155,7 +155,7 @@ impl Config {
 }
 
 impl HttpConfig {
-    fn local(&self, found: &mut Found) {
+    fn local(&self, found: &mut FoundLocal) {
         let Self {
             tokens,
             tls,

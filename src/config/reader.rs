@@ -21,22 +21,22 @@ pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Faults<'t> {
     text: &'t str,
-    found: RefCell<Vec<Found>>,
+    found: RefCell<Vec<FoundFault>>,
     /// Whether secrets may be written in the file itself.
     pub(super) allow_inline_secrets: Cell<bool>,
 }
 
 #[derive(Debug)]
-struct Found {
+struct FoundFault {
     at: usize,
     fault: ConfigFault,
-    source: Source,
+    source: TextSource,
 }
 
 /// What a fault was concluded from, which matters where the text is no TOML: the parser goes on
 /// with a guess there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum TextSource {
     /// The text is no TOML here.
     Syntax,
     /// Something that is written here.
@@ -56,7 +56,7 @@ impl<'t> Faults<'t> {
 
     /// Notes that the text is no TOML at a byte offset.
     pub(super) fn note_syntax(&self, at: usize, message: String) {
-        self.note(at, "", message, Source::Syntax);
+        self.note(at, "", message, TextSource::Syntax);
     }
 
     /// Notes a fault of the file as a whole.
@@ -66,21 +66,23 @@ impl<'t> Faults<'t> {
             key: String::new(),
             message: message.into(),
         };
-        self.found.borrow_mut().push(Found {
+        self.found.borrow_mut().push(FoundFault {
             at: usize::MAX,
             fault,
-            source: Source::Structure,
+            source: TextSource::Structure,
         });
     }
 
-    fn note(&self, at: usize, key: &str, message: impl Into<String>, source: Source) {
+    fn note(&self, at: usize, key: &str, message: impl Into<String>, source: TextSource) {
         let fault = ConfigFault {
             // Found for all of them at once, in the end.
             place: None,
             key: key.to_owned(),
             message: message.into(),
         };
-        self.found.borrow_mut().push(Found { at, fault, source });
+        self.found
+            .borrow_mut()
+            .push(FoundFault { at, fault, source });
     }
 
     /// How many faults there are so far.
@@ -103,16 +105,16 @@ impl<'t> Faults<'t> {
             let column = self.text[line_start..at].chars().count() + 1;
             found.fault.place = Some((line, column));
         }
-        let line = |found: &Found| found.fault.place.map(|(line, _)| line);
+        let line = |found: &FoundFault| found.fault.place.map(|(line, _)| line);
         let guessed: HashSet<Option<usize>> = found
             .iter()
-            .filter(|found| found.source == Source::Syntax)
+            .filter(|found| found.source == TextSource::Syntax)
             .map(line)
             .collect();
         found.retain(|found| match found.source {
-            Source::Syntax => true,
-            Source::Written => !guessed.contains(&line(found)),
-            Source::Structure => guessed.is_empty(),
+            TextSource::Syntax => true,
+            TextSource::Written => !guessed.contains(&line(found)),
+            TextSource::Structure => guessed.is_empty(),
         });
         found.into_iter().map(|found| found.fault).collect()
     }
@@ -130,7 +132,7 @@ pub(super) struct Node<'a, 't> {
 impl<'a, 't> Node<'a, 't> {
     pub(super) fn fault(&self, message: impl Into<String>) {
         self.faults
-            .note(self.span.start, &self.key, message, Source::Written);
+            .note(self.span.start, &self.key, message, TextSource::Written);
     }
 
     fn wrong_type<T>(&self, right: &str) -> Option<T> {
@@ -368,9 +370,9 @@ impl<'a, 't> Table<'a, 't> {
             let right = format!("unknown key; known here are {}{meant}", list(fitting));
             // A key outside of all sections is what is left of a broken section header.
             let source = if self.key.is_empty() {
-                Source::Structure
+                TextSource::Structure
             } else {
-                Source::Written
+                TextSource::Written
             };
             let (at, path) = (name.span().start, self.path(name.get_ref()));
             self.faults.note(at, &path, right, source);
@@ -421,7 +423,7 @@ impl<'a, 't> Table<'a, 't> {
     /// Notes a fault of the table as a whole.
     pub(super) fn fault(&self, message: impl Into<String>) {
         self.faults
-            .note(self.at, &self.key, message, Source::Structure);
+            .note(self.at, &self.key, message, TextSource::Structure);
     }
 }
 

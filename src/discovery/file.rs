@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{DiscoveryError, format};
-use crate::domain::{DeviceList, MAX_DEVICES};
+use crate::domain::{DiscoveredDevices, MAX_DEVICES};
 use crate::net::files;
 
 /// The largest file, in bytes; one of a million devices fits.
@@ -16,8 +16,11 @@ const MAX_FILES: usize = 10_000;
 
 /// Reads all of them, within `limit`. That there is none is an empty list if any may come and go,
 /// and an error if one is named.
-pub(super) async fn read(pattern: &Path, limit: Duration) -> Result<DeviceList, DiscoveryError> {
-    let mut list = DeviceList::new();
+pub(super) async fn read(
+    pattern: &Path,
+    limit: Duration,
+) -> Result<DiscoveredDevices, DiscoveryError> {
+    let mut list = DiscoveredDevices::new();
     let mut devices = 0;
     for path in matching(pattern, limit).await? {
         let json = files::FLEET.read(&path, MAX_BYTES, limit).await;

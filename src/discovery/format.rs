@@ -12,7 +12,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::DiscoveryError;
-use crate::domain::{DeviceId, DeviceList, DiscoveredDevice, MAX_DEVICES, TargetGroup};
+use crate::domain::{DeviceId, DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, MAX_DEVICES};
 
 /// Bad targets that an error names; the rest is counted.
 const SHOWN: usize = 3;
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for Targets {
 }
 
 /// Reads a list; `of` is what messages call it.
-pub(super) fn parse(of: &str, json: &[u8]) -> Result<DeviceList, DiscoveryError> {
+pub(super) fn parse(of: &str, json: &[u8]) -> Result<DiscoveredDevices, DiscoveryError> {
     let fault = |why| DiscoveryError::Format {
         of: of.to_owned(),
         why,
@@ -95,7 +95,7 @@ pub(super) fn parse(of: &str, json: &[u8]) -> Result<DeviceList, DiscoveryError>
                 Err(_) => more += 1,
             }
         }
-        list.push(TargetGroup { devices, labels });
+        list.push(DiscoveredGroup { devices, labels });
     }
     if bad.is_empty() {
         return Ok(list);

@@ -17,12 +17,13 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
 use crate::domain::{
-    DeviceList, DiscoveredDevice, Discovery, Id, MAX_DEVICES, Origin, TargetGroup, WebSettings,
+    DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, Discovery, Id, MAX_DEVICES, Origin,
+    WebSettings,
 };
 use crate::drivers::LookupError;
 use crate::net::resolve;
 use crate::net::resolve::SrvTarget;
-use crate::net::web::{Answer, Request, Web};
+use crate::net::web::{Web, WebAnswer, WebRequest};
 
 /// Why a list could not be had. What is secret stands in none of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ pub(crate) enum DiscoveryError {
 ///
 /// # Errors
 /// Every variant of [`DiscoveryError`].
-pub(crate) async fn read(discovery: &Discovery) -> Result<DeviceList, DiscoveryError> {
+pub(crate) async fn read(discovery: &Discovery) -> Result<DiscoveredDevices, DiscoveryError> {
     let limit = discovery.timeout;
     let list = async {
         match &discovery.origin {
@@ -67,7 +68,10 @@ pub(crate) async fn read(discovery: &Discovery) -> Result<DeviceList, DiscoveryE
 }
 
 /// The list that a web server answers with.
-async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, DiscoveryError> {
+async fn web(
+    settings: &WebSettings,
+    timeout: Duration,
+) -> Result<DiscoveredDevices, DiscoveryError> {
     let server = |error: LookupError| DiscoveryError::Server(error.to_string());
     // Without braces of its own, as the configuration has filled them in.
     let url = settings.url.expand(&Id::number(0), &Id::number(0), None);
@@ -75,7 +79,7 @@ async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, Di
         .map_err(|error| DiscoveryError::Server(format!("the URL is none: {error}")))?;
     let shown = url.as_str().split(['?', '#']).next().unwrap_or_default();
     let shown = shown.to_owned();
-    let request = Request {
+    let request = WebRequest {
         method: Method::GET,
         url,
         headers: &[(ACCEPT, HeaderValue::from_static("application/json"))],
@@ -86,7 +90,7 @@ async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, Di
     let answer = Web::new(settings.clone(), timeout, None)
         .send(request)
         .await;
-    let Answer { status, body, .. } = answer.map_err(server)?;
+    let WebAnswer { status, body, .. } = answer.map_err(server)?;
     if status != StatusCode::OK {
         let why = format!("{shown} answers {status}, not 200 OK");
         return Err(DiscoveryError::Server(why));
@@ -96,7 +100,7 @@ async fn web(settings: &WebSettings, timeout: Duration) -> Result<DeviceList, Di
 
 /// The hosts and ports of a name's SRV records, in the order of their names: the order of answers
 /// changes from one to the next.
-async fn srv(name: &str) -> Result<DeviceList, DiscoveryError> {
+async fn srv(name: &str) -> Result<DiscoveredDevices, DiscoveryError> {
     let records = resolve::srv(name).await;
     let records = records.map_err(|error| DiscoveryError::Server(error.to_string()))?;
     let device = |record: SrvTarget| {
@@ -111,5 +115,5 @@ async fn srv(name: &str) -> Result<DeviceList, DiscoveryError> {
     let mut devices: Vec<_> = records.into_iter().map(device).collect::<Result<_, _>>()?;
     devices.sort_unstable_by(|a, b| (&a.id, a.port).cmp(&(&b.id, b.port)));
     let labels = BTreeMap::new();
-    Ok(vec![TargetGroup { devices, labels }])
+    Ok(vec![DiscoveredGroup { devices, labels }])
 }

@@ -23,7 +23,7 @@ pub type Outcome = Result<Facts, Arc<Fault>>;
 #[derive(Debug)]
 pub struct CollectionBuilder {
     topology: Arc<Topology>,
-    parts: Box<[Part]>,
+    parts: Box<[ClusterSlots]>,
     /// How many clusters still have an empty slot.
     open_parts: AtomicUsize,
     /// What the devices without an outcome get, once it is closed.
@@ -90,7 +90,7 @@ impl Journal {
 /// line of its own, or they would still get in each other's way.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Part {
+struct ClusterSlots {
     slots: Slots,
     open_slots: AtomicUsize,
 }
@@ -103,10 +103,10 @@ impl CollectionBuilder {
     }
 
     fn noted_in(journal: Option<Journal>, topology: Arc<Topology>) -> Self {
-        let parts: Box<[Part]> = topology
+        let parts: Box<[ClusterSlots]> = topology
             .clusters()
             .iter()
-            .map(|cluster| Part {
+            .map(|cluster| ClusterSlots {
                 slots: Slots::new(cluster.len()),
                 open_slots: AtomicUsize::new(cluster.len()),
             })
@@ -136,7 +136,7 @@ impl CollectionBuilder {
     ///
     /// Once the answer is closed, a call looks through more of it for that.
     #[must_use]
-    pub fn came(&self, nth: usize) -> Option<(usize, usize)> {
+    pub fn arrived(&self, nth: usize) -> Option<(usize, usize)> {
         let journal = self.journal.as_ref()?;
         let mut found = journal.read(nth);
         while found.is_none() && self.closed.get().is_some() && self.note_sealed(journal) {
@@ -344,7 +344,7 @@ impl Collection {
         (cluster, self.outcomes(&self.slots.parts[place]))
     }
 
-    fn outcomes<'a>(&'a self, part: &'a Part) -> Outcomes<'a> {
+    fn outcomes<'a>(&'a self, part: &'a ClusterSlots) -> Outcomes<'a> {
         Outcomes {
             slots: &part.slots,
             closed: self.slots.closed.get(),
@@ -524,7 +524,7 @@ mod tests {
                 let (c, d) = places[pick.index(places.len())];
                 completions += usize::from(builder.answer(c, d, Err(fault(tag.to_string()))));
                 if !order.contains(&(c, d)) { order.push((c, d)); }
-                let came: Vec<_> = (0..).map_while(|nth| builder.came(nth)).collect();
+                let came: Vec<_> = (0..).map_while(|nth| builder.arrived(nth)).collect();
                 prop_assert_eq!(&came, &order);
                 model[c][d].get_or_insert(tag.to_string());
                 prop_assert!(builder.outcome(c, d).is_some());
@@ -534,7 +534,7 @@ mod tests {
             prop_assert_eq!(completions, usize::from(complete && !places.is_empty()));
             let collection = builder.close(&fault("late".to_owned()));
             prop_assert!(builder.is_complete());
-            let mut came: Vec<_> = (0..).map_while(|nth| builder.came(nth)).collect();
+            let mut came: Vec<_> = (0..).map_while(|nth| builder.arrived(nth)).collect();
             prop_assert_eq!(&came[..order.len()], &order[..]);
             came.sort_unstable();
             prop_assert_eq!(&came, &places);
@@ -568,8 +568,8 @@ mod tests {
             assert!(builder.is_complete() && builder.is_cluster_complete(0));
             assert!(builder.lacks(0, 1) && !builder.lacks(0, 7) && !builder.is_open(0, 1));
             if is_read {
-                assert_eq!(builder.came(0), Some((0, 7)));
-                assert!(builder.came(1).is_some());
+                assert_eq!(builder.arrived(0), Some((0, 7)));
+                assert!(builder.arrived(1).is_some());
                 let looked_at = super::super::seen::count() - before;
                 assert!(looked_at <= 2 * NOTED_AT_ONCE, "{looked_at}");
             }
@@ -619,7 +619,7 @@ mod tests {
                 assert_eq!(collection.summary().failed(), 300);
             });
             let came: std::collections::BTreeSet<_> =
-                (0..).map_while(|nth| builder.came(nth)).collect();
+                (0..).map_while(|nth| builder.arrived(nth)).collect();
             assert_eq!(came.len(), 300);
         }
     }
@@ -644,8 +644,8 @@ mod tests {
         assert_eq!(completions.into_inner(), 1);
         assert!(builder.is_complete());
         let came: std::collections::BTreeSet<_> =
-            (0..).map_while(|nth| builder.came(nth)).collect();
+            (0..).map_while(|nth| builder.arrived(nth)).collect();
         assert_eq!(came.len(), 300);
-        assert_eq!(builder.came(300), None);
+        assert_eq!(builder.arrived(300), None);
     }
 }

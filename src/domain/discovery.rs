@@ -58,18 +58,18 @@ impl fmt::Display for Discovery {
 }
 
 /// A list of devices as it was read, in its order.
-pub type DeviceList = Vec<TargetGroup>;
+pub type DiscoveredDevices = Vec<DiscoveredGroup>;
 
 /// Devices that have the same labels: what Prometheus calls a target group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetGroup {
+pub struct DiscoveredGroup {
     /// The devices.
     pub devices: Vec<DiscoveredDevice>,
     /// What the list says of them.
     pub labels: BTreeMap<String, String>,
 }
 
-impl TargetGroup {
+impl DiscoveredGroup {
     /// Whether it has all of these labels with just these values.
     #[must_use]
     pub fn has(&self, labels: &[(String, String)]) -> bool {

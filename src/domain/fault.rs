@@ -286,10 +286,10 @@ impl Fault {
 /// Kept as the JSON that answers show: a tenth of what a tree of values takes, and written out as it
 /// is. Cloning is cheap: several requests that joined one lookup share its facts.
 #[derive(Debug, Clone, Default)]
-pub struct Facts(Option<Arc<Known>>);
+pub struct Facts(Option<Arc<KnownFacts>>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownFacts {
     json: Box<RawValue>,
     /// Tells apart what does not change from one lookup to the next by itself.
     steady: u64,
@@ -303,7 +303,7 @@ impl Facts {
     pub fn new(facts: &impl Serialize, steady: u64) -> Self {
         let json = serde_json::value::to_raw_value(facts).ok();
         let json = json.filter(|json| json.get().starts_with('{') && json.get() != "{}");
-        Self(json.map(|json| Arc::new(Known { json, steady })))
+        Self(json.map(|json| Arc::new(KnownFacts { json, steady })))
     }
 
     /// No facts.

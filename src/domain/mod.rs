@@ -37,7 +37,7 @@ pub use allow::{Allow, AllowError, HostVerdict};
 pub use breaker::{Breaker, BreakerPolicy, BreakerState};
 pub use collection::{Collection, CollectionBuilder, Outcome, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
-pub use discovery::{DeviceList, DiscoveredDevice, Discovery, Origin, TargetGroup};
+pub use discovery::{DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, Discovery, Origin};
 pub use dns::DnsSettings;
 pub use duration::parse_duration;
 pub use fault::{Facts, Fault, FaultKind, LocalReason};

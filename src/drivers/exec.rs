@@ -9,7 +9,7 @@ use super::facts::FactSheet;
 use crate::domain::{Allow, ExecOutput, ExecSettings, Facts};
 use crate::drivers::{Call, LookupError, object, said};
 use crate::net::process;
-use crate::net::process::Ended;
+use crate::net::process::EndedProcess;
 use crate::net::resolve::check_unresolved;
 use crate::net::secret;
 
@@ -37,7 +37,7 @@ impl Exec {
             command.env(name, secret::read(source, call.deadline).await?.expose());
         }
         let most = self.settings.max_output_bytes;
-        let Ended {
+        let EndedProcess {
             status,
             stdout,
             stderr,

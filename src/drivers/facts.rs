@@ -90,7 +90,7 @@ pub(super) struct FactSheet {
     pub(super) power_state: Option<&'static str>,
     /// The worst of what it says of itself and its parts together.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) health: Option<Health>,
+    pub(super) health: Option<HealthFact>,
     /// Its model, as its maker names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<String>,
@@ -120,7 +120,7 @@ pub(super) struct FactSheet {
 /// How well something is; the greater the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Health {
+pub(super) enum HealthFact {
     Ok,
     Warning,
     Critical,
@@ -132,7 +132,7 @@ pub(super) struct Temperature {
     pub(super) name: String,
     pub(super) celsius: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) health: Option<Health>,
+    pub(super) health: Option<HealthFact>,
 }
 
 /// A part that is not well.
@@ -140,7 +140,7 @@ pub(super) struct Temperature {
 pub(super) struct NotOk {
     pub(super) name: String,
     pub(super) what: &'static str,
-    pub(super) health: Health,
+    pub(super) health: HealthFact,
 }
 
 /// A number of bytes, as far as it is one.

@@ -12,7 +12,7 @@ use super::facts::FactSheet;
 use super::{LookupError, exec, http, ssh, tcp};
 use crate::domain::{Facts, HttpSettings, Id, Template, TlsSettings, WebSettings};
 use crate::fuzz::check_message;
-use crate::net::web::Answer;
+use crate::net::web::WebAnswer;
 
 pub use super::prometheus::fuzz::exposition;
 pub use super::redfish::fuzz::redfish;
@@ -76,7 +76,7 @@ pub fn http_answer(bytes: &[u8]) {
         expect_json: Vec::new(),
         facts: vec![("fact".to_owned(), pointer.clone())],
     };
-    let answer = Answer {
+    let answer = WebAnswer {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: body.to_vec(),

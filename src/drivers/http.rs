@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::facts::FactSheet;
 use super::{Call, LookupError, said};
 use crate::domain::{Allow, Facts, HttpSettings};
-use crate::net::web::{Answer, Web};
+use crate::net::web::{Web, WebAnswer};
 
 /// A group of web servers.
 #[derive(Debug)]
@@ -36,7 +36,10 @@ impl Http {
 }
 
 /// Whether the answer is right, and what facts it has.
-pub(super) fn look_at(settings: &HttpSettings, answer: &Answer) -> Result<FactSheet, LookupError> {
+pub(super) fn look_at(
+    settings: &HttpSettings,
+    answer: &WebAnswer,
+) -> Result<FactSheet, LookupError> {
     let HttpSettings {
         expect_status,
         expect_headers,

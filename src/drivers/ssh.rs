@@ -13,7 +13,7 @@ use super::exec::{json, key_value, words};
 use crate::domain::{Allow, ExecOutput, Facts, HostKeys, LocalReason, SshSettings};
 use crate::drivers::{Call, LookupError, said};
 use crate::net::process;
-use crate::net::process::Ended;
+use crate::net::process::EndedProcess;
 use crate::net::resolve::check_unresolved;
 use crate::net::secret;
 
@@ -93,7 +93,7 @@ impl Ssh {
         }
         command.args(["--", host]);
         command.arg(call.expand(&settings.command));
-        let Ended {
+        let EndedProcess {
             status,
             stdout,
             stderr,

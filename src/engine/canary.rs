@@ -1,6 +1,6 @@
 //! A hidden cluster of one simulated device, for a roll call that shows whether a thread works.
 //!
-//! It is started for each trial, on the thread that is tried, and goes with it: so a trial is of
+//! It is started for each run, on the thread that is tried, and goes with it: so a run covers
 //! what a thread has to do (take in a cluster, its device, their messages and a timer), and there
 //! is nothing for a reload or for the thread's successor to carry over. It has counters of its own
 //! that nobody reads, and stands in no topology.
@@ -11,15 +11,15 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::cluster::ClusterActor;
-use super::fleet::{Difference, Run};
+use super::fleet::{Difference, TargetRun};
 use super::messages::{Collect, MAILBOX, deliver};
 use crate::domain::{
     Backoff, Behaviour, BreakerPolicy, Cluster, DriverSettings, Fault, FaultKind, FaultRates, Id,
     RetryPolicy, SimulatedSettings, Target, Topology,
 };
 use crate::engine::cluster_spec::{ClusterSpec, plan};
-use crate::engine::gather::{CollectOptions, Gathering, Manifest};
-use crate::supervision::shell::{Link, start_on};
+use crate::engine::gather::{CollectOptions, FleetDevices, Gather};
+use crate::supervision::shell::{SupervisionEnv, start_on};
 use crate::telemetry::Metrics;
 
 /// How long its device takes: the shortest that needs the thread's timers.
@@ -30,43 +30,43 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A roll call of the hidden cluster, under way.
 #[derive(Debug)]
-pub(super) struct Trial {
-    gathering: Arc<Gathering>,
+pub(super) struct Canary {
+    gather: Arc<Gather>,
     /// Held so that the cluster runs.
     _actor: Addr<ClusterActor>,
 }
 
-impl Trial {
+impl Canary {
     /// Begins one on `arbiter`.
-    pub(super) fn begin(arbiter: &ArbiterHandle, link: &Link) -> Self {
+    pub(super) fn begin(arbiter: &ArbiterHandle, env: &SupervisionEnv) -> Self {
         let metrics = Metrics::default();
-        let link = Arc::new(Link {
-            supervisor: link.supervisor.clone(),
-            rules: Arc::clone(&link.rules),
+        let env = Arc::new(SupervisionEnv {
+            supervisor: env.supervisor.clone(),
+            rules: Arc::clone(&env.rules),
             metrics: metrics.clone(),
-            chronicle: Arc::default(),
+            event_log: Arc::default(),
         });
-        let (spec, topology, manifest) = hidden(&link, metrics);
-        let actor = start_on(arbiter, spec, &link, MAILBOX);
+        let (spec, topology, fleet_devices) = hidden(&env, metrics);
+        let actor = start_on(arbiter, spec, &env, MAILBOX);
         let options = CollectOptions {
             read: false,
             force: false,
             is_patient: true,
             client: None,
         };
-        let gathering = Gathering::new(0, topology, manifest, options);
-        deliver(&actor, Collect(gathering.share(0, 0, None)));
+        let gather = Gather::new(0, topology, fleet_devices, options);
+        deliver(&actor, Collect(gather.ticket(0, 0, None)));
         Self {
-            gathering,
+            gather,
             _actor: actor,
         }
     }
 
     /// Waits for the answer, for as long as that takes; an error is the device's fault.
     pub(super) async fn finish(self) -> Result<(), Arc<Fault>> {
-        self.gathering.settled().await;
+        self.gather.settled().await;
         let nobody = Arc::new(Fault::new(FaultKind::Cancelled, "there is no answer"));
-        let collection = self.gathering.close(&nobody);
+        let collection = self.gather.close(&nobody);
         let fault = collection.faults().next();
         fault.map_or(Ok(()), |(_, _, _, fault)| Err(Arc::clone(fault)))
     }
@@ -74,14 +74,14 @@ impl Trial {
 
 /// The cluster, and all that a collect of it needs.
 pub(super) fn hidden(
-    link: &Arc<Link>,
+    env: &Arc<SupervisionEnv>,
     metrics: Metrics,
-) -> (Arc<ClusterSpec>, Arc<Topology>, Arc<Manifest>) {
+) -> (Arc<ClusterSpec>, Arc<Topology>, Arc<FleetDevices>) {
     let id = cluster_id();
     let cluster = Cluster::new(id.clone(), vec![id.clone()], Vec::new());
-    let spec = ClusterSpec::new(id, Arc::clone(link), metrics.clone(), None);
+    let spec = ClusterSpec::new(id, Arc::clone(env), metrics.clone(), None);
     let spec = Arc::new(spec);
-    let run = Run {
+    let run = TargetRun {
         end: cluster.len(),
         target: target(),
         ports: Vec::new(),
@@ -90,7 +90,7 @@ pub(super) fn hidden(
     spec.set_plan(Arc::clone(&plan));
     let topology = Arc::new(Topology::new(vec![cluster]));
     let plans = Box::new([plan]);
-    (spec, topology, Arc::new(Manifest { plans, metrics }))
+    (spec, topology, Arc::new(FleetDevices { plans, metrics }))
 }
 
 /// As it stands in the log, which names it only if a bug crashes it.

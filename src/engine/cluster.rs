@@ -14,16 +14,16 @@ use tokio::sync::oneshot;
 use tokio::time::Interval;
 
 use super::client_queue::ClientQueue;
-use super::messages::{Collect, Leave, Probe, Reload, Rest, Tick, Withdraw};
+use super::messages::{Collect, Drain, Probe, Reload, Stop, Tick, Withdraw};
 use super::schedule::Ticker;
-use super::withdrawal::{Going, Withdrawals};
+use super::withdrawal::{ClusterCollect, Withdrawals};
 use crate::domain::ITEMS_PER_TURN;
-use crate::engine::cluster_devices::{Adoption, Roster};
-use crate::engine::cluster_spec::{ClusterSpec, Plan};
-use crate::engine::gather::Share;
-use crate::supervision::catch_panic::blaming;
+use crate::engine::cluster_devices::{ClusterDevices, DeviceStart};
+use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
+use crate::engine::gather::ClusterTicket;
+use crate::supervision::catch_panic::with_drop_reason;
 use crate::supervision::context::ShellContext;
-use crate::supervision::failpoints::{Act, Point};
+use crate::supervision::failpoints::{FailAction, Failpoint};
 use crate::supervision::health::Child;
 use crate::supervision::shell::{BuildError, Supervised};
 
@@ -35,10 +35,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct ClusterActor {
     spec: Arc<ClusterSpec>,
-    roster: Arc<Roster>,
+    roster: Arc<ClusterDevices>,
     /// Collects whose answer is not complete, oldest first. When this actor dies, their callers
     /// hear at once.
-    in_flight: VecDeque<Going>,
+    in_flight: VecDeque<ClusterCollect>,
     /// What is left to ask. Empty as long as there are devices left that may be asked at once.
     asking: ClientQueue<Asking>,
     /// How many devices may be asked at once: before others on the arbiter have had their turn.
@@ -51,8 +51,8 @@ pub(crate) struct ClusterActor {
 /// A share of which devices are left to ask.
 #[derive(Debug)]
 struct Asking {
-    share: Share,
-    roster: Arc<Roster>,
+    ticket: ClusterTicket,
+    roster: Arc<ClusterDevices>,
 }
 
 impl Actor for ClusterActor {
@@ -62,13 +62,13 @@ impl Actor for ClusterActor {
         if self.spec.left().is_some() {
             return;
         }
-        let mut adoption = self.adoption(self.spec.plan());
-        adoption.drilled_at = Some(adoption.plan.devices.len() / 2);
-        self.adopt(adoption, None, ctx);
+        let mut device_start = self.device_start(self.spec.plan());
+        device_start.fails_at = Some(device_start.plan.devices.len() / 2);
+        self.adopt(device_start, None, ctx);
     }
 
     fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
-        self.spec.pass(Point::Stopping);
+        self.spec.pass(Failpoint::Stopping);
         Running::Stop
     }
 
@@ -83,7 +83,7 @@ impl Supervised for ClusterActor {
     const ROLE: &'static str = "cluster";
 
     fn new(spec: &Arc<ClusterSpec>) -> Result<Self, BuildError> {
-        BuildError::drilled(spec.pass(Point::New))?;
+        BuildError::at_failpoint(spec.pass(Failpoint::New))?;
         Ok(Self {
             spec: Arc::clone(spec),
             roster: Arc::default(),
@@ -102,22 +102,22 @@ impl Drop for ClusterActor {
         if self.ticker.is_some() {
             self.spec.schedule_left();
         }
-        self.spec.pass(Point::Drop);
+        self.spec.pass(Failpoint::Drop);
     }
 }
 
 impl ClusterActor {
     /// The rosters in use, some more than once; that of the present plan is first.
-    fn rosters(&self) -> impl Iterator<Item = &Arc<Roster>> {
-        let going = self.in_flight.iter().chain(self.withdrawals.iter());
-        let others = going.map(|it| &it.roster);
+    fn rosters(&self) -> impl Iterator<Item = &Arc<ClusterDevices>> {
+        let collect = self.in_flight.iter().chain(self.withdrawals.iter());
+        let others = collect.map(|it| &it.roster);
         let asking = self.asking.iter().map(|it| &it.roster);
         [&self.roster].into_iter().chain(others).chain(asking)
     }
 
     /// The rosters in use: few, mostly one for each plan.
-    fn distinct_rosters(&self) -> Vec<Arc<Roster>> {
-        let mut rosters: Vec<Arc<Roster>> = Vec::new();
+    fn distinct_rosters(&self) -> Vec<Arc<ClusterDevices>> {
+        let mut rosters: Vec<Arc<ClusterDevices>> = Vec::new();
         for roster in self.rosters() {
             if !rosters.iter().any(|it| Arc::ptr_eq(it, roster)) {
                 rosters.push(Arc::clone(roster));
@@ -127,29 +127,37 @@ impl ClusterActor {
     }
 
     /// The actors for a plan, to be gathered.
-    fn adoption(&self, plan: Arc<Plan>) -> Adoption {
-        Adoption::new(plan, self.distinct_rosters())
+    fn device_start(&self, plan: Arc<DeviceList>) -> DeviceStart {
+        DeviceStart::new(plan, self.distinct_rosters())
     }
 
     /// Gathers the actors for a plan, and then has the share of a collect asked if there is one. A
     /// large cluster does so in turns, and takes no message meanwhile.
     fn adopt(
         &mut self,
-        mut adoption: Adoption,
-        share: Option<Share>,
+        mut device_start: DeviceStart,
+        ticket: Option<ClusterTicket>,
         ctx: &mut ShellContext<Self>,
     ) {
-        if adoption.go_on(&self.spec, || ctx.stop()) {
-            self.adopted(adoption, share, ctx);
+        if device_start.go_on(&self.spec, || ctx.stop()) {
+            self.adopted(device_start, ticket, ctx);
         } else {
-            let adoption = Some(adoption);
-            ctx.wait(AdoptRest { adoption, share });
+            let device_start = Some(device_start);
+            ctx.wait(AdoptRest {
+                device_start,
+                ticket,
+            });
         }
     }
 
     /// A plan's actors are there.
-    fn adopted(&mut self, adoption: Adoption, share: Option<Share>, ctx: &mut ShellContext<Self>) {
-        let roster = adoption.roster();
+    fn adopted(
+        &mut self,
+        device_start: DeviceStart,
+        ticket: Option<ClusterTicket>,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        let roster = device_start.roster();
         if Arc::ptr_eq(&roster.plan, &self.spec.plan()) {
             // Devices that are not in it end with the collects that ask them.
             std::mem::replace(&mut self.roster, Arc::clone(&roster)).let_go();
@@ -158,8 +166,8 @@ impl ClusterActor {
             self.forget_when(over, ctx);
             self.schedule(ctx);
         }
-        match share {
-            Some(share) => self.take(share, roster, ctx),
+        match ticket {
+            Some(ticket) => self.take(ticket, roster, ctx),
             None => roster.let_go(),
         }
     }
@@ -189,22 +197,22 @@ impl ClusterActor {
     }
 
     /// Asks up to `count` more devices of a share; gives how many that were.
-    fn ask(share: &mut Share, roster: &Roster, count: usize) -> usize {
+    fn ask(ticket: &mut ClusterTicket, roster: &ClusterDevices, count: usize) -> usize {
         for asked in 0..count {
-            let Some((index, mut reply)) = share.next_port() else {
+            let Some((index, mut port)) = ticket.next_port() else {
                 return asked;
             };
-            if reply.is_forced() && !roster.plan.devices[index].force() {
-                reply = reply.unforced();
+            if port.is_forced() && !roster.plan.devices[index].force() {
+                port = port.unforced();
             }
-            roster.send(index, Probe(reply));
+            roster.send(index, Probe(port));
         }
         count
     }
 
     /// Remembers a collect. If there is no room for it, those that are over are forgotten: so however
     /// many come and go while another one waits, memory is that of those under way at once.
-    fn remember(&mut self, going: Going) {
+    fn remember(&mut self, collect: ClusterCollect) {
         let room = self.in_flight.capacity();
         if self.in_flight.len() == room {
             self.forget_over();
@@ -213,15 +221,15 @@ impl ClusterActor {
                 self.in_flight.reserve(room);
             }
         }
-        self.in_flight.push_back(going);
+        self.in_flight.push_back(collect);
     }
 
     /// Forgets the collects that are over; the devices that only they asked end with that.
     fn forget_over(&mut self) {
         for _ in 0..self.in_flight.len() {
             match self.in_flight.pop_front() {
-                Some(going) if going.in_flight.is_over() => going.roster.let_go(),
-                going => self.in_flight.extend(going),
+                Some(collect) if collect.in_flight.is_over() => collect.roster.let_go(),
+                collect => self.in_flight.extend(collect),
             }
         }
     }
@@ -239,55 +247,60 @@ impl ClusterActor {
 impl Handler<Collect> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, Collect(mut share): Collect, ctx: &mut ShellContext<Self>) {
-        share.take_up();
+    fn handle(&mut self, Collect(mut ticket): Collect, ctx: &mut ShellContext<Self>) {
+        ticket.take_up();
         if let Some(fault) = self.spec.left() {
-            blaming(Arc::clone(fault), || drop(share));
+            with_drop_reason(Arc::clone(fault), || drop(ticket));
             return;
         }
         // A collect that began before a reload may come after it, also one of another process that has
         // not reloaded yet, or the other way. All of one plan share its roster.
-        let has_plan = |it: &&Arc<Roster>| Arc::ptr_eq(&it.plan, share.plan());
+        let has_plan = |it: &&Arc<ClusterDevices>| Arc::ptr_eq(&it.plan, ticket.plan());
         let known = self.rosters().find(has_plan).cloned();
         if let Some(roster) = known {
-            self.take(share, roster, ctx);
-        } else if !share.is_settled() {
-            let adoption = self.adoption(Arc::clone(share.plan()));
-            self.adopt(adoption, Some(share), ctx);
+            self.take(ticket, roster, ctx);
+        } else if !ticket.is_settled() {
+            let device_start = self.device_start(Arc::clone(ticket.plan()));
+            self.adopt(device_start, Some(ticket), ctx);
         }
     }
 }
 
 impl ClusterActor {
     /// Asks the devices of a share, the first of them now.
-    fn take(&mut self, mut share: Share, roster: Arc<Roster>, ctx: &mut ShellContext<Self>) {
-        if share.is_settled() {
+    fn take(
+        &mut self,
+        mut ticket: ClusterTicket,
+        roster: Arc<ClusterDevices>,
+        ctx: &mut ShellContext<Self>,
+    ) {
+        if ticket.is_settled() {
             // Its deadline passed, or its caller went, while it waited.
             roster.let_go();
             return;
         }
-        let in_flight = share.in_flight();
+        let in_flight = ticket.in_flight();
         if !Arc::ptr_eq(&roster, &self.roster) {
             self.forget_when(in_flight.over(), ctx);
         }
-        self.remember(Going {
+        self.remember(ClusterCollect {
             in_flight,
             roster: Arc::clone(&roster),
         });
         let has_turn = self.may_ask > 0;
         let half = (roster.plan.devices.len() / 2).min(self.may_ask);
-        self.may_ask -= Self::ask(&mut share, &roster, half);
-        match self.spec.pass(Point::Handler) {
-            Some(Act::EndThread) => {
+        self.may_ask -= Self::ask(&mut ticket, &roster, half);
+        match self.spec.pass(Failpoint::Handler) {
+            Some(FailAction::EndThread) => {
                 Arbiter::current().stop();
             }
-            Some(Act::Stop) => ctx.stop(),
-            Some(Act::Panic | Act::Error | Act::Block) | None => {}
+            Some(FailAction::Stop) => ctx.stop(),
+            Some(FailAction::Panic | FailAction::Error | FailAction::Block) | None => {}
         }
-        self.may_ask -= Self::ask(&mut share, &roster, self.may_ask);
-        if share.has_more() {
-            let client = share.client();
-            self.asking.push(client, Asking { share, roster });
+        self.may_ask -= Self::ask(&mut ticket, &roster, self.may_ask);
+        if ticket.has_more() {
+            let client = ticket.client();
+            self.asking.push(client, Asking { ticket, roster });
         }
         if has_turn && self.may_ask == 0 {
             ctx.spawn(AskRest);
@@ -300,12 +313,12 @@ impl Handler<Withdraw> for ClusterActor {
     type Result = ();
 
     fn handle(&mut self, withdraw: Withdraw, ctx: &mut ShellContext<Self>) {
-        let is_it = |going: &Going| going.in_flight.collect() == withdraw.collect;
+        let is_it = |collect: &ClusterCollect| collect.in_flight.collect() == withdraw.collect;
         let found = self.in_flight.iter().position(is_it);
-        let Some(going) = found.and_then(|index| self.in_flight.remove(index)) else {
+        let Some(collect) = found.and_then(|index| self.in_flight.remove(index)) else {
             return;
         };
-        self.withdrawals.push(going);
+        self.withdrawals.push(collect);
         if !std::mem::replace(&mut self.is_withdrawing, true) {
             ctx.spawn(WithdrawRest);
         }
@@ -345,16 +358,16 @@ impl Handler<Reload> for ClusterActor {
         if Arc::ptr_eq(&plan, &self.roster.plan) {
             self.schedule(ctx);
         } else {
-            let adoption = self.adoption(plan);
-            self.adopt(adoption, None, ctx);
+            let device_start = self.device_start(plan);
+            self.adopt(device_start, None, ctx);
         }
     }
 }
 
-impl Handler<Leave> for ClusterActor {
+impl Handler<Stop> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, Leave(gone): Leave, ctx: &mut ShellContext<Self>) {
+    fn handle(&mut self, Stop(gone): Stop, ctx: &mut ShellContext<Self>) {
         let Some(fault) = self.spec.left().map(Arc::clone) else {
             return;
         };
@@ -366,7 +379,7 @@ impl Handler<Leave> for ClusterActor {
         let in_flight = std::mem::take(&mut self.in_flight);
         let asking = std::mem::take(&mut self.asking);
         let withdrawals = std::mem::take(&mut self.withdrawals);
-        blaming(fault, || drop((in_flight, asking, withdrawals)));
+        with_drop_reason(fault, || drop((in_flight, asking, withdrawals)));
         actix::spawn(async move {
             // The devices' actors end with this, and what they do with them: they are woken by it, and
             // have had their turn when this task has had two more.
@@ -382,14 +395,14 @@ impl Handler<Leave> for ClusterActor {
     }
 }
 
-impl Handler<Rest> for ClusterActor {
+impl Handler<Drain> for ClusterActor {
     type Result = ();
 
-    fn handle(&mut self, Rest(rests): Rest, ctx: &mut ShellContext<Self>) {
+    fn handle(&mut self, Drain(rests): Drain, ctx: &mut ShellContext<Self>) {
         if let Some(ticker) = self.ticker.take() {
             ctx.cancel_future(ticker);
         }
-        ctx.spawn(Resting {
+        ctx.spawn(Draining {
             looks: tokio::time::interval(LOOK_EVERY),
             rests: Some(rests),
         });
@@ -397,12 +410,12 @@ impl Handler<Rest> for ClusterActor {
 }
 
 /// Says when no collect waits for a device any more.
-struct Resting {
+struct Draining {
     looks: Interval,
     rests: Option<oneshot::Sender<()>>,
 }
 
-impl ActorFuture<ClusterActor> for Resting {
+impl ActorFuture<ClusterActor> for Draining {
     type Output = ();
 
     fn poll(
@@ -429,8 +442,8 @@ impl ActorFuture<ClusterActor> for Resting {
 /// Gathers the rest of a large plan's actors, some a turn.
 struct AdoptRest {
     /// `None` when it is over.
-    adoption: Option<Adoption>,
-    share: Option<Share>,
+    device_start: Option<DeviceStart>,
+    ticket: Option<ClusterTicket>,
 }
 
 impl ActorFuture<ClusterActor> for AdoptRest {
@@ -442,26 +455,26 @@ impl ActorFuture<ClusterActor> for AdoptRest {
         ctx: &mut ShellContext<ClusterActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let Some(mut adoption) = self.adoption.take() else {
+        let Some(mut device_start) = self.device_start.take() else {
             return Poll::Ready(());
         };
-        let share = self.share.take();
+        let ticket = self.ticket.take();
         if let Some(fault) = actor.spec.left() {
-            blaming(Arc::clone(fault), || drop(share));
-            adoption.roster().let_go();
+            with_drop_reason(Arc::clone(fault), || drop(ticket));
+            device_start.roster().let_go();
             return Poll::Ready(());
         }
-        let is_needed = share.as_ref().is_some_and(|share| !share.is_settled());
-        if !is_needed && !Arc::ptr_eq(&adoption.plan, &actor.spec.plan()) {
+        let is_needed = ticket.as_ref().is_some_and(|ticket| !ticket.is_settled());
+        if !is_needed && !Arc::ptr_eq(&device_start.plan, &actor.spec.plan()) {
             // Of another reload, which is in the mailbox or comes there.
-            adoption.roster().let_go();
+            device_start.roster().let_go();
             return Poll::Ready(());
         }
-        if adoption.go_on(&actor.spec, || ctx.stop()) {
-            actor.adopted(adoption, share, ctx);
+        if device_start.go_on(&actor.spec, || ctx.stop()) {
+            actor.adopted(device_start, ticket, ctx);
             return Poll::Ready(());
         }
-        (self.adoption, self.share) = (Some(adoption), share);
+        (self.device_start, self.ticket) = (Some(device_start), ticket);
         task.waker().wake_by_ref();
         Poll::Pending
     }
@@ -480,24 +493,24 @@ impl ActorFuture<ClusterActor> for AskRest {
         _: &mut ShellContext<ClusterActor>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        actor.spec.pass(Point::Item);
+        actor.spec.pass(Failpoint::Item);
         let mut left = ITEMS_PER_TURN;
         while left > 1
-            && let Some(Asking { mut share, roster }) = actor.asking.pop()
+            && let Some(Asking { mut ticket, roster }) = actor.asking.pop()
         {
             left -= 1;
             if let Some(fault) = actor.spec.left() {
-                share.answer_rest(fault);
+                ticket.answer_rest(fault);
                 break;
             }
-            if share.is_settled() {
+            if ticket.is_settled() {
                 roster.let_go();
                 continue;
             }
-            left -= ClusterActor::ask(&mut share, &roster, left);
-            if share.has_more() {
-                let client = share.client();
-                actor.asking.push(client, Asking { share, roster });
+            left -= ClusterActor::ask(&mut ticket, &roster, left);
+            if ticket.has_more() {
+                let client = ticket.client();
+                actor.asking.push(client, Asking { ticket, roster });
             }
         }
         if actor.asking.is_empty() {
@@ -552,66 +565,67 @@ mod tests {
     use super::*;
     use crate::domain::{Fault, FaultKind, SupervisionPolicy, Topology};
     use crate::engine::canary::hidden;
-    use crate::engine::gather::{CollectOptions, Gathering, Manifest};
+    use crate::engine::gather::{CollectOptions, FleetDevices, Gather};
     use crate::engine::messages::{MAILBOX, deliver};
-    use crate::supervision::shell::{Link, start};
+    use crate::supervision::shell::{SupervisionEnv, start};
     use crate::supervision::supervisor::Rules;
     use crate::telemetry::Metrics;
 
     /// A cluster that had one device before it was reloaded, and collects that began before.
     struct Reloaded {
-        link: Arc<Link>,
+        env: Arc<SupervisionEnv>,
         spec: Arc<ClusterSpec>,
-        before: Arc<Plan>,
+        before: Arc<DeviceList>,
         topology: Arc<Topology>,
-        manifest: Arc<Manifest>,
+        fleet_devices: Arc<FleetDevices>,
     }
 
     impl Reloaded {
         fn new() -> Self {
             let metrics = Metrics::default();
-            let link = Arc::new(Link {
+            let env = Arc::new(SupervisionEnv {
                 supervisor: None,
                 rules: Arc::new(Rules::new(SupervisionPolicy::default())),
                 metrics: metrics.clone(),
-                chronicle: Arc::default(),
+                event_log: Arc::default(),
             });
-            let (spec, topology, manifest) = hidden(&link, metrics);
+            let (spec, topology, fleet_devices) = hidden(&env, metrics);
             let before = spec.plan();
             spec.set_plan(Arc::default());
             Self {
-                link,
+                env,
                 spec,
                 before,
                 topology,
-                manifest,
+                fleet_devices,
             }
         }
 
         fn start(&self) -> Addr<ClusterActor> {
-            start(Arc::clone(&self.spec), &self.link, MAILBOX)
+            start(Arc::clone(&self.spec), &self.env, MAILBOX)
         }
 
-        fn collect(&self, id: u64) -> Arc<Gathering> {
+        fn collect(&self, id: u64) -> Arc<Gather> {
             let options = CollectOptions {
                 read: false,
                 force: false,
                 is_patient: true,
                 client: None,
             };
-            let (topology, manifest) = (Arc::clone(&self.topology), Arc::clone(&self.manifest));
-            Gathering::new(id, topology, manifest, options)
+            let (topology, fleet_devices) =
+                (Arc::clone(&self.topology), Arc::clone(&self.fleet_devices));
+            Gather::new(id, topology, fleet_devices, options)
         }
     }
 
-    fn post(actor: &Addr<ClusterActor>, collect: &Arc<Gathering>) {
-        deliver(actor, Collect(collect.share(0, 0, None)));
+    fn post(actor: &Addr<ClusterActor>, collect: &Arc<Gather>) {
+        deliver(actor, Collect(collect.ticket(0, 0, None)));
     }
 
     /// Waits until all collects that it had have their outcomes.
     async fn rested(actor: &Addr<ClusterActor>) {
         let (rests, rested) = oneshot::channel();
-        deliver(actor, Rest(rests));
+        deliver(actor, Drain(rests));
         rested.await.unwrap();
     }
 
@@ -655,20 +669,20 @@ mod tests {
     async fn collects_that_are_over_are_forgotten_behind_one_that_waits() {
         let cluster = Reloaded::new();
         let mut actor = ClusterActor::new(&cluster.spec).unwrap();
-        let going = |collect: &Arc<Gathering>| Going {
-            in_flight: collect.share(0, 0, None).in_flight(),
+        let cluster_collect = |collect: &Arc<Gather>| ClusterCollect {
+            in_flight: collect.ticket(0, 0, None).in_flight(),
             roster: Arc::default(),
         };
         let waits = cluster.collect(0);
-        actor.remember(going(&waits));
+        actor.remember(cluster_collect(&waits));
         for id in 1..1000 {
-            actor.remember(going(&cluster.collect(id)));
+            actor.remember(cluster_collect(&cluster.collect(id)));
         }
         assert!(actor.in_flight.len() <= 8, "{}", actor.in_flight.len());
         // Also where there is room for many, before all are gone through again and again.
         let many: Vec<_> = (1..1000).map(|id| cluster.collect(id)).collect();
         for collect in &many {
-            actor.remember(going(collect));
+            actor.remember(cluster_collect(collect));
         }
         assert!(actor.in_flight.len() >= 1000);
         drop(many);

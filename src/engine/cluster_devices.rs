@@ -1,6 +1,6 @@
 //! The actors of a cluster's devices: how they are gathered for a plan, and let go of, in turns.
 //!
-//! It does not know who asks them. Entry points: [`Adoption`], [`Roster::let_go`].
+//! It does not know who asks them. Entry points: [`DeviceStart`], [`ClusterDevices::let_go`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use actix::prelude::*;
 use super::device::Device;
 use super::messages::{MAILBOX, deliver};
 use crate::domain::ITEMS_PER_TURN;
-use crate::engine::cluster_spec::{ClusterSpec, Plan};
+use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
 use crate::engine::device::node::NodeActor;
 use crate::engine::device::switch::SwitchActor;
-use crate::supervision::failpoints::{Act, Point};
+use crate::supervision::failpoints::{FailAction, Failpoint};
 use crate::supervision::shell::start;
 
 /// The actors of a plan's devices. Whoever holds it keeps them running: the cluster's actor, and
 /// what runs in it.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
-    pub(super) plan: Arc<Plan>,
+pub(super) struct ClusterDevices {
+    pub(super) plan: Arc<DeviceList>,
     nodes: Box<[Addr<NodeActor>]>,
     switches: Box<[Addr<SwitchActor>]>,
 }
 
-impl Roster {
+impl ClusterDevices {
     /// Gives the device at `index` a message.
     pub(super) fn send<M>(&self, index: usize, message: M)
     where
@@ -72,22 +72,23 @@ impl Roster {
 }
 
 /// A plan's actors as they are gathered: those that run already, and new ones for the other devices.
-pub(super) struct Adoption {
-    pub(super) plan: Arc<Plan>,
+pub(super) struct DeviceStart {
+    pub(super) plan: Arc<DeviceList>,
     /// Those that run already.
-    rosters: Vec<Arc<Roster>>,
+    rosters: Vec<Arc<ClusterDevices>>,
     /// Where the actor of a device is that runs already: its roster, and its place in that one's plan.
     known: HashMap<*const Device, (usize, usize)>,
     /// Which of them is to be known next.
     unknown: (usize, usize),
     nodes: Vec<Addr<NodeActor>>,
     switches: Vec<Addr<SwitchActor>>,
-    /// Where a drill makes the start of the cluster's actor go wrong; `None` if that has started.
-    pub(super) drilled_at: Option<usize>,
+    /// Where a failpoint makes the start of the cluster's actor go wrong; `None` if that has
+    /// started.
+    pub(super) fails_at: Option<usize>,
 }
 
-impl Adoption {
-    pub(super) fn new(plan: Arc<Plan>, rosters: Vec<Arc<Roster>>) -> Self {
+impl DeviceStart {
+    pub(super) fn new(plan: Arc<DeviceList>, rosters: Vec<Arc<ClusterDevices>>) -> Self {
         let running = rosters.iter().map(|roster| roster.plan.devices.len()).sum();
         Self {
             plan,
@@ -96,7 +97,7 @@ impl Adoption {
             unknown: (0, 0),
             nodes: Vec::new(),
             switches: Vec::new(),
-            drilled_at: None,
+            fails_at: None,
         }
     }
 
@@ -128,24 +129,26 @@ impl Adoption {
         if !self.look_some_up() {
             return false;
         }
-        let link = &spec.base.link;
+        let env = &spec.base.env;
         let (nodes, devices) = (self.plan.nodes(), &self.plan.devices);
         let from = self.nodes.len() + self.switches.len();
         let to = (from + ITEMS_PER_TURN).min(devices.len());
         for (place, device) in (from..to).zip(&devices[from..to]) {
-            if self.drilled_at == Some(place) && spec.pass(Point::Started) == Some(Act::Stop) {
+            if self.fails_at == Some(place)
+                && spec.pass(Failpoint::Started) == Some(FailAction::Stop)
+            {
                 stop();
             }
             let known = self.known.get(&Arc::as_ptr(device));
             let known = known.map(|&(roster, place)| (&self.rosters[roster], place));
             if place < nodes {
                 let actor = known.map(|(roster, place)| roster.nodes[place].clone());
-                let new = || start(Arc::clone(device), link, MAILBOX);
+                let new = || start(Arc::clone(device), env, MAILBOX);
                 self.nodes.push(actor.unwrap_or_else(new));
             } else {
-                let place = |roster: &Roster, place: usize| place - roster.nodes.len();
+                let place = |roster: &ClusterDevices, place: usize| place - roster.nodes.len();
                 let actor = known.map(|(it, at)| it.switches[place(it, at)].clone());
-                let new = || start(Arc::clone(device), link, MAILBOX);
+                let new = || start(Arc::clone(device), env, MAILBOX);
                 self.switches.push(actor.unwrap_or_else(new));
             }
         }
@@ -153,8 +156,8 @@ impl Adoption {
     }
 
     /// The actors that are gathered.
-    pub(super) fn roster(self) -> Arc<Roster> {
-        Arc::new(Roster {
+    pub(super) fn roster(self) -> Arc<ClusterDevices> {
+        Arc::new(ClusterDevices {
             plan: self.plan,
             nodes: self.nodes.into(),
             switches: self.switches.into(),

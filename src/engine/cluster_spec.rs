@@ -11,46 +11,46 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::device::{Aim, Device};
-use super::fleet::{Difference, Run};
+use super::device::{Device, TargetGroup};
+use super::fleet::{Difference, TargetRun};
 use crate::domain::{
     Cluster, ClusterId, DeviceId, DeviceKind, Event, Fault, ITEMS_PER_TURN, drop_in_turns,
 };
 use crate::engine::remote::Lease;
-use crate::supervision::failpoints::{Act, Drill, Point};
+use crate::supervision::failpoints::{FailAction, Failpoint, Failpoints};
 use crate::supervision::health::{Child, ChildPath, Health};
-use crate::supervision::shell::Link;
+use crate::supervision::shell::SupervisionEnv;
 use crate::telemetry::Metrics;
 
 /// What a cluster's actor and its devices' actors share.
 #[derive(Debug)]
 pub(crate) struct ClusterBase {
     pub(super) id: ClusterId,
-    pub(super) link: Arc<Link>,
+    pub(super) env: Arc<SupervisionEnv>,
     pub(super) metrics: Metrics,
-    pub(super) drill: Option<Arc<Drill>>,
-    room: Mutex<Room>,
+    pub(super) failpoints: Option<Arc<Failpoints>>,
+    room: Mutex<LookupLimit>,
     /// The last one with which it was taken here; `None` if all clusters are here.
     lease: Mutex<Option<Arc<dyn Lease>>>,
 }
 
 /// How many lookups a cluster may have in flight.
 #[derive(Debug, Default)]
-struct Room {
+struct LookupLimit {
     max_concurrent: Option<usize>,
     /// As many permits, if that is limited; first come, first served.
     permits: Option<Arc<Semaphore>>,
 }
 
 impl ClusterBase {
-    fn room(&self) -> MutexGuard<'_, Room> {
+    fn room(&self) -> MutexGuard<'_, LookupLimit> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what happened to a device.
     pub(super) fn note(&self, kind: DeviceKind, device: &DeviceId, event: Event) {
         let who = (self.id.clone(), kind, device.clone());
-        self.link.chronicle.note(who, event);
+        self.env.event_log.note(who, event);
     }
 
     /// Notes that these devices are in the fleet no more.
@@ -101,7 +101,7 @@ pub(crate) struct ClusterSpec {
 /// What a reload may change.
 #[derive(Debug)]
 struct Current {
-    plan: Arc<Plan>,
+    plan: Arc<DeviceList>,
     /// How often the schedule asks each device, if there is one.
     every: Option<Duration>,
     /// Up to when the schedule was followed, if the actor that did so is gone: what came due since
@@ -111,7 +111,7 @@ struct Current {
 
 /// The devices of a cluster at one time, nodes before switches, in configured order.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct DeviceList {
     pub(super) devices: Box<[Arc<Device>]>,
     /// When a reload brought it; `None` if it was there from the start.
     pub(super) reloaded: Option<Instant>,
@@ -119,7 +119,7 @@ pub(crate) struct Plan {
     id: OnceLock<u64>,
 }
 
-impl Plan {
+impl DeviceList {
     /// The same for the same devices in the same order, in every process.
     pub(crate) fn id(&self) -> u64 {
         *self.id.get_or_init(|| identify(&self.devices))
@@ -145,7 +145,7 @@ impl Plan {
     }
 }
 
-impl Drop for Plan {
+impl Drop for DeviceList {
     fn drop(&mut self) {
         drop_in_turns(std::mem::take(&mut self.devices).into_vec(), ITEMS_PER_TURN);
     }
@@ -165,15 +165,15 @@ impl ClusterSpec {
     /// A cluster without devices; [`ClusterSpec::set_plan`] gives it some.
     pub(super) fn new(
         id: ClusterId,
-        link: Arc<Link>,
+        env: Arc<SupervisionEnv>,
         metrics: Metrics,
-        drill: Option<Arc<Drill>>,
+        failpoints: Option<Arc<Failpoints>>,
     ) -> Self {
         let base = ClusterBase {
             id,
-            link,
+            env,
             metrics,
-            drill,
+            failpoints,
             room: Mutex::default(),
             lease: Mutex::default(),
         };
@@ -219,11 +219,11 @@ impl ClusterSpec {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn plan(&self) -> Arc<Plan> {
+    pub(super) fn plan(&self) -> Arc<DeviceList> {
         Arc::clone(&self.current().plan)
     }
 
-    pub(super) fn set_plan(&self, plan: Arc<Plan>) {
+    pub(super) fn set_plan(&self, plan: Arc<DeviceList>) {
         self.current().plan = plan;
     }
 
@@ -244,9 +244,9 @@ impl ClusterSpec {
         self.current().ticked = Some(Instant::now());
     }
 
-    /// Goes wrong here if a drill says so.
-    pub(super) fn pass(&self, point: Point) -> Option<Act> {
-        self.base.drill.as_ref()?.pass(point, &self.path())
+    /// Goes wrong here if a failpoint says so.
+    pub(super) fn pass(&self, point: Failpoint) -> Option<FailAction> {
+        self.base.failpoints.as_ref()?.pass(point, &self.path())
     }
 }
 
@@ -255,10 +255,10 @@ impl ClusterSpec {
 pub(super) fn plan(
     spec: &Arc<ClusterSpec>,
     cluster: &Cluster,
-    runs: &[Run],
+    runs: &[TargetRun],
     difference: &mut Difference,
     is_start: bool,
-) -> (Arc<Plan>, bool) {
+) -> (Arc<DeviceList>, bool) {
     let before = spec.plan();
     let mut known: HashMap<(DeviceKind, &DeviceId), &Arc<Device>> = before
         .devices
@@ -267,9 +267,9 @@ pub(super) fn plan(
         .collect();
     let mut devices = Vec::with_capacity(cluster.len());
     let mut start = 0;
-    for Run { end, target, ports } in runs {
+    for TargetRun { end, target, ports } in runs {
         // Shared by the run, and made only if somebody needs it.
-        let mut aim: Option<Arc<Aim>> = None;
+        let mut group: Option<Arc<TargetGroup>> = None;
         for index in start..*end {
             let (kind, id) = cluster.device(index);
             let port = ports.get(index - start).copied().flatten();
@@ -278,7 +278,7 @@ pub(super) fn plan(
                 && old.is_asked(target, port)
             {
                 difference.devices_kept += 1;
-                aim.get_or_insert_with(|| Arc::clone(&old.aim));
+                group.get_or_insert_with(|| Arc::clone(&old.group));
                 devices.push(Arc::clone(old));
                 continue;
             }
@@ -291,9 +291,9 @@ pub(super) fn plan(
                     }
                 }
             }
-            let aim = aim.get_or_insert_with(|| Arc::new(Aim::new(target.clone())));
-            let (base, aim) = (Arc::clone(&spec.base), Arc::clone(aim));
-            let device = Device::new(base, kind, id.clone(), port, aim);
+            let group = group.get_or_insert_with(|| Arc::new(TargetGroup::new(target.clone())));
+            let (base, group) = (Arc::clone(&spec.base), Arc::clone(group));
+            let device = Device::new(base, kind, id.clone(), port, group);
             devices.push(Arc::new(match old {
                 Some(old) => device.replaces(old),
                 None => device,
@@ -318,7 +318,7 @@ pub(super) fn plan(
     if same {
         return (before, false);
     }
-    let plan = Plan {
+    let plan = DeviceList {
         devices: devices.into_boxed_slice(),
         reloaded: (!is_start).then(Instant::now),
         id: OnceLock::new(),
@@ -354,7 +354,7 @@ const LONGEST: usize = 256;
 /// Clusters with their devices, in their order, as a number: the same in every process that has the
 /// same.
 pub(super) fn identify_all<'a>(
-    clusters: impl Iterator<Item = (&'a ClusterId, &'a Arc<Plan>)>,
+    clusters: impl Iterator<Item = (&'a ClusterId, &'a Arc<DeviceList>)>,
 ) -> u64 {
     let mut hasher = Xxh3::new();
     for (cluster, plan) in clusters {

@@ -10,14 +10,14 @@ use crate::domain::{ClusterId, DeviceId, DeviceKind, Event, History};
 
 /// A history, and the number of its last change beside it: whoever only wants that waits for nobody.
 #[derive(Debug, Default)]
-pub(crate) struct Chronicle {
+pub(crate) struct EventLog {
     history: Mutex<History>,
     last: AtomicU64,
     /// For the one who follows it.
     noted: Notify,
 }
 
-impl Chronicle {
+impl EventLog {
     /// Notes what happened to a device, now.
     pub(super) fn note(&self, device: (ClusterId, DeviceKind, DeviceId), event: Event) {
         let mut history = self.history();

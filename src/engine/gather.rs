@@ -16,13 +16,13 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use crate::domain::{Collection, CollectionBuilder, Fault, FaultKind, Outcome, Topology};
-use crate::engine::cluster_spec::Plan;
-use crate::supervision::catch_panic::{blame, blaming};
+use crate::engine::cluster_spec::DeviceList;
+use crate::supervision::catch_panic::{drop_reason, with_drop_reason};
 use crate::telemetry::Metrics;
 
 /// One collect under way.
 #[derive(Debug)]
-pub(crate) struct Gathering {
+pub(crate) struct Gather {
     id: u64,
     builder: Arc<CollectionBuilder>,
     /// Wakes those who wait for the whole answer.
@@ -30,7 +30,7 @@ pub(crate) struct Gathering {
     /// Who reads the answer while it comes in; `None` if nobody will.
     reader: Option<AtomicWaker>,
     /// The fleet that the collect began with.
-    manifest: Arc<Manifest>,
+    fleet_devices: Arc<FleetDevices>,
     /// Whether devices are asked that would not be: whose breaker is open or whose actor is down.
     force: bool,
     /// Whether it waits as long as is configured.
@@ -54,12 +54,12 @@ pub(crate) struct CollectOptions {
     pub(crate) client: Option<IpAddr>,
 }
 
-impl Gathering {
-    /// A collect of all of `topology`, whose devices are in the manifest.
+impl Gather {
+    /// A collect of all of `topology`, whose devices are in `fleet_devices`.
     pub(crate) fn new(
         id: u64,
         topology: Arc<Topology>,
-        manifest: Arc<Manifest>,
+        fleet_devices: Arc<FleetDevices>,
         options: CollectOptions,
     ) -> Arc<Self> {
         let CollectOptions {
@@ -78,7 +78,7 @@ impl Gathering {
             builder,
             complete: Notify::new(),
             reader: read.then(AtomicWaker::new),
-            manifest,
+            fleet_devices,
             force,
             is_patient,
             client,
@@ -87,21 +87,21 @@ impl Gathering {
     }
 
     /// The cluster's share of the work: all of its devices, or the picked ones; `plan` is its place
-    /// in the manifest. Ask once for each cluster, or devices are asked twice. It counts as waiting
-    /// until it is [taken up](Share::take_up).
-    pub(crate) fn share(
+    /// in `fleet_devices`. Ask once for each cluster, or devices are asked twice. It counts as
+    /// waiting until it is [taken up](Share::take_up).
+    pub(crate) fn ticket(
         self: &Arc<Self>,
         cluster: usize,
         plan: usize,
-        picks: Option<Picks>,
-    ) -> Share {
-        let part = Part {
-            gathering: Arc::clone(self),
+        picks: Option<DeviceSelection>,
+    ) -> ClusterTicket {
+        let cluster_gather = ClusterGather {
+            gather: Arc::clone(self),
             cluster,
         };
-        self.manifest.metrics.posted();
-        Share {
-            part: Arc::new(part),
+        self.fleet_devices.metrics.posted();
+        ClusterTicket {
+            cluster_gather: Arc::new(cluster_gather),
             plan,
             picks,
             next: 0,
@@ -116,12 +116,12 @@ impl Gathering {
 
     /// Waits until the `nth` outcome, counted from 0, has come; for one reader. Dropping it loses
     /// nothing.
-    pub(crate) async fn came(&self, nth: usize) {
+    pub(crate) async fn arrived(&self, nth: usize) {
         std::future::poll_fn(|cx| {
             if let Some(reader) = &self.reader {
                 reader.register(cx.waker());
             }
-            match self.builder.came(nth) {
+            match self.builder.arrived(nth) {
                 Some(_) => Poll::Ready(()),
                 None => Poll::Pending,
             }
@@ -131,7 +131,7 @@ impl Gathering {
 
     /// Waits until every device has an outcome. Dropping it loses nothing.
     pub(crate) async fn settled(&self) {
-        heard_or(self.complete.notified(), || self.builder.is_complete()).await;
+        notified_or(self.complete.notified(), || self.builder.is_complete()).await;
     }
 
     /// Whether every device of the cluster has an outcome.
@@ -168,7 +168,7 @@ impl Gathering {
         if self.builder.is_cluster_complete(cluster) {
             return;
         }
-        if self.builder.answer_rest(cluster, &blame()) {
+        if self.builder.answer_rest(cluster, &drop_reason()) {
             self.complete.notify_waiters();
         }
         self.wake_reader();
@@ -177,20 +177,20 @@ impl Gathering {
 
 /// The devices of a fleet, in one piece for every collect to hold.
 #[derive(Debug, Default)]
-pub(crate) struct Manifest {
+pub(crate) struct FleetDevices {
     /// Of each cluster.
-    pub(super) plans: Box<[Arc<Plan>]>,
+    pub(super) plans: Box<[Arc<DeviceList>]>,
     /// Where it is counted what waits.
     pub(super) metrics: Metrics,
 }
 
 /// Which devices of a cluster are asked: for each its place in the answer and in the plan, both
 /// rising.
-pub(crate) type Picks = Arc<[(u32, u32)]>;
+pub(crate) type DeviceSelection = Arc<[(u32, u32)]>;
 
 /// Waits for a notification, unless this is so once it would be heard. That takes the lock of those
 /// who wait once, and enabling the notification and waiting for it twice.
-pub(crate) async fn heard_or(notified: Notified<'_>, is_so: impl Fn() -> bool) {
+pub(crate) async fn notified_or(notified: Notified<'_>, is_so: impl Fn() -> bool) {
     tokio::pin!(notified);
     std::future::poll_fn(|cx| match notified.as_mut().poll(cx) {
         Poll::Pending if !is_so() => Poll::Pending,
@@ -201,14 +201,14 @@ pub(crate) async fn heard_or(notified: Notified<'_>, is_so: impl Fn() -> bool) {
 
 /// What the ports of one cluster share.
 #[derive(Debug)]
-struct Part {
-    gathering: Arc<Gathering>,
+struct ClusterGather {
+    gather: Arc<Gather>,
     cluster: usize,
 }
 
-impl Part {
+impl ClusterGather {
     fn answer_rest(&self) {
-        self.gathering.answer_rest(self.cluster);
+        self.gather.answer_rest(self.cluster);
     }
 }
 
@@ -217,43 +217,43 @@ impl Part {
 /// Dropped before all are handed out, it answers for the whole cluster: that happens only when the
 /// cluster's actor dies with it or never gets it.
 #[derive(Debug)]
-pub(crate) struct Share {
-    part: Arc<Part>,
+pub(crate) struct ClusterTicket {
+    cluster_gather: Arc<ClusterGather>,
     /// The place of its devices' plan.
     plan: usize,
     /// `None` is all: the places in answer and plan are the same.
-    picks: Option<Picks>,
+    picks: Option<DeviceSelection>,
     next: usize,
     /// Whether it waits to be taken up.
     waits: bool,
 }
 
-impl Share {
+impl ClusterTicket {
     /// The devices that it is for: those of the topology that the collect started with.
-    pub(super) fn plan(&self) -> &Arc<Plan> {
-        &self.part.gathering.manifest.plans[self.plan]
+    pub(super) fn plan(&self) -> &Arc<DeviceList> {
+        &self.cluster_gather.gather.fleet_devices.plans[self.plan]
     }
 
     /// It is out of the mailbox.
     pub(super) fn take_up(&mut self) {
         if std::mem::take(&mut self.waits) {
-            self.part.gathering.manifest.metrics.taken_up();
+            self.cluster_gather.gather.fleet_devices.metrics.taken_up();
         }
     }
 
     /// The collect that it belongs to.
     pub(super) fn collect(&self) -> u64 {
-        self.part.gathering.id
+        self.cluster_gather.gather.id
     }
 
     /// Whose turns it takes to ask them, if that is known.
     pub(super) fn client(&self) -> Option<IpAddr> {
-        self.part.gathering.client
+        self.cluster_gather.gather.client
     }
 
     /// Whether devices are asked that would not be.
     pub(super) fn is_forced(&self) -> bool {
-        self.part.gathering.force
+        self.cluster_gather.gather.force
     }
 
     /// The devices to ask, by their places in the plan; `None` is all of them.
@@ -275,16 +275,18 @@ impl Share {
 
     /// Answers for the device with this place in the answer, unless that is done.
     pub(super) fn answer(&self, slot: usize, outcome: Outcome) {
-        self.part.gathering.answer(self.part.cluster, slot, outcome);
+        self.cluster_gather
+            .gather
+            .answer(self.cluster_gather.cluster, slot, outcome);
     }
 
     /// Answers for every device of the cluster that has no outcome.
     pub(super) fn answer_rest(&self, fault: &Arc<Fault>) {
-        blaming(Arc::clone(fault), || self.part.answer_rest());
+        with_drop_reason(Arc::clone(fault), || self.cluster_gather.answer_rest());
     }
 
     /// The next device, by its place in the plan, and its port.
-    pub(super) fn next_port(&mut self) -> Option<(usize, Reply)> {
+    pub(super) fn next_port(&mut self) -> Option<(usize, ReplyPort)> {
         if !self.has_more() {
             return None;
         }
@@ -298,14 +300,14 @@ impl Share {
         self.next += 1;
         // There are at most 1,000,000 devices.
         let device = u32::try_from(device).unwrap_or(u32::MAX);
-        let part = Arc::clone(&self.part);
+        let cluster_gather = Arc::clone(&self.cluster_gather);
         let force = self.is_forced();
-        let reply = Reply {
-            part,
+        let port = ReplyPort {
+            cluster_gather,
             device,
             force,
         };
-        Some((planned, reply))
+        Some((planned, port))
     }
 
     /// Whether there is a device left to ask.
@@ -315,15 +317,17 @@ impl Share {
 
     /// Whether nobody waits for the ports that are left.
     pub(super) fn is_settled(&self) -> bool {
-        self.part.gathering.is_cluster_complete(self.part.cluster)
+        self.cluster_gather
+            .gather
+            .is_cluster_complete(self.cluster_gather.cluster)
     }
 
     /// What the cluster's actor remembers of this collect.
-    pub(super) fn in_flight(&self) -> InFlight {
-        InFlight {
-            collect: self.part.gathering.id,
-            gathering: Arc::downgrade(&self.part.gathering),
-            part: Arc::downgrade(&self.part),
+    pub(super) fn in_flight(&self) -> TicketInFlight {
+        TicketInFlight {
+            collect: self.cluster_gather.gather.id,
+            gather: Arc::downgrade(&self.cluster_gather.gather),
+            cluster_gather: Arc::downgrade(&self.cluster_gather),
             picks: self.picks.clone(),
         }
     }
@@ -331,19 +335,19 @@ impl Share {
     fn len(&self) -> usize {
         match &self.picks {
             None => {
-                let topology = self.part.gathering.builder.topology();
-                topology.clusters()[self.part.cluster].len()
+                let topology = self.cluster_gather.gather.builder.topology();
+                topology.clusters()[self.cluster_gather.cluster].len()
             }
             Some(picks) => picks.len(),
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for ClusterTicket {
     fn drop(&mut self) {
         self.take_up();
         if self.has_more() {
-            self.part.answer_rest();
+            self.cluster_gather.answer_rest();
         }
     }
 }
@@ -351,36 +355,36 @@ impl Drop for Share {
 /// A collect that a cluster's actor takes part in. When the actor dies, its callers hear at once
 /// and not only when its devices are gone.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(super) struct TicketInFlight {
     collect: u64,
     /// Weak, so that an answer is freed when its caller is done with it.
-    gathering: Weak<Gathering>,
+    gather: Weak<Gather>,
     /// Its ports' part of it.
-    part: Weak<Part>,
-    picks: Option<Picks>,
+    cluster_gather: Weak<ClusterGather>,
+    picks: Option<DeviceSelection>,
 }
 
-impl InFlight {
+impl TicketInFlight {
     pub(super) fn collect(&self) -> u64 {
         self.collect
     }
 
     /// Whether every device of the cluster has an outcome, or nobody waits for one.
     pub(super) fn is_settled(&self) -> bool {
-        let part = self.part.upgrade();
-        part.is_none_or(|it| it.gathering.is_cluster_complete(it.cluster))
+        let cluster_gather = self.cluster_gather.upgrade();
+        cluster_gather.is_none_or(|it| it.gather.is_cluster_complete(it.cluster))
     }
 
     /// Whether the caller has its answer and no device holds a port of it any more.
     pub(super) fn is_over(&self) -> bool {
-        self.gathering.strong_count() == 0
+        self.gather.strong_count() == 0
     }
 
     /// Resolves, with an error, when the collect [is over](InFlight::is_over); `None` if it is.
     pub(super) fn over(&self) -> Option<oneshot::Receiver<()>> {
-        let gathering = self.gathering.upgrade()?;
+        let gather = self.gather.upgrade()?;
         let (sender, over) = oneshot::channel();
-        let mut watchers = gathering
+        let mut watchers = gather
             .end_watchers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -390,19 +394,19 @@ impl InFlight {
 
     /// Whether its answer takes outcomes.
     pub(super) fn is_open(&self) -> bool {
-        let part = self.part.upgrade();
-        part.is_some_and(|it| !it.gathering.is_cluster_complete(it.cluster))
+        let cluster_gather = self.cluster_gather.upgrade();
+        cluster_gather.is_some_and(|it| !it.gather.is_cluster_complete(it.cluster))
     }
 
     /// Shows the devices of which no outcome has come, or none before the answer was closed, by those
     /// of their places in the plan that are in `places`.
     pub(super) fn each_lacking(&self, places: Range<usize>, mut show: impl FnMut(usize)) {
-        let Some(part) = self.part.upgrade() else {
+        let Some(cluster_gather) = self.cluster_gather.upgrade() else {
             return;
         };
-        let builder = &part.gathering.builder;
+        let builder = &cluster_gather.gather.builder;
         let mut look = |slot: usize, place: usize| {
-            if builder.lacks(part.cluster, slot) {
+            if builder.lacks(cluster_gather.cluster, slot) {
                 show(place);
             }
         };
@@ -420,31 +424,31 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for TicketInFlight {
     fn drop(&mut self) {
-        if let Some(part) = self.part.upgrade() {
-            part.answer_rest();
+        if let Some(cluster_gather) = self.cluster_gather.upgrade() {
+            cluster_gather.answer_rest();
         }
     }
 }
 
 /// A device's port: takes one outcome, or records a fault when dropped without one.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    part: Arc<Part>,
+pub(crate) struct ReplyPort {
+    cluster_gather: Arc<ClusterGather>,
     /// Its place in the cluster's part of the answer.
     device: u32,
     /// Whether the device is asked although its breaker is open.
     force: bool,
 }
 
-impl Reply {
+impl ReplyPort {
     /// Whether its outcome would be taken.
     pub(super) fn is_open(&self) -> bool {
-        let Part {
-            gathering, cluster, ..
-        } = &*self.part;
-        gathering.builder.is_open(*cluster, self.device as usize)
+        let ClusterGather {
+            gather, cluster, ..
+        } = &*self.cluster_gather;
+        gather.builder.is_open(*cluster, self.device as usize)
     }
 
     /// Whether the device is asked although its breaker is open.
@@ -454,22 +458,22 @@ impl Reply {
 
     /// The device is asked as if its caller did not force it.
     pub(super) fn unforced(self) -> Self {
-        let mut reply = self;
-        reply.force = false;
-        reply
+        let mut port = self;
+        port.force = false;
+        port
     }
 
     /// The fault with which the collect closed this port, if it did, and whether that says that the
     /// device was silent for as long as it may be, or what it waited for is missing here: not if the caller
     /// had less patience than is configured, or the device was to be asked later.
     pub(super) fn closed_with(&self) -> Option<(Arc<Fault>, bool)> {
-        let Part {
-            gathering, cluster, ..
-        } = &*self.part;
+        let ClusterGather {
+            gather, cluster, ..
+        } = &*self.cluster_gather;
         let device = self.device as usize;
-        let fault = gathering.builder.closed_with(*cluster, device)?;
+        let fault = gather.builder.closed_with(*cluster, device)?;
         let was_silent = fault.kind() == FaultKind::TimedOut && !fault.is_unasked();
-        let tells = gathering.is_patient && (was_silent || fault.local_reason().is_some());
+        let tells = gather.is_patient && (was_silent || fault.local_reason().is_some());
         Some((Arc::clone(fault), tells))
     }
 
@@ -479,17 +483,17 @@ impl Reply {
     }
 
     fn answer(&self, outcome: Outcome) {
-        let Part {
-            gathering, cluster, ..
-        } = &*self.part;
-        gathering.answer(*cluster, self.device as usize, outcome);
+        let ClusterGather {
+            gather, cluster, ..
+        } = &*self.cluster_gather;
+        gather.answer(*cluster, self.device as usize, outcome);
     }
 }
 
-impl Drop for Reply {
+impl Drop for ReplyPort {
     fn drop(&mut self) {
         if self.is_open() {
-            self.answer(Err(blame()));
+            self.answer(Err(drop_reason()));
         }
     }
 }

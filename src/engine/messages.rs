@@ -11,8 +11,8 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::domain::{Decision, Fault, FaultKind, THREAD_ENDED};
-use crate::engine::gather::{Reply, Share};
-use crate::supervision::catch_panic::blaming;
+use crate::engine::gather::{ClusterTicket, ReplyPort};
+use crate::supervision::catch_panic::with_drop_reason;
 use crate::supervision::health::Child;
 use crate::telemetry::Metrics;
 
@@ -20,13 +20,13 @@ use crate::telemetry::Metrics;
 /// by the devices, or with a fault when the share is dropped.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Collect(pub(crate) Share);
+pub(crate) struct Collect(pub(crate) ClusterTicket);
 
 /// From a `ClusterActor` to a device's actor: ask the device, or join the lookup under way.
 /// Answered through the port.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Probe(pub(crate) Reply);
+pub(crate) struct Probe(pub(crate) ReplyPort);
 
 /// From a `ClusterActor` to a device's actor: it is the device's time in the schedule. Not
 /// answered; dropped unread, it counts as skipped.
@@ -79,14 +79,14 @@ pub(crate) struct CutOff;
 /// starts none, and drops the channel.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Leave(pub(crate) oneshot::Sender<()>);
+pub(crate) struct Stop(pub(crate) oneshot::Sender<()>);
 
 /// From the fleet to a `ClusterActor`: its cluster is asked elsewhere from now on, so it follows no
 /// schedule, and is told to leave when it is at rest. Answered through the channel when every collect
 /// that it had has its devices' outcomes; one that dies drops the channel.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Rest(pub(crate) oneshot::Sender<()>);
+pub(crate) struct Drain(pub(crate) oneshot::Sender<()>);
 
 /// From the fleet to a `ClusterActor`: its spec has another plan or schedule now. Not answered; a
 /// `ClusterActor` that dies with it is built from the new plan.
@@ -122,7 +122,7 @@ where
         ),
         Err(SendError::Closed(message)) => (THREAD_ENDED, message),
     };
-    blaming(Arc::new(Fault::new(FaultKind::Crashed, why)), || {
+    with_drop_reason(Arc::new(Fault::new(FaultKind::Crashed, why)), || {
         drop(message);
     });
 }

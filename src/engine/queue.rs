@@ -32,15 +32,15 @@ impl Queued {
     pub(super) async fn wait<T>(&self, what: u32, room: impl Future<Output = T>) -> T {
         self.0.fetch_add(what, Ordering::Relaxed);
         ALL.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.0, what);
+        let _waiting = WaitingLookup(&self.0, what);
         room.await
     }
 }
 
 /// A lookup that waits.
-struct Waiting<'a>(&'a AtomicU32, u32);
+struct WaitingLookup<'a>(&'a AtomicU32, u32);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingLookup<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::Relaxed);
         ALL.fetch_sub(1, Ordering::Relaxed);

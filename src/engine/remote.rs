@@ -1,9 +1,9 @@
 //! Clusters whose actors run in another process.
 //!
 //! A tree knows every cluster of the fleet. One that is here has an actor; for one that is not,
-//! somebody else is given an [`Errand`] for each collect, and tells it what came of the devices. It
-//! does not know how that one is reached. Entry points: [`Elsewhere`], [`Tree::take`],
-//! [`Tree::give_up`].
+//! somebody else is given a [`RemoteCollect`] for each collect, and tells it what came of the
+//! devices. It does not know how that one is reached. Entry points: [`Elsewhere`],
+//! [`FleetHandle::take`], [`FleetHandle::stop_clusters`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,39 +16,42 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::cluster::ClusterActor;
-use super::fleet::{Route, Tree};
-use super::messages::{Collect, Leave, Rest, Withdraw, deliver};
+use super::fleet::{FleetHandle, Route};
+use super::messages::{Collect, Drain, Stop, Withdraw, deliver};
 use crate::domain::{Change, ClusterId, Event, Fault, FaultKind, Hold, Outcome};
-use crate::engine::gather::Share;
-use crate::engine::remote_state::{Inquiry, Seen};
-use crate::supervision::catch_panic::blaming;
+use crate::engine::gather::ClusterTicket;
+use crate::engine::remote_state::{RemoteClusterState, StateQuery};
+use crate::supervision::catch_panic::with_drop_reason;
 use crate::supervision::health::Child as _;
 
 /// Asks clusters that are not here. Never blocks.
 pub(crate) trait Elsewhere: fmt::Debug + Send + Sync + 'static {
-    /// Has the devices of an errand asked. Dropping the errand answers for those that were not.
-    fn collect(&self, errand: Errand);
+    /// Has the devices of a remote collect asked. Dropping the remote collect answers for those
+    /// that were not.
+    fn collect(&self, collect: RemoteCollect);
 
     /// Nobody waits for this cluster's part of a collect any more, for this reason.
     fn withdraw(&self, collect: u64, cluster: &ClusterId, fault: &Fault);
 
     /// What is known of a cluster where it is; `None` if that is not to be known. The future may be
     /// dropped at any time.
-    fn look(&self, inquiry: Inquiry) -> BoxFuture<'static, Option<Seen>>;
+    fn look(&self, query: StateQuery) -> BoxFuture<'static, Option<RemoteClusterState>>;
 
     /// Has a device reset where it is, the only place of the inquiry, for this caller; gives what was
     /// cleared, or why that was not done.
     fn reset(
         &self,
-        inquiry: Inquiry,
+        query: StateQuery,
         caller: String,
     ) -> BoxFuture<'static, Result<Vec<Hold>, String>>;
 
     /// Has the right to ask a device by force reserved where it is, the only place of the inquiry;
     /// gives whether something keeps it from being asked, or how long that right is another's. `None`
     /// if that is not to be known. The future may be dropped at any time.
-    fn reserve_force(&self, inquiry: Inquiry)
-    -> BoxFuture<'static, Option<Result<bool, Duration>>>;
+    fn reserve_force(
+        &self,
+        query: StateQuery,
+    ) -> BoxFuture<'static, Option<Result<bool, Duration>>>;
 }
 
 /// That the devices of a cluster may be asked here: by others when it is over.
@@ -77,7 +80,7 @@ pub(crate) struct Time {
 
 /// What another process says of one device.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct RemoteOutcome {
     /// The device's place in its cluster's plan.
     pub(crate) place: usize,
     pub(crate) outcome: Outcome,
@@ -88,7 +91,7 @@ pub(crate) struct Told {
 
 /// What became of one device that changed.
 #[derive(Debug)]
-pub(crate) struct Happened {
+pub(crate) struct RemoteChange {
     /// The device's place in its cluster's plan.
     pub(crate) place: u32,
     pub(crate) outcome: Outcome,
@@ -101,36 +104,36 @@ pub(crate) struct Happened {
 /// One cluster's part of a collect, to be done elsewhere. Dropped, it answers for every device of
 /// which nothing was told.
 #[derive(Debug)]
-pub(crate) struct Errand {
+pub(crate) struct RemoteCollect {
     cluster: ClusterId,
-    share: Option<Share>,
+    ticket: Option<ClusterTicket>,
     time: Time,
     /// What is said of the devices of which nothing was told.
     fault: Arc<Fault>,
 }
 
-impl Errand {
-    fn new(cluster: ClusterId, mut share: Share, time: Time) -> Self {
-        share.take_up();
+impl RemoteCollect {
+    fn new(cluster: ClusterId, mut ticket: ClusterTicket, time: Time) -> Self {
+        ticket.take_up();
         let fault = Fault::new(FaultKind::Unreachable, "nobody took its cluster's part");
         Self {
             cluster,
-            share: Some(share),
+            ticket: Some(ticket),
             time,
             fault: Arc::new(fault),
         }
     }
 
     #[expect(clippy::expect_used, reason = "only dropping takes it")]
-    fn share(&self) -> &Share {
-        self.share
+    fn ticket(&self) -> &ClusterTicket {
+        self.ticket
             .as_ref()
             .expect("an errand has its share until it is dropped")
     }
 
     /// Which collect it is for.
     pub(crate) fn collect(&self) -> u64 {
-        self.share().collect()
+        self.ticket().collect()
     }
 
     pub(crate) fn cluster(&self) -> &ClusterId {
@@ -143,41 +146,41 @@ impl Errand {
 
     /// Tells apart plans with other devices, or in another order.
     pub(crate) fn plan_id(&self) -> u64 {
-        self.share().plan().id()
+        self.ticket().plan().id()
     }
 
     /// When a reload brought its devices; `None` if they were there from the start.
     pub(crate) fn reloaded(&self) -> Option<Instant> {
-        self.share().plan().reloaded
+        self.ticket().plan().reloaded
     }
 
     /// The devices to ask, by their rising places in the plan; `None` is all of them.
     pub(crate) fn places(&self) -> Option<Vec<u32>> {
-        self.share().places()
+        self.ticket().places()
     }
 
     /// Whether devices are asked that would not be.
     pub(crate) fn is_forced(&self) -> bool {
-        self.share().is_forced()
+        self.ticket().is_forced()
     }
 
     /// Whether nobody waits for it any more.
     pub(crate) fn is_settled(&self) -> bool {
-        self.share().is_settled()
+        self.ticket().is_settled()
     }
 
     /// Takes note of what was told of a device, and answers for it. What is told of a device that
     /// was not asked, or told again, changes no answer; false if there is no such device.
-    pub(crate) fn tell(&self, told: Told) -> bool {
-        let share = self.share();
-        let Some(slot) = share.slot(told.place) else {
+    pub(crate) fn tell(&self, told: RemoteOutcome) -> bool {
+        let ticket = self.ticket();
+        let Some(slot) = ticket.slot(told.place) else {
             return false;
         };
-        let device = &share.plan().devices[told.place];
+        let device = &ticket.plan().devices[told.place];
         if let Some((age, took)) = told.observed {
             device.told(&told.outcome, age, took);
         }
-        share.answer(slot, told.outcome);
+        ticket.answer(slot, told.outcome);
         true
     }
 
@@ -187,10 +190,10 @@ impl Errand {
     }
 }
 
-impl Drop for Errand {
+impl Drop for RemoteCollect {
     fn drop(&mut self) {
-        let share = self.share.take();
-        blaming(Arc::clone(&self.fault), || drop(share));
+        let ticket = self.ticket.take();
+        with_drop_reason(Arc::clone(&self.fault), || drop(ticket));
     }
 }
 
@@ -209,16 +212,16 @@ impl Route {
     }
 
     /// Has the cluster asked.
-    pub(crate) fn collect(&self, share: Share, time: Time) {
+    pub(crate) fn collect(&self, ticket: ClusterTicket, time: Time) {
         match &self.way {
             Way::Here(actor) => {
-                if share.is_forced() {
+                if ticket.is_forced() {
                     self.force();
                 }
-                deliver(actor, Collect(share));
+                deliver(actor, Collect(ticket));
             }
             Way::Elsewhere(elsewhere) => {
-                elsewhere.collect(Errand::new(self.cluster().clone(), share, time));
+                elsewhere.collect(RemoteCollect::new(self.cluster().clone(), ticket, time));
             }
         }
     }
@@ -232,14 +235,14 @@ impl Route {
     }
 }
 
-impl Tree {
+impl FleetHandle {
     /// What became of devices of a cluster that runs here, and which plan their places are of; `None` if
     /// it does not.
-    pub(crate) fn happened(
+    pub(crate) fn remote_changes(
         &self,
         cluster: &ClusterId,
         changes: &[Arc<Change>],
-    ) -> Option<(u64, Vec<Happened>)> {
+    ) -> Option<(u64, Vec<RemoteChange>)> {
         let routes = self.routes();
         let route = routes.route(cluster).filter(|route| route.is_here())?;
         let devices = (0..).zip(&route.plan.devices);
@@ -251,7 +254,7 @@ impl Tree {
                 Event::FactsChanged(facts) => facts.clone(),
                 _ => Vec::new(),
             };
-            Some(Happened {
+            Some(RemoteChange {
                 place,
                 outcome,
                 age: change.time.elapsed().unwrap_or_default(),
@@ -262,11 +265,11 @@ impl Tree {
     }
 
     /// Takes note of what became of devices of a cluster that is not here; whether that has this plan.
-    pub(crate) fn hear(
+    pub(crate) fn apply_remote_changes(
         &self,
         cluster: &ClusterId,
         plan_id: u64,
-        happened: impl Iterator<Item = Happened>,
+        happened: impl Iterator<Item = RemoteChange>,
     ) -> bool {
         let routes = self.peek();
         let Some(route) = routes.route(cluster) else {
@@ -279,22 +282,23 @@ impl Tree {
             if let Some(device) = route.plan.devices.get(happened.place as usize)
                 && !route.is_here()
             {
-                device.heard(happened);
+                device.apply_remote_change(happened);
             }
         }
         true
     }
 
-    /// Has clusters asked elsewhere from now on. What they were given before is still done here; each
-    /// channel says when that is, or ends if the cluster's actor did. [`Tree::give_up`] ends them.
-    pub(crate) fn depart(
+    /// Has clusters asked elsewhere from now on. What they were given before is still done here;
+    /// each channel says when that is, or ends if the cluster's actor did.
+    /// [`FleetHandle::stop_clusters`] ends them.
+    pub(crate) fn drain_clusters(
         &self,
         clusters: &[ClusterId],
     ) -> HashMap<ClusterId, oneshot::Receiver<()>> {
-        let departing = self.send_away(clusters).into_iter();
-        let at_rest = departing.map(|(cluster, actor)| {
+        let draining = self.send_away(clusters).into_iter();
+        let at_rest = draining.map(|(cluster, actor)| {
             let (rests, at_rest) = oneshot::channel();
-            deliver(&actor, Rest(rests));
+            deliver(&actor, Drain(rests));
             (cluster, at_rest)
         });
         at_rest.collect()
@@ -303,7 +307,7 @@ impl Tree {
     /// Does not run clusters here any more: their lookups under way are dropped, and collects that
     /// wait for them hear of `fault`. Each of those returned resolves when nothing of one runs,
     /// with an error if its actor ended by itself, as it does when nobody holds its address.
-    pub(crate) fn give_up(
+    pub(crate) fn stop_clusters(
         &self,
         clusters: &[ClusterId],
         fault: Fault,
@@ -311,7 +315,7 @@ impl Tree {
         let moved = self.move_elsewhere(clusters, &Arc::new(fault));
         let left = moved.into_iter().map(|(cluster, actor)| {
             let (gone, left) = oneshot::channel();
-            deliver(&actor, Leave(gone));
+            deliver(&actor, Stop(gone));
             (cluster, left)
         });
         left.collect()

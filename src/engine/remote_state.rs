@@ -1,7 +1,7 @@
 //! What is known of clusters whose actors run in another process, as that one says at one moment.
 //!
 //! Nothing of it is kept: whoever is asked for it has it asked for anew. Entry points:
-//! [`Tree::look`], [`Tree::known`].
+//! [`FleetHandle::look`], [`FleetHandle::known`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use futures::stream;
 use tokio::time::{Instant, timeout_at};
 
 use super::device::Device;
-use super::fleet::{Route, Tree};
+use super::fleet::{FleetHandle, Route};
 use crate::domain::{ChildState, ClusterId, DeviceId, DeviceKind, DeviceState, Hold};
-use crate::engine::cluster_spec::{ClusterSpec, Plan};
+use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
 use crate::engine::fleet::holds;
 use crate::engine::remote::{Elsewhere, Way};
 use crate::supervision::health::Child as _;
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 64;
 
 /// Whose state is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Whose<'a> {
+pub(crate) enum StateScope<'a> {
     /// Everybody's, without the facts.
     Fleet,
     /// A cluster's, and its devices'.
@@ -38,11 +38,11 @@ pub(crate) enum Whose<'a> {
 
 /// What is known elsewhere.
 #[derive(Debug, Default)]
-pub(crate) struct Sight(HashMap<ClusterId, Seen>);
+pub(crate) struct RemoteSnapshot(HashMap<ClusterId, RemoteClusterState>);
 
 /// What is known elsewhere of a cluster.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct RemoteClusterState {
     plan: u64,
     at: Instant,
     child: ChildState,
@@ -52,16 +52,16 @@ pub(crate) struct Seen {
 
 /// Asks what is known of a cluster that is not here.
 #[derive(Debug, Clone)]
-pub(crate) struct Inquiry {
+pub(crate) struct StateQuery {
     cluster: ClusterId,
-    plan: Arc<Plan>,
+    plan: Arc<DeviceList>,
     /// Rising places in the plan; `None` is everybody.
     pub(crate) places: Option<Vec<u32>>,
     /// Whether the facts of last lookups are wanted, too.
     pub(crate) facts: bool,
 }
 
-impl Inquiry {
+impl StateQuery {
     /// Of the device with this place only.
     pub(super) fn of_device(route: &Route, place: usize) -> Self {
         Self {
@@ -88,8 +88,12 @@ impl Inquiry {
     }
 
     /// An answer, as of now.
-    pub(crate) fn seen(&self, child: ChildState, devices: HashMap<u32, DeviceState>) -> Seen {
-        Seen {
+    pub(crate) fn seen(
+        &self,
+        child: ChildState,
+        devices: HashMap<u32, DeviceState>,
+    ) -> RemoteClusterState {
+        RemoteClusterState {
             plan: self.plan_id(),
             at: Instant::now(),
             child,
@@ -98,7 +102,7 @@ impl Inquiry {
     }
 }
 
-impl Seen {
+impl RemoteClusterState {
     /// The cluster's actor as it is at `now`.
     pub(super) fn child(&self, now: Instant) -> ChildState {
         self.child
@@ -137,9 +141,9 @@ impl Seen {
     }
 }
 
-impl Sight {
+impl RemoteSnapshot {
     /// What is known elsewhere of the cluster of this way, if that is so.
-    pub(super) fn of(&self, route: &Route) -> Option<&Seen> {
+    pub(super) fn of(&self, route: &Route) -> Option<&RemoteClusterState> {
         if route.is_here() {
             return None;
         }
@@ -147,65 +151,69 @@ impl Sight {
     }
 
     /// What is known elsewhere of a cluster, if it has this plan there.
-    pub(super) fn of_plan(&self, cluster: &ClusterId, plan: &Plan) -> Option<&Seen> {
+    pub(super) fn of_plan(
+        &self,
+        cluster: &ClusterId,
+        plan: &DeviceList,
+    ) -> Option<&RemoteClusterState> {
         let seen = self.0.get(cluster)?;
         (seen.plan == plan.id()).then_some(seen)
     }
 }
 
-impl Tree {
+impl FleetHandle {
     /// Asks other processes what they know, if clusters of whom it is wanted are there; for 2 s at
     /// most. What they do not say in time is not in it.
-    pub(crate) async fn look(&self, whose: Whose<'_>) -> Sight {
-        let inquiries = self.inquiries(whose);
-        if inquiries.is_empty() {
-            return Sight::default();
+    pub(crate) async fn look(&self, scope: StateScope<'_>) -> RemoteSnapshot {
+        let queries = self.queries(scope);
+        if queries.is_empty() {
+            return RemoteSnapshot::default();
         }
         let until = Instant::now() + PATIENCE;
-        let asked = stream::iter(inquiries).map(|(elsewhere, inquiry)| async move {
+        let asked = stream::iter(queries).map(|(elsewhere, query)| async move {
             if Instant::now() >= until {
                 return None;
             }
-            let cluster = inquiry.cluster.clone();
-            let seen = timeout_at(until, elsewhere.look(inquiry)).await;
+            let cluster = query.cluster.clone();
+            let seen = timeout_at(until, elsewhere.look(query)).await;
             seen.ok().flatten().map(|seen| (cluster, seen))
         });
         let seen = asked.buffer_unordered(AT_ONCE);
-        Sight(seen.filter_map(futures::future::ready).collect().await)
+        RemoteSnapshot(seen.filter_map(futures::future::ready).collect().await)
     }
 
-    fn inquiries(&self, whose: Whose<'_>) -> Vec<(Arc<dyn Elsewhere>, Inquiry)> {
+    fn queries(&self, scope: StateScope<'_>) -> Vec<(Arc<dyn Elsewhere>, StateQuery)> {
         let routes = self.peek();
-        let inquiry = |route: &Route| {
+        let query = |route: &Route| {
             let Way::Elsewhere(elsewhere) = &route.way else {
                 return None;
             };
-            let mut inquiry = Inquiry {
+            let mut query = StateQuery {
                 cluster: route.cluster().clone(),
                 plan: Arc::clone(&route.plan),
                 places: None,
-                facts: !matches!(whose, Whose::Fleet),
+                facts: !matches!(scope, StateScope::Fleet),
             };
-            if let Whose::Device(_, kind, id) = whose {
+            if let StateScope::Device(_, kind, id) = scope {
                 let place = route.plan.place(kind, id)?;
-                inquiry.places = Some(vec![u32::try_from(place).unwrap_or(u32::MAX)]);
+                query.places = Some(vec![u32::try_from(place).unwrap_or(u32::MAX)]);
             }
-            Some((Arc::clone(elsewhere), inquiry))
+            Some((Arc::clone(elsewhere), query))
         };
-        match whose {
-            Whose::Fleet => routes.clusters.iter().filter_map(inquiry).collect(),
-            Whose::Cluster(id) | Whose::Device(id, ..) => {
-                routes.route(id).and_then(inquiry).into_iter().collect()
+        match scope {
+            StateScope::Fleet => routes.clusters.iter().filter_map(query).collect(),
+            StateScope::Cluster(id) | StateScope::Device(id, ..) => {
+                routes.route(id).and_then(query).into_iter().collect()
             }
         }
     }
 
     /// What is known of a cluster that runs here, for another process: its actor, and its plan with
     /// the devices' states to be read off; `None` if it does not run here, or has another plan.
-    pub(crate) fn known(&self, cluster: &ClusterId, plan_id: u64) -> Option<Known> {
+    pub(crate) fn known(&self, cluster: &ClusterId, plan_id: u64) -> Option<LocalCluster> {
         let routes = self.peek();
         let route = routes.route(cluster)?;
-        (route.is_here() && route.plan.id() == plan_id).then(|| Known {
+        (route.is_here() && route.plan.id() == plan_id).then(|| LocalCluster {
             spec: Arc::clone(&route.spec),
             plan: Arc::clone(&route.plan),
         })
@@ -214,12 +222,12 @@ impl Tree {
 
 /// A cluster that runs here.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct LocalCluster {
     spec: Arc<ClusterSpec>,
-    plan: Arc<Plan>,
+    plan: Arc<DeviceList>,
 }
 
-impl Known {
+impl LocalCluster {
     /// Its own actor, now.
     pub(crate) fn child(&self) -> ChildState {
         self.spec.health().state(Instant::now())
@@ -232,7 +240,7 @@ impl Known {
     }
 
     /// Gives the right to ask the device with this place in the plan by force, as
-    /// [`Tree::reserve_force`] says.
+    /// [`FleetHandle::reserve_force`] says.
     pub(crate) fn reserve_force(&self, place: usize) -> Option<Result<bool, Duration>> {
         let device = self.plan.devices.get(place)?;
         Some(holds::reserve_force(&self.spec, device))

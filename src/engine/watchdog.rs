@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::engine::fleet::Tree;
+use crate::engine::fleet::FleetHandle;
 
 /// Between a roll call that came to nothing and the next one, at most: a thread that ended is
 /// replaced soon.
@@ -45,26 +45,26 @@ pub(crate) struct Watchdog {
 
 /// What the watchdog found; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct WatchdogHandle(Arc<Shared>);
+pub struct WatchdogHandle(Arc<ThreadRecords>);
 
 #[derive(Debug)]
-struct Shared {
+struct ThreadRecords {
     settings: WatchdogSettings,
-    threads: Box<[Mutex<Trial>]>,
+    threads: Box<[Mutex<CanaryRecord>]>,
 }
 
 /// The roll calls of one thread.
 #[derive(Debug)]
-struct Trial {
+struct CanaryRecord {
     /// When the last one began.
     began: Instant,
     is_under_way: bool,
     /// What came of the last one that ended.
-    last: Option<Ended>,
+    last: Option<CanaryResult>,
 }
 
 #[derive(Debug)]
-struct Ended {
+struct CanaryResult {
     at: Instant,
     took: Duration,
     fault: Option<String>,
@@ -81,18 +81,18 @@ pub struct ThreadHealth {
 
 impl Watchdog {
     /// Begins on the current arbiter.
-    pub(crate) fn start(tree: &Tree, settings: WatchdogSettings) -> Self {
-        let trial = |_| {
-            Mutex::new(Trial {
+    pub(crate) fn start(fleet: &FleetHandle, settings: WatchdogSettings) -> Self {
+        let canary = |_| {
+            Mutex::new(CanaryRecord {
                 began: Instant::now(),
                 is_under_way: true,
                 last: None,
             })
         };
-        let threads = (0..tree.threads()).map(trial).collect();
-        let handle = WatchdogHandle(Arc::new(Shared { settings, threads }));
-        let watch = |thread| actix_web::rt::spawn(handle.clone().watch(tree.clone(), thread));
-        let tasks = (0..tree.threads()).map(watch).collect();
+        let threads = (0..fleet.threads()).map(canary).collect();
+        let handle = WatchdogHandle(Arc::new(ThreadRecords { settings, threads }));
+        let watch = |thread| actix_web::rt::spawn(handle.clone().watch(fleet.clone(), thread));
+        let tasks = (0..fleet.threads()).map(watch).collect();
         Self { handle, tasks }
     }
 
@@ -117,7 +117,7 @@ impl WatchdogHandle {
         let now = Instant::now();
         let threads = 0..self.0.threads.len();
         threads
-            .map(|it| self.trial(it).health(self.0.settings, now))
+            .map(|it| self.canary(it).health(self.0.settings, now))
             .collect()
     }
 
@@ -125,36 +125,36 @@ impl WatchdogHandle {
     pub(crate) fn stuck(&self) -> Vec<usize> {
         let (now, deadline) = (Instant::now(), self.0.settings.deadline);
         let threads = 0..self.0.threads.len();
-        let is_stuck = |&thread: &usize| self.trial(thread).waited(now) > deadline;
+        let is_stuck = |&thread: &usize| self.canary(thread).waited(now) > deadline;
         threads.filter(is_stuck).collect()
     }
 
-    fn trial(&self, thread: usize) -> MutexGuard<'_, Trial> {
-        let trial = self.0.threads[thread].lock();
-        trial.unwrap_or_else(PoisonError::into_inner)
+    fn canary(&self, thread: usize) -> MutexGuard<'_, CanaryRecord> {
+        let canary = self.0.threads[thread].lock();
+        canary.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tries a thread again and again, for ever.
-    async fn watch(self, tree: Tree, thread: usize) {
+    async fn watch(self, fleet: FleetHandle, thread: usize) {
         let every = self.0.settings.every;
         loop {
             let began = Instant::now();
             {
-                let mut trial = self.trial(thread);
-                trial.began = began;
-                trial.is_under_way = true;
+                let mut canary = self.canary(thread);
+                canary.began = began;
+                canary.is_under_way = true;
             }
-            let result = tree.try_thread(thread).await;
+            let result = fleet.run_canary(thread).await;
             let wait = if result.is_ok() {
                 every
             } else {
                 every.min(RETRY)
             };
             {
-                let mut trial = self.trial(thread);
+                let mut canary = self.canary(thread);
                 let at = Instant::now();
-                trial.is_under_way = false;
-                trial.last = Some(Ended {
+                canary.is_under_way = false;
+                canary.last = Some(CanaryResult {
                     at,
                     took: at - began,
                     fault: result.err().map(|fault| fault.message().to_owned()),
@@ -165,7 +165,7 @@ impl WatchdogHandle {
     }
 }
 
-impl Trial {
+impl CanaryRecord {
     /// How long the answer of the roll call under way is owed, if there is one.
     fn waited(&self, now: Instant) -> Duration {
         if self.is_under_way {
@@ -220,16 +220,16 @@ mod tests {
 
     fn trouble(is_under_way: bool, fault: Option<&str>, since: u64) -> Option<String> {
         let began = Instant::now();
-        let trial = Trial {
+        let canary = CanaryRecord {
             began,
             is_under_way,
-            last: Some(Ended {
+            last: Some(CanaryResult {
                 at: began,
                 took: Duration::ZERO,
                 fault: fault.map(str::to_owned),
             }),
         };
-        trial
+        canary
             .health(SETTINGS, began + Duration::from_secs(since))
             .trouble
     }

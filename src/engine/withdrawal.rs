@@ -10,36 +10,36 @@ use std::sync::Arc;
 
 use super::messages::CutOff;
 use crate::domain::ITEMS_PER_TURN;
-use crate::engine::cluster_devices::Roster;
-use crate::engine::gather::InFlight;
+use crate::engine::cluster_devices::ClusterDevices;
+use crate::engine::gather::TicketInFlight;
 
 /// How many outcomes are looked for in one turn: each takes some nanoseconds.
 const LOOKS_PER_TURN: usize = 64 * ITEMS_PER_TURN;
 
 /// A collect under way, and whom it asks: after a reload not the devices that there are now.
 #[derive(Debug)]
-pub(super) struct Going {
-    pub(super) in_flight: InFlight,
-    pub(super) roster: Arc<Roster>,
+pub(super) struct ClusterCollect {
+    pub(super) in_flight: TicketInFlight,
+    pub(super) roster: Arc<ClusterDevices>,
 }
 
 /// The collects that were withdrawn and whose devices have not heard of it.
 #[derive(Debug, Default)]
 pub(super) struct Withdrawals {
     /// Those for which devices are gone through; all of one roster.
-    round: Vec<Going>,
+    round: Vec<ClusterCollect>,
     /// The next device, by its place in the plan.
     next: usize,
     /// Those that came since.
-    waiting: Vec<Going>,
+    waiting: Vec<ClusterCollect>,
 }
 
 impl Withdrawals {
-    pub(super) fn push(&mut self, going: Going) {
-        self.waiting.push(going);
+    pub(super) fn push(&mut self, collect: ClusterCollect) {
+        self.waiting.push(collect);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Going> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ClusterCollect> {
         self.round.iter().chain(&self.waiting)
     }
 
@@ -49,7 +49,7 @@ impl Withdrawals {
     }
 
     /// Tells some more devices; returns whether there may be others. `others` are the collects that wait.
-    pub(super) fn go_on(&mut self, others: &VecDeque<Going>) -> bool {
+    pub(super) fn go_on(&mut self, others: &VecDeque<ClusterCollect>) -> bool {
         if self.round.is_empty() {
             self.begin();
         }
@@ -68,8 +68,8 @@ impl Withdrawals {
         }
         self.next = places.end;
         if self.next == devices {
-            for going in self.round.drain(..) {
-                going.roster.let_go();
+            for collect in self.round.drain(..) {
+                collect.roster.let_go();
             }
             roster.let_go();
         }
@@ -92,26 +92,26 @@ impl Withdrawals {
     fn unwanted(
         &self,
         places: Range<usize>,
-        roster: &Arc<Roster>,
-        others: &VecDeque<Going>,
+        roster: &Arc<ClusterDevices>,
+        others: &VecDeque<ClusterCollect>,
     ) -> impl Iterator<Item = usize> + use<> {
         let mut is_unwanted = vec![false; places.len()];
         let mut count = 0;
-        for going in &self.round {
+        for collect in &self.round {
             if count == places.len() {
                 break;
             }
-            going.in_flight.each_lacking(places.clone(), |place| {
+            collect.in_flight.each_lacking(places.clone(), |place| {
                 let it = &mut is_unwanted[place - places.start];
                 count += usize::from(!std::mem::replace(it, true));
             });
         }
-        for going in others {
+        for collect in others {
             if count == 0 {
                 break;
             }
-            if going.in_flight.is_open() && Arc::ptr_eq(&going.roster, roster) {
-                going.in_flight.each_lacking(places.clone(), |place| {
+            if collect.in_flight.is_open() && Arc::ptr_eq(&collect.roster, roster) {
+                collect.in_flight.each_lacking(places.clone(), |place| {
                     let it = &mut is_unwanted[place - places.start];
                     count -= usize::from(std::mem::replace(it, false));
                 });

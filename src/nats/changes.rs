@@ -12,14 +12,14 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
-use super::Seldom;
-use super::front::Front;
-use super::wire::{LONGEST, Names, PIECE, Said, VERSION};
+use super::RareLog;
+use super::front::RemoteClusters;
+use super::wire::{CHUNK_LEN, LONGEST, Names, VERSION, WireOutcome};
 use crate::domain::{Change, ClusterId};
-use crate::engine::fleet::Tree;
-use crate::engine::remote::{Happened, Told};
-use crate::nats::connection::Connection;
-use crate::nats::lease::Owner;
+use crate::engine::fleet::FleetHandle;
+use crate::engine::remote::{RemoteChange, RemoteOutcome};
+use crate::nats::connection::NatsConnection;
+use crate::nats::lease::LeaseManager;
 
 /// How long a connection may be stuck before something is not told.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,28 +48,33 @@ struct Changed<'a> {
     plan: u64,
     /// In the order in which it happened.
     #[serde(borrow)]
-    changes: Vec<ChangeSaid<'a>>,
+    changes: Vec<WireChange<'a>>,
 }
 
 /// What became of a device.
 #[derive(Debug, Serialize, Deserialize)]
-struct ChangeSaid<'a> {
+struct WireChange<'a> {
     #[serde(rename = "o", borrow)]
-    outcome: Said<'a>,
+    outcome: WireOutcome<'a>,
     /// Which facts changed, if some did.
     #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
     facts: Vec<String>,
 }
 
 /// Tells what changes in the clusters that are held; for ever.
-pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: Tree) {
-    let chronicle = tree.chronicle();
-    let mut last = chronicle.last();
-    let untold = Seldom::default();
+pub(super) async fn publish_changes(
+    owner: Arc<LeaseManager>,
+    client: Client,
+    names: Names,
+    fleet: FleetHandle,
+) {
+    let event_log = fleet.event_log();
+    let mut last = event_log.last();
+    let untold = RareLog::default();
     loop {
-        chronicle.noted(last).await;
+        event_log.noted(last).await;
         let (changes, next) = {
-            let history = chronicle.history();
+            let history = event_log.history();
             // Without those that are forgotten, if there were as many.
             let changes = history.since(last).unwrap_or_else(|_| history.all());
             (changes, history.last())
@@ -82,7 +87,8 @@ pub(super) async fn tell(owner: Arc<Owner>, client: Client, names: Names, tree: 
         }
         for (cluster, changes) in clusters {
             if let Some(fence) = owner.fence(&cluster) {
-                let is_told = tell_of(&cluster, fence, &changes, &client, &names, &tree).await;
+                let is_told =
+                    publish_changes_of(&cluster, fence, &changes, &client, &names, &fleet).await;
                 if !is_told && untold.is_due() {
                     log::warn!(cluster:%; "what changed cannot be told");
                 }
@@ -116,15 +122,15 @@ pub(super) async fn tell_taken(taken: &[(ClusterId, u64)], client: &Client, name
 }
 
 /// Whether all of it is told.
-async fn tell_of(
+async fn publish_changes_of(
     cluster: &ClusterId,
     fence: u64,
     changes: &[Arc<Change>],
     client: &Client,
     names: &Names,
-    tree: &Tree,
+    fleet: &FleetHandle,
 ) -> bool {
-    let Some((plan, happened)) = tree.happened(cluster, changes) else {
+    let Some((plan, happened)) = fleet.remote_changes(cluster, changes) else {
         return true;
     };
     let mut is_told = true;
@@ -134,16 +140,16 @@ async fn tell_of(
         let mut len = 0;
         while let Some(happened) = rest.peek() {
             let mut outcome =
-                Said::aged(happened.place, &happened.outcome, Some(happened.age), None);
+                WireOutcome::aged(happened.place, &happened.outcome, Some(happened.age), None);
             if outcome.len() > LONGEST {
                 outcome = outcome.without_facts();
             }
             let facts = some_names(happened.facts.clone());
-            if len + outcome.len() > PIECE && !changes.is_empty() {
+            if len + outcome.len() > CHUNK_LEN && !changes.is_empty() {
                 break;
             }
             len += outcome.len();
-            changes.push(ChangeSaid { outcome, facts });
+            changes.push(WireChange { outcome, facts });
             rest.next();
         }
         let changed = Changed {
@@ -170,9 +176,14 @@ fn some_names(mut names: Vec<String>) -> Vec<String> {
 }
 
 /// Hears what changes in clusters that are not here; for ever.
-pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>, tree: Tree) {
-    let [unreadable, unknown, deaf] = [(); 3].map(|()| Seldom::default());
-    let warn = |seldom: &Seldom, what: &str| {
+pub(super) async fn follow_changes(
+    connection: NatsConnection,
+    names: Names,
+    front: Arc<RemoteClusters>,
+    fleet: FleetHandle,
+) {
+    let [unreadable, unknown, deaf] = [(); 3].map(|()| RareLog::default());
+    let warn = |seldom: &RareLog, what: &str| {
         if seldom.is_due() {
             log::warn!(what; "a worker's changes are passed over");
         }
@@ -195,19 +206,19 @@ pub(super) async fn hear(connection: Connection, names: Names, front: Arc<Front>
                         continue;
                     }
                     let all = changed.changes.into_iter().map(|said| {
-                        let Told {
+                        let RemoteOutcome {
                             place,
                             outcome,
                             observed,
                         } = said.outcome.told();
-                        Happened {
+                        RemoteChange {
                             place: u32::try_from(place).unwrap_or(u32::MAX),
                             outcome,
                             age: observed.map(|(age, _)| age).unwrap_or_default(),
                             facts: some_names(said.facts),
                         }
                     });
-                    let is_known = tree.hear(&changed.cluster, changed.plan, all);
+                    let is_known = fleet.apply_remote_changes(&changed.cluster, changed.plan, all);
                     if !is_known {
                         warn(&unknown, "it has another configuration");
                     }

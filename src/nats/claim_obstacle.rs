@@ -9,14 +9,14 @@ use crate::domain::ClusterId;
 const SILENT: u32 = 3;
 
 #[derive(Debug, Default)]
-pub(super) struct Hindrance {
+pub(super) struct ClaimObstacle {
     /// Clusters that had no owner when they were asked last.
     without: HashSet<ClusterId>,
     /// Obstacles by worker, and in how many rounds each was silent since.
     workers: BTreeMap<String, (String, u32)>,
 }
 
-impl Hindrance {
+impl ClaimObstacle {
     /// A cluster has no owner.
     pub(super) fn no_owner(&mut self, cluster: &ClusterId) {
         if !self.without.contains(cluster) {
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_front_is_hindered_while_a_cluster_has_no_owner() {
         let [one, two] = ["1", "2"].map(|it| ClusterId::parse(it).unwrap());
-        let mut hindrance = Hindrance::default();
+        let mut hindrance = ClaimObstacle::default();
         hindrance.heard(vec![roster("a", Some("full"), &[])]);
         assert_eq!(hindrance.why(), None, "others have all clusters");
         hindrance.no_owner(&one);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_worker_whose_answer_is_late_is_still_hindered() {
-        let mut hindrance = Hindrance::default();
+        let mut hindrance = ClaimObstacle::default();
         hindrance.no_owner(&ClusterId::parse("1").unwrap());
         let full = || roster("a", Some("full"), &[]);
         hindrance.heard(vec![full(), roster("b", None, &[])]);

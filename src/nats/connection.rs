@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::lock;
 use super::tls_files::TlsFiles;
-use super::wire::{Names, Role};
+use super::wire::{Names, NatsRole};
 use crate::domain::Connectedness;
 use crate::net::files;
 use crate::net::secret;
@@ -211,15 +211,15 @@ pub enum NatsError {
 
 /// A connection; cheap to clone, and every clone is the same.
 #[derive(Debug, Clone)]
-pub(super) struct Connection {
+pub(super) struct NatsConnection {
     pub(super) client: Client,
-    pub(super) role: Role,
-    history: Arc<History>,
+    pub(super) role: NatsRole,
+    history: Arc<ConnectionHistory>,
 }
 
 /// What became of a connection.
 #[derive(Debug, Default)]
-struct History {
+struct ConnectionHistory {
     /// Since when there is none, if there was one before.
     lost: Mutex<Option<Instant>>,
     /// Told when there is one again.
@@ -239,7 +239,7 @@ impl Default for Denied {
     }
 }
 
-impl History {
+impl ConnectionHistory {
     /// Whether this was not said for long: what goes on is said once, and not with every try.
     fn is_new(&self, what: &str) -> bool {
         let mut said = lock(&self.said);
@@ -252,7 +252,7 @@ impl History {
     }
 }
 
-impl Connection {
+impl NatsConnection {
     /// As one of this role, whom servers answer at subjects of its own.
     ///
     /// # Errors
@@ -260,7 +260,7 @@ impl Connection {
     pub(super) async fn open(
         settings: &NatsSettings,
         names: &Names,
-        role: Role,
+        role: NatsRole,
     ) -> Result<Self, NatsError> {
         let url = &settings.url;
         let cannot = |why: String| NatsError::Connect {
@@ -279,7 +279,7 @@ impl Connection {
             let path = path.display();
             log::warn!(path:%; "everybody on this machine can read this secret, take the others' right to (chmod o-r)");
         }
-        let history = Arc::<History>::default();
+        let history = Arc::<ConnectionHistory>::default();
         let trusts_system = settings.ca.is_none() && servers.iter().any(ServerAddr::tls_required);
         let tls_files = TlsFiles::read(settings.files(), trusts_system);
         let tls_files = tls_files.await.map_err(cannot)?;
@@ -417,14 +417,16 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Notes and logs what happens to a connection.
-fn note_events(history: Arc<History>) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
+fn note_events(
+    history: Arc<ConnectionHistory>,
+) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
     move |event| {
         note_event(&event, &history);
         ready(())
     }
 }
 
-fn note_event(event: &Event, history: &History) {
+fn note_event(event: &Event, history: &ConnectionHistory) {
     let is_new = || history.is_new(&event.to_string());
     match event {
         Event::Connected => {

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::failure::Failure;
-use super::wire::End;
+use super::wire::AnswerEnd;
 use crate::domain::{Moves, OrdersAnswered, OrdersSent, Renewals};
 
 /// From the start of the process.
@@ -59,12 +59,16 @@ impl Counts {
     }
 
     /// An order was answered to its end, which is this one; `None` if the front did not want it.
-    pub(super) fn answered(&self, is_look: bool, end: Option<End>) {
+    pub(super) fn answered(&self, is_look: bool, end: Option<AnswerEnd>) {
         count(match end {
-            Some(End::Complete) if is_look => &self.looked,
-            Some(End::Complete) => &self.complete,
+            Some(AnswerEnd::Complete) if is_look => &self.looked,
+            Some(AnswerEnd::Complete) => &self.complete,
             Some(
-                End::NotHere | End::Moving | End::OtherPlan | End::Overloaded | End::ShuttingDown,
+                AnswerEnd::NotHere
+                | AnswerEnd::Moving
+                | AnswerEnd::OtherPlan
+                | AnswerEnd::Overloaded
+                | AnswerEnd::ShuttingDown,
             ) => &self.refused,
             None => &self.unwanted,
         });

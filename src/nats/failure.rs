@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lock;
-use super::wire::End;
+use super::wire::AnswerEnd;
 use crate::domain::ClusterId;
 
 /// How long a cluster is to be without a failure before it is said that it answers again.
@@ -78,20 +78,20 @@ impl Failure {
     }
 
     /// What the end of an answer says of the devices that it left out.
-    pub(super) fn of(end: End) -> Self {
+    pub(super) fn of(end: AnswerEnd) -> Self {
         match end {
-            End::Complete => Self::LeftOut,
-            End::NotHere | End::Moving => Self::GaveUp,
-            End::OtherPlan => Self::OtherPlan,
-            End::Overloaded => Self::Overloaded,
-            End::ShuttingDown => Self::ShuttingDown,
+            AnswerEnd::Complete => Self::LeftOut,
+            AnswerEnd::NotHere | AnswerEnd::Moving => Self::GaveUp,
+            AnswerEnd::OtherPlan => Self::OtherPlan,
+            AnswerEnd::Overloaded => Self::Overloaded,
+            AnswerEnd::ShuttingDown => Self::ShuttingDown,
         }
     }
 }
 
 /// Which clusters cannot be asked, so that each kind of failure is logged once while it lasts.
 #[derive(Debug, Default)]
-pub(super) struct Failing(Mutex<HashMap<ClusterId, Lasting>>);
+pub(super) struct FailingClusters(Mutex<HashMap<ClusterId, Lasting>>);
 
 #[derive(Debug)]
 struct Lasting {
@@ -101,7 +101,7 @@ struct Lasting {
     reasons: [bool; Failure::REASONS.len()],
 }
 
-impl Failing {
+impl FailingClusters {
     /// Takes note of a failure; whether the cluster did not fail so until now.
     pub(super) fn is_new(&self, cluster: &ClusterId, failure: &Failure) -> bool {
         let mut failing = lock(&self.0);
@@ -129,12 +129,12 @@ impl Failing {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failing, Failure, SETTLED};
+    use super::{FailingClusters, Failure, SETTLED};
     use crate::domain::ClusterId;
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_new_once_while_it_lasts() {
-        let failing = Failing::default();
+        let failing = FailingClusters::default();
         let [one, two] = ["1", "2"].map(|it| ClusterId::parse(it).unwrap());
         assert!(failing.is_new(&one, &Failure::Silent));
         for _ in 0..100 {

@@ -17,19 +17,19 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::buckets::Buckets;
 use super::counts::Counts;
-use super::failure::{Failing, Failure};
+use super::failure::{FailingClusters, Failure};
 use super::serving::{ACK, HEARTBEAT};
-use super::taken::{LaterOwner, Taken};
-use super::wire::{End, Names, OLDEST_SCHEMA, Order, Piece, Places, Roster};
-use super::{Seldom, lock};
+use super::taken::{LaterOwner, TakenClusters};
+use super::wire::{AnswerEnd, Chunk, ClusterRequest, Names, OLDEST_SCHEMA, Roster, WirePlaces};
+use super::{RareLog, lock};
 use crate::domain::{ClusterId, Fault, FaultKind, Hold, Sharing, Turn, WorkerState};
 use crate::engine::collector::Workers;
-use crate::engine::remote::{Elsewhere, Errand};
-use crate::engine::remote_state::{Inquiry, Seen};
-use crate::nats::claim_obstacle::Hindrance;
-use crate::nats::connection::{Connection, NatsError};
-use crate::nats::lease::Owner;
-use crate::nats::reply_subscription as inbox;
+use crate::engine::remote::{Elsewhere, RemoteCollect};
+use crate::engine::remote_state::{RemoteClusterState, StateQuery};
+use crate::nats::claim_obstacle::ClaimObstacle;
+use crate::nats::connection::{NatsConnection, NatsError};
+use crate::nats::lease::LeaseManager;
+use crate::nats::reply_subscription;
 use crate::nats::reply_subscription::Inbox;
 
 /// How long a cluster may have no owner, as between two of them, before its devices are unreachable.
@@ -66,43 +66,43 @@ pub(super) const BYTES_OF_AN_ITEM: usize = 32;
 
 const _: () = assert!(SILENCE.as_millis() > 3 * HEARTBEAT.as_millis());
 
-/// Has errands done by whoever owns their clusters.
+/// Has remote collects done by whoever owns their clusters.
 #[derive(Debug)]
-pub(super) struct Front {
-    shared: Arc<Shared>,
-    /// Where errands are run.
+pub(super) struct RemoteClusters {
+    shared: Arc<RemoteConnection>,
+    /// Where remote collects are run.
     runtime: Handle,
     /// This process as a worker, while it is one.
-    owner: OnceLock<Weak<Owner>>,
+    owner: OnceLock<Weak<LeaseManager>>,
     /// The buckets that it uses.
     buckets: OnceLock<Arc<Buckets>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) connection: Connection,
+pub(super) struct RemoteConnection {
+    pub(super) connection: NatsConnection,
     names: Names,
     /// The newest form of answers that it reads.
     schema: u32,
     inbox: Inbox,
     /// Where what is known comes, so that it does not get in the way of outcomes.
-    pub(super) looks: Inbox,
+    pub(super) state_queries: Inbox,
     pub(super) counts: Arc<Counts>,
-    /// Errands under way, to be told that nobody waits for them any more.
-    errands: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
+    /// Remote collects under way, to be told that nobody waits for them any more.
+    collects: Mutex<HashMap<(u64, ClusterId), oneshot::Sender<Gone>>>,
     /// The latest lease of each cluster that answered.
     fences: Mutex<HashMap<ClusterId, u64>>,
-    taken: Taken,
+    taken: TakenClusters,
     /// Which clusters cannot be asked.
-    failing: Failing,
+    failing: FailingClusters,
     /// What keeps workers from taking clusters, as they say.
-    hindrance: Mutex<Hindrance>,
+    claim_obstacle: Mutex<ClaimObstacle>,
     /// Told when a cluster has no owner.
     nobody: Notify,
-    unreadable: Seldom,
+    unreadable: RareLog,
 }
 
-/// Why nobody waits for an errand any more.
+/// Why nobody waits for a remote collect any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gone {
     /// Its time is over, which the owner knows by itself.
@@ -111,31 +111,31 @@ enum Gone {
     Cancelled,
 }
 
-impl Front {
-    /// Errands are run on the runtime that this is called on.
+impl RemoteClusters {
+    /// Remote collects are run on the runtime that this is called on.
     ///
     /// # Errors
     /// If the server cannot be told where answers go.
     pub(super) async fn new(
-        connection: &Connection,
+        connection: &NatsConnection,
         names: Names,
         schema: u32,
         counts: Arc<Counts>,
     ) -> Result<Self, NatsError> {
-        let shared = Shared {
+        let shared = RemoteConnection {
             connection: connection.clone(),
             inbox: Inbox::open(connection, &names).await?,
-            looks: Inbox::open(connection, &names).await?,
+            state_queries: Inbox::open(connection, &names).await?,
             names,
             schema,
             counts,
-            errands: Mutex::default(),
+            collects: Mutex::default(),
             fences: Mutex::default(),
-            taken: Taken::default(),
-            failing: Failing::default(),
-            hindrance: Mutex::default(),
+            taken: TakenClusters::default(),
+            failing: FailingClusters::default(),
+            claim_obstacle: Mutex::default(),
             nobody: Notify::new(),
-            unreadable: Seldom::default(),
+            unreadable: RareLog::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -163,12 +163,12 @@ impl Front {
                 continue;
             };
             let now = {
-                let mut hindrance = lock(&self.shared.hindrance);
+                let mut claim_obstacle = lock(&self.shared.claim_obstacle);
                 if !is_hindered {
-                    hindrance.begin();
+                    claim_obstacle.begin();
                 }
-                hindrance.heard(rosters);
-                hindrance.why().map(str::to_owned)
+                claim_obstacle.heard(rosters);
+                claim_obstacle.why().map(str::to_owned)
             };
             match &now {
                 Some(why) if !is_hindered => log::warn!(why; "a worker cannot take clusters"),
@@ -180,7 +180,7 @@ impl Front {
     }
 
     /// This process takes clusters, too; once.
-    pub(super) fn work_as(&self, owner: &Arc<Owner>) {
+    pub(super) fn work_as(&self, owner: &Arc<LeaseManager>) {
         self.owner.get_or_init(|| Arc::downgrade(owner));
     }
 
@@ -195,15 +195,15 @@ impl Front {
     }
 }
 
-impl Elsewhere for Front {
-    fn collect(&self, errand: Errand) {
+impl Elsewhere for RemoteClusters {
+    fn collect(&self, collect: RemoteCollect) {
         let (gone, hears) = oneshot::channel();
-        let key = (errand.collect(), errand.cluster().clone());
-        lock(&self.shared.errands).insert(key.clone(), gone);
+        let key = (collect.collect(), collect.cluster().clone());
+        lock(&self.shared.collects).insert(key.clone(), gone);
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
-            shared.run(errand, hears).await;
-            lock(&shared.errands).remove(&key);
+            shared.run(collect, hears).await;
+            lock(&shared.collects).remove(&key);
         });
     }
 
@@ -212,37 +212,37 @@ impl Elsewhere for Front {
             FaultKind::Cancelled => Gone::Cancelled,
             _ => Gone::Late,
         };
-        let errand = lock(&self.shared.errands).remove(&(collect, cluster.clone()));
-        if let Some(errand) = errand {
+        let collect = lock(&self.shared.collects).remove(&(collect, cluster.clone()));
+        if let Some(collect) = collect {
             // It may have ended just now.
-            errand.send(gone).ok();
+            collect.send(gone).ok();
         }
     }
 
-    fn look(&self, inquiry: Inquiry) -> BoxFuture<'static, Option<Seen>> {
+    fn look(&self, query: StateQuery) -> BoxFuture<'static, Option<RemoteClusterState>> {
         let shared = Arc::clone(&self.shared);
-        async move { shared.look(inquiry).await }.boxed()
+        async move { shared.look(query).await }.boxed()
     }
 
     fn reset(
         &self,
-        inquiry: Inquiry,
+        query: StateQuery,
         caller: String,
     ) -> BoxFuture<'static, Result<Vec<Hold>, String>> {
         let shared = Arc::clone(&self.shared);
-        async move { shared.reset(inquiry, &caller).await }.boxed()
+        async move { shared.reset(query, &caller).await }.boxed()
     }
 
     fn reserve_force(
         &self,
-        inquiry: Inquiry,
+        query: StateQuery,
     ) -> BoxFuture<'static, Option<Result<bool, Duration>>> {
         let shared = Arc::clone(&self.shared);
-        async move { shared.reserve_force(inquiry).await }.boxed()
+        async move { shared.reserve_force(query).await }.boxed()
     }
 }
 
-impl Workers for Front {
+impl Workers for RemoteClusters {
     fn workers(&self) -> BoxFuture<'static, Result<Vec<WorkerState>, String>> {
         let shared = Arc::clone(&self.shared);
         // On the runtime of its timers, whoever asks.
@@ -255,7 +255,7 @@ impl Workers for Front {
             return vec![("disconnected", Failure::Disconnected.to_string())];
         }
         let own = self.buckets.get().and_then(|it| it.obstacle());
-        let hindered = lock(&self.shared.hindrance).why().map(str::to_owned);
+        let hindered = lock(&self.shared.claim_obstacle).why().map(str::to_owned);
         // Those of a worker are its own.
         let obstacle = own.or(hindered);
         obstacle.map(|why| ("bucket", why)).into_iter().collect()
@@ -270,7 +270,7 @@ impl Workers for Front {
     }
 }
 
-/// What became of one try to have an errand done.
+/// What became of one try to have a remote collect done.
 enum Tried {
     /// As much as can be was told.
     Done,
@@ -290,15 +290,15 @@ enum Tried {
     Failed(Failure),
 }
 
-impl Shared {
-    async fn run(&self, errand: Errand, mut gone: oneshot::Receiver<Gone>) {
+impl RemoteConnection {
+    async fn run(&self, collect: RemoteCollect, mut gone: oneshot::Receiver<Gone>) {
         let mut nobody: Option<Instant> = None;
         let (mut is_second, mut wait) = (false, AGAIN);
-        let reloading = until_reloaded(&errand);
-        let mut taken = self.later_owner(errand.cluster());
+        let reloading = until_reloaded(&collect);
+        let mut taken = self.later_owner(collect.cluster());
         loop {
             let tried = match self.connection.down_for() {
-                None => self.attempt(&errand, &mut gone, &mut taken, wait).await,
+                None => self.attempt(&collect, &mut gone, &mut taken, wait).await,
                 // It connects again by itself, mostly at once.
                 Some(down) if down < NOBODY => Tried::Reconnecting,
                 Some(_) => Tried::Failed(Failure::Disconnected),
@@ -331,26 +331,26 @@ impl Shared {
                 Tried::Nobody | Tried::OtherPlan if !reloads_for.is_zero() => {
                     wait = (wait * 2).min(MOVING).min(reloads_for);
                 }
-                Tried::OtherPlan => return self.fail(errand, &Failure::OtherPlan),
+                Tried::OtherPlan => return self.fail(collect, &Failure::OtherPlan),
                 Tried::Nobody => {
-                    let cluster = errand.cluster().clone();
-                    return self.fail(errand, &Failure::Nobody(cluster));
+                    let cluster = collect.cluster().clone();
+                    return self.fail(collect, &Failure::Nobody(cluster));
                 }
-                Tried::Failed(why) => return self.fail(errand, &why),
+                Tried::Failed(why) => return self.fail(collect, &why),
             }
             tokio::select! {
                 () = sleep(wait) => {}
-                () = taken.later_than(self.fence(errand.cluster())) => {}
+                () = taken.later_than(self.fence(collect.cluster())) => {}
                 _ = &mut gone => return,
             }
         }
     }
 
-    fn fail(&self, mut errand: Errand, failure: &Failure) {
-        let cluster = errand.cluster();
+    fn fail(&self, mut collect: RemoteCollect, failure: &Failure) {
+        let cluster = collect.cluster();
         let is_nobody = matches!(failure, Failure::Nobody(_));
         if is_nobody {
-            lock(&self.hindrance).no_owner(cluster);
+            lock(&self.claim_obstacle).no_owner(cluster);
             self.nobody.notify_one();
         }
         if self.is_new(cluster, failure) {
@@ -362,7 +362,7 @@ impl Shared {
             }
         }
         self.counts.failed(failure);
-        errand.blame(Fault::new(FaultKind::Unreachable, failure.to_string()));
+        collect.blame(Fault::new(FaultKind::Unreachable, failure.to_string()));
     }
 
     /// Whether a cluster did not fail so until now.
@@ -370,13 +370,13 @@ impl Shared {
         self.failing.is_new(cluster, failure)
     }
 
-    /// Has an errand done, if there is an owner. One that says that the cluster moves may not be the
-    /// only one who has the order, so the next one is waited for so long. One that says nothing may
-    /// hang: a worker that takes the cluster meanwhile is asked at once, which does no harm, as asking
-    /// a device changes nothing there.
+    /// Has a remote collect done, if there is an owner. One that says that the cluster moves may
+    /// not be the only one who has the order, so the next one is waited for so long. One that says
+    /// nothing may hang: a worker that takes the cluster meanwhile is asked at once, which does no
+    /// harm, as asking a device changes nothing there.
     async fn attempt(
         &self,
-        errand: &Errand,
+        collect: &RemoteCollect,
         gone: &mut oneshot::Receiver<Gone>,
         taken: &mut LaterOwner,
         wait: Duration,
@@ -385,10 +385,10 @@ impl Shared {
         taken.begin();
         let client = &self.connection.client;
         let mut again = pin!(self.connection.again());
-        if let Err(why) = self.order(errand, &answers, client).await {
+        if let Err(why) = self.order(collect, &answers, client).await {
             return Tried::Failed(Failure::NotSent(why));
         }
-        let mut reading = self.reading(errand.cluster());
+        let mut reading = self.reading(collect.cluster());
         let mut has_told = false;
         let mut moves: Option<Instant> = None;
         let mut turn = Turn::default();
@@ -406,7 +406,7 @@ impl Shared {
                         timeout(LINGER, rest).await.ok();
                     }
                     if reading.skipped && !has_told {
-                        self.forget_fence(errand.cluster());
+                        self.forget_fence(collect.cluster());
                     }
                     // What else it sends is answered by the inbox.
                     return Tried::Done;
@@ -418,7 +418,7 @@ impl Shared {
                 Err(_) if moves.is_some() => return Tried::Moving,
                 Err(_) => {
                     if reading.skipped && !has_told {
-                        self.forget_fence(errand.cluster());
+                        self.forget_fence(collect.cluster());
                     }
                     return Tried::Failed(Failure::Silent);
                 }
@@ -429,40 +429,40 @@ impl Shared {
             self.counts.piece_received();
             // However fast pieces come.
             turn.spend(message.payload.len() / BYTES_OF_AN_ITEM).await;
-            let end = reading.read(&message).and_then(|piece| {
-                let Some(piece) = piece else {
+            let end = reading.read(&message).and_then(|chunk| {
+                let Some(chunk) = chunk else {
                     return Ok(None);
                 };
                 // An owner answers.
                 moves = None;
-                for told in piece.told().ok_or(Failure::NoColumns)? {
+                for told in chunk.told().ok_or(Failure::NoColumns)? {
                     has_told = true;
-                    if !errand.tell(told) {
+                    if !collect.tell(told) {
                         return Err(Failure::NotAsked);
                     }
                 }
-                Ok(piece.end)
+                Ok(chunk.end)
             });
             match end {
                 Ok(None) => {}
-                Ok(Some(End::Complete)) => {
-                    self.note_fence(errand.cluster(), reading.fence);
-                    lock(&self.hindrance).has_owner(errand.cluster());
-                    return if errand.is_settled() {
-                        self.failing.answered(errand.cluster());
+                Ok(Some(AnswerEnd::Complete)) => {
+                    self.note_fence(collect.cluster(), reading.fence);
+                    lock(&self.claim_obstacle).has_owner(collect.cluster());
+                    return if collect.is_settled() {
+                        self.failing.answered(collect.cluster());
                         Tried::Done
                     } else {
                         Tried::Failed(Failure::LeftOut)
                     };
                 }
                 // Perhaps it is about to be where it is looked for.
-                Ok(Some(End::NotHere)) if !has_told => return Tried::Nobody,
-                Ok(Some(End::Moving)) if !has_told => {
+                Ok(Some(AnswerEnd::NotHere)) if !has_told => return Tried::Nobody,
+                Ok(Some(AnswerEnd::Moving)) if !has_told => {
                     moves = Some(Instant::now() + wait);
                     continue;
                 }
                 // Perhaps one of both is about to have the other's.
-                Ok(Some(End::OtherPlan)) if !has_told => return Tried::OtherPlan,
+                Ok(Some(AnswerEnd::OtherPlan)) if !has_told => return Tried::OtherPlan,
                 Ok(Some(end)) => return Tried::Failed(Failure::of(end)),
                 Err(why) => return Tried::Failed(why),
             }
@@ -471,8 +471,8 @@ impl Shared {
     }
 
     /// Says that a piece was read.
-    pub(super) async fn acknowledge(&self, piece: Message) {
-        let reply = piece.reply.filter(|it| self.names.is_answerable(it));
+    pub(super) async fn acknowledge(&self, chunk: Message) {
+        let reply = chunk.reply.filter(|it| self.names.is_answerable(it));
         if let Some(reply) = reply {
             // If it is lost the connection is, and then the owner is silent.
             let read = self.connection.client.publish(reply, ACK.into());
@@ -525,28 +525,28 @@ impl Shared {
 
     async fn order(
         &self,
-        errand: &Errand,
-        answers: &inbox::Box,
+        collect: &RemoteCollect,
+        answers: &reply_subscription::ReplySubscription,
         client: &Client,
     ) -> Result<(), String> {
-        let places = errand.places().map(|it| Places::new(&it));
-        let mut order = Order::new(errand.cluster().clone(), errand.plan_id(), places);
+        let places = collect.places().map(|it| WirePlaces::new(&it));
+        let mut order = ClusterRequest::new(collect.cluster().clone(), collect.plan_id(), places);
         order.speaks = (self.schema > OLDEST_SCHEMA).then_some(self.schema);
-        order.set_time(errand.time());
-        order.force = errand.is_forced();
+        order.set_time(collect.time());
+        order.force = collect.is_forced();
         self.send(&order, answers, client).await
     }
 
     /// What reads an answer for a cluster.
-    pub(super) fn reading(&self, cluster: &ClusterId) -> Reading {
-        Reading::new(self.schema, self.fence(cluster))
+    pub(super) fn reading(&self, cluster: &ClusterId) -> ChunkReader {
+        ChunkReader::new(self.schema, self.fence(cluster))
     }
 
     /// Sends an order to whoever has its cluster.
     pub(super) async fn send(
         &self,
-        order: &Order,
-        answers: &inbox::Box,
+        order: &ClusterRequest,
+        answers: &reply_subscription::ReplySubscription,
         client: &Client,
     ) -> Result<(), String> {
         let json = serde_json::to_vec(order).map_err(|error| error.to_string())?;
@@ -583,17 +583,18 @@ impl Shared {
     }
 }
 
-/// Until when a reload of this process may be ahead of that of the cluster's owner; `None` if no reload
-/// brought the errand's devices. Not until the very deadline, at which they would count as silent.
-fn until_reloaded(errand: &Errand) -> Option<Instant> {
-    let until = errand.reloaded()? + RELOADING;
-    let time = errand.time();
+/// Until when a reload of this process may be ahead of that of the cluster's owner; `None` if no
+/// reload brought the remote collect's devices. Not until the very deadline, at which they would
+/// count as silent.
+fn until_reloaded(collect: &RemoteCollect) -> Option<Instant> {
+    let until = collect.reloaded()? + RELOADING;
+    let time = collect.time();
     let end = time.start.checked_add(time.deadline.saturating_sub(LINGER));
     Some(end.map_or(until, |end| end.min(until)))
 }
 
 /// An answer that comes in pieces.
-pub(super) struct Reading {
+pub(super) struct ChunkReader {
     /// The newest form that is read.
     schema: u32,
     /// The lease of whoever answers; pieces of older ones are not read.
@@ -604,7 +605,7 @@ pub(super) struct Reading {
     skipped: bool,
 }
 
-impl Reading {
+impl ChunkReader {
     fn new(schema: u32, fence: u64) -> Self {
         Self {
             schema,
@@ -625,27 +626,27 @@ impl Reading {
     }
 
     /// Reads a piece, unless it is of an older lease.
-    pub(super) fn read<'m>(&mut self, message: &'m Message) -> Result<Option<Piece<'m>>, Failure> {
-        let piece: Piece<'_> =
+    pub(super) fn read<'m>(&mut self, message: &'m Message) -> Result<Option<Chunk<'m>>, Failure> {
+        let chunk: Chunk<'_> =
             serde_json::from_slice(&message.payload).map_err(Failure::Unreadable)?;
-        if !(OLDEST_SCHEMA..=self.schema).contains(&piece.version) {
+        if !(OLDEST_SCHEMA..=self.schema).contains(&chunk.version) {
             return Err(Failure::OtherForm {
-                theirs: piece.version,
+                theirs: chunk.version,
                 ours: self.schema,
             });
         }
-        if piece.fence < self.fence {
+        if chunk.fence < self.fence {
             // One that had the cluster before, and does not know yet that it lost it.
             self.skipped = true;
             return Ok(None);
         }
-        if piece.fence > self.fence {
-            (self.fence, self.next) = (piece.fence, 0);
+        if chunk.fence > self.fence {
+            (self.fence, self.next) = (chunk.fence, 0);
         }
-        if piece.number != self.next {
+        if chunk.number != self.next {
             return Err(Failure::PieceLost);
         }
         self.next += 1;
-        Ok(Some(piece))
+        Ok(Some(chunk))
     }
 }

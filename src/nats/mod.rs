@@ -32,23 +32,23 @@ use tokio::time::Instant;
 
 use crate::config::Publication;
 use crate::engine::collector::{CollectorHandle, Workers};
-use crate::engine::fleet::Tree;
+use crate::engine::fleet::FleetHandle;
 use crate::engine::remote::Elsewhere;
 use crate::engine::watchdog::WatchdogHandle;
-use crate::nats::connection::Connection;
-use crate::nats::lease::Owner;
+use crate::nats::connection::NatsConnection;
+use crate::nats::lease::LeaseManager;
 use crate::nats::reply_subscription::Inbox;
-use crate::nats::state_query::Looks;
+use crate::nats::state_query::StateQueryLimit;
 use crate::reload::ReloadHandle;
 use buckets::{Bucket, Buckets};
 use counts::Counts;
-use front::Front;
+use front::RemoteClusters;
 use published::Published;
-use serving::Server;
-use wire::{Names, Role};
+use serving::RequestServer;
+use wire::{Names, NatsRole};
 
 pub use crate::nats::connection::{Credentials, NatsError, NatsSettings};
-pub use buckets::Found;
+pub use buckets::BucketFound;
 pub use publishing::{init, publish};
 pub use signature::{KeyError, PublicKey, SigningKey};
 pub use trust::Trust;
@@ -80,10 +80,10 @@ pub struct Worker {
 /// A connection to the other processes.
 #[derive(Debug)]
 pub(crate) struct Link {
-    connection: Connection,
+    connection: NatsConnection,
     names: Names,
     schema: u32,
-    front: Arc<Front>,
+    front: Arc<RemoteClusters>,
     counts: Arc<Counts>,
     worker: Option<Worker>,
     published: Option<Published>,
@@ -91,18 +91,18 @@ pub(crate) struct Link {
 
 /// A process that takes part. Dropped, it lets its leases run out.
 #[derive(Debug)]
-pub(crate) struct Membership {
-    owner: Option<Arc<Owner>>,
+pub(crate) struct FleetMembership {
+    owner: Option<Arc<LeaseManager>>,
     /// What takes clusters, and says that this worker is there.
-    taking: Vec<Aborts>,
-    _others: Vec<Aborts>,
+    taking: Vec<TaskGuard>,
+    _others: Vec<TaskGuard>,
 }
 
 /// Ends a task when dropped.
 #[derive(Debug)]
-struct Aborts(JoinHandle<()>);
+struct TaskGuard(JoinHandle<()>);
 
-impl Drop for Aborts {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -113,9 +113,9 @@ const SELDOM: Duration = Duration::from_secs(600);
 
 /// Bounds how often something is logged that others can bring about at any time.
 #[derive(Debug, Default)]
-struct Seldom(Mutex<Option<Instant>>);
+struct RareLog(Mutex<Option<Instant>>);
 
-impl Seldom {
+impl RareLog {
     /// Whether it was not logged for long, and is now.
     fn is_due(&self) -> bool {
         let mut last = lock(&self.0);
@@ -139,12 +139,12 @@ impl Link {
     pub(crate) async fn connect(settings: Distributed) -> Result<Self, NatsError> {
         let names = Names::new(&settings.prefix);
         let role = match settings.worker {
-            Some(_) => Role::Worker,
-            None => Role::Front,
+            Some(_) => NatsRole::Worker,
+            None => NatsRole::Front,
         };
-        let connection = Connection::open(&settings.nats, &names, role).await?;
+        let connection = NatsConnection::open(&settings.nats, &names, role).await?;
         let counts = Arc::new(Counts::default());
-        let front = Front::new(
+        let front = RemoteClusters::new(
             &connection,
             names.clone(),
             settings.schema,
@@ -197,18 +197,18 @@ impl Link {
     /// Outside of an actix `System`.
     pub(crate) async fn join(
         self,
-        tree: Tree,
+        fleet: FleetHandle,
         collector: CollectorHandle,
         reload: ReloadHandle,
         watchdog: WatchdogHandle,
-    ) -> Result<Membership, NatsError> {
-        let hears = changes::hear(
+    ) -> Result<FleetMembership, NatsError> {
+        let hears = changes::follow_changes(
             self.connection.clone(),
             self.names.clone(),
             Arc::clone(&self.front),
-            tree.clone(),
+            fleet.clone(),
         );
-        let mut others = vec![Aborts(actix::spawn(hears))];
+        let mut others = vec![TaskGuard(actix::spawn(hears))];
         let lease = self.worker.as_ref().map(|it| it.lease);
         let mut all = Vec::new();
         if let Some(lease) = lease {
@@ -220,35 +220,38 @@ impl Link {
         }
         let buckets = Arc::new(Buckets::new(&self.connection, &self.names, lease, all));
         buckets.open().await?;
-        others.push(Aborts(actix::spawn(Arc::clone(&buckets).keep())));
+        others.push(TaskGuard(actix::spawn(Arc::clone(&buckets).keep())));
         self.front.use_buckets(&buckets);
-        others.push(Aborts(actix::spawn(Arc::clone(&self.front).keep_asking())));
+        others.push(TaskGuard(actix::spawn(
+            Arc::clone(&self.front).keep_asking(),
+        )));
         if let Some(published) = self.published {
             let follows = published.follow(reload, Arc::clone(&buckets));
-            others.push(Aborts(actix::spawn(follows)));
+            others.push(TaskGuard(actix::spawn(follows)));
         }
         let Some(worker) = self.worker else {
-            return Ok(Membership {
+            return Ok(FleetMembership {
                 owner: None,
                 taking: Vec::new(),
                 _others: others,
             });
         };
         let (client, names) = (self.connection.client.clone(), self.names.clone());
-        let server = Server {
+        let server = RequestServer {
             client: client.clone(),
             inbox: Inbox::open(&self.connection, &names).await?,
             names: names.clone(),
             collector,
             schema: self.schema,
-            looks: Looks::default(),
+            state_queries: StateQueryLimit::default(),
             counts: self.counts,
-            unreadable: Seldom::default(),
-            unsent: Seldom::default(),
-            unanswerable: Seldom::default(),
+            unreadable: RareLog::default(),
+            unsent: RareLog::default(),
+            unanswerable: RareLog::default(),
         };
-        let (connection, tree_of) = (self.connection, tree.clone());
-        let owner = Owner::new(connection, self.names, worker, tree_of, server, buckets).await?;
+        let (connection, fleet_of) = (self.connection, fleet.clone());
+        let owner =
+            LeaseManager::new(connection, self.names, worker, fleet_of, server, buckets).await?;
         let owner = Arc::new(owner);
         self.front.work_as(&owner);
         // Before this one can be asked, so that there is no waiting where there are no others.
@@ -261,17 +264,17 @@ impl Link {
         let advised = Arc::clone(&owner);
         actix::spawn(async move { advised.advise().await });
         let taking = vec![
-            Aborts(actix::spawn(Arc::clone(&owner).keep())),
-            Aborts(actix::spawn(Arc::clone(&owner).keep_announcing())),
+            TaskGuard(actix::spawn(Arc::clone(&owner).keep())),
+            TaskGuard(actix::spawn(Arc::clone(&owner).keep_announcing())),
         ];
-        let tells = changes::tell(Arc::clone(&owner), client, names, tree);
+        let tells = changes::publish_changes(Arc::clone(&owner), client, names, fleet);
         others.extend([
-            Aborts(actix::spawn(Arc::clone(&owner).keep_watching())),
-            Aborts(actix::spawn(Arc::clone(&owner).keep_renewing())),
-            Aborts(actix::spawn(Arc::clone(&owner).tell())),
-            Aborts(actix::spawn(tells)),
+            TaskGuard(actix::spawn(Arc::clone(&owner).keep_watching())),
+            TaskGuard(actix::spawn(Arc::clone(&owner).keep_renewing())),
+            TaskGuard(actix::spawn(Arc::clone(&owner).tell())),
+            TaskGuard(actix::spawn(tells)),
         ]);
-        Ok(Membership {
+        Ok(FleetMembership {
             owner: Some(owner),
             taking,
             _others: others,
@@ -279,7 +282,7 @@ impl Link {
     }
 }
 
-impl Membership {
+impl FleetMembership {
     /// Hands its clusters over to others, as far as that goes in a few seconds.
     pub(crate) async fn leave(&mut self) {
         // The others go on: leases are renewed until they are handed over, or given up in time.

@@ -14,7 +14,7 @@ use super::buckets::{self, Bucket, Buckets, STARTING};
 use super::trust::Trust;
 use super::wire::Names;
 use crate::config::{Edition, Publication};
-use crate::nats::connection::{Connection, NatsError, chain};
+use crate::nats::connection::{NatsConnection, NatsError, chain};
 use crate::reload::{ReloadHandle, Trigger};
 use crate::telemetry::LogLimit;
 
@@ -55,7 +55,7 @@ impl Published {
     /// # Errors
     /// If nothing was published, or it cannot be read.
     pub(super) async fn open(
-        connection: &Connection,
+        connection: &NatsConnection,
         names: &Names,
         trust: Trust,
     ) -> Result<Self, NatsError> {
@@ -68,7 +68,7 @@ impl Published {
                 Ok(Some((store, kept))) => {
                     let name = bucket.clone();
                     let known = kept.editions.iter().map(|it| it.version).max();
-                    let Kept { editions, deleted } = kept;
+                    let KeptEditions { editions, deleted } = kept;
                     let allows_local = trust.allows_local();
                     match Publication::new(name, allows_local, editions, deleted) {
                         Some(publication) => {
@@ -98,10 +98,10 @@ impl Published {
 
     /// What a bucket keeps that has its settings before that is read, and after; `None` if there is none.
     async fn look(
-        connection: &Connection,
+        connection: &NatsConnection,
         bucket: &Bucket,
         trust: &Trust,
-    ) -> Result<Option<(Store, Kept)>, String> {
+    ) -> Result<Option<(Store, KeptEditions)>, String> {
         let Some(existing) = buckets::existing(connection, bucket).await? else {
             return Ok(None);
         };
@@ -375,15 +375,15 @@ impl Taking {
 const NOTHING: &str = "no configuration is published; `fleetcall publish --config FILE` does that";
 
 /// What a bucket keeps of a configuration.
-struct Kept {
+struct KeptEditions {
     editions: Vec<Edition>,
     /// The version by which it was deleted, if it was.
     deleted: Option<u64>,
 }
 
-async fn kept(store: &Store, trust: &Trust) -> Result<Kept, String> {
+async fn kept(store: &Store, trust: &Trust) -> Result<KeptEditions, String> {
     let mut history = store.history(KEY).await.map_err(|error| chain(&error))?;
-    let mut kept = Kept {
+    let mut kept = KeptEditions {
         editions: Vec::new(),
         deleted: None,
     };

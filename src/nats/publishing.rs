@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::kv::{Operation, Store};
 use tokio::time::timeout;
 
-use super::buckets::{self, Bucket, Found};
+use super::buckets::{self, Bucket, BucketFound};
 use super::published::{KEY, PATIENCE};
 use super::signature::SigningKey;
 use super::trust::Trust;
-use super::wire::{Names, Role};
+use super::wire::{Names, NatsRole};
 use super::{Distributed, NatsSettings};
-use crate::nats::connection::{Connection, NatsError, chain};
+use crate::nats::connection::{NatsConnection, NatsError, chain};
 
 /// What is left of a message for what is not the configuration, in bytes.
 const OVERHEAD: usize = 16 * 1024;
@@ -31,7 +31,7 @@ pub async fn publish(
 ) -> Result<(u64, Option<u64>), NatsError> {
     let NatsSettings { url, .. } = &settings.nats;
     let names = Names::new(&settings.prefix);
-    let connection = Connection::open(&settings.nats, &names, Role::Publisher).await?;
+    let connection = NatsConnection::open(&settings.nats, &names, NatsRole::Publisher).await?;
     let bucket = Bucket::configurations(&names);
     let name = bucket.name.clone();
     let most = connection.client.server_info().max_payload;
@@ -46,11 +46,11 @@ pub async fn publish(
     }
     // Once: whoever does this sees what comes of it.
     match buckets::make(&connection, &bucket).await? {
-        Found::Made | Found::There => {}
-        Found::InMemory(lost) => {
+        BucketFound::Made | BucketFound::There => {}
+        BucketFound::InMemory(lost) => {
             log::warn!(bucket = name, lost; "a bucket is in memory, which a restart of NATS loses");
         }
-        Found::Foreign(faults) => {
+        BucketFound::Foreign(faults) => {
             let bucket = name;
             return Err(NatsError::OtherSettings { bucket, faults });
         }
@@ -107,9 +107,9 @@ async fn next_serial(store: &Store, trust: &Trust) -> u64 {
 pub async fn init(
     settings: &Distributed,
     lease: Duration,
-) -> Result<Vec<(String, Result<Found, NatsError>)>, NatsError> {
+) -> Result<Vec<(String, Result<BucketFound, NatsError>)>, NatsError> {
     let names = Names::new(&settings.prefix);
-    let connection = Connection::open(&settings.nats, &names, Role::Operator).await?;
+    let connection = NatsConnection::open(&settings.nats, &names, NatsRole::Operator).await?;
     let mut all = Vec::new();
     for bucket in [
         Bucket::leases(&names, lease),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::lock;
 use super::serving::CANCEL;
 use super::wire::{Names, WINDOW};
-use crate::nats::connection::{Connection, NatsError, chain};
+use crate::nats::connection::{NatsConnection, NatsError, chain};
 
 /// How many messages may wait for one request; nobody who keeps to the protocol sends as many.
 const WAITING: usize = 2 * WINDOW;
@@ -22,29 +22,29 @@ const WAITING: usize = 2 * WINDOW;
 /// How long a connection may be stuck before somebody is not told something.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-type Routes = HashMap<u64, mpsc::Sender<Message>>;
+type ReplyRoutes = HashMap<u64, mpsc::Sender<Message>>;
 
 /// Where answers to this process' requests come.
 #[derive(Debug)]
 pub(super) struct Inbox {
     base: String,
     next: AtomicU64,
-    routes: Arc<Mutex<Routes>>,
+    routes: Arc<Mutex<ReplyRoutes>>,
     reading: AbortHandle,
 }
 
 /// Where the answers to one request come, at its subject and below; closed when dropped.
 #[derive(Debug)]
-pub(super) struct Box {
+pub(super) struct ReplySubscription {
     pub(super) subject: String,
     /// Ends early if too many wait.
     pub(super) messages: mpsc::Receiver<Message>,
     number: u64,
-    routes: Arc<Mutex<Routes>>,
+    routes: Arc<Mutex<ReplyRoutes>>,
 }
 
 /// Whether whoever made the request takes this answer.
-fn pass_on(routes: &Mutex<Routes>, number: u64, message: Message) -> bool {
+fn pass_on(routes: &Mutex<ReplyRoutes>, number: u64, message: Message) -> bool {
     let mut routes = lock(routes);
     let Some(route) = routes.get(&number) else {
         return false;
@@ -61,7 +61,10 @@ impl Inbox {
     ///
     /// # Errors
     /// If the server cannot be told.
-    pub(super) async fn open(connection: &Connection, names: &Names) -> Result<Self, NatsError> {
+    pub(super) async fn open(
+        connection: &NatsConnection,
+        names: &Names,
+    ) -> Result<Self, NatsError> {
         let unique = connection.client.new_inbox();
         let unique = unique.rsplit('.').next().unwrap_or_default();
         let base = format!("{}.{unique}", names.answers(connection.role));
@@ -70,7 +73,7 @@ impl Inbox {
             url: base.clone(),
             why: chain(&error),
         })?;
-        let routes = Arc::new(Mutex::new(Routes::new()));
+        let routes = Arc::new(Mutex::new(ReplyRoutes::new()));
         let known = Arc::clone(&routes);
         let len = base.len() + 1;
         let (client, names) = (connection.client.clone(), names.clone());
@@ -101,16 +104,16 @@ impl Inbox {
     }
 
     /// A place for the answers to one request.
-    pub(super) fn place(&self) -> Box {
+    pub(super) fn place(&self) -> ReplySubscription {
         self.place_for(WAITING)
     }
 
     /// A place for the answers to one request, where as many may wait.
-    pub(super) fn place_for(&self, most: usize) -> Box {
+    pub(super) fn place_for(&self, most: usize) -> ReplySubscription {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, messages) = mpsc::channel(most);
         lock(&self.routes).insert(number, sender);
-        Box {
+        ReplySubscription {
             subject: format!("{}.{number}", self.base),
             messages,
             number,
@@ -125,7 +128,7 @@ impl Drop for Inbox {
     }
 }
 
-impl Drop for Box {
+impl Drop for ReplySubscription {
     fn drop(&mut self) {
         lock(&self.routes).remove(&self.number);
     }

@@ -6,19 +6,21 @@ use std::time::Duration;
 use async_nats::{Client, Message, Subject};
 use tokio::time::{Instant, timeout};
 
-use super::Seldom;
+use super::RareLog;
 use super::counts::Counts;
 use super::wire::{
-    End, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA, Order, PIECE, Piece, Reserved, Said, VERSION,
-    WINDOW, micros,
+    AnswerEnd, CHUNK_LEN, Chunk, ClusterRequest, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA,
+    Reserved, VERSION, WINDOW, WireOutcome, micros,
 };
-use crate::engine::collector::{CollectError, CollectorHandle, PartError, PartRequest, PartStream};
-use crate::engine::remote_state::Known;
-use crate::nats::lease::session::{Tenure, UnderWay};
-use crate::nats::reply_subscription as inbox;
+use crate::engine::collector::{
+    ClusterPartError, ClusterPartRequest, ClusterPartStream, CollectError, CollectorHandle,
+};
+use crate::engine::remote_state::LocalCluster;
+use crate::nats::lease::session::{LeaseSession, RequestUnderWay};
+use crate::nats::reply_subscription;
 use crate::nats::reply_subscription::Inbox;
-use crate::nats::state_query::Looks;
-use crate::nats::wire::plain::Rows;
+use crate::nats::state_query::StateQueryLimit;
+use crate::nats::wire::plain::PlainRows;
 
 /// What a front says for each piece that it has read.
 pub(super) const ACK: &str = "+";
@@ -43,34 +45,34 @@ const OUTCOMES: usize = 512;
 
 /// What answering takes.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct RequestServer {
     pub(super) client: Client,
     pub(super) inbox: Inbox,
     pub(super) names: Names,
     pub(super) collector: CollectorHandle,
     /// The newest form of pieces that it writes.
     pub(super) schema: u32,
-    pub(super) looks: Looks,
+    pub(super) state_queries: StateQueryLimit,
     pub(super) counts: Arc<Counts>,
-    pub(super) unreadable: Seldom,
-    pub(super) unsent: Seldom,
-    pub(super) unanswerable: Seldom,
+    pub(super) unreadable: RareLog,
+    pub(super) unsent: RareLog,
+    pub(super) unanswerable: RareLog,
 }
 
 /// An answer on its way to a front.
 pub(super) struct Sending<'a> {
     client: &'a Client,
     counts: &'a Counts,
-    unsent: &'a Seldom,
+    unsent: &'a RareLog,
     /// Whether nobody is asked for it.
     is_look: bool,
     /// Counts it until it is sent, if somebody is.
-    counted: Option<UnderWay<'a>>,
+    counted: Option<RequestUnderWay<'a>>,
     front: Subject,
     fence: u64,
     /// The form of the pieces.
     schema: u32,
-    acks: inbox::Box,
+    acks: reply_subscription::ReplySubscription,
     /// Pieces sent, and how many of them were read.
     sent: usize,
     read: usize,
@@ -79,9 +81,9 @@ pub(super) struct Sending<'a> {
 /// The front is gone, or does not want the rest.
 pub(super) struct Unwanted;
 
-impl Server {
-    /// Answers an order for a cluster that is held by `tenure`.
-    pub(super) async fn answer(&self, order: &Message, tenure: &Arc<Tenure>) {
+impl RequestServer {
+    /// Answers an order for a cluster that is held by `session`.
+    pub(super) async fn answer(&self, order: &Message, session: &Arc<LeaseSession>) {
         let Some(front) = order.reply.clone() else {
             return;
         };
@@ -95,19 +97,19 @@ impl Server {
             is_look: false,
             counted: None,
             front,
-            fence: tenure.fence,
+            fence: session.fence,
             schema: OLDEST_SCHEMA,
             acks: self.inbox.place(),
             sent: 0,
             read: 0,
         };
-        let end = match self.follow(order, tenure, &mut sending).await {
+        let end = match self.follow(order, session, &mut sending).await {
             Ok(end) => {
-                let last = Piece {
+                let last = Chunk {
                     end: Some(end),
-                    ..Piece::default()
+                    ..Chunk::default()
                 };
-                sending.piece(last).await.map(|()| end)
+                sending.chunk(last).await.map(|()| end)
             }
             Err(unwanted) => Err(unwanted),
         };
@@ -130,10 +132,10 @@ impl Server {
     async fn follow<'a>(
         &self,
         order: &Message,
-        tenure: &'a Tenure,
+        session: &'a LeaseSession,
         sending: &mut Sending<'a>,
-    ) -> Result<End, Unwanted> {
-        let mut order = match self.read(order, tenure) {
+    ) -> Result<AnswerEnd, Unwanted> {
+        let mut order = match self.read(order, session) {
             Ok(order) => order,
             Err(end) => return Ok(end),
         };
@@ -141,21 +143,21 @@ impl Server {
         sending.schema = sending.schema.clamp(OLDEST_SCHEMA, self.schema);
         if let Some(look) = order.look.take() {
             sending.is_look = true;
-            let entered = timeout(LOOK_PATIENCE, self.looks.enter()).await;
+            let entered = timeout(LOOK_PATIENCE, self.state_queries.enter()).await;
             let Ok(Some(_place)) = entered else {
-                return Ok(End::Overloaded);
+                return Ok(AnswerEnd::Overloaded);
             };
             let Some(known) = self.collector.known(&order.cluster, order.plan) else {
-                return Ok(End::OtherPlan);
+                return Ok(AnswerEnd::OtherPlan);
             };
             let all = u32::try_from(known.devices()).unwrap_or(u32::MAX);
             let places = match order.places.as_ref().map(|it| it.read(all)) {
                 None => (0..all).collect(),
                 Some(Some(places)) => places,
-                Some(None) => return Ok(End::OtherPlan),
+                Some(None) => return Ok(AnswerEnd::OtherPlan),
             };
             sending.states(&known, &places, look).await?;
-            return Ok(End::Complete);
+            return Ok(AnswerEnd::Complete);
         }
         if let Some(caller) = &order.reset {
             sending.is_look = true;
@@ -165,71 +167,75 @@ impl Server {
             sending.is_look = true;
             return self.reserve(&order, sending).await;
         }
-        sending.counted = Some(tenure.collecting());
+        sending.counted = Some(session.collecting());
         let places = match order.places.as_ref().map(|it| it.read(MOST_PLACES)) {
             None => None,
             Some(Some(places)) => Some(places),
-            Some(None) => return Ok(End::OtherPlan),
+            Some(None) => return Ok(AnswerEnd::OtherPlan),
         };
-        let mut part = match self.begin(order, places, tenure).await {
+        let mut part = match self.begin(order, places, session).await {
             Ok(part) => part,
             Err(end) => return Ok(end),
         };
         tokio::select! {
             sent = sending.outcomes(&mut part) => sent?,
             // What runs on a thread that is stuck says nothing more.
-            () = tenure.over() => return Ok(End::NotHere),
+            () = session.over() => return Ok(AnswerEnd::NotHere),
         }
         part.finish().await;
-        Ok(End::Complete)
+        Ok(AnswerEnd::Complete)
     }
 
     /// Resets the only device that is meant.
     async fn reset(
         &self,
-        order: &Order,
+        order: &ClusterRequest,
         caller: &str,
         sending: &mut Sending<'_>,
-    ) -> Result<End, Unwanted> {
+    ) -> Result<AnswerEnd, Unwanted> {
         let Some((known, place)) = self.device(order) else {
-            return Ok(End::OtherPlan);
+            return Ok(AnswerEnd::OtherPlan);
         };
         let Some((device, cleared)) = known.reset(place) else {
-            return Ok(End::OtherPlan);
+            return Ok(AnswerEnd::OtherPlan);
         };
         let cluster = &order.cluster;
         let count = cleared.len();
         log::info!(cluster:%, device:%, by:% = caller, cleared = count; "device reset for a front");
         let cleared = cleared.into_iter().map(|it| it.as_str().into()).collect();
-        let piece = Piece {
+        let chunk = Chunk {
             cleared: Some(cleared),
-            ..Piece::default()
+            ..Chunk::default()
         };
-        sending.piece(piece).await.map(|()| End::Complete)
+        sending.chunk(chunk).await.map(|()| AnswerEnd::Complete)
     }
 
     /// Reserves the right to ask the only device that is meant by force.
-    async fn reserve(&self, order: &Order, sending: &mut Sending<'_>) -> Result<End, Unwanted> {
+    async fn reserve(
+        &self,
+        order: &ClusterRequest,
+        sending: &mut Sending<'_>,
+    ) -> Result<AnswerEnd, Unwanted> {
         let Some((known, place)) = self.device(order) else {
-            return Ok(End::OtherPlan);
+            return Ok(AnswerEnd::OtherPlan);
         };
         let Some(reserved) = known.reserve_force(place) else {
-            return Ok(End::OtherPlan);
+            return Ok(AnswerEnd::OtherPlan);
         };
         let reserved = match reserved {
             Ok(false) => Reserved::Free,
             Ok(true) => Reserved::Granted,
             Err(wait) => Reserved::Refused(micros(wait)),
         };
-        let piece = Piece {
+        let chunk = Chunk {
             reserved: Some(reserved),
-            ..Piece::default()
+            ..Chunk::default()
         };
-        sending.piece(piece).await.map(|()| End::Complete)
+        sending.chunk(chunk).await.map(|()| AnswerEnd::Complete)
     }
 
     /// The cluster of an order, and its only place.
-    fn device(&self, order: &Order) -> Option<(Known, usize)> {
+    fn device(&self, order: &ClusterRequest) -> Option<(LocalCluster, usize)> {
         let known = self.collector.known(&order.cluster, order.plan)?;
         let places = order.places.as_ref()?.read(MOST_PLACES)?;
         match places[..] {
@@ -238,35 +244,35 @@ impl Server {
         }
     }
 
-    fn read(&self, order: &Message, tenure: &Tenure) -> Result<Order, End> {
+    fn read(&self, order: &Message, session: &LeaseSession) -> Result<ClusterRequest, AnswerEnd> {
         // Also when the next owner is to begin already.
-        if tenure.is_moving() {
-            return Err(End::Moving);
+        if session.is_moving() {
+            return Err(AnswerEnd::Moving);
         }
         // A process that was stopped for a while wakes up with orders in its hands.
-        if !tenure.is_valid(Instant::now()) {
-            return Err(End::NotHere);
+        if !session.is_valid(Instant::now()) {
+            return Err(AnswerEnd::NotHere);
         }
         let subject = order.subject.as_str();
-        let order: Order = serde_json::from_slice(&order.payload).map_err(|error| {
+        let order: ClusterRequest = serde_json::from_slice(&order.payload).map_err(|error| {
             if self.unreadable.is_due() {
                 log::warn!(error:%; "an order cannot be read");
             }
-            End::OtherPlan
+            AnswerEnd::OtherPlan
         })?;
         if order.version != VERSION || self.names.orders(&order.cluster) != *subject {
-            return Err(End::OtherPlan);
+            return Err(AnswerEnd::OtherPlan);
         }
         Ok(order)
     }
 
     async fn begin(
         &self,
-        order: Order,
+        order: ClusterRequest,
         places: Option<Vec<u32>>,
-        tenure: &Tenure,
-    ) -> Result<PartStream, End> {
-        let request = PartRequest {
+        session: &LeaseSession,
+    ) -> Result<ClusterPartStream, AnswerEnd> {
+        let request = ClusterPartRequest {
             deadline: order.deadline(),
             elapsed: order.elapsed(),
             max_age: order.max_age(),
@@ -276,20 +282,22 @@ impl Server {
             places,
         };
         // This order is one of them.
-        let others = tenure.under_way().saturating_sub(1);
+        let others = session.under_way().saturating_sub(1);
         let part = self.collector.part(request, others).await;
         part.map_err(|error| match error {
-            PartError::NotHere => End::NotHere,
-            PartError::OtherPlan | PartError::Refused(CollectError::Scope(_)) => End::OtherPlan,
-            PartError::Refused(CollectError::Overloaded { .. }) => End::Overloaded,
-            PartError::Refused(CollectError::ShuttingDown) => End::ShuttingDown,
+            ClusterPartError::NotHere => AnswerEnd::NotHere,
+            ClusterPartError::OtherPlan | ClusterPartError::Refused(CollectError::Scope(_)) => {
+                AnswerEnd::OtherPlan
+            }
+            ClusterPartError::Refused(CollectError::Overloaded { .. }) => AnswerEnd::Overloaded,
+            ClusterPartError::Refused(CollectError::ShuttingDown) => AnswerEnd::ShuttingDown,
         })
     }
 }
 
 impl Sending<'_> {
     /// Sends every outcome as it comes.
-    async fn outcomes(&mut self, part: &mut PartStream) -> Result<(), Unwanted> {
+    async fn outcomes(&mut self, part: &mut ClusterPartStream) -> Result<(), Unwanted> {
         let mut wait = FIRST;
         let mut waits = true;
         while waits {
@@ -308,21 +316,21 @@ impl Sending<'_> {
             }
             let mut said = Vec::new();
             let mut len = 0;
-            let mut plain = Rows::default();
+            let mut plain = PlainRows::default();
             for device in come.into_iter().flatten() {
                 let (place, outcome, observation) = part.outcome(device);
                 if self.schema > OLDEST_SCHEMA && plain.take(place, outcome, observation) {
                     continue;
                 }
-                let mut next = Said::new(place, outcome, observation);
+                let mut next = WireOutcome::new(place, outcome, observation);
                 if next.len() > LONGEST {
-                    next = Said::too_large(place);
+                    next = WireOutcome::too_large(place);
                 }
-                if len + next.len() > PIECE && !said.is_empty() {
+                if len + next.len() > CHUNK_LEN && !said.is_empty() {
                     let outcomes = std::mem::take(&mut said);
-                    self.piece(Piece {
+                    self.chunk(Chunk {
                         outcomes,
-                        ..Piece::default()
+                        ..Chunk::default()
                     })
                     .await?;
                     len = 0;
@@ -330,10 +338,10 @@ impl Sending<'_> {
                 len += next.len();
                 said.push(next);
             }
-            self.piece(Piece {
+            self.chunk(Chunk {
                 outcomes: said,
                 plain: plain.columns(),
-                ..Piece::default()
+                ..Chunk::default()
             })
             .await?;
         }
@@ -341,7 +349,7 @@ impl Sending<'_> {
     }
 
     /// Sends a piece, when the front has read enough of those before.
-    pub(super) async fn piece(&mut self, piece: Piece<'_>) -> Result<(), Unwanted> {
+    pub(super) async fn chunk(&mut self, chunk: Chunk<'_>) -> Result<(), Unwanted> {
         while let Ok(ack) = self.acks.messages.try_recv() {
             self.note(Some(ack))?;
         }
@@ -354,20 +362,20 @@ impl Sending<'_> {
             let ack = timeout(patience, self.acks.messages.recv()).await;
             self.note(ack.unwrap_or_default())?;
         }
-        let piece = Piece {
+        let chunk = Chunk {
             version: self.schema,
             fence: self.fence,
             number: u64::try_from(self.sent).unwrap_or(u64::MAX),
-            ..piece
+            ..chunk
         };
-        let json = serde_json::to_vec(&piece).map_err(|_| Unwanted)?;
+        let json = serde_json::to_vec(&chunk).map_err(|_| Unwanted)?;
         // Each is acknowledged at a subject of its own, since servers let a front answer there once. The
         // last one need not be.
         let acks = format!("{}.{}", self.acks.subject, self.sent);
         self.sent += 1;
         let (client, front) = (self.client, self.front.clone());
         let sent = async {
-            match piece.end {
+            match chunk.end {
                 None => client.publish_with_reply(front, acks, json.into()).await,
                 Some(_) => client.publish(front, json.into()).await,
             }

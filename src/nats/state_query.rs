@@ -9,13 +9,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
-use super::front::{AGAIN, BYTES_OF_AN_ITEM, NOBODY, SILENCE, Shared};
+use super::front::{AGAIN, BYTES_OF_AN_ITEM, NOBODY, RemoteConnection, SILENCE};
 use super::serving::{Sending, Unwanted};
 use super::taken::LaterOwner;
-use super::wire::{End, Look, Order, PIECE, Piece, Places, Reserved};
+use super::wire::{
+    AnswerEnd, CHUNK_LEN, Chunk, ClusterRequest, Reserved, WirePlaces, WireStateQuery,
+};
 use crate::domain::{FORCED_EVERY, Hold, Turn};
-use crate::engine::remote_state::{Inquiry, Known, Seen};
-use crate::nats::wire::state::{ChildSaid, StateSaid};
+use crate::engine::remote_state::{LocalCluster, RemoteClusterState, StateQuery};
+use crate::nats::wire::state::{WireChildState, WireDeviceState};
 
 /// How many looks are answered at once.
 const LOOKS_AT_ONCE: usize = 16;
@@ -36,32 +38,30 @@ enum Unanswered {
     Failed(Failure),
 }
 
-impl Shared {
+impl RemoteConnection {
     /// Asks the owner of a cluster what it knows; `None` if it does not say.
-    pub(super) async fn look(&self, inquiry: Inquiry) -> Option<Seen> {
-        let mut order = question(&inquiry);
-        order.look = Some(Look {
-            facts: inquiry.facts,
-        });
-        let mut child = ChildSaid::default();
+    pub(super) async fn look(&self, query: StateQuery) -> Option<RemoteClusterState> {
+        let mut order = question(&query);
+        order.look = Some(WireStateQuery { facts: query.facts });
+        let mut child = WireChildState::default();
         let mut devices = HashMap::new();
-        let asked = self.ask(&order, |piece| {
-            if let Some(said) = piece.child {
+        let asked = self.ask(&order, |chunk| {
+            if let Some(said) = chunk.child {
                 child = said;
             }
-            for said in piece.states {
+            for said in chunk.states {
                 let place = said.place;
-                if let Some((kind, id)) = inquiry.device(place as usize) {
+                if let Some((kind, id)) = query.device(place as usize) {
                     devices.insert(place, said.state(kind, id.clone()));
                 }
             }
         });
         match asked.await {
-            Ok(()) => Some(inquiry.seen(child.state("cluster"), devices)),
+            Ok(()) => Some(query.seen(child.state("cluster"), devices)),
             Err(
                 why @ (Failure::Unreadable(_) | Failure::OtherForm { .. } | Failure::PieceLost),
             ) => {
-                let cluster = inquiry.cluster();
+                let cluster = query.cluster();
                 if self.is_new(cluster, &why) {
                     log::warn!(cluster:%, why:%; "what the cluster's worker knows cannot be read");
                 }
@@ -72,12 +72,12 @@ impl Shared {
     }
 
     /// Has the owner of a cluster reset a device; gives what it cleared, or why it did not.
-    pub(super) async fn reset(&self, inquiry: Inquiry, caller: &str) -> Result<Vec<Hold>, String> {
-        let mut order = question(&inquiry);
+    pub(super) async fn reset(&self, query: StateQuery, caller: &str) -> Result<Vec<Hold>, String> {
+        let mut order = question(&query);
         order.reset = Some(caller.to_owned());
         let mut cleared: Option<Vec<Hold>> = None;
-        let asked = self.ask(&order, |piece| {
-            if let Some(said) = &piece.cleared {
+        let asked = self.ask(&order, |chunk| {
+            if let Some(said) = &chunk.cleared {
                 let known = |said| Hold::ALL.into_iter().find(|it| it.as_str() == said);
                 cleared = Some(said.iter().filter_map(|said| known(&**said)).collect());
             }
@@ -89,11 +89,11 @@ impl Shared {
 
     /// Has the owner of a cluster give the right to ask a device by force; gives whether something
     /// keeps it from being asked, or how long the right is another's. `None` if it does not say.
-    pub(super) async fn reserve_force(&self, inquiry: Inquiry) -> Option<Result<bool, Duration>> {
-        let mut order = question(&inquiry);
+    pub(super) async fn reserve_force(&self, query: StateQuery) -> Option<Result<bool, Duration>> {
+        let mut order = question(&query);
         order.reserve = true;
         let mut reserved = None;
-        let asked = self.ask(&order, |piece| reserved = piece.reserved.or(reserved));
+        let asked = self.ask(&order, |chunk| reserved = chunk.reserved.or(reserved));
         asked.await.ok()?;
         Some(match reserved? {
             Reserved::Free => Ok(false),
@@ -103,7 +103,11 @@ impl Shared {
     }
 
     /// Asks the owner of a cluster, waiting a moment for one, and reads what it says to the end.
-    async fn ask(&self, order: &Order, mut read: impl FnMut(Piece<'_>)) -> Result<(), Failure> {
+    async fn ask(
+        &self,
+        order: &ClusterRequest,
+        mut read: impl FnMut(Chunk<'_>),
+    ) -> Result<(), Failure> {
         let began = Instant::now();
         let mut taken = self.later_owner(&order.cluster);
         while self.connection.is_up() {
@@ -121,12 +125,12 @@ impl Shared {
 
     async fn try_to_ask(
         &self,
-        order: &Order,
+        order: &ClusterRequest,
         taken: &mut LaterOwner,
-        read: &mut impl FnMut(Piece<'_>),
+        read: &mut impl FnMut(Chunk<'_>),
     ) -> Result<(), Unanswered> {
         let client = &self.connection.client;
-        let mut answers = self.looks.place();
+        let mut answers = self.state_queries.place();
         taken.begin();
         let sent = self.send(order, &answers, client).await;
         sent.map_err(|why| Unanswered::Failed(Failure::NotSent(why)))?;
@@ -146,16 +150,16 @@ impl Shared {
             self.counts.piece_received();
             // However fast pieces come.
             turn.spend(message.payload.len() / BYTES_OF_AN_ITEM).await;
-            let piece = reading.read(&message).map_err(Unanswered::Failed)?;
+            let chunk = reading.read(&message).map_err(Unanswered::Failed)?;
             // Of an older lease.
-            let Some(piece) = piece else { continue };
-            let end = piece.end;
-            read(piece);
+            let Some(chunk) = chunk else { continue };
+            let end = chunk.end;
+            read(chunk);
             has_read = true;
             match end {
                 None => {}
-                Some(End::Complete) => return Ok(()),
-                Some(End::NotHere | End::Moving) => return Err(Unanswered::Nobody),
+                Some(AnswerEnd::Complete) => return Ok(()),
+                Some(AnswerEnd::NotHere | AnswerEnd::Moving) => return Err(Unanswered::Nobody),
                 Some(end) => return Err(Unanswered::Failed(Failure::of(end))),
             }
             self.acknowledge(message).await;
@@ -168,19 +172,19 @@ impl Shared {
 }
 
 /// An order that has no device asked.
-fn question(inquiry: &Inquiry) -> Order {
-    let places = inquiry.places.as_deref().map(Places::new);
-    Order::new(inquiry.cluster().clone(), inquiry.plan_id(), places)
+fn question(query: &StateQuery) -> ClusterRequest {
+    let places = query.places.as_deref().map(WirePlaces::new);
+    ClusterRequest::new(query.cluster().clone(), query.plan_id(), places)
 }
 
 /// Bounds what a worker says of what it knows, whoever asks.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(super) struct StateQueryLimit {
     at_once: Semaphore,
     waiting: AtomicUsize,
 }
 
-impl Default for Looks {
+impl Default for StateQueryLimit {
     fn default() -> Self {
         Self {
             at_once: Semaphore::new(LOOKS_AT_ONCE),
@@ -189,7 +193,7 @@ impl Default for Looks {
     }
 }
 
-impl Looks {
+impl StateQueryLimit {
     /// Waits for a place; `None` if too many do.
     pub(super) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
         /// Also when whoever waits is dropped.
@@ -212,11 +216,11 @@ impl Sending<'_> {
     /// Sends what is known of the devices at these places.
     pub(super) async fn states(
         &mut self,
-        known: &Known,
+        known: &LocalCluster,
         places: &[u32],
-        look: Look,
+        look: WireStateQuery,
     ) -> Result<(), Unwanted> {
-        let mut child = Some(ChildSaid::new(&known.child()));
+        let mut child = Some(WireChildState::new(&known.child()));
         for places in places.chunks(DEVICES) {
             let states: Vec<_> = places
                 .iter()
@@ -225,15 +229,15 @@ impl Sending<'_> {
             let mut said = Vec::new();
             let mut len = 0;
             for (place, state) in &states {
-                let Some(next) = StateSaid::new(*place, state, look.facts) else {
+                let Some(next) = WireDeviceState::new(*place, state, look.facts) else {
                     continue;
                 };
-                if len + next.len() > PIECE && !said.is_empty() {
+                if len + next.len() > CHUNK_LEN && !said.is_empty() {
                     let states = std::mem::take(&mut said);
-                    self.piece(Piece {
+                    self.chunk(Chunk {
                         child: child.take(),
                         states,
-                        ..Piece::default()
+                        ..Chunk::default()
                     })
                     .await?;
                     len = 0;
@@ -242,19 +246,19 @@ impl Sending<'_> {
                 said.push(next);
             }
             if !said.is_empty() {
-                self.piece(Piece {
+                self.chunk(Chunk {
                     child: child.take(),
                     states: said,
-                    ..Piece::default()
+                    ..Chunk::default()
                 })
                 .await?;
             }
             tokio::task::yield_now().await;
         }
         if child.is_some() {
-            self.piece(Piece {
+            self.chunk(Chunk {
                 child,
-                ..Piece::default()
+                ..Chunk::default()
             })
             .await?;
         }

@@ -13,7 +13,7 @@ type Leases = Mutex<HashMap<ClusterId, watch::Sender<u64>>>;
 
 /// Which clusters were taken while they were asked.
 #[derive(Debug, Default)]
-pub(super) struct Taken(Arc<Leases>);
+pub(super) struct TakenClusters(Arc<Leases>);
 
 /// Tells a question once that another worker took its cluster. Once, so that workers who say so again
 /// and again have no question asked as often.
@@ -24,7 +24,7 @@ pub(super) struct LaterOwner {
     taken: Option<watch::Receiver<u64>>,
 }
 
-impl Taken {
+impl TakenClusters {
     /// For a question that is open until it is dropped.
     pub(super) fn question(&self, cluster: &ClusterId) -> LaterOwner {
         let taken = {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn clusters_are_remembered_while_they_are_asked() {
-        let taken = Taken::default();
+        let taken = TakenClusters::default();
         let cluster = ClusterId::parse("1").unwrap();
         let (mut one, mut two) = (taken.question(&cluster), taken.question(&cluster));
         taken.say(&cluster, 5);

@@ -21,7 +21,7 @@ const MAX_FILE_LEN: u64 = 1 << 20;
 
 /// Where something is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Origin {
+enum CertificateOrigin {
     File(PathBuf),
     /// The system's certificates of authorities.
     System,
@@ -30,7 +30,7 @@ enum Origin {
 /// What is read, and its copy.
 #[derive(Debug)]
 struct Copied {
-    origin: Origin,
+    origin: CertificateOrigin,
     copy: File,
 }
 
@@ -54,13 +54,15 @@ impl TlsFiles {
         files: impl Iterator<Item = &PathBuf>,
         trusts_system: bool,
     ) -> Result<Self, String> {
-        let files = files.cloned().map(Origin::File);
-        let system = trusts_system.then_some(Origin::System);
+        let files = files.cloned().map(CertificateOrigin::File);
+        let system = trusts_system.then_some(CertificateOrigin::System);
         let mut all = Vec::new();
         for origin in files.chain(system) {
             let cannot = |error: FileError| match &origin {
-                Origin::File(path) => format!("{}: {error}", path.display()),
-                Origin::System => format!("the system's certificates of authorities: {error}"),
+                CertificateOrigin::File(path) => format!("{}: {error}", path.display()),
+                CertificateOrigin::System => {
+                    format!("the system's certificates of authorities: {error}")
+                }
             };
             let copy = memfd_create("fleetcall", MemfdFlags::CLOEXEC);
             let copy = copy.map_err(|errno| cannot(std::io::Error::from(errno).into()))?;
@@ -76,16 +78,16 @@ impl TlsFiles {
 
     /// Where the copy of a file is that the settings name.
     pub(super) fn of(&self, path: &Path) -> PathBuf {
-        let copy = self.copy_of(&Origin::File(path.to_owned()));
+        let copy = self.copy_of(&CertificateOrigin::File(path.to_owned()));
         copy.unwrap_or_else(|| path.to_owned())
     }
 
     /// Where the copy of the system's authorities is, if they are needed.
     pub(super) fn of_system(&self) -> Option<PathBuf> {
-        self.copy_of(&Origin::System)
+        self.copy_of(&CertificateOrigin::System)
     }
 
-    fn copy_of(&self, origin: &Origin) -> Option<PathBuf> {
+    fn copy_of(&self, origin: &CertificateOrigin) -> Option<PathBuf> {
         let copied = self.0.all.iter().find(|copied| copied.origin == *origin)?;
         let fd = copied.copy.as_raw_fd();
         Some(PathBuf::from(format!("/proc/self/fd/{fd}")))
@@ -108,10 +110,10 @@ impl TlsFiles {
 }
 
 /// Whoever reads the copy meanwhile may read a mixture, and tries again.
-async fn refresh(origin: &Origin, copy: &File) -> Result<(), FileError> {
+async fn refresh(origin: &CertificateOrigin, copy: &File) -> Result<(), FileError> {
     let bytes = match origin {
-        Origin::File(path) => files::read(path, MAX_FILE_LEN, files::LIMIT).await?,
-        Origin::System => {
+        CertificateOrigin::File(path) => files::read(path, MAX_FILE_LEN, files::LIMIT).await?,
+        CertificateOrigin::System => {
             let certificates = authorities::of_system_as_found().await?;
             let pem = |der: &[u8]| {
                 let base64 = BASE64.encode(der);

@@ -40,13 +40,13 @@ pub(crate) async fn of_system(deadline: Instant) -> Result<Arc<RootCertStore>, L
 
 /// As [`of_system_now`], for a task.
 pub(crate) async fn of_system_as_found() -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let found = files::share(&place(), files::LIMIT, |_| Found::of(load()?)).await?;
+    let found = files::share(&place(), files::LIMIT, |_| FoundAuthorities::of(load()?)).await?;
     Ok(found.certificates.clone())
 }
 
 /// The system's authorities, as it has them. Blocks for some seconds at most.
 pub(crate) fn of_system_now() -> Result<Vec<CertificateDer<'static>>, LookupError> {
-    let found = files::begin(&place(), files::LIMIT, |_| Found::of(load()?)).wait();
+    let found = files::begin(&place(), files::LIMIT, |_| FoundAuthorities::of(load()?)).wait();
     let found = found
         .map_err(|error| LookupError::Local(LocalReason::File, format!("{DOING}: {error}")))?;
     if let Some(error) = found.missing {
@@ -70,14 +70,14 @@ fn load() -> Result<CertificateResult, FileError> {
 }
 
 /// Authorities, at least one.
-struct Found {
+struct FoundAuthorities {
     certificates: Vec<CertificateDer<'static>>,
     roots: RootCertStore,
     /// Why there are not more of them, if so.
     missing: Option<String>,
 }
 
-impl Found {
+impl FoundAuthorities {
     fn of(loaded: CertificateResult) -> Result<Self, FileError> {
         let CertificateResult {
             certs: certificates,
@@ -111,11 +111,11 @@ impl Found {
 #[derive(Debug)]
 struct Store {
     load: fn() -> Result<CertificateResult, FileError>,
-    state: Mutex<State>,
+    state: Mutex<AuthoritiesState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct AuthoritiesState {
     /// Once there are any; with when they are read again, if some are missing.
     known: Option<(Arc<RootCertStore>, Option<Instant>)>,
     /// Since when they, or some of them, cannot be read, and why, as the log says.
@@ -126,7 +126,7 @@ impl Store {
     const fn new(load: fn() -> Result<CertificateResult, FileError>) -> Self {
         Self {
             load,
-            state: Mutex::new(State {
+            state: Mutex::new(AuthoritiesState {
                 known: None,
                 fault: None,
             }),
@@ -152,19 +152,19 @@ impl Store {
         Ok(Arc::clone(&roots))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AuthoritiesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads them, on the thread of `place`. What was known before stays if there are none.
     fn read(&self, place: &Path) -> Result<Arc<RootCertStore>, FileError> {
-        let found = (self.load)().and_then(Found::of);
+        let found = (self.load)().and_then(FoundAuthorities::of);
         let mut state = self.state();
         match &found {
             Ok(found) => state.log(place, found.missing.as_deref(), "some of "),
             Err(error) => state.log(place, Some(&error.to_string()), ""),
         }
-        let Found { roots, missing, .. } = found?;
+        let FoundAuthorities { roots, missing, .. } = found?;
         let roots = Arc::new(roots);
         let again = missing.map(|_| Instant::now() + AGAIN);
         state.known = Some((Arc::clone(&roots), again));
@@ -172,7 +172,7 @@ impl Store {
     }
 }
 
-impl State {
+impl AuthoritiesState {
     /// When they begin not to be there, when that has another reason, and when it ends.
     fn log(&mut self, place: &Path, error: Option<&str>, some: &str) {
         let path = place.display();

@@ -56,7 +56,7 @@ const MAX_LOOKS: u32 = 16;
 
 /// What a scope tells of its command: that it was started, and how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum ScopeReport {
     /// With its number, which is that of its group.
     Started(i32),
     Ended(ExitStatus),
@@ -64,7 +64,7 @@ pub(crate) enum Report {
     NotRun(i32),
 }
 
-impl Report {
+impl ScopeReport {
     pub(crate) const LEN: usize = 5;
 
     fn to_bytes(self) -> [u8; Self::LEN] {
@@ -104,22 +104,22 @@ pub(crate) fn enter(mut arguments: impl Iterator<Item = OsString>) -> Option<Exi
     };
     let mut command = Command::new(program);
     command.args(arguments).env_remove(SMALL.0);
-    match Scope::start(limit, command) {
+    match ProcessScope::start(limit, command) {
         Ok(scope) => scope.run(),
-        Err(error) => Report::NotRun(error.raw_os_error().unwrap_or_default()).tell(),
+        Err(error) => ScopeReport::NotRun(error.raw_os_error().unwrap_or_default()).tell(),
     }
     Some(ExitCode::SUCCESS)
 }
 
 /// A command that was started, and what it starts.
-struct Scope {
+struct ProcessScope {
     /// Until it has ended and that was told. So long no other process can have its number.
     command: Option<Pid>,
     /// Can be read when it has ended; `None` if the system has no such thing.
     ends: Option<OwnedFd>,
 }
 
-impl Scope {
+impl ProcessScope {
     fn start(limit: &str, mut command: Command) -> io::Result<Self> {
         set_child_subreaper(Some(getpid()))?;
         if let Ok(limit) = limit.parse() {
@@ -133,7 +133,7 @@ impl Scope {
             .spawn()?;
         let command = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         if let Some(command) = command {
-            Report::Started(command.as_raw_pid()).tell();
+            ScopeReport::Started(command.as_raw_pid()).tell();
         }
         let ends = command.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let mut scope = Self { command, ends };
@@ -160,7 +160,7 @@ impl Scope {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if self.command == Some(pid) => {
                     self.command = None;
-                    Report::Ended(ExitStatus::from_raw(status.as_raw())).tell();
+                    ScopeReport::Ended(ExitStatus::from_raw(status.as_raw())).tell();
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return true,
@@ -259,13 +259,13 @@ mod tests {
     #[test]
     fn a_report_is_read_as_it_was_written() {
         for report in [
-            Report::Ended(ExitStatus::from_raw(0)),
-            Report::Ended(ExitStatus::from_raw(0x300)),
-            Report::Ended(ExitStatus::from_raw(11)),
-            Report::NotRun(2),
-            Report::Started(4_194_304),
+            ScopeReport::Ended(ExitStatus::from_raw(0)),
+            ScopeReport::Ended(ExitStatus::from_raw(0x300)),
+            ScopeReport::Ended(ExitStatus::from_raw(11)),
+            ScopeReport::NotRun(2),
+            ScopeReport::Started(4_194_304),
         ] {
-            assert_eq!(Report::from_bytes(report.to_bytes()), report);
+            assert_eq!(ScopeReport::from_bytes(report.to_bytes()), report);
         }
     }
 

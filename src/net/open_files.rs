@@ -36,14 +36,14 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
     // One more thread takes connections.
     let used = open_now() + (threads + 1) * OF_A_THREAD + RESERVE;
     let files = Files::new(limit, used);
-    let Shares { connections, .. } = files.shares;
+    let FileShares { connections, .. } = files.shares;
     log::debug!(limit, free = files.free.available_permits(), connections; "open files");
     files
 });
 
 /// How many may be open of what is not needed all the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shares {
+pub(crate) struct FileShares {
     /// Connections of clients.
     pub(crate) connections: usize,
     /// As many of these may be kept for another request, which takes one more.
@@ -55,7 +55,7 @@ pub(crate) struct Shares {
 /// What is left of the files that may be open.
 #[derive(Debug)]
 struct Files {
-    shares: Shares,
+    shares: FileShares,
     /// What lookups may have if nothing else is open.
     of_lookups: usize,
     free: Semaphore,
@@ -79,7 +79,7 @@ impl Files {
         let left = limit.saturating_sub(used + OF_LOOKUPS);
         let (connections, kept) = ((left / 2).max(1), (limit / 8).min(left / 6));
         let of_names = left.saturating_sub(connections + kept);
-        let shares = Shares {
+        let shares = FileShares {
             connections,
             kept,
             names: (of_names / OF_A_NAME as usize).max(1),
@@ -132,7 +132,7 @@ impl Drop for Taken {
 }
 
 /// The shares of this process, by its limit when it is first asked for.
-pub(crate) fn shares() -> Shares {
+pub(crate) fn shares() -> FileShares {
     FILES.shares
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn shares_stay_within_what_is_left() {
         for (limit, used) in [(64, 40), (1024, 50), (20_000, 60), (1 << 20, 60)] {
             let files = Files::new(limit, used);
-            let Shares {
+            let FileShares {
                 connections,
                 kept,
                 names,
@@ -211,7 +211,7 @@ mod tests {
         }
         // However few there are, something is possible.
         let least = Files::new(16, 40);
-        let Shares {
+        let FileShares {
             connections, names, ..
         } = least.shares;
         assert_eq!((connections, names), (1, 1));

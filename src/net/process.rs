@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-use super::exec_scope::{self, Report};
+use super::exec_scope::{self, ScopeReport};
 use crate::domain::LocalReason;
 use crate::drivers::LookupError;
 use crate::net::open_files;
@@ -27,7 +27,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// A command that ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct EndedProcess {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -58,7 +58,7 @@ pub(crate) async fn run(
     program: &str,
     mut command: Command,
     most: usize,
-) -> Result<Ended, LookupError> {
+) -> Result<EndedProcess, LookupError> {
     let cannot = |error| not_run(program, &error);
     let (socket, theirs) = std::os::unix::net::UnixStream::pair().map_err(cannot)?;
     socket.set_nonblocking(true).map_err(cannot)?;
@@ -96,7 +96,7 @@ pub(crate) async fn run(
     let report = async {
         let mut group = None;
         loop {
-            let mut report = [0; Report::LEN];
+            let mut report = [0; ScopeReport::LEN];
             if socket.read_exact(&mut report).await.is_err() {
                 // At once: later the number may be another group's.
                 if let Some(group) = group {
@@ -104,10 +104,10 @@ pub(crate) async fn run(
                 }
                 return Err(scope_ended(program));
             }
-            match Report::from_bytes(report) {
-                Report::Started(command) => group = Pid::from_raw(command),
-                Report::Ended(status) => return Ok(status),
-                Report::NotRun(error) => {
+            match ScopeReport::from_bytes(report) {
+                ScopeReport::Started(command) => group = Pid::from_raw(command),
+                ScopeReport::Ended(status) => return Ok(status),
+                ScopeReport::NotRun(error) => {
                     return Err(cannot(io::Error::from_raw_os_error(error)));
                 }
             }
@@ -124,7 +124,7 @@ pub(crate) async fn run(
     let stdout = String::from_utf8(stdout)
         .map_err(|error| LookupError::Protocol(format!("its output is no text: {error}")))?;
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Ok(Ended {
+    Ok(EndedProcess {
         status,
         stdout,
         stderr,

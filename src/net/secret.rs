@@ -23,8 +23,8 @@ const MAX_LEN: u64 = 64 << 10;
 pub(crate) async fn read(source: &SecretSource, deadline: Instant) -> Result<Secret, LookupError> {
     let cannot = |why| LookupError::Local(LocalReason::Secret, why);
     let path = match place(source).map_err(cannot)? {
-        Place::Here(secret) => return Ok(secret),
-        Place::File(path) => path,
+        SecretPlace::Here(secret) => return Ok(secret),
+        SecretPlace::File(path) => path,
     };
     let reason = LocalReason::Secret;
     let bytes = read_file(&doing(&path), &path, MAX_LEN, reason, deadline).await?;
@@ -198,8 +198,8 @@ pub(crate) enum Reading {
 /// Begins to read a secret, so that several can be read at a time.
 pub(crate) fn begin(source: &SecretSource) -> Reading {
     match place(source) {
-        Ok(Place::Here(secret)) => Reading::Done(Ok(secret)),
-        Ok(Place::File(path)) => {
+        Ok(SecretPlace::Here(secret)) => Reading::Done(Ok(secret)),
+        Ok(SecretPlace::File(path)) => {
             let pending = files::begin_read(&path, MAX_LEN);
             Reading::File(path, pending)
         }
@@ -217,15 +217,15 @@ impl Reading {
     }
 }
 
-enum Place {
+enum SecretPlace {
     Here(Secret),
     File(PathBuf),
 }
 
 /// Where a secret is; the error says why it is nowhere.
-fn place(source: &SecretSource) -> Result<Place, String> {
+fn place(source: &SecretSource) -> Result<SecretPlace, String> {
     match source {
-        SecretSource::Inline(secret) => Ok(Place::Here(secret.clone())),
+        SecretSource::Inline(secret) => Ok(SecretPlace::Here(secret.clone())),
         SecretSource::Env(name) => {
             let secret = std::env::var(name).map_err(|error| {
                 let why = match error {
@@ -234,11 +234,11 @@ fn place(source: &SecretSource) -> Result<Place, String> {
                 };
                 format!("the secret's environment variable {name} {why}")
             })?;
-            Ok(Place::Here(Secret::new(secret)))
+            Ok(SecretPlace::Here(Secret::new(secret)))
         }
-        SecretSource::File(path) => Ok(Place::File(path.clone())),
+        SecretSource::File(path) => Ok(SecretPlace::File(path.clone())),
         SecretSource::Credential(name) => match credential(name) {
-            Some(path) => Ok(Place::File(path)),
+            Some(path) => Ok(SecretPlace::File(path)),
             None => Err(format!(
                 "no credential {name}: systemd has set no CREDENTIALS_DIRECTORY"
             )),

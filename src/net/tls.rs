@@ -20,11 +20,11 @@ use crate::net::authorities;
 #[derive(Debug)]
 pub(crate) struct TlsClient {
     settings: TlsSettings,
-    made: Mutex<Option<Made>>,
+    made: Mutex<Option<MadeConfig>>,
 }
 
 #[derive(Debug)]
-struct Made {
+struct MadeConfig {
     system: Option<Arc<RootCertStore>>,
     config: Arc<ClientConfig>,
 }
@@ -50,7 +50,7 @@ impl TlsClient {
             return Ok(Arc::clone(&made.config));
         }
         let config = Arc::new(config(&self.settings, system.clone())?);
-        let made = made.insert(Made { system, config });
+        let made = made.insert(MadeConfig { system, config });
         Ok(Arc::clone(&made.config))
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Web {
 
 /// What is asked of a server.
 #[derive(Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct WebRequest<'a> {
     pub(crate) method: Method,
     /// On the server of the settings: credentials go there.
     pub(crate) url: Url,
@@ -55,7 +55,7 @@ pub(crate) struct Request<'a> {
 
 /// An answer whose body has been read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct WebAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -154,12 +154,12 @@ impl Web {
         &self,
         call: Call<'_>,
         headers: &[(HeaderName, &'static str)],
-    ) -> Result<Answer, LookupError> {
+    ) -> Result<WebAnswer, LookupError> {
         let header = |(name, value): &(HeaderName, &'static str)| {
             (name.clone(), HeaderValue::from_static(value))
         };
         let headers: Vec<_> = headers.iter().map(header).collect();
-        let request = Request {
+        let request = WebRequest {
             method: Method::GET,
             url: self.url(call)?,
             headers: &headers,
@@ -170,7 +170,7 @@ impl Web {
     }
 
     /// Sends one request; the answer may have any status but 401 and 403.
-    pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, LookupError> {
+    pub(crate) async fn send(&self, request: WebRequest<'_>) -> Result<WebAnswer, LookupError> {
         let client = self.client(request.deadline).await?;
         self.send_with(&client, request).await
     }
@@ -179,10 +179,10 @@ impl Web {
     pub(crate) async fn send_with(
         &self,
         client: &Client,
-        request: Request<'_>,
-    ) -> Result<Answer, LookupError> {
+        request: WebRequest<'_>,
+    ) -> Result<WebAnswer, LookupError> {
         let settings = &self.settings;
-        let Request {
+        let WebRequest {
             method,
             url,
             headers,
@@ -244,7 +244,7 @@ impl Web {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Answer {
+        Ok(WebAnswer {
             status,
             headers,
             body,

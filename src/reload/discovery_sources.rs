@@ -12,16 +12,16 @@ use tokio::time::Instant;
 use super::{Applied, ReloadHandle};
 use crate::config::DiscoveryConfig;
 use crate::discovery;
-use crate::domain::{DeviceList, Discovery, Flapping, Flaps, Swing};
+use crate::domain::{DiscoveredDevices, Discovery, Flapping, Flaps, Swing};
 
 /// One list, and how reading it went.
 #[derive(Debug, Clone)]
-pub(super) struct Feed {
+pub(super) struct DiscoverySource {
     pub(super) config: DiscoveryConfig,
     /// As it was last read; `None` if it never was.
-    pub(super) list: Option<Arc<DeviceList>>,
+    pub(super) list: Option<Arc<DiscoveredDevices>>,
     /// That it cannot be read, if so; what was read before stays.
-    pub(super) unread: Option<Unread>,
+    pub(super) unread: Option<ReadFailure>,
     /// When it was last read well.
     pub(super) read_at: Option<SystemTime>,
     /// How often of late it could not be read, and could again.
@@ -32,7 +32,7 @@ pub(super) struct Feed {
 
 /// The time in which a list cannot be read.
 #[derive(Debug, Clone)]
-pub(super) struct Unread {
+pub(super) struct ReadFailure {
     pub(super) since: Instant,
     /// Tries that failed.
     pub(super) failures: u32,
@@ -45,7 +45,7 @@ pub(super) struct Unread {
 /// The most errors that are said of a list until it can be read again.
 const MOST_SAID: usize = 8;
 
-impl Feed {
+impl DiscoverySource {
     /// A list that nobody has tried to read.
     pub(super) fn new(config: DiscoveryConfig) -> Self {
         Self {
@@ -63,16 +63,16 @@ impl Feed {
     }
 
     /// It was read; gives what that ends, if it could not be before.
-    pub(super) fn succeeds(&mut self, list: Arc<DeviceList>) -> Option<Unread> {
+    pub(super) fn succeeds(&mut self, list: Arc<DiscoveredDevices>) -> Option<ReadFailure> {
         self.list = Some(list);
         self.read_at = Some(SystemTime::now());
         self.unread.take()
     }
 
     /// Says in the log that it could be read and used, if it could not be before or flapped.
-    pub(super) fn note_read(&mut self, ended: Option<&Unread>, was_read: bool) {
+    pub(super) fn note_read(&mut self, ended: Option<&ReadFailure>, was_read: bool) {
         let flapping = self.look(ended.is_some());
-        let Some(Unread {
+        let Some(ReadFailure {
             since, failures, ..
         }) = ended
         else {
@@ -91,7 +91,7 @@ impl Feed {
     /// It could not be read, or used; logs why, each error once until it can be.
     pub(super) fn fails(&mut self, error: String) {
         let flapping = self.look(self.unread.is_none());
-        let unread = self.unread.get_or_insert_with(|| Unread {
+        let unread = self.unread.get_or_insert_with(|| ReadFailure {
             since: Instant::now(),
             failures: 0,
             error: String::new(),
@@ -167,7 +167,7 @@ pub struct DiscoveryState {
 
 impl Applied {
     fn states(&self) -> Vec<DiscoveryState> {
-        let state = |(place, feed): (usize, &Feed)| {
+        let state = |(place, feed): (usize, &DiscoverySource)| {
             let refused = self.refused.iter().filter(|it| it.discovery == place);
             DiscoveryState {
                 origin: feed.config.discovery.to_string(),
@@ -178,7 +178,7 @@ impl Applied {
                 refused: refused.map(|it| it.count).sum(),
             }
         };
-        self.feeds.iter().enumerate().map(state).collect()
+        self.sources.iter().enumerate().map(state).collect()
     }
 }
 
@@ -204,10 +204,10 @@ impl ReloadHandle {
 /// The thread on which lists are read, so that neither a large one nor a slow one is anybody
 /// else's matter. It is started when there is a list, and ends when this is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Reader(OnceLock<Running>);
+pub(super) struct Reader(OnceLock<ReaderThread>);
 
 #[derive(Debug)]
-struct Running {
+struct ReaderThread {
     runtime: Handle,
     /// Dropped to end the thread.
     _stop: oneshot::Sender<()>,
@@ -226,7 +226,7 @@ impl Reader {
     }
 }
 
-fn start_reader() -> std::io::Result<Running> {
+fn start_reader() -> std::io::Result<ReaderThread> {
     let (stop, stopped) = oneshot::channel();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
@@ -237,7 +237,7 @@ fn start_reader() -> std::io::Result<Running> {
         // Lists that are being read are not waited for.
         runtime.shutdown_background();
     })?;
-    Ok(Running {
+    Ok(ReaderThread {
         runtime: handle,
         _stop: stop,
     })
@@ -248,7 +248,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Reads a list, whatever its code does; on the current runtime, up to when this is dropped.
-pub(super) async fn read(discovery: Discovery) -> Result<Arc<DeviceList>, String> {
+pub(super) async fn read(discovery: Discovery) -> Result<Arc<DiscoveredDevices>, String> {
     let mut task = JoinSet::new();
     task.spawn(async move { discovery::read(&discovery).await });
     match task.join_next().await {

@@ -23,10 +23,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::access::Access;
 use crate::config::{Config, ConfigError, ConfigFault, DiscoveryConfig, Source, Stamp};
-use crate::domain::{DeviceList, Discovery};
-use crate::engine::fleet::{FleetSpec, Tree};
-use crate::reload::discovery_sources as feeds;
-use crate::reload::discovery_sources::{Feed, Reader};
+use crate::domain::{DiscoveredDevices, Discovery};
+use crate::engine::fleet::{FleetHandle, FleetSpec};
+use crate::reload::discovery_sources::{DiscoverySource, Reader};
 use crate::telemetry::Metrics;
 use spec::{Refused, Repeated, Specified, TooManyDevices, specify};
 
@@ -42,12 +41,12 @@ const RETRIED: &str = Trigger::Publication.as_str();
 
 /// Reloads the configuration of a running service; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ReloadHandle(Arc<Shared>);
+pub struct ReloadHandle(Arc<ReloadState>);
 
 #[derive(Debug)]
-struct Shared {
+struct ReloadState {
     source: Source,
-    tree: Tree,
+    fleet_handle: FleetHandle,
     metrics: Metrics,
     /// Held by the reload under way.
     turn: Arc<Mutex<()>>,
@@ -64,7 +63,7 @@ struct Applied {
     /// To be applied again with another list; `None` if there are no lists.
     config: Option<Config>,
     /// In the order of its discoveries.
-    feeds: Vec<Feed>,
+    sources: Vec<DiscoverySource>,
     /// Whether every device is simulated, as it was last logged.
     is_demonstration: bool,
     /// Devices that lists repeat, as it was last logged.
@@ -138,19 +137,19 @@ impl ReloadHandle {
     pub(crate) fn new(
         config: Option<Config>,
         source: Source,
-        tree: Tree,
+        fleet_handle: FleetHandle,
         metrics: Metrics,
     ) -> Self {
         let discoveries = config.iter().flat_map(|config| &config.discoveries);
-        let feeds = discoveries.cloned().map(Feed::new).collect();
+        let sources = discoveries.cloned().map(DiscoverySource::new).collect();
         let applied = Applied {
             config,
-            feeds,
+            sources,
             ..Applied::default()
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(ReloadState {
             source,
-            tree,
+            fleet_handle,
             metrics,
             turn: Arc::new(Mutex::new(())),
             applied: std::sync::Mutex::new(applied),
@@ -189,7 +188,7 @@ impl ReloadHandle {
                     "the lists of devices",
                     Trigger::Discovery.as_str(),
                     None,
-                    self.0.tree.version(),
+                    self.0.fleet_handle.version(),
                 );
             }
             Some(Err(error)) => log::error!(error:%; "the lists of devices are not used"),
@@ -331,7 +330,7 @@ impl ReloadHandle {
     }
 }
 
-impl Shared {
+impl ReloadState {
     /// Blocks, for as long as reading takes, and a million devices.
     fn reload(
         self: &Arc<Self>,
@@ -372,7 +371,7 @@ impl Shared {
         match reloaded {
             Ok((difference, from)) => {
                 self.metrics.reloaded(true);
-                log_difference(&difference, &from, trigger, by, self.tree.version());
+                log_difference(&difference, &from, trigger, by, self.fleet_handle.version());
                 self.note_demonstration(&mut self.applied());
                 Ok(difference)
             }
@@ -400,32 +399,37 @@ impl Shared {
     }
 }
 
-impl Shared {
+impl ReloadState {
     fn applied(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads those lists that nobody tried to read before, all at once, each within its timeout;
     /// also the faults of those that cannot be read. Blocks.
-    fn read_new(&self, discoveries: &[DiscoveryConfig]) -> (Vec<Feed>, Vec<ConfigFault>) {
+    fn read_new(
+        &self,
+        discoveries: &[DiscoveryConfig],
+    ) -> (Vec<DiscoverySource>, Vec<ConfigFault>) {
         let known: Vec<Discovery> = {
             let applied = self.applied();
-            let tried = applied.feeds.iter().filter(|feed| feed.was_tried());
+            let tried = applied.sources.iter().filter(|feed| feed.was_tried());
             tried.map(|feed| feed.config.discovery.clone()).collect()
         };
         let is_new = |it: &&DiscoveryConfig| !known.contains(&it.discovery);
-        let mut new: Vec<Feed> = discoveries
+        let mut new: Vec<DiscoverySource> = discoveries
             .iter()
             .filter(is_new)
             .cloned()
-            .map(Feed::new)
+            .map(DiscoverySource::new)
             .collect();
         if new.is_empty() {
             return (new, Vec::new());
         }
         let results = match self.reader.runtime() {
             Some(runtime) => {
-                let read = |feed: &Feed| runtime.spawn(feeds::read(feed.config.discovery.clone()));
+                let read = |feed: &DiscoverySource| {
+                    runtime.spawn(discovery_sources::read(feed.config.discovery.clone()))
+                };
                 let reads: Vec<_> = new.iter().map(read).collect();
                 let done = futures::executor::block_on(futures::future::join_all(reads));
                 done.into_iter()
@@ -456,46 +460,51 @@ impl Shared {
     fn apply(
         self: &Arc<Self>,
         config: Config,
-        mut read: Vec<Feed>,
+        mut read: Vec<DiscoverySource>,
     ) -> Result<Difference, TooManyDevices> {
         let mut applied = self.applied();
         // With whether it was read just now.
-        let feeds: Vec<(Feed, bool)> = config
+        let sources: Vec<(DiscoverySource, bool)> = config
             .discoveries
             .iter()
             .map(|config| {
-                let is_it = |feed: &Feed| feed.config.discovery == config.discovery;
+                let is_it = |feed: &DiscoverySource| feed.config.discovery == config.discovery;
                 let new = read
                     .iter()
                     .position(is_it)
                     .map(|place| read.swap_remove(place));
-                let known = || applied.feeds.iter().find(|feed| is_it(feed)).cloned();
+                let known = || applied.sources.iter().find(|feed| is_it(feed)).cloned();
                 let is_fresh = new.is_some();
                 let mut feed = new
                     .or_else(known)
-                    .unwrap_or_else(|| Feed::new(config.clone()));
+                    .unwrap_or_else(|| DiscoverySource::new(config.clone()));
                 // Perhaps it is named somewhere else now.
                 feed.config = config.clone();
                 (feed, is_fresh)
             })
             .collect();
-        let (feeds, fresh): (Vec<Feed>, Vec<bool>) = feeds.into_iter().unzip();
-        let kept = (!feeds.is_empty()).then(|| config.clone());
-        let difference = self.put_in_force(&mut applied, config, &feeds)?;
+        let (sources, fresh): (Vec<DiscoverySource>, Vec<bool>) = sources.into_iter().unzip();
+        let kept = (!sources.is_empty()).then(|| config.clone());
+        let difference = self.put_in_force(&mut applied, config, &sources)?;
         applied.config = kept;
-        self.poll_again(&mut applied, &feeds, &fresh);
-        applied.feeds = feeds;
+        self.poll_again(&mut applied, &sources, &fresh);
+        applied.sources = sources;
         Ok(difference)
     }
 
     /// Reads these lists again and again, those that are not fresh at once. One that is being read
     /// goes on with that, so that it comes to an end however often this is called.
-    fn poll_again(self: &Arc<Self>, applied: &mut Applied, feeds: &[Feed], fresh: &[bool]) {
+    fn poll_again(
+        self: &Arc<Self>,
+        applied: &mut Applied,
+        sources: &[DiscoverySource],
+        fresh: &[bool],
+    ) {
         let mut before = std::mem::take(&mut applied.polls);
         let Some(runtime) = self.reader.runtime().filter(|_| !applied.is_stopped) else {
             return;
         };
-        for (feed, &is_fresh) in feeds.iter().zip(fresh) {
+        for (feed, &is_fresh) in sources.iter().zip(fresh) {
             let discovery = &feed.config.discovery;
             let known = before.iter().position(|poll| poll.discovery == *discovery);
             let poll = known.map_or_else(
@@ -518,34 +527,34 @@ impl Shared {
     }
 
     /// Begins without lists that make too large a fleet: they are read again, and used when they fit.
-    fn go_without(self: &Arc<Self>, read: Vec<Feed>, error: TooManyDevices) {
+    fn go_without(self: &Arc<Self>, read: Vec<DiscoverySource>, error: TooManyDevices) {
         let mut applied = self.applied();
-        let without = |mut feed: Feed| {
+        let without = |mut feed: DiscoverySource| {
             (feed.list, feed.read_at) = (None, None);
             if feed.unread.is_none() {
                 feed.fails(error.to_string());
             }
             feed
         };
-        let feeds: Vec<Feed> = read.into_iter().map(without).collect();
-        self.poll_again(&mut applied, &feeds, &vec![true; feeds.len()]);
-        applied.feeds = feeds;
+        let sources: Vec<DiscoverySource> = read.into_iter().map(without).collect();
+        self.poll_again(&mut applied, &sources, &vec![true; sources.len()]);
+        applied.sources = sources;
     }
 
     fn put_in_force(
         &self,
         applied: &mut Applied,
         config: Config,
-        feeds: &[Feed],
+        sources: &[DiscoverySource],
     ) -> Result<Difference, TooManyDevices> {
-        let lists: Vec<_> = feeds.iter().map(|feed| feed.list.clone()).collect();
+        let lists: Vec<_> = sources.iter().map(|feed| feed.list.clone()).collect();
         let Specified {
             fleet,
             repeated,
             refused,
         } = specify(config, &lists)?;
         for it in refused.iter().filter(|it| !applied.refused.contains(it)) {
-            let list = feeds.get(it.discovery).map(|feed| &feed.config.discovery);
+            let list = sources.get(it.discovery).map(|feed| &feed.config.discovery);
             let list = list.map(ToString::to_string);
             let Refused {
                 discovery: _,
@@ -574,11 +583,11 @@ impl Shared {
             );
         }
         applied.repeated = repeated;
-        Ok(self.tree.reload(fleet))
+        Ok(self.fleet_handle.reload(fleet))
     }
 
     fn note_demonstration(&self, applied: &mut Applied) {
-        let routes = self.tree.peek();
+        let routes = self.fleet_handle.peek();
         let (is_now, devices) = (routes.is_demonstration(), routes.topology.devices());
         match (
             std::mem::replace(&mut applied.is_demonstration, is_now),
@@ -596,10 +605,10 @@ impl Shared {
     }
 
     /// Uses what was read, if it is another list and still wanted; returns whether it is wanted.
-    fn take(&self, discovery: &Discovery, read: Result<Arc<DeviceList>, String>) -> bool {
+    fn take(&self, discovery: &Discovery, read: Result<Arc<DiscoveredDevices>, String>) -> bool {
         let mut applied = self.applied();
-        let mut feeds = applied.feeds.clone();
-        let feed = feeds
+        let mut sources = applied.sources.clone();
+        let feed = sources
             .iter_mut()
             .find(|feed| feed.config.discovery == *discovery);
         let (Some(feed), false) = (feed, applied.is_stopped) else {
@@ -615,7 +624,7 @@ impl Shared {
         let was_read = before.list.is_some();
         let named = feed.config.clone();
         if changed && let Some(config) = applied.config.clone() {
-            match self.put_in_force(&mut applied, config, &feeds) {
+            match self.put_in_force(&mut applied, config, &sources) {
                 Ok(difference) => {
                     let from = discovery.to_string();
                     log_difference(
@@ -623,27 +632,27 @@ impl Shared {
                         &from,
                         Trigger::Discovery.as_str(),
                         None,
-                        self.tree.version(),
+                        self.fleet_handle.version(),
                     );
                     self.note_demonstration(&mut applied);
                 }
                 Err(too_many) => {
                     ended = None;
-                    if let Some(feed) = feeds.iter_mut().find(|it| it.config == named) {
+                    if let Some(feed) = sources.iter_mut().find(|it| it.config == named) {
                         *feed = before;
                         feed.fails(too_many.to_string());
                     }
                 }
             }
         }
-        let read = feeds
+        let read = sources
             .iter_mut()
             .find(|it| it.config == named && it.unread.is_none());
         let is_read = read.is_some();
         if let Some(feed) = read {
             feed.note_read(ended.as_ref(), was_read);
         }
-        applied.feeds = feeds;
+        applied.sources = sources;
         drop(applied);
         self.metrics.discovered(is_read);
         true
@@ -651,13 +660,13 @@ impl Shared {
 }
 
 /// Reads a list again and again, as long as it is in force, and at once when it is woken.
-async fn poll(shared: Weak<Shared>, discovery: Discovery, wake: Arc<Notify>) {
+async fn poll(shared: Weak<ReloadState>, discovery: Discovery, wake: Arc<Notify>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(discovery.every) => {}
             () = wake.notified() => {}
         }
-        let read = feeds::read(discovery.clone()).await;
+        let read = discovery_sources::read(discovery.clone()).await;
         let Some(shared) = shared.upgrade() else {
             return;
         };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::config::{ClusterConfig, CollectConfig, Config, GroupConfig, Members};
 use crate::domain::{
-    Cluster, ClusterId, DeviceId, DeviceKind, DeviceList, DiscoveredDevice, MAX_DEVICES,
+    Cluster, ClusterId, DeviceId, DeviceKind, DiscoveredDevice, DiscoveredDevices, MAX_DEVICES,
 };
-use crate::drivers as lookup;
-use crate::engine::fleet::{FleetSpec, Run, Settings};
+use crate::drivers;
+use crate::engine::fleet::{FleetSettings, FleetSpec, TargetRun};
 
 /// What the actors make of a configuration, and what of its lists could not be used.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) struct TooManyDevices(usize);
 /// `lists` are those of [`Config::discoveries`]; what was never read is empty.
 pub(super) fn specify(
     config: Config,
-    lists: &[Option<Arc<DeviceList>>],
+    lists: &[Option<Arc<DiscoveredDevices>>],
 ) -> Result<Specified, TooManyDevices> {
     let Config {
         clusters,
@@ -81,7 +81,7 @@ pub(super) fn specify(
     if devices > MAX_DEVICES {
         return Err(TooManyDevices(devices));
     }
-    let settings = Settings {
+    let settings = FleetSettings {
         max_concurrent: max_concurrent.map(NonZeroUsize::get),
         every,
         policy: supervision,
@@ -106,12 +106,12 @@ pub(super) fn specify(
 
 fn specify_cluster(
     cluster: ClusterConfig,
-    lists: &[Option<Arc<DeviceList>>],
+    lists: &[Option<Arc<DiscoveredDevices>>],
     (repeated, refused): &mut (Vec<Repeated>, Vec<Refused>),
-) -> (Cluster, Vec<Run>) {
+) -> (Cluster, Vec<TargetRun>) {
     let ClusterConfig { id, groups } = cluster;
     let (mut nodes, mut switches) = (Vec::new(), Vec::new());
-    let mut runs: Vec<Run> = Vec::with_capacity(groups.len());
+    let mut runs: Vec<TargetRun> = Vec::with_capacity(groups.len());
     // What is listed was found to be unique when it was read.
     let is_discovered = |group: &GroupConfig| matches!(group.members, Members::Discovered { .. });
     let mut seen = groups.iter().any(is_discovered).then(|| listed(&groups));
@@ -136,7 +136,7 @@ fn specify_cluster(
                     .flat_map(|group| &group.devices);
                 let mut first: Option<Refused> = None;
                 for DiscoveredDevice { id: device, port } in devices {
-                    if let Some(why) = lookup::refusal(&target, &id, device, *port) {
+                    if let Some(why) = drivers::refusal(&target, &id, device, *port) {
                         let first = first.get_or_insert_with(|| Refused {
                             discovery,
                             cluster: id.clone(),
@@ -164,7 +164,7 @@ fn specify_cluster(
         let end = nodes.len() + switches.len();
         let start = runs.last().map_or(0, |run| run.end);
         if end > start {
-            runs.push(Run { end, target, ports });
+            runs.push(TargetRun { end, target, ports });
         }
     }
     (Cluster::new(id, nodes, switches), runs)

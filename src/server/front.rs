@@ -66,7 +66,7 @@ where
     type Response = Response<Occupied>;
     type Error = Error;
     type Config = AppConfig;
-    type Service = Front<F::Service>;
+    type Service = RequestService<F::Service>;
     type InitError = ();
     type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
 
@@ -76,7 +76,7 @@ where
         let routes = self.routes.new_service(config);
         Box::pin(async move {
             let routes = routes.await?;
-            Ok(Front(Rc::new(Parts {
+            Ok(RequestService(Rc::new(Parts {
                 answering,
                 answers_test,
                 routes,
@@ -86,7 +86,7 @@ where
 }
 
 /// Answers the requests of a thread.
-pub(super) struct Front<S>(Rc<Parts<S>>);
+pub(super) struct RequestService<S>(Rc<Parts<S>>);
 
 /// Shared with the requests under way.
 struct Parts<S> {
@@ -95,7 +95,7 @@ struct Parts<S> {
     routes: S,
 }
 
-impl<S, B> Service<Request> for Front<S>
+impl<S, B> Service<Request> for RequestService<S>
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,

@@ -66,7 +66,7 @@ const MAX_SCRAPES: usize = 4;
 
 /// What every handler has at hand.
 #[derive(Debug)]
-struct State {
+struct ServerState {
     collector: CollectorHandle,
     reload: ReloadHandle,
     /// Room for supervision trees that are drawn or sent at once.
@@ -95,7 +95,7 @@ pub(crate) type Handles = (
 /// What every thread of a server needs to answer requests.
 #[derive(Clone)]
 pub(crate) struct Answering {
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     gate: Arc<Gate>,
     /// Answers of `/test` that are written already.
     memory: routes::test::Memory,
@@ -105,7 +105,7 @@ impl Answering {
     pub(crate) fn new(handles: Handles, access: Access, debug: bool) -> Self {
         let (collector, reload, watchdog, workers) = handles;
         let traffic = Arc::<Traffic>::default();
-        let state = web::Data::new(State {
+        let state = web::Data::new(ServerState {
             collector,
             reload,
             trees: Arc::new(Semaphore::new(MAX_TREES)),

@@ -44,9 +44,9 @@ const STATUSES: usize = 500;
 
 /// A path that is served, or any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Route(usize);
+pub(super) struct RouteLabel(usize);
 
-impl Route {
+impl RouteLabel {
     /// A path that is not served, or that could not be read.
     pub(super) const OTHER: Self = Self(PATHS.len());
 
@@ -191,7 +191,7 @@ pub(super) struct Traffic {
 
 impl Default for Traffic {
     fn default() -> Self {
-        let counters = Route::all().count() * STATUSES;
+        let counters = RouteLabel::all().count() * STATUSES;
         Self {
             answered: (0..counters).map(|_| AtomicU64::new(0)).collect(),
             denied: Default::default(),
@@ -201,7 +201,7 @@ impl Default for Traffic {
 
 impl Traffic {
     /// A request of this route was answered with this status.
-    pub(super) fn answered(&self, route: Route, status: StatusCode) {
+    pub(super) fn answered(&self, route: RouteLabel, status: StatusCode) {
         let status = usize::from(status.as_u16()).saturating_sub(FIRST_STATUS);
         let counter = route.0 * STATUSES + status.min(STATUSES - 1);
         if let Some(counter) = self.answered.get(counter) {
@@ -217,12 +217,14 @@ impl Traffic {
     /// What was answered so far: path, status, and how often. Nothing of what never was.
     pub(super) fn answers(&self) -> impl Iterator<Item = (&'static str, usize, u64)> {
         let by_route = self.answered.chunks(STATUSES);
-        Route::all().zip(by_route).flat_map(|(route, counters)| {
-            counters.iter().enumerate().filter_map(move |(at, count)| {
-                let count = count.load(Ordering::Relaxed);
-                (count > 0).then(|| (route.label(), FIRST_STATUS + at, count))
+        RouteLabel::all()
+            .zip(by_route)
+            .flat_map(|(route, counters)| {
+                counters.iter().enumerate().filter_map(move |(at, count)| {
+                    let count = count.load(Ordering::Relaxed);
+                    (count > 0).then(|| (route.label(), FIRST_STATUS + at, count))
+                })
             })
-        })
     }
 
     /// How many requests were refused for each reason.
@@ -261,7 +263,7 @@ mod tests {
             ("/v1/clusters/1/nodes/2/3/reset", OTHER),
             ("/wp-login.php", OTHER),
         ] {
-            assert_eq!(Route::of(path).label(), label, "{path}");
+            assert_eq!(RouteLabel::of(path).label(), label, "{path}");
         }
     }
 
@@ -289,7 +291,7 @@ mod tests {
     fn answers_are_counted_by_path_and_status() {
         let traffic = Traffic::default();
         for (path, status) in [("/test", 200), ("/x", 404), ("/y", 404), ("/test", 999)] {
-            traffic.answered(Route::of(path), StatusCode::from_u16(status).unwrap());
+            traffic.answered(RouteLabel::of(path), StatusCode::from_u16(status).unwrap());
         }
         traffic.denied(Denial::Rate);
         let answers: Vec<_> = traffic.answers().collect();

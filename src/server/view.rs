@@ -13,15 +13,15 @@ const NAMED: usize = 5;
 
 /// A complete answer: `error_code` 0, or 1 if some devices failed.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct TestReport {
     error_code: u8,
     message: String,
 }
 
 /// The answer that shows a collection; `summary` is of all that were asked.
 #[must_use]
-pub fn report(collection: Collection, summary: &Summary) -> Listing<Report> {
-    let form = Report {
+pub fn report(collection: Collection, summary: &Summary) -> Listing<TestReport> {
+    let form = TestReport {
         error_code: u8::from(summary.failed() > 0),
         message: message(&collection, summary),
     };
@@ -54,7 +54,7 @@ fn message(collection: &Collection, summary: &Summary) -> String {
     )
 }
 
-impl Form for Report {
+impl Form for TestReport {
     fn head(&self, text: &mut Vec<u8>) {
         text.extend_from_slice(b"{\"error_code\":");
         append(text, &self.error_code);

@@ -32,11 +32,14 @@ thread_local! {
     /// The newest panic of the code that runs.
     static REPORT: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
     /// Why reply ports are being dropped on this thread.
-    static BLAME: RefCell<Option<Arc<Fault>>> = const { RefCell::new(None) };
+    static DROP_REASON: RefCell<Option<Arc<Fault>>> = const { RefCell::new(None) };
 }
 
 /// Runs actor code; a panic in it becomes a report.
-pub(crate) fn guard<T>(role: &'static str, code: impl FnOnce() -> T) -> Result<T, PanicReport> {
+pub(crate) fn catch_panic<T>(
+    role: &'static str,
+    code: impl FnOnce() -> T,
+) -> Result<T, PanicReport> {
     install_hook();
     let outer = ROLE.replace(Some(role));
     let result = catch_unwind(AssertUnwindSafe(code));
@@ -77,18 +80,19 @@ pub(crate) fn uninterrupted<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(code)).map_err(Panic)
 }
 
-/// Drops what `code` drops, with `blame` as the fault of every reply port that goes with it.
-pub(crate) fn blaming<T>(blame: Arc<Fault>, code: impl FnOnce() -> T) -> T {
-    let outer = BLAME.replace(Some(blame));
+/// Drops what `code` drops, with `drop_reason` as the fault of every reply port that goes with it.
+pub(crate) fn with_drop_reason<T>(drop_reason: Arc<Fault>, code: impl FnOnce() -> T) -> T {
+    let outer = DROP_REASON.replace(Some(drop_reason));
     let value = code();
-    BLAME.replace(outer);
+    DROP_REASON.replace(outer);
     value
 }
 
-/// Why a reply port is dropped unanswered: what [`blaming`] said, or the panic that unwinds.
-pub(crate) fn blame() -> Arc<Fault> {
-    if let Some(fault) = BLAME
-        .try_with(|blame| blame.borrow().clone())
+/// Why a reply port is dropped unanswered: what [`with_drop_reason`] said, or the panic that
+/// unwinds.
+pub(crate) fn drop_reason() -> Arc<Fault> {
+    if let Some(fault) = DROP_REASON
+        .try_with(|drop_reason| drop_reason.borrow().clone())
         .ok()
         .flatten()
     {

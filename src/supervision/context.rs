@@ -25,17 +25,17 @@ pub(crate) struct ShellContext<A: Actor<Context = Self>> {
     last_handle: SpawnHandle,
     /// What is being polled, and so in nobody's place; the default is nothing.
     polled: SpawnHandle,
-    first: Place<A>,
-    rest: Option<Box<Rest<A>>>,
+    first: Slot<A>,
+    rest: Option<Box<Overflow<A>>>,
 }
 
 /// Where something runs beside the mailbox, or nothing any more.
-type Place<A> = Option<(SpawnHandle, Item<A>)>;
+type Slot<A> = Option<(SpawnHandle, Item<A>)>;
 
 /// What most actors never have.
-struct Rest<A: Actor> {
+struct Overflow<A: Actor> {
     /// What runs beside the mailbox, but for the first.
-    places: Vec<Place<A>>,
+    places: Vec<Slot<A>>,
     /// What it waits for before anything else goes on; the newest last.
     waits: Vec<Item<A>>,
 }
@@ -57,16 +57,16 @@ impl<A: Actor<Context = Self>> ShellContext<A> {
         self.state = state;
     }
 
-    fn rest(&mut self) -> &mut Rest<A> {
+    fn rest(&mut self) -> &mut Overflow<A> {
         self.rest.get_or_insert_with(|| {
-            Box::new(Rest {
+            Box::new(Overflow {
                 places: Vec::new(),
                 waits: Vec::new(),
             })
         })
     }
 
-    fn place(&mut self, place: usize) -> Option<&mut Place<A>> {
+    fn place(&mut self, place: usize) -> Option<&mut Slot<A>> {
         match place.checked_sub(1) {
             None => Some(&mut self.first),
             Some(place) => self.rest.as_mut()?.places.get_mut(place),
@@ -178,7 +178,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ShellContext<A> {
         F: ActorFuture<A, Output = ()> + 'static,
     {
         self.last_handle = self.last_handle.next();
-        let item: Place<A> = Some((self.last_handle, Box::pin(future)));
+        let item: Slot<A> = Some((self.last_handle, Box::pin(future)));
         // Behind what is being polled, so that it has its first turn after that.
         if self.first.is_none() && self.polled == SpawnHandle::default() {
             self.first = item;

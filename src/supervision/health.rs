@@ -97,11 +97,11 @@ pub(crate) struct Health {
     restarts: AtomicU32,
     /// Whether its next work is its trial after a quarantine; here, since each lookup asks.
     on_trial: AtomicBool,
-    trouble: Mutex<Option<Box<Trouble>>>,
+    failures: Mutex<Option<Box<Failures>>>,
 }
 
 #[derive(Debug, Default)]
-struct Trouble {
+struct Failures {
     history: RestartHistory,
     last_exit: Option<Box<LastExit>>,
     down: Option<Downtime>,
@@ -117,7 +117,7 @@ struct Trouble {
     decision: Option<Decision>,
 }
 
-impl Trouble {
+impl Failures {
     fn forced_wait(&self, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.forced?);
         FORCED_EVERY.checked_sub(since).filter(|it| !it.is_zero())
@@ -125,12 +125,17 @@ impl Trouble {
 }
 
 impl Health {
-    fn trouble(&self) -> MutexGuard<'_, Option<Box<Trouble>>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, Option<Box<Failures>>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its actor of this role ended; gives what that means for it.
-    pub(crate) fn fell(&self, role: &'static str, reason: &ExitReason, uptime: Duration) -> Fault {
+    pub(crate) fn exited(
+        &self,
+        role: &'static str,
+        reason: &ExitReason,
+        uptime: Duration,
+    ) -> Fault {
         let is_thread = *reason == ExitReason::Thread;
         let (reason, message, at) = reason.parts();
         let last_exit = LastExit {
@@ -142,15 +147,15 @@ impl Health {
             uptime,
         };
         let fault = last_exit.fault();
-        let mut trouble = self.trouble();
-        let trouble = trouble.get_or_insert_default();
-        trouble.last_exit = Some(Box::new(last_exit));
-        trouble.down = Some(Downtime {
+        let mut failures = self.failures();
+        let failures = failures.get_or_insert_default();
+        failures.last_exit = Some(Box::new(last_exit));
+        failures.down = Some(Downtime {
             quarantined: false,
             until: None,
         });
-        trouble.ended_with_thread = is_thread;
-        trouble.decision = None;
+        failures.ended_with_thread = is_thread;
+        failures.decision = None;
         fault
     }
 
@@ -163,12 +168,12 @@ impl Health {
         backoff: Backoff,
         now: Duration,
     ) -> (Decision, bool) {
-        let mut trouble = self.trouble();
-        let trouble = trouble.get_or_insert_default();
-        if let Some(decision) = trouble.decision {
+        let mut failures = self.failures();
+        let failures = failures.get_or_insert_default();
+        if let Some(decision) = failures.decision {
             return (decision, false);
         }
-        let uptime = trouble.last_exit.as_ref().map(|exit| exit.uptime);
+        let uptime = failures.last_exit.as_ref().map(|exit| exit.uptime);
         let uptime = uptime.unwrap_or_default();
         let unlimited = SupervisionPolicy {
             // The window is as short as can be, so nothing piles up in it.
@@ -178,36 +183,36 @@ impl Health {
             quarantine: Duration::ZERO,
         };
         let policy = policy.unwrap_or(&unlimited);
-        let decision = trouble.history.failed(policy, now, uptime, rand::random());
-        trouble.decision = Some(decision);
+        let decision = failures.history.failed(policy, now, uptime, rand::random());
+        failures.decision = Some(decision);
         self.on_trial
-            .store(trouble.history.is_on_trial(), Ordering::Release);
+            .store(failures.history.is_on_trial(), Ordering::Release);
         (decision, true)
     }
 
     /// It stays down until then.
     pub(crate) fn waits(&self, quarantined: bool, until: Instant) {
-        if let Some(trouble) = &mut *self.trouble() {
+        if let Some(failures) = &mut *self.failures() {
             let until = Some(until);
-            trouble.down = Some(Downtime { quarantined, until });
+            failures.down = Some(Downtime { quarantined, until });
         }
     }
 
     /// Whether it is down, as its last shell left it.
     pub(crate) fn down(&self) -> Option<Downtime> {
-        self.trouble().as_ref().and_then(|trouble| trouble.down)
+        self.failures().as_ref().and_then(|failures| failures.down)
     }
 
     /// Whether what ended it was the end of its thread.
     pub(crate) fn ended_with_thread(&self) -> bool {
-        let trouble = self.trouble();
-        trouble.as_ref().is_some_and(|it| it.ended_with_thread)
+        let failures = self.failures();
+        failures.as_ref().is_some_and(|it| it.ended_with_thread)
     }
 
     /// How it ended the last time, if it ever did.
     pub(crate) fn last_exit(&self) -> Option<Failing> {
-        let trouble = self.trouble();
-        let exit = trouble.as_ref()?.last_exit.as_ref()?;
+        let failures = self.failures();
+        let exit = failures.as_ref()?.last_exit.as_ref()?;
         Some(Failing {
             fault: Arc::new(exit.fault()),
             since: exit.time,
@@ -217,15 +222,15 @@ impl Health {
     /// For its shell, while it is down: resolves when it is to be started at once.
     pub(crate) fn starts(&self) -> oneshot::Receiver<()> {
         let (starter, starts) = oneshot::channel();
-        self.trouble().get_or_insert_default().starter = Some(starter);
+        self.failures().get_or_insert_default().starter = Some(starter);
         starts
     }
 
     /// Ends its backoff or quarantine, if it waits one out. What led there counts as before: one that
     /// was quarantined is on trial.
     pub(crate) fn start_now(&self) {
-        let mut trouble = self.trouble();
-        if let Some(starter) = trouble.as_mut().and_then(|it| it.starter.take()) {
+        let mut failures = self.failures();
+        if let Some(starter) = failures.as_mut().and_then(|it| it.starter.take()) {
             // Nobody hears it if its shell has ended, or it was time anyway.
             starter.send(()).ok();
         }
@@ -234,14 +239,14 @@ impl Health {
     /// It is tried at `now` although it would be left alone, unless that was so less than
     /// [`FORCED_EVERY`] ago: an error says how long it has to wait. What was reserved is used up.
     pub(crate) fn force(&self, now: Instant) -> Result<(), Duration> {
-        let mut trouble = self.trouble();
-        let trouble = trouble.get_or_insert_default();
-        let reserved = std::mem::take(&mut trouble.reserved);
-        match trouble.forced_wait(now) {
+        let mut failures = self.failures();
+        let failures = failures.get_or_insert_default();
+        let reserved = std::mem::take(&mut failures.reserved);
+        match failures.forced_wait(now) {
             Some(_) if reserved => Ok(()),
             Some(wait) => Err(wait),
             None => {
-                trouble.forced = Some(now);
+                failures.forced = Some(now);
                 Ok(())
             }
         }
@@ -249,23 +254,23 @@ impl Health {
 
     /// As [`Health::force`], for a caller that has yet to ask: the next one that tries it may.
     pub(crate) fn reserve_force(&self, now: Instant) -> Result<(), Duration> {
-        let mut trouble = self.trouble();
-        let trouble = trouble.get_or_insert_default();
-        if let Some(wait) = trouble.forced_wait(now) {
+        let mut failures = self.failures();
+        let failures = failures.get_or_insert_default();
+        if let Some(wait) = failures.forced_wait(now) {
             return Err(wait);
         }
-        trouble.forced = Some(now);
-        trouble.reserved = true;
+        failures.forced = Some(now);
+        failures.reserved = true;
         Ok(())
     }
 
     /// The right that was reserved at `now` is not needed.
     pub(crate) fn give_back_force(&self, now: Instant) {
-        if let Some(trouble) = &mut *self.trouble()
-            && trouble.reserved
-            && trouble.forced == Some(now)
+        if let Some(failures) = &mut *self.failures()
+            && failures.reserved
+            && failures.forced == Some(now)
         {
-            (trouble.forced, trouble.reserved) = (None, false);
+            (failures.forced, failures.reserved) = (None, false);
         }
     }
 
@@ -274,12 +279,12 @@ impl Health {
     pub(crate) fn reset(&self) -> Option<bool> {
         self.on_trial.store(false, Ordering::Release);
         let down = {
-            let mut trouble = self.trouble();
-            let trouble = trouble.as_mut()?;
-            trouble.history = RestartHistory::default();
-            trouble.forced = None;
-            trouble.reserved = false;
-            trouble.down
+            let mut failures = self.failures();
+            let failures = failures.as_mut()?;
+            failures.history = RestartHistory::default();
+            failures.forced = None;
+            failures.reserved = false;
+            failures.down
         };
         self.start_now();
         down.map(|down| down.quarantined)
@@ -291,10 +296,10 @@ impl Health {
     }
 
     /// It runs.
-    pub(crate) fn rose(&self) {
-        if let Some(trouble) = &mut *self.trouble() {
-            trouble.down = None;
-            trouble.starter = None;
+    pub(crate) fn started(&self) {
+        if let Some(failures) = &mut *self.failures() {
+            failures.down = None;
+            failures.starter = None;
         }
     }
 
@@ -302,17 +307,17 @@ impl Health {
     pub(crate) fn worked(&self) {
         if self.on_trial.load(Ordering::Acquire) {
             self.on_trial.store(false, Ordering::Release);
-            if let Some(trouble) = &mut *self.trouble() {
-                trouble.history.passed_trial();
+            if let Some(failures) = &mut *self.failures() {
+                failures.history.passed_trial();
             }
         }
     }
 
     /// What anybody may know at `now`.
     pub(crate) fn state(&self, now: Instant) -> ChildState {
-        let trouble = self.trouble();
-        let trouble = trouble.as_ref();
-        let down = trouble.and_then(|trouble| trouble.down);
+        let failures = self.failures();
+        let failures = failures.as_ref();
+        let down = failures.and_then(|failures| failures.down);
         ChildState {
             liveness: down.map_or(Liveness::Running, |down| {
                 let wait = down.until.map(|until| until.saturating_duration_since(now));
@@ -323,8 +328,8 @@ impl Health {
                 }
             }),
             restarts: self.restarts.load(Ordering::Relaxed),
-            last_exit: trouble.and_then(|trouble| trouble.last_exit.clone()),
-            forced: trouble.and_then(|trouble| trouble.forced_wait(now)),
+            last_exit: failures.and_then(|failures| failures.last_exit.clone()),
+            forced: failures.and_then(|failures| failures.forced_wait(now)),
         }
     }
 }

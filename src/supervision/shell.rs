@@ -33,10 +33,10 @@ use super::context::ShellContext;
 use super::health::{Child, Downtime, ExitReason};
 use super::supervisor::{Rules, SupervisorActor, verdict};
 use crate::domain::{Decision, Failing, Fault, FaultKind};
-use crate::engine::event_log::Chronicle;
+use crate::engine::event_log::EventLog;
 use crate::engine::messages::Exited;
-use crate::supervision::catch_panic::{PanicReport, blaming, guard, uninterrupted};
-use crate::supervision::failpoints::Act;
+use crate::supervision::catch_panic::{PanicReport, catch_panic, uninterrupted, with_drop_reason};
+use crate::supervision::failpoints::FailAction;
 use crate::telemetry::{Gauge, Metrics};
 
 /// How many messages one actor may handle before others on its arbiter get their turn.
@@ -66,10 +66,10 @@ pub(crate) trait Supervised: Actor<Context = ShellContext<Self>> {
 pub(crate) struct BuildError(String);
 
 impl BuildError {
-    /// An error if a drill wants one.
-    pub(crate) fn drilled(act: Option<Act>) -> Result<(), Self> {
+    /// An error if a failpoint wants one.
+    pub(crate) fn at_failpoint(act: Option<FailAction>) -> Result<(), Self> {
         match act {
-            Some(Act::Error) => Err(Self("drill: it cannot be built".to_owned())),
+            Some(FailAction::Error) => Err(Self("failpoint: it cannot be built".to_owned())),
             _ => Ok(()),
         }
     }
@@ -77,7 +77,7 @@ impl BuildError {
 
 /// What every shell shares.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct SupervisionEnv {
     /// Who gives verdicts; `None` for the supervisor's own shell.
     pub(crate) supervisor: Option<Addr<SupervisorActor>>,
     /// The rules for verdicts, also while the supervisor is away.
@@ -85,7 +85,7 @@ pub(crate) struct Link {
     /// Where restarts and actors are counted.
     pub(crate) metrics: Metrics,
     /// What changed in the fleet.
-    pub(crate) chronicle: Arc<Chronicle>,
+    pub(crate) event_log: Arc<EventLog>,
 }
 
 /// Starts an actor in a shell on the current arbiter.
@@ -97,11 +97,11 @@ pub(crate) struct Link {
 /// Outside of an arbiter.
 pub(crate) fn start<A: Supervised>(
     spec: Arc<A::Spec>,
-    link: &Arc<Link>,
+    env: &Arc<SupervisionEnv>,
     capacity: usize,
 ) -> Addr<A> {
     let (sender, mailbox) = channel(capacity);
-    actix::spawn(Shell::<A>::new(mailbox, spec, Arc::clone(link)));
+    actix::spawn(Shell::<A>::new(mailbox, spec, Arc::clone(env)));
     Addr::new(sender)
 }
 
@@ -109,13 +109,13 @@ pub(crate) fn start<A: Supervised>(
 pub(crate) fn start_on<A: Supervised>(
     arbiter: &ArbiterHandle,
     spec: Arc<A::Spec>,
-    link: &Arc<Link>,
+    env: &Arc<SupervisionEnv>,
     capacity: usize,
 ) -> Addr<A> {
     let (sender, mailbox) = channel(capacity);
-    let link = Arc::clone(link);
+    let env = Arc::clone(env);
     arbiter.spawn_fn(move || {
-        actix::spawn(Shell::<A>::new(mailbox, spec, link));
+        actix::spawn(Shell::<A>::new(mailbox, spec, env));
     });
     Addr::new(sender)
 }
@@ -123,33 +123,33 @@ pub(crate) fn start_on<A: Supervised>(
 /// The task around an actor; see the module's documentation.
 struct Shell<A: Supervised> {
     mailbox: AddressReceiver<A>,
-    state: State<A>,
+    state: ShellState<A>,
     spec: Arc<A::Spec>,
-    link: Arc<Link>,
+    env: Arc<SupervisionEnv>,
 }
 
 /// A failed child is a rare one, so what it needs is in a box.
-enum State<A: Supervised> {
+enum ShellState<A: Supervised> {
     Starting,
-    Up(Running<A>),
+    Up(RunningActor<A>),
     Down(Box<Down>),
 }
 
 struct Down {
     /// What callers are told meanwhile.
     downtime: Downtime,
-    stage: Stage,
-    start: Start,
+    stage: DownStage,
+    start: EarlyStart,
 }
 
 /// Whether a child that is down is started before it is time.
-enum Start {
+enum EarlyStart {
     /// Resolves when it is; `None` if that cannot be any more.
     Waiting(Option<oneshot::Receiver<()>>),
     Now,
 }
 
-impl Start {
+impl EarlyStart {
     fn of(child: &dyn Child) -> Self {
         Self::Waiting(Some(child.health().starts()))
     }
@@ -168,13 +168,13 @@ impl Start {
     }
 }
 
-enum Stage {
+enum DownStage {
     Deciding(Pin<Box<dyn Future<Output = Option<Decision>>>>),
     Waiting(Pin<Box<tokio::time::Sleep>>),
 }
 
-/// An actor that runs; ended only by [`Running::bury`].
-struct Running<A: Supervised> {
+/// An actor that runs; ended only by [`RunningActor::drop_actor`].
+struct RunningActor<A: Supervised> {
     actor: A,
     /// With what it spawned.
     context: ShellContext<A>,
@@ -183,43 +183,43 @@ struct Running<A: Supervised> {
 }
 
 impl<A: Supervised> Shell<A> {
-    fn new(mailbox: AddressReceiver<A>, spec: Arc<A::Spec>, link: Arc<Link>) -> Self {
-        link.metrics.rise(Gauge::Shells);
+    fn new(mailbox: AddressReceiver<A>, spec: Arc<A::Spec>, env: Arc<SupervisionEnv>) -> Self {
+        env.metrics.rise(Gauge::Shells);
         // A backoff or a quarantine goes on over the end of the parent, or of the thread.
         let state = match spec.health().down() {
             Some(Downtime {
                 quarantined,
                 until: Some(until),
-            }) => Down::until(quarantined, until, Start::of(&*spec)),
+            }) => Down::until(quarantined, until, EarlyStart::of(&*spec)),
             // Its thread ended, which is nobody's fault: no backoff, and it counts for nothing.
             Some(Downtime { until: None, .. }) if spec.health().ended_with_thread() => {
                 spec.health().restarted();
-                link.metrics.restarted();
-                State::Starting
+                env.metrics.restarted();
+                ShellState::Starting
             }
             // The last shell ended before it heard the verdict.
             Some(Downtime { until: None, .. }) => {
-                let start = Start::of(&*spec);
-                sentence(verdict(&link.rules, &*spec), &*spec, &link, start)
+                let start = EarlyStart::of(&*spec);
+                apply_decision(verdict(&env.rules, &*spec), &*spec, &env, start)
             }
-            None => State::Starting,
+            None => ShellState::Starting,
         };
         Self {
             mailbox,
             state,
             spec,
-            link,
+            env,
         }
     }
 
     /// Builds the actor and lets it start.
-    fn rise(&mut self) {
-        let since_us = self.link.rules.now_us();
-        let built = guard(A::ROLE, || {
+    fn start_actor(&mut self) {
+        let since_us = self.env.rules.now_us();
+        let built = catch_panic(A::ROLE, || {
             let actor = A::new(&self.spec)?;
             let address = Addr::new(self.mailbox.sender());
             let context = ShellContext::new(address.downgrade());
-            Ok::<_, BuildError>(Running {
+            Ok::<_, BuildError>(RunningActor {
                 actor,
                 context,
                 since_us,
@@ -227,29 +227,29 @@ impl<A: Supervised> Shell<A> {
         });
         match built {
             Ok(Ok(running)) => {
-                self.link.metrics.rise(Gauge::Actors);
-                self.state = State::Up(running);
-                let State::Up(running) = &mut self.state else {
+                self.env.metrics.rise(Gauge::Actors);
+                self.state = ShellState::Up(running);
+                let ShellState::Up(running) = &mut self.state else {
                     return;
                 };
-                match guard(A::ROLE, || running.started()) {
-                    Ok(()) => self.spec.health().rose(),
-                    Err(report) => self.fall(&ExitReason::Panic(report), since_us),
+                match catch_panic(A::ROLE, || running.started()) {
+                    Ok(()) => self.spec.health().started(),
+                    Err(report) => self.on_exit(&ExitReason::Panic(report), since_us),
                 }
             }
-            Ok(Err(error)) => self.fall(&ExitReason::Error(error.to_string()), since_us),
-            Err(report) => self.fall(&ExitReason::Panic(report), since_us),
+            Ok(Err(error)) => self.on_exit(&ExitReason::Error(error.to_string()), since_us),
+            Err(report) => self.on_exit(&ExitReason::Panic(report), since_us),
         }
     }
 
     /// Drops the actor, so that its callers hear now, and asks for a verdict.
-    fn fall(&mut self, reason: &ExitReason, since_us: u64) {
-        let uptime = self.link.rules.since(since_us);
-        let fault = self.spec.health().fell(A::ROLE, reason, uptime);
+    fn on_exit(&mut self, reason: &ExitReason, since_us: u64) {
+        let uptime = self.env.rules.since(since_us);
+        let fault = self.spec.health().exited(A::ROLE, reason, uptime);
         self.spec.crashed(&fault);
-        self.link.metrics.crashed();
+        self.env.metrics.crashed();
         let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
-        let supervisor = self.link.supervisor.clone();
+        let supervisor = self.env.supervisor.clone();
         let verdict = async move {
             let answer = supervisor?
                 .send(Exited { child })
@@ -257,54 +257,56 @@ impl<A: Supervised> Shell<A> {
                 .await;
             answer.ok()
         };
-        let down = State::Down(Box::new(Down {
+        let down = ShellState::Down(Box::new(Down {
             downtime: Downtime {
                 quarantined: false,
                 until: None,
             },
-            stage: Stage::Deciding(Box::pin(verdict)),
-            start: Start::of(&*self.spec),
+            stage: DownStage::Deciding(Box::pin(verdict)),
+            start: EarlyStart::of(&*self.spec),
         }));
-        if let State::Up(running) = std::mem::replace(&mut self.state, down) {
-            blaming(Arc::new(fault), || running.bury(&self.link));
+        if let ShellState::Up(running) = std::mem::replace(&mut self.state, down) {
+            with_drop_reason(Arc::new(fault), || running.drop_actor(&self.env));
         }
     }
 
     /// Carries out a verdict, the supervisor's or this shell's own.
     fn decide(&mut self, decision: Option<Decision>) {
-        let decision = decision.unwrap_or_else(|| verdict(&self.link.rules, &*self.spec));
-        let start = match std::mem::replace(&mut self.state, State::Starting) {
-            State::Down(down) => down.start,
-            State::Starting | State::Up(_) => Start::of(&*self.spec),
+        let decision = decision.unwrap_or_else(|| verdict(&self.env.rules, &*self.spec));
+        let start = match std::mem::replace(&mut self.state, ShellState::Starting) {
+            ShellState::Down(down) => down.start,
+            ShellState::Starting | ShellState::Up(_) => EarlyStart::of(&*self.spec),
         };
-        self.state = sentence(decision, &*self.spec, &self.link, start);
+        self.state = apply_decision(decision, &*self.spec, &self.env, start);
     }
 
     /// Nobody holds the address any more: ends the actor, and with it all that runs in it.
     fn orphaned(&mut self) {
-        if let State::Up(mut running) = std::mem::replace(&mut self.state, State::Starting) {
+        if let ShellState::Up(mut running) =
+            std::mem::replace(&mut self.state, ShellState::Starting)
+        {
             let fault = Fault::new(FaultKind::Cancelled, "the device is no longer asked");
-            blaming(Arc::new(fault), || {
-                if let Err(report) = guard(A::ROLE, || running.stopped()) {
+            with_drop_reason(Arc::new(fault), || {
+                if let Err(report) = catch_panic(A::ROLE, || running.stopped()) {
                     log_last_panic(&*self.spec, &report);
                 }
-                running.bury(&self.link);
+                running.drop_actor(&self.env);
             });
         }
     }
 }
 
 /// What a verdict makes of a child.
-fn sentence<A: Supervised>(
+fn apply_decision<A: Supervised>(
     decision: Decision,
     child: &A::Spec,
-    link: &Link,
-    start: Start,
-) -> State<A> {
+    env: &SupervisionEnv,
+    start: EarlyStart,
+) -> ShellState<A> {
     let (quarantined, wait) = match decision {
         Decision::Restart(wait) => (false, wait),
         Decision::Quarantine(wait) => {
-            link.metrics.quarantined();
+            env.metrics.quarantined();
             (true, wait)
         }
     };
@@ -314,13 +316,13 @@ fn sentence<A: Supervised>(
 }
 
 impl Down {
-    fn until<A: Supervised>(quarantined: bool, until: Instant, start: Start) -> State<A> {
-        State::Down(Box::new(Self {
+    fn until<A: Supervised>(quarantined: bool, until: Instant, start: EarlyStart) -> ShellState<A> {
+        ShellState::Down(Box::new(Self {
             downtime: Downtime {
                 quarantined,
                 until: Some(until),
             },
-            stage: Stage::Waiting(Box::pin(tokio::time::sleep_until(until))),
+            stage: DownStage::Waiting(Box::pin(tokio::time::sleep_until(until))),
             start,
         }))
     }
@@ -337,9 +339,9 @@ impl Down {
                 return;
             };
             let fault = Arc::new(self.fault(A::ROLE, child));
-            blaming(fault, || {
+            with_drop_reason(fault, || {
                 // A message of ours does not panic when dropped; if one does, it is gone.
-                guard(A::ROLE, || drop(message)).ok();
+                catch_panic(A::ROLE, || drop(message)).ok();
             });
         }
         task.waker().wake_by_ref();
@@ -364,7 +366,7 @@ impl Down {
     }
 }
 
-impl<A: Supervised> Running<A> {
+impl<A: Supervised> RunningActor<A> {
     fn started(&mut self) {
         self.actor.started(&mut self.context);
         if self.context.state() == ActorState::Started {
@@ -458,18 +460,18 @@ impl<A: Supervised> Running<A> {
     }
 
     /// Drops what ran in the actor, then the actor, each so that a panic in a `Drop` ends there.
-    fn bury(self, link: &Link) {
+    fn drop_actor(self, env: &SupervisionEnv) {
         let Self {
             actor, mut context, ..
         } = self;
         let mut panics = 0;
         let mut count = |result: Result<(), PanicReport>| panics += usize::from(result.is_err());
         while let Some(item) = context.take_any() {
-            count(guard(A::ROLE, || drop(item)));
+            count(catch_panic(A::ROLE, || drop(item)));
         }
-        count(guard(A::ROLE, || drop(context)));
-        count(guard(A::ROLE, || drop(actor)));
-        link.metrics.fall(Gauge::Actors);
+        count(catch_panic(A::ROLE, || drop(context)));
+        count(catch_panic(A::ROLE, || drop(actor)));
+        env.metrics.fall(Gauge::Actors);
         if panics > 0 {
             log::warn!(role = A::ROLE, panics; "a failed actor panicked again while it was dropped");
         }
@@ -487,33 +489,33 @@ impl<A: Supervised> Future for Shell<A> {
                 return Poll::Ready(());
             }
             match &mut this.state {
-                State::Starting => this.rise(),
-                State::Up(running) => {
+                ShellState::Starting => this.start_actor(),
+                ShellState::Up(running) => {
                     let since_us = running.since_us;
-                    match guard(A::ROLE, || running.turn(&mut this.mailbox, task)) {
+                    match catch_panic(A::ROLE, || running.turn(&mut this.mailbox, task)) {
                         Ok(Poll::Pending) => return Poll::Pending,
-                        Ok(Poll::Ready(())) => this.fall(&ExitReason::Stopped, since_us),
-                        Err(report) => this.fall(&ExitReason::Panic(report), since_us),
+                        Ok(Poll::Ready(())) => this.on_exit(&ExitReason::Stopped, since_us),
+                        Err(report) => this.on_exit(&ExitReason::Panic(report), since_us),
                     }
                 }
-                State::Down(down) => {
+                ShellState::Down(down) => {
                     // Its messages are those for which it is started, if it is.
                     let starts = down.start.poll(task);
                     if !starts {
                         down.answer(&*this.spec, &mut this.mailbox, task);
                     }
                     match &mut down.stage {
-                        Stage::Deciding(verdict) => {
+                        DownStage::Deciding(verdict) => {
                             let verdict = ready!(verdict.as_mut().poll(task));
                             this.decide(verdict);
                         }
-                        Stage::Waiting(sleep) => {
+                        DownStage::Waiting(sleep) => {
                             if !starts {
                                 ready!(sleep.as_mut().poll(task));
                             }
                             this.spec.health().restarted();
-                            this.link.metrics.restarted();
-                            this.state = State::Starting;
+                            this.env.metrics.restarted();
+                            this.state = ShellState::Starting;
                         }
                     }
                 }
@@ -525,14 +527,14 @@ impl<A: Supervised> Future for Shell<A> {
 impl<A: Supervised> Drop for Shell<A> {
     /// The arbiter ends with this shell in it: what it holds must not panic on its thread.
     fn drop(&mut self) {
-        if let State::Up(running) = std::mem::replace(&mut self.state, State::Starting) {
-            let uptime = self.link.rules.since(running.since_us);
+        if let ShellState::Up(running) = std::mem::replace(&mut self.state, ShellState::Starting) {
+            let uptime = self.env.rules.since(running.since_us);
             let health = self.spec.health();
-            let fault = health.fell(A::ROLE, &ExitReason::Thread, uptime);
-            self.link.metrics.crashed();
-            blaming(Arc::new(fault), || running.bury(&self.link));
+            let fault = health.exited(A::ROLE, &ExitReason::Thread, uptime);
+            self.env.metrics.crashed();
+            with_drop_reason(Arc::new(fault), || running.drop_actor(&self.env));
         }
-        self.link.metrics.fall(Gauge::Shells);
+        self.env.metrics.fall(Gauge::Shells);
     }
 }
 

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::context::ShellContext;
 use super::health::{Child, ChildPath, Health};
-use super::shell::{BuildError, Link, Supervised, start};
+use super::shell::{BuildError, Supervised, SupervisionEnv, start};
 use crate::domain::{Backoff, ChildState, Decision, MAX_DEVICES, SupervisionPolicy};
 use crate::engine::messages::Exited;
-use crate::supervision::failpoints::{Act, Drill, Point};
+use crate::supervision::failpoints::{FailAction, Failpoint, Failpoints};
 use crate::telemetry::{Metrics, event};
 
 /// Exits that may be waiting for a verdict: one for each actor there can be.
@@ -39,7 +39,7 @@ pub(crate) struct SupervisorActor {
 #[derive(Debug)]
 pub(crate) struct SupervisorSpec {
     pub(crate) rules: Arc<Rules>,
-    pub(crate) drill: Option<Arc<Drill>>,
+    pub(crate) failpoints: Option<Arc<Failpoints>>,
     pub(crate) health: Health,
 }
 
@@ -98,18 +98,21 @@ impl Rules {
 }
 
 /// Starts the supervisor on the current arbiter and gives what the shells of its children share.
-pub(crate) fn start_supervisor(spec: &Arc<SupervisorSpec>, metrics: &Metrics) -> Arc<Link> {
-    let chronicle = Arc::default();
-    let link = |supervisor| {
-        Arc::new(Link {
+pub(crate) fn start_supervisor(
+    spec: &Arc<SupervisorSpec>,
+    metrics: &Metrics,
+) -> Arc<SupervisionEnv> {
+    let event_log = Arc::default();
+    let env = |supervisor| {
+        Arc::new(SupervisionEnv {
             supervisor,
             rules: Arc::clone(&spec.rules),
             metrics: metrics.clone(),
-            chronicle: Arc::clone(&chronicle),
+            event_log: Arc::clone(&event_log),
         })
     };
-    let supervisor = start::<SupervisorActor>(Arc::clone(spec), &link(None), MAILBOX);
-    link(Some(supervisor))
+    let supervisor = start::<SupervisorActor>(Arc::clone(spec), &env(None), MAILBOX);
+    env(Some(supervisor))
 }
 
 impl Child for SupervisorSpec {
@@ -123,8 +126,10 @@ impl Child for SupervisorSpec {
 }
 
 impl SupervisorSpec {
-    fn pass(&self, point: Point) -> Option<Act> {
-        self.drill.as_ref()?.pass(point, &ChildPath::Supervisor)
+    fn pass(&self, point: Failpoint) -> Option<FailAction> {
+        self.failpoints
+            .as_ref()?
+            .pass(point, &ChildPath::Supervisor)
     }
 }
 
@@ -132,20 +137,20 @@ impl Actor for SupervisorActor {
     type Context = ShellContext<Self>;
 
     fn started(&mut self, ctx: &mut ShellContext<Self>) {
-        if self.spec.pass(Point::Started) == Some(Act::Stop) {
+        if self.spec.pass(Failpoint::Started) == Some(FailAction::Stop) {
             ctx.stop();
         }
     }
 
     fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
-        self.spec.pass(Point::Stopping);
+        self.spec.pass(Failpoint::Stopping);
         Running::Stop
     }
 }
 
 impl Drop for SupervisorActor {
     fn drop(&mut self) {
-        self.spec.pass(Point::Drop);
+        self.spec.pass(Failpoint::Drop);
     }
 }
 
@@ -154,7 +159,7 @@ impl Supervised for SupervisorActor {
     const ROLE: &'static str = "supervisor";
 
     fn new(spec: &Arc<SupervisorSpec>) -> Result<Self, BuildError> {
-        BuildError::drilled(spec.pass(Point::New))?;
+        BuildError::at_failpoint(spec.pass(Failpoint::New))?;
         let spec = Arc::clone(spec);
         Ok(Self { spec })
     }
@@ -164,7 +169,7 @@ impl Handler<Exited> for SupervisorActor {
     type Result = MessageResult<Exited>;
 
     fn handle(&mut self, exited: Exited, ctx: &mut ShellContext<Self>) -> MessageResult<Exited> {
-        if self.spec.pass(Point::Handler) == Some(Act::Stop) {
+        if self.spec.pass(Failpoint::Handler) == Some(FailAction::Stop) {
             ctx.stop();
         }
         MessageResult(verdict(&self.spec.rules, &*exited.child))

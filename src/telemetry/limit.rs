@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 /// Lets one line in so long through, and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct LogLimit(Mutex<State>);
+pub(crate) struct LogLimit(Mutex<LimitState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LimitState {
     passed_at: Option<Instant>,
     unlogged: u64,
 }

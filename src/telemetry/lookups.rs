@@ -15,31 +15,31 @@ const SHARES: usize = 16;
 
 /// Counts lookups.
 #[derive(Debug, Default)]
-pub(super) struct Lookups([Share; SHARES]);
+pub(super) struct Lookups([ThreadCounters; SHARES]);
 
 /// What some threads counted; on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Share {
+struct ThreadCounters {
     /// Begun less ended, modulo 2^64: a lookup may end on another thread than it began on.
     under_way: AtomicUsize,
     /// Posted less taken up, in the same way.
     posted: AtomicUsize,
     joined: AtomicU64,
     collects_joined: AtomicU64,
-    drivers: [Outcomes; DriverKind::ALL.len()],
+    drivers: [DriverOutcomes; DriverKind::ALL.len()],
 }
 
 /// How one driver's lookups ended.
 #[derive(Debug, Default)]
-struct Outcomes {
+struct DriverOutcomes {
     ok: AtomicU64,
     faults: [AtomicU64; FaultKind::ALL.len()],
     /// Without those that were cut off.
     latency: Histogram,
 }
 
-impl Outcomes {
+impl DriverOutcomes {
     fn of(&self, fault: Option<FaultKind>) -> &AtomicU64 {
         fault.map_or(&self.ok, |kind| &self.faults[kind.index()])
     }
@@ -67,7 +67,7 @@ pub(crate) fn thread_place(among: usize) -> usize {
 
 impl Lookups {
     /// This thread's share.
-    fn own(&self) -> &Share {
+    fn own(&self) -> &ThreadCounters {
         &self.0[thread_place(SHARES)]
     }
 
@@ -110,7 +110,7 @@ impl Lookups {
     }
 
     /// How many there are of what is counted up on one thread and down on another.
-    fn level(&self, of: impl Fn(&Share) -> &AtomicUsize) -> usize {
+    fn level(&self, of: impl Fn(&ThreadCounters) -> &AtomicUsize) -> usize {
         let shares = self.0.iter();
         let sum = shares.fold(0, |sum: usize, share| {
             sum.wrapping_add(of(share).load(Ordering::Relaxed))
@@ -120,7 +120,7 @@ impl Lookups {
     }
 
     pub(super) fn count(&self, driver: DriverKind, fault: Option<FaultKind>) -> u64 {
-        let count = |share: &Share| {
+        let count = |share: &ThreadCounters| {
             let outcomes = &share.drivers[driver as usize];
             outcomes.of(fault).load(Ordering::Relaxed)
         };
@@ -128,7 +128,7 @@ impl Lookups {
     }
 
     pub(super) fn count_joined(&self) -> u64 {
-        let joined = |share: &Share| share.joined.load(Ordering::Relaxed);
+        let joined = |share: &ThreadCounters| share.joined.load(Ordering::Relaxed);
         self.0.iter().map(joined).sum()
     }
 
@@ -137,7 +137,7 @@ impl Lookups {
     }
 
     pub(super) fn count_collects_joined(&self) -> u64 {
-        let joined = |share: &Share| share.collects_joined.load(Ordering::Relaxed);
+        let joined = |share: &ThreadCounters| share.collects_joined.load(Ordering::Relaxed);
         self.0.iter().map(joined).sum()
     }
 

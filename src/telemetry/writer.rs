@@ -27,11 +27,11 @@ const SAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The queue's entrance; every clone is of the same queue.
 #[derive(Debug, Clone)]
-pub struct LogWriter(Arc<Shared>);
+pub struct LogWriter(Arc<WriterState>);
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct WriterState {
+    queue: Mutex<LineQueue>,
     capacity: usize,
     /// There is something to write.
     filled: Condvar,
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct LineQueue {
     text: Vec<u8>,
     /// Lines that were dropped behind this text. While there are any, so is all that comes: their
     /// number stands where they would have stood.
@@ -62,7 +62,7 @@ impl LogWriter {
         capacity: usize,
         dropped_line: impl Fn(u64) -> Vec<u8> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WriterState {
             queue: Mutex::default(),
             capacity,
             filled: Condvar::new(),
@@ -96,7 +96,7 @@ impl LogWriter {
     /// Waits until all is written, or for as long as `limit`; whether all is.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
         let queue = self.0.queue();
-        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.text.is_empty();
+        let is_busy = |queue: &mut LineQueue| queue.is_writing || !queue.text.is_empty();
         // What is not written by then is lost with the process.
         let waited = self.0.emptied.wait_timeout_while(queue, limit, is_busy);
         let (_queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -120,18 +120,18 @@ impl Write for LogWriter {
     }
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+impl WriterState {
+    fn queue(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is text, or for as long as `limit`.
     fn wait_for_text<'a>(
         &self,
-        queue: MutexGuard<'a, Queue>,
+        queue: MutexGuard<'a, LineQueue>,
         limit: Option<Duration>,
-    ) -> MutexGuard<'a, Queue> {
-        let is_empty = |queue: &mut Queue| queue.text.is_empty();
+    ) -> MutexGuard<'a, LineQueue> {
+        let is_empty = |queue: &mut LineQueue| queue.text.is_empty();
         match limit {
             None => {
                 let waited = self.filled.wait_while(queue, is_empty);

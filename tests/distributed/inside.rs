@@ -10,7 +10,7 @@ use fleetcall::app::{App, Options};
 use fleetcall::config::Config;
 use fleetcall::engine::watchdog::WatchdogSettings;
 use fleetcall::nats::{Distributed, NEWEST_SCHEMA, NatsSettings, Worker};
-use fleetcall::supervision::failpoints::Drill;
+use fleetcall::supervision::failpoints::Failpoints;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// As `main` does it, on a thread of its own. Gone when dropped, as one that is killed.
@@ -29,12 +29,12 @@ impl Inside {
         config: &str,
         name: &str,
         lease: Duration,
-        drill: &Arc<Drill>,
+        failpoints: &Arc<Failpoints>,
     ) -> Self {
         let config = Config::parse(Path::new("test"), config).unwrap();
         let options = Options {
             port: 0,
-            drill: Some(Arc::clone(drill)),
+            failpoints: Some(Arc::clone(failpoints)),
             watchdog: WatchdogSettings {
                 every: Duration::from_millis(50),
                 deadline: Duration::from_millis(500),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetcall::supervision::failpoints::{Drill, Point};
+use fleetcall::supervision::failpoints::{Failpoint, Failpoints};
 use serde_json::Value;
 
 use crate::fleet::{LEASE, clusters, front_at, held, says, until_well, worker, worker_at};
@@ -249,9 +249,9 @@ fn a_worker_that_speaks_and_does_not_hear_leaves_its_clusters_to_others() {
 #[test]
 fn a_thread_that_is_stuck_gives_up_its_clusters_until_it_is_well() {
     let scene = Scene::new();
-    let drill = Arc::new(Drill::default());
+    let failpoints = Arc::new(Failpoints::default());
     let url = scene.nats.url();
-    let _a = Inside::worker(&url, &scene.config, "a", TWO_SECONDS, &drill);
+    let _a = Inside::worker(&url, &scene.config, "a", TWO_SECONDS, &failpoints);
     let b = scene.worker("b");
     until_holds(&scene.front, "a", |count| count == 3);
     until_well(&scene.front);
@@ -262,7 +262,7 @@ fn a_thread_that_is_stuck_gives_up_its_clusters_until_it_is_well() {
         .unwrap();
     let path = format!("cluster={stuck}");
     under_load(&scene.front, || {
-        let blocked = drill.block(Point::Handler, &path);
+        let blocked = failpoints.block(Failpoint::Handler, &path);
         let is_it = |line: &Value| says_taken(line) && line["cluster"] == stuck;
         let before = b.log().iter().filter(|it| is_it(it)).count();
         b.wait_for_logs(before + 1, is_it);
@@ -279,9 +279,9 @@ fn a_worker_whose_main_thread_is_stuck_stops_asking_before_others_begin() {
     let mut scene = Scene::new();
     let schedule = "[collect]\nevery = \"100ms\"\n";
     scene.config = scene.config.replace("[collect]\n", schedule);
-    let drill = Arc::new(Drill::default());
+    let failpoints = Arc::new(Failpoints::default());
     let url = scene.nats.url();
-    let a = Inside::worker(&url, &scene.config, "a", TWO_SECONDS, &drill);
+    let a = Inside::worker(&url, &scene.config, "a", TWO_SECONDS, &failpoints);
     let b = scene.worker("b");
     until_holds(&scene.front, "a", |count| count == 3);
     until_well(&scene.front);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleetcall::app::Engine;
 use fleetcall::config::{Config, Source};
-use fleetcall::supervision::failpoints::{Act, Drill, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint, Failpoints};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{PATIENCE, TestApp};
@@ -269,8 +269,8 @@ async fn names_resolve_when_the_thread_that_asked_first_has_ended() {
         dns.config("")
     );
     let config = Config::parse(Path::new("test"), &text).unwrap();
-    let drill = Arc::new(Drill::default());
-    let engine = Engine::start(config, Source::new(None), 1, Some(Arc::clone(&drill)));
+    let failpoints = Arc::new(Failpoints::default());
+    let engine = Engine::start(config, Source::new(None), 1, Some(Arc::clone(&failpoints)));
     let collect = async || {
         let collector = engine.collector();
         let answer = tokio::time::timeout(PATIENCE, collector.collect()).await;
@@ -283,7 +283,7 @@ async fn names_resolve_when_the_thread_that_asked_first_has_ended() {
     for _ in 0..3 {
         assert_eq!(collect().await, 0);
         let asked = dns.asked().len();
-        drill.arm(Point::Handler, Act::EndThread, "cluster=1", 1);
+        failpoints.arm(Failpoint::Handler, FailAction::EndThread, "cluster=1", 1);
         assert_eq!(collect().await, 1);
         // It comes back a moment later.
         let healed = async {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fleetcall::app::{App, Options};
 use fleetcall::config::Config;
 use fleetcall::engine::watchdog::WatchdogSettings;
-use fleetcall::supervision::failpoints::{Act, Drill, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint, Failpoints};
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, config_file, send};
@@ -28,13 +28,13 @@ const FLEET: &str = r#"
     nodes = "1-2"
 "#;
 
-/// As `main` does it, in this process, so that a drill can reach its threads; looked after so
+/// As `main` does it, in this process, so that a failpoint can reach its threads; looked after so
 /// closely that a test need not wait.
-async fn start(drill: &Arc<Drill>) -> App {
+async fn start(failpoints: &Arc<Failpoints>) -> App {
     let config = Config::parse(Path::new("test"), FLEET).unwrap();
     let options = Options {
         port: 0,
-        drill: Some(Arc::clone(drill)),
+        failpoints: Some(Arc::clone(failpoints)),
         watchdog: WatchdogSettings {
             every: Duration::from_millis(50),
             deadline: Duration::from_millis(500),
@@ -63,13 +63,13 @@ fn threads(addr: SocketAddr) -> Vec<(f64, f64)> {
 
 #[actix_web::test]
 async fn a_thread_that_is_stuck_fails_healthz_by_its_number_until_it_goes_on() {
-    let drill = Arc::new(Drill::default());
-    let app = start(&drill).await;
+    let failpoints = Arc::new(Failpoints::default());
+    let app = start(&failpoints).await;
     let addr = app.addr();
     let metrics = app.engine().metrics();
     beside(move || {
         answer_until(addr, "/healthz", 200);
-        let stuck = drill.block(Point::Handler, "cluster=1");
+        let stuck = failpoints.block(Failpoint::Handler, "cluster=1");
         let ask = move || send(addr, "GET", "/v1/report?deadline=1s", &[]).json();
         let asked = std::thread::spawn(ask);
         // The largest cluster is placed first, and on the first thread.
@@ -119,14 +119,14 @@ async fn a_thread_that_is_stuck_fails_healthz_by_its_number_until_it_goes_on() {
 
 #[actix_web::test]
 async fn a_main_thread_that_is_stuck_fails_healthz_too() {
-    let drill = Arc::new(Drill::default());
-    let app = start(&drill).await;
+    let failpoints = Arc::new(Failpoints::default());
+    let app = start(&failpoints).await;
     let addr = app.addr();
     beside(move || {
         answer_until(addr, "/healthz", 200);
         // The supervisor runs there, and hears of this crash.
-        let stuck = drill.block(Point::Handler, "supervisor");
-        drill.arm(Point::Handler, Act::Panic, "cluster=1 node=1", 1);
+        let stuck = failpoints.block(Failpoint::Handler, "supervisor");
+        failpoints.arm(Failpoint::Handler, FailAction::Panic, "cluster=1 node=1", 1);
         assert_eq!(send(addr, "GET", "/test", &[]).status, 202);
         // A roll call that was under way then is one that has no answer.
         let why = ["the main thread is stuck", "has had no answer for"];
@@ -150,12 +150,12 @@ async fn a_main_thread_that_is_stuck_fails_healthz_too() {
 
 #[actix_web::test]
 async fn the_successor_of_a_thread_that_ended_is_looked_after() {
-    let drill = Arc::new(Drill::default());
-    let app = start(&drill).await;
+    let failpoints = Arc::new(Failpoints::default());
+    let app = start(&failpoints).await;
     let addr = app.addr();
     let metrics = app.engine().metrics();
     beside(move || {
-        drill.arm(Point::Handler, Act::EndThread, "cluster=1", 1);
+        failpoints.arm(Failpoint::Handler, FailAction::EndThread, "cluster=1", 1);
         send(addr, "GET", "/test", &[]);
         eventually("the cluster runs elsewhere", || {
             (metrics.restarts() > 0).then_some(())
@@ -179,8 +179,8 @@ async fn the_successor_of_a_thread_that_ended_is_looked_after() {
 
 #[actix_web::test]
 async fn the_watchdog_is_in_no_answer_and_counts_for_nothing() {
-    let drill = Arc::new(Drill::default());
-    let app = start(&drill).await;
+    let failpoints = Arc::new(Failpoints::default());
+    let app = start(&failpoints).await;
     let addr = app.addr();
     let metrics = app.engine().metrics();
     beside(move || {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fleetcall::domain::{
     BreakerState, ChildState, ClusterId, DeviceId, DeviceKind, DeviceState, Hold, Liveness,
 };
-use fleetcall::supervision::failpoints::{Act, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint};
 use tokio::time::sleep;
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};
@@ -46,7 +46,7 @@ fn child(fleet: &Fleet, path: &str) -> ChildState {
 async fn quarantine(fleet: &Fleet, path: &str) {
     fleet.heal().await;
     for _ in 0..2 {
-        fleet.panics(Point::Handler, path);
+        fleet.panics(Failpoint::Handler, path);
         fleet.collect().await;
         sleep(Duration::from_millis(10)).await;
     }
@@ -150,7 +150,7 @@ async fn an_actor_in_quarantine_is_started_for_a_trial() {
     quarantine(&fleet, NODE).await;
     assert_eq!(fleet.collect().await, expected(&["1/n1:quarantined"]));
     // The trial fails: back at once.
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     assert_eq!(fleet.force().await, expected(&["1/n1:crashed"]));
     assert_eq!(fleet.metrics().quarantines(), 2);
     assert_eq!(fleet.force().await, expected(&["1/n1:quarantined"]));
@@ -158,7 +158,7 @@ async fn an_actor_in_quarantine_is_started_for_a_trial() {
     assert_eq!(fleet.force().await, expected(&[]), "the trial went well");
     assert_eq!(child(&fleet, NODE).liveness, Liveness::Running);
     // A clean slate: one restart passes again.
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     fleet.collect().await;
     sleep(Duration::from_millis(10)).await;
     assert_eq!(fleet.collect().await, expected(&[]));
@@ -171,7 +171,7 @@ async fn an_actor_in_backoff_is_started_at_once() {
     let fleet = Fleet::start_paused(&config);
     fleet.heal().await;
     for path in [NODE, "cluster=1 switch=2", "cluster=1"] {
-        fleet.panics(Point::Handler, path);
+        fleet.panics(Failpoint::Handler, path);
         fleet.collect().await;
         assert!(matches!(
             child(&fleet, path).liveness,
@@ -195,7 +195,7 @@ async fn a_cluster_in_quarantine_is_started_for_a_trial_with_its_devices() {
 
 async fn quarantine_cluster(fleet: &Fleet) {
     for _ in 0..2 {
-        fleet.panics(Point::Handler, "cluster=1");
+        fleet.panics(Failpoint::Handler, "cluster=1");
         fleet.collect().await;
         sleep(Duration::from_millis(10)).await;
     }
@@ -209,12 +209,12 @@ async fn quarantine_cluster(fleet: &Fleet) {
 async fn one_that_cannot_be_built_when_it_is_forced_answers_all_the_same() {
     let fleet = strict();
     quarantine(&fleet, NODE).await;
-    for act in [Act::Error, Act::Panic] {
-        fleet.drill.arm(Point::New, act, NODE, 1);
+    for act in [FailAction::Error, FailAction::Panic] {
+        fleet.failpoints.arm(Failpoint::New, act, NODE, 1);
         let answer = fleet.force().await;
         assert!(answer[0].starts_with("1/n1:"), "{answer:?}");
         assert_eq!(answer[1..], expected(&[])[1..]);
-        assert_eq!(fleet.drill.left(Point::New, NODE), 0);
+        assert_eq!(fleet.failpoints.left(Failpoint::New, NODE), 0);
         sleep(secs(10)).await;
     }
     assert_eq!(fleet.force().await, expected(&[]));
@@ -250,11 +250,11 @@ async fn a_reset_ends_backoff_and_quarantine_and_forgets_what_led_there() {
     assert_eq!(cleared, Some(vec![Hold::Quarantine]));
     assert_eq!(fleet.collect().await, expected(&[]));
     // It is not on trial: one restart passes again, and then it is quarantined as before.
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     fleet.collect().await;
     sleep(Duration::from_millis(10)).await;
     assert_eq!(fleet.collect().await, expected(&[]));
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     fleet.collect().await;
     assert_eq!(fleet.collect().await, expected(&["1/n1:quarantined"]));
     reset(&fleet, DeviceKind::Node, 1).await;
@@ -267,7 +267,7 @@ async fn a_reset_ends_backoff_and_quarantine_and_forgets_what_led_there() {
     let config = FLEET.replace("min = \"1ms\", max = \"2ms\"", "min = \"1h\", max = \"1h\"");
     let fleet = Fleet::start_here(&config);
     fleet.heal().await;
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     assert_eq!(fleet.collect().await, expected(&["1/n1:crashed"]));
     let cleared = reset(&fleet, DeviceKind::Node, 1).await;
     assert_eq!(cleared, Some(vec![Hold::Backoff]));

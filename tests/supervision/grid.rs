@@ -8,27 +8,27 @@
 use std::time::Duration;
 
 use fleetcall::domain::Liveness;
-use fleetcall::supervision::failpoints::{Act, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint};
 use tokio::time::Instant;
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};
 
 /// What goes wrong at one collect: each entry so many times.
-type Faults = &'static [(Point, Act, u32)];
+type Faults = &'static [(Failpoint, FailAction, u32)];
 
 /// The ways to fail, how many exits each makes, and the reason of the last one.
 const WAYS: [(&str, Faults, u32, &str); 11] = [
     (
         "a panic in the handler",
-        &[(Point::Handler, Act::Panic, 1)],
+        &[(Failpoint::Handler, FailAction::Panic, 1)],
         1,
         "panic",
     ),
     (
         "a panic in `started`, at every second restart",
         &[
-            (Point::Handler, Act::Panic, 1),
-            (Point::Started, Act::Panic, 2),
+            (Failpoint::Handler, FailAction::Panic, 1),
+            (Failpoint::Started, FailAction::Panic, 2),
         ],
         3,
         "panic",
@@ -36,8 +36,8 @@ const WAYS: [(&str, Faults, u32, &str); 11] = [
     (
         "a panic in `stopping`",
         &[
-            (Point::Handler, Act::Stop, 1),
-            (Point::Stopping, Act::Panic, 1),
+            (Failpoint::Handler, FailAction::Stop, 1),
+            (Failpoint::Stopping, FailAction::Panic, 1),
         ],
         1,
         "panic",
@@ -45,51 +45,60 @@ const WAYS: [(&str, Faults, u32, &str); 11] = [
     (
         "a panic in `Drop`, while another unwinds",
         &[
-            (Point::Handler, Act::Panic, 1),
-            (Point::Drop, Act::Panic, 1),
+            (Failpoint::Handler, FailAction::Panic, 1),
+            (Failpoint::Drop, FailAction::Panic, 1),
         ],
         1,
         "panic",
     ),
     (
         "a panic in `Drop`, after a stop",
-        &[(Point::Handler, Act::Stop, 1), (Point::Drop, Act::Panic, 1)],
+        &[
+            (Failpoint::Handler, FailAction::Stop, 1),
+            (Failpoint::Drop, FailAction::Panic, 1),
+        ],
         1,
         "stopped",
     ),
     (
         "a panic in `stopping`, and one in `Drop`",
         &[
-            (Point::Handler, Act::Stop, 1),
-            (Point::Stopping, Act::Panic, 1),
-            (Point::Drop, Act::Panic, 1),
+            (Failpoint::Handler, FailAction::Stop, 1),
+            (Failpoint::Stopping, FailAction::Panic, 1),
+            (Failpoint::Drop, FailAction::Panic, 1),
         ],
         1,
         "panic",
     ),
     (
         "a panic while its state is built",
-        &[(Point::Handler, Act::Panic, 1), (Point::New, Act::Panic, 3)],
+        &[
+            (Failpoint::Handler, FailAction::Panic, 1),
+            (Failpoint::New, FailAction::Panic, 3),
+        ],
         4,
         "panic",
     ),
     (
         "an error returned by what builds its state",
-        &[(Point::Handler, Act::Panic, 1), (Point::New, Act::Error, 3)],
+        &[
+            (Failpoint::Handler, FailAction::Panic, 1),
+            (Failpoint::New, FailAction::Error, 3),
+        ],
         4,
         "error",
     ),
     (
         "a normal stop",
-        &[(Point::Handler, Act::Stop, 1)],
+        &[(Failpoint::Handler, FailAction::Stop, 1)],
         1,
         "stopped",
     ),
     (
         "a normal stop in `started`",
         &[
-            (Point::Handler, Act::Panic, 1),
-            (Point::Started, Act::Stop, 2),
+            (Failpoint::Handler, FailAction::Panic, 1),
+            (Failpoint::Started, FailAction::Stop, 2),
         ],
         3,
         "stopped",
@@ -97,10 +106,10 @@ const WAYS: [(&str, Faults, u32, &str); 11] = [
     (
         "a panic in everything that can",
         &[
-            (Point::Handler, Act::Panic, 1),
-            (Point::New, Act::Panic, 1),
-            (Point::Started, Act::Panic, 1),
-            (Point::Drop, Act::Panic, 2),
+            (Failpoint::Handler, FailAction::Panic, 1),
+            (Failpoint::New, FailAction::Panic, 1),
+            (Failpoint::Started, FailAction::Panic, 1),
+            (Failpoint::Drop, FailAction::Panic, 2),
         ],
         3,
         "panic",
@@ -151,12 +160,12 @@ async fn check(fleet: &Fleet, what: &str, path: &str, exits: u32, reason: &str) 
 async fn every_way_to_fail_of_every_device_and_cluster() {
     tokio::time::pause();
     for (path, faults) in CHILDREN {
-        for (way, drills, exits, reason) in WAYS {
+        for (way, armed, exits, reason) in WAYS {
             let what = format!("{path}: {way}");
             let fleet = Fleet::start_here(FLEET);
             fleet.heal().await;
-            for &(point, act, times) in drills {
-                fleet.drill.arm(point, act, path, times);
+            for &(point, act, times) in armed {
+                fleet.failpoints.arm(point, act, path, times);
             }
             let start = Instant::now();
             assert_eq!(fleet.collect().await, expected(faults), "{what}");
@@ -167,9 +176,9 @@ async fn every_way_to_fail_of_every_device_and_cluster() {
             );
             check(&fleet, &what, path, exits, reason).await;
             assert_eq!(fleet.metrics().crashes(), u64::from(exits), "{what}");
-            for &(point, ..) in drills {
+            for &(point, ..) in armed {
                 assert_eq!(
-                    fleet.drill.left(point, path),
+                    fleet.failpoints.left(point, path),
                     0,
                     "{what}: {point:?} was not reached"
                 );
@@ -181,14 +190,14 @@ async fn every_way_to_fail_of_every_device_and_cluster() {
 #[actix_web::test]
 async fn every_way_to_fail_of_the_supervisor_while_a_child_needs_it() {
     tokio::time::pause();
-    for (way, drills, exits, reason) in WAYS {
+    for (way, armed, exits, reason) in WAYS {
         let fleet = Fleet::start_here(FLEET);
         fleet.heal().await;
-        for &(point, act, times) in drills {
-            fleet.drill.arm(point, act, "supervisor", times);
+        for &(point, act, times) in armed {
+            fleet.failpoints.arm(point, act, "supervisor", times);
         }
         let child = "cluster=1 node=1";
-        fleet.panics(Point::Handler, child);
+        fleet.panics(Failpoint::Handler, child);
         let start = Instant::now();
         assert_eq!(fleet.collect().await, expected(&["1/n1:crashed"]), "{way}");
         assert!(
@@ -197,8 +206,8 @@ async fn every_way_to_fail_of_the_supervisor_while_a_child_needs_it() {
             start.elapsed()
         );
         fleet.heal().await;
-        for &(point, ..) in drills {
-            let left = || fleet.drill.left(point, "supervisor") == 0;
+        for &(point, ..) in armed {
+            let left = || fleet.failpoints.left(point, "supervisor") == 0;
             crate::harness::until(&format!("{way}: {point:?} is reached"), left).await;
         }
         fleet.settle(ALL_WELL).await;
@@ -214,14 +223,14 @@ async fn every_way_to_fail_of_the_supervisor_while_a_child_needs_it() {
                     let exit = state.last_exit.unwrap();
                     assert_eq!(
                         (exit.reason, exit.message.as_str()),
-                        ("panic", "drill: Handler")
+                        ("panic", "failpoint: Handler")
                     );
                 }
                 path => assert!(state.is_plain(), "{way}: {path}: {state:?}"),
             }
         }
         // The next exit finds it at work.
-        fleet.panics(Point::Handler, child);
+        fleet.panics(Failpoint::Handler, child);
         assert_eq!(fleet.collect().await, expected(&["1/n1:crashed"]), "{way}");
         fleet.heal().await;
         assert_eq!(fleet.tree().supervisor.restarts, exits, "{way}");
@@ -234,7 +243,7 @@ async fn a_panic_in_a_lookup_says_where_it_was() {
     for path in ["cluster=1 node=2", "cluster=1 switch=1"] {
         let fleet = Fleet::start_here(FLEET);
         fleet.heal().await;
-        fleet.panics(Point::Item, path);
+        fleet.panics(Failpoint::Item, path);
         let fault = if path.contains("node") {
             "1/n2:crashed"
         } else {
@@ -246,7 +255,7 @@ async fn a_panic_in_a_lookup_says_where_it_was() {
         let tree = children(&fleet.tree());
         let (_, state) = tree.iter().find(|(child, _)| child == path).unwrap();
         let exit = state.last_exit.as_ref().unwrap();
-        assert_eq!(exit.message, "drill: Item");
+        assert_eq!(exit.message, "failpoint: Item");
         assert!(
             exit.at.starts_with("src/supervision/failpoints.rs:"),
             "{}",
@@ -284,7 +293,7 @@ async fn a_panic_in_what_a_cluster_left_over_for_later() {
         "{FLEET}[[clusters]]\nid = \"large\"\nnodes = \"1-3000\"\n"
     ));
     fleet.heal().await;
-    fleet.panics(Point::Item, "cluster=large");
+    fleet.panics(Failpoint::Item, "cluster=large");
     let start = Instant::now();
     let devices = fleet.collect().await;
     assert!(
@@ -314,16 +323,19 @@ async fn a_panic_in_what_a_cluster_left_over_for_later() {
 #[actix_web::test]
 async fn a_panic_while_a_child_is_being_ended_ends_it_all_the_same() {
     tokio::time::pause();
-    for drills in [
-        &[(Point::Stopping, Act::Panic)][..],
-        &[(Point::Drop, Act::Panic)],
-        &[(Point::Stopping, Act::Panic), (Point::Drop, Act::Panic)],
+    for armed in [
+        &[(Failpoint::Stopping, FailAction::Panic)][..],
+        &[(Failpoint::Drop, FailAction::Panic)],
+        &[
+            (Failpoint::Stopping, FailAction::Panic),
+            (Failpoint::Drop, FailAction::Panic),
+        ],
     ] {
         let fleet = Fleet::start_here(FLEET);
         fleet.heal().await;
         for path in ["cluster=2", "cluster=2 node=1", "cluster=1 node=2"] {
-            for &(point, act) in drills {
-                fleet.drill.arm(point, act, path, 1);
+            for &(point, act) in armed {
+                fleet.failpoints.arm(point, act, path, 1);
             }
         }
         let smaller = FLEET.replacen("nodes = \"1-2\"", "nodes = \"1\"", 1);

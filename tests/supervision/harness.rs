@@ -1,4 +1,4 @@
-//! The actors in this process, without HTTP, with a drill that makes them go wrong.
+//! The actors in this process, without HTTP, with a failpoint that makes them go wrong.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use fleetcall::domain::{
     ChildState, Collection, DeviceKind, DeviceState, SupervisionTree, TreeFilter,
 };
 use fleetcall::engine::collector::CollectRequest;
-use fleetcall::supervision::failpoints::{Act, Drill, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint, Failpoints};
 use fleetcall::telemetry::{Census, Metrics};
 use tokio::time::Instant;
 
@@ -57,7 +57,7 @@ pub fn actors(actors: usize) -> Census {
 
 pub struct Fleet {
     pub engine: Engine,
-    pub drill: Arc<Drill>,
+    pub failpoints: Arc<Failpoints>,
 }
 
 impl Fleet {
@@ -79,11 +79,11 @@ impl Fleet {
     }
 
     fn start_on(config: &str, threads: usize) -> Self {
-        let drill = Arc::new(Drill::default());
+        let failpoints = Arc::new(Failpoints::default());
         let config = parse(config);
         let source = Source::new(None);
-        let engine = Engine::start(config, source, threads, Some(Arc::clone(&drill)));
-        Self { engine, drill }
+        let engine = Engine::start(config, source, threads, Some(Arc::clone(&failpoints)));
+        Self { engine, failpoints }
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -94,8 +94,8 @@ impl Fleet {
         self.engine.collector().supervision(TreeFilter::All)
     }
 
-    pub fn panics(&self, point: Point, path: &str) {
-        self.drill.arm(point, Act::Panic, path, 1);
+    pub fn panics(&self, point: Failpoint, path: &str) {
+        self.failpoints.arm(point, FailAction::Panic, path, 1);
     }
 
     /// One roll call.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use fleetcall::supervision::failpoints::Point;
+use fleetcall::supervision::failpoints::Failpoint;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use tokio::time::sleep;
@@ -175,7 +175,7 @@ async fn a_crash_is_a_failure_and_has_the_supervisors_line_as_well() {
          [[clusters]]\nid = \"crash\"\nnodes = \"1\"\n",
     );
     for _ in 0..2 {
-        fleet.panics(Point::Item, "cluster=crash node=1");
+        fleet.panics(Failpoint::Item, "cluster=crash node=1");
         fleet.ask().await;
         sleep(Duration::from_millis(3)).await;
     }

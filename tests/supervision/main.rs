@@ -1,6 +1,6 @@
 //! What `docs/supervision.md` guarantees, each guarantee by the test that it names.
 //!
-//! The actors run in this process with a drill that puts panics where no configuration can.
+//! The actors run in this process with a failpoint that puts panics where no configuration can.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fleetcall::domain::{BreakerState, Collection, FaultKind, Liveness};
-use fleetcall::supervision::failpoints::{Act, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, children, expected};
@@ -39,7 +39,7 @@ fn state(fleet: &Fleet, path: &str) -> fleetcall::domain::ChildState {
 
 /// Crashes the node once, and waits until its backoff or quarantine has begun.
 async fn crash(fleet: &Fleet) {
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     assert_eq!(fleet.collect().await, expected(&["1/n1:crashed"]));
 }
 
@@ -167,14 +167,14 @@ async fn after_the_cool_down_one_lookup_is_the_trial() {
 async fn a_child_that_fails_during_every_restart_ends_in_quarantine_and_hurts_nobody() {
     tokio::time::pause();
     for (act, path) in [
-        (Act::Panic, NODE),
-        (Act::Error, NODE),
-        (Act::Panic, "cluster=1"),
+        (FailAction::Panic, NODE),
+        (FailAction::Error, NODE),
+        (FailAction::Panic, "cluster=1"),
     ] {
         let fleet = Fleet::start_here(&strict());
         fleet.heal().await;
-        fleet.panics(Point::Handler, path);
-        fleet.drill.arm(Point::New, act, path, 1_000);
+        fleet.panics(Failpoint::Handler, path);
+        fleet.failpoints.arm(Failpoint::New, act, path, 1_000);
         fleet.ask().await;
         sleep(ms(400)).await;
         assert!(
@@ -199,7 +199,7 @@ async fn a_child_that_fails_during_every_restart_ends_in_quarantine_and_hurts_no
             "one try every ten seconds"
         );
         assert_eq!(fleet.collect().await, expected(&quarantined));
-        fleet.drill.arm(Point::New, act, path, 0);
+        fleet.failpoints.arm(Failpoint::New, act, path, 0);
         sleep(Duration::from_secs(10)).await;
         assert_eq!(fleet.collect().await, expected(&[]), "it is repaired");
         fleet.settle(ALL_WELL).await;
@@ -243,7 +243,7 @@ async fn callers_hear_at_once_before_during_and_after_a_backoff() {
     let start = Instant::now();
     // All of cluster 1 and 2 crash: nothing is left to wait for.
     for cluster in ["cluster=1", "cluster=2"] {
-        fleet.panics(Point::Handler, cluster);
+        fleet.panics(Failpoint::Handler, cluster);
     }
     let crashed = fleet.collect().await;
     assert!(
@@ -276,7 +276,7 @@ async fn a_crashed_cluster_answers_for_lookups_under_way_at_once() {
     });
     sleep(ms(500)).await;
     assert_eq!(fleet.metrics().census().lookups, 8);
-    fleet.panics(Point::Handler, "cluster=1");
+    fleet.panics(Failpoint::Handler, "cluster=1");
     let crashed = [
         "1/n1:crashed",
         "1/n2:crashed",
@@ -307,7 +307,7 @@ async fn a_quarantine_outlives_the_restart_of_its_cluster() {
         crash(&fleet).await;
         sleep(ms(100)).await;
     }
-    fleet.panics(Point::Handler, "cluster=1");
+    fleet.panics(Failpoint::Handler, "cluster=1");
     fleet.ask().await;
     sleep(ms(100)).await;
     assert_eq!(fleet.collect().await, expected(&["1/n1:quarantined"]));
@@ -381,7 +381,7 @@ async fn an_authentication_failure_opens_the_breaker_at_once_also_over_a_crash()
     assert_eq!(fleet.collect().await, ["1/n1:breaker_open"]);
     assert_eq!(fleet.metrics().lookups(), 1, "and it was not retried");
     // What was learned of the device survives the code that learned it.
-    fleet.panics(Point::Handler, NODE);
+    fleet.panics(Failpoint::Handler, NODE);
     assert_eq!(fleet.collect().await, ["1/n1:crashed"]);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(fleet.collect().await, ["1/n1:breaker_open"]);
@@ -580,7 +580,7 @@ async fn what_comes_due_while_the_clusters_actor_is_down_is_skipped_and_counted(
          [[clusters]]\nid = 1\nnodes = \"1-8\"\n",
     );
     sleep(Duration::from_secs(10)).await;
-    fleet.panics(Point::Handler, "cluster=1");
+    fleet.panics(Failpoint::Handler, "cluster=1");
     fleet.ask().await;
     sleep(Duration::from_secs(40)).await;
     let metrics = fleet.metrics();

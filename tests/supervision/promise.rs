@@ -15,7 +15,7 @@ use fleetcall::domain::{
     Backoff, Breaker, BreakerPolicy, BreakerState, Decision, FaultKind, Liveness, RestartHistory,
     Step, SupervisionPolicy,
 };
-use fleetcall::supervision::failpoints::{Act, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint};
 use fleetcall::telemetry::Census;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -604,9 +604,9 @@ impl Run {
     ) -> Result<(), TestCaseError> {
         let stopped = stop.map(|(cluster, slot)| {
             let (kind, id) = id_of(slot);
-            (Act::Stop, format!("cluster={cluster} {kind}={id}"))
+            (FailAction::Stop, format!("cluster={cluster} {kind}={id}"))
         });
-        let crashed = crash.map(|cluster| (Act::Panic, format!("cluster={cluster}")));
+        let crashed = crash.map(|cluster| (FailAction::Panic, format!("cluster={cluster}")));
         let (expected, took) = self
             .at_a_clear_moment(|model, now| {
                 let expected = model.collect(now, crash, stop, DEADLINE * 2, false);
@@ -614,15 +614,15 @@ impl Run {
                 expected
             })
             .await;
-        let drilled = stopped.or(crashed);
-        if let Some((act, path)) = &drilled {
-            self.fleet.drill.arm(Point::Handler, *act, path, 1);
+        let armed = stopped.or(crashed);
+        if let Some((act, path)) = &armed {
+            self.fleet.failpoints.arm(Failpoint::Handler, *act, path, 1);
         }
         let start = Instant::now();
         let answer = self.fleet.ask().await;
-        if let Some((act, path)) = &drilled {
+        if let Some((act, path)) = &armed {
             // It was down, or is not there: it must not go wrong later.
-            self.fleet.drill.arm(Point::Handler, *act, path, 0);
+            self.fleet.failpoints.arm(Failpoint::Handler, *act, path, 0);
         }
         in_time(start, took, took)?;
         prop_assert_eq!(devices(&answer), expected);

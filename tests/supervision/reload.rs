@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleetcall::config::{Config, Source};
 use fleetcall::reload::{Difference, ReloadError, Trigger};
-use fleetcall::supervision::failpoints::Point;
+use fleetcall::supervision::failpoints::Failpoint;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -42,8 +42,8 @@ async fn a_reload_is_applied_by_difference() {
     for _ in 0..3 {
         fleet.collect().await;
     }
-    fleet.panics(Point::Handler, "cluster=1 node=2");
-    fleet.panics(Point::Handler, "cluster=1 node=3");
+    fleet.panics(Failpoint::Handler, "cluster=1 node=2");
+    fleet.panics(Failpoint::Handler, "cluster=1 node=3");
     fleet.collect().await;
     sleep(Duration::from_secs(1)).await;
     let difference = fleet.engine.apply(parse(AFTER));
@@ -182,7 +182,7 @@ async fn a_cluster_that_crashes_after_a_reload_comes_back_with_the_new_devices()
     let fleet = Fleet::start_paused(BEFORE);
     fleet.collect().await;
     fleet.engine.apply(parse(AFTER));
-    fleet.panics(Point::Handler, "cluster=1");
+    fleet.panics(Failpoint::Handler, "cluster=1");
     fleet.collect().await;
     sleep(Duration::from_secs(1)).await;
     let expected = [
@@ -250,7 +250,7 @@ async fn settings_change_without_touching_a_device() {
     first.await.unwrap();
     let strict = FLEET.replace("intensity = 1000", "intensity = 0");
     fleet.engine.apply(parse(&strict));
-    fleet.panics(Point::Handler, "cluster=1 node=1");
+    fleet.panics(Failpoint::Handler, "cluster=1 node=1");
     fleet.collect().await;
     assert_eq!(fleet.metrics().quarantines(), 1, "the new policy decides");
 }
@@ -437,7 +437,7 @@ async fn a_large_cluster_starts_its_devices_in_turns() {
     fleet.settle(actors(all)).await;
     // The same after a crash, and after one with half of them started.
     for is_half_started in [false, true] {
-        fleet.panics(Point::Handler, "cluster=1");
+        fleet.panics(Failpoint::Handler, "cluster=1");
         let crashed = fleet.collect().await;
         assert!(crashed.iter().all(|device| device.ends_with(":crashed")));
         // Time stands still as long as there is something to do, so the backoff goes on.
@@ -445,9 +445,9 @@ async fn a_large_cluster_starts_its_devices_in_turns() {
             turn().await;
         }
         if is_half_started {
-            fleet.panics(Point::Started, "cluster=1");
+            fleet.panics(Failpoint::Started, "cluster=1");
             fleet.heal().await;
-            assert_eq!(fleet.drill.left(Point::Started, "cluster=1"), 0);
+            assert_eq!(fleet.failpoints.left(Failpoint::Started, "cluster=1"), 0);
         } else {
             tokio::time::advance(Duration::from_millis(10)).await;
             let most = most_in_a_turn(&fleet, all).await;

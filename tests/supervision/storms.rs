@@ -1,7 +1,7 @@
 //! Many failures at once or one after the other, on real threads: nobody is lost, nothing is left.
 
 use fleetcall::domain::{FaultKind, Liveness};
-use fleetcall::supervision::failpoints::{Act, Point};
+use fleetcall::supervision::failpoints::{FailAction, Failpoint};
 
 use crate::harness::{ALL_WELL, FLEET, Fleet, actors, children, until};
 
@@ -15,8 +15,8 @@ async fn nothing_is_left_of_a_thousand_crashed_clusters() {
         } else {
             "cluster=1 node=1"
         };
-        fleet.panics(Point::Handler, path);
-        while fleet.drill.left(Point::Handler, path) > 0 {
+        fleet.panics(Failpoint::Handler, path);
+        while fleet.failpoints.left(Failpoint::Handler, path) > 0 {
             fleet.collect().await;
         }
     }
@@ -117,8 +117,8 @@ async fn a_thread_that_ends_is_replaced_with_its_clusters() {
     let fleet = Fleet::start(FLEET);
     fleet.heal().await;
     fleet
-        .drill
-        .arm(Point::Handler, Act::EndThread, "cluster=1", 1);
+        .failpoints
+        .arm(Failpoint::Handler, FailAction::EndThread, "cluster=1", 1);
     let devices = fleet.collect().await;
     let lost = devices[..4]
         .iter()
@@ -148,8 +148,8 @@ async fn lost_with_the_thread_of_cluster_1(config: &str) -> [bool; 2] {
     let fleet = Fleet::start(config);
     fleet.heal().await;
     fleet
-        .drill
-        .arm(Point::Handler, Act::EndThread, "cluster=1", 1);
+        .failpoints
+        .arm(Failpoint::Handler, FailAction::EndThread, "cluster=1", 1);
     let devices = fleet.collect().await;
     let lost = ["1/", "2/"].map(|cluster| {
         let mut own = devices.iter().filter(|it| it.starts_with(cluster));
@@ -176,7 +176,7 @@ async fn clusters_share_a_thread_until_there_are_devices_enough_for_two() {
 async fn a_thread_that_is_stuck_delays_no_answer_and_nobody_on_another_thread() {
     let fleet = Fleet::start(&FLEET.replace("10s", "1s"));
     fleet.heal().await;
-    let stuck = fleet.drill.block(Point::Handler, "cluster=1");
+    let stuck = fleet.failpoints.block(Failpoint::Handler, "cluster=1");
     // Its answer is here while the thread is stuck.
     let devices = fleet.collect().await;
     drop(stuck);
@@ -197,24 +197,24 @@ async fn a_verdict_that_is_late_is_carried_out_by_the_next_shell() {
     let strict = "intensity = 1\nperiod = \"1h\"\nquarantine = \"1h\"";
     let fleet = Fleet::start(&FLEET.replace("intensity = 1000", strict));
     fleet.heal().await;
-    fleet.panics(Point::Handler, "cluster=1 node=1");
+    fleet.panics(Failpoint::Handler, "cluster=1 node=1");
     fleet.collect().await;
     fleet.heal().await;
     // The supervisor shares this thread, so while it is blocked another one has to go on.
-    let stuck = fleet.drill.block(Point::Handler, "supervisor");
-    fleet.panics(Point::Handler, "cluster=1 node=1");
-    let (collector, drill) = (
+    let stuck = fleet.failpoints.block(Failpoint::Handler, "supervisor");
+    fleet.panics(Failpoint::Handler, "cluster=1 node=1");
+    let (collector, failpoints) = (
         fleet.engine.collector(),
-        std::sync::Arc::clone(&fleet.drill),
+        std::sync::Arc::clone(&fleet.failpoints),
     );
     let other = std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
             collector.collect().await.unwrap();
-            while drill.left(Point::Handler, "supervisor") > 0 {
+            while failpoints.left(Failpoint::Handler, "supervisor") > 0 {
                 tokio::task::yield_now().await;
             }
             // Its verdict is out; the cluster goes before the node hears it.
-            drill.arm(Point::Handler, Act::Panic, "cluster=1", 1);
+            failpoints.arm(Failpoint::Handler, FailAction::Panic, "cluster=1", 1);
             collector.collect().await.unwrap();
             drop(stuck);
         });
@@ -245,8 +245,8 @@ async fn a_thread_that_ends_again_and_again_is_replaced_again_and_again() {
     for _ in 0..6 {
         fleet.heal().await;
         fleet
-            .drill
-            .arm(Point::Handler, Act::EndThread, "cluster=2", 1);
+            .failpoints
+            .arm(Failpoint::Handler, FailAction::EndThread, "cluster=2", 1);
         fleet.collect().await;
     }
     fleet.heal().await;
@@ -272,12 +272,16 @@ async fn children_answer_while_the_supervisor_stays_down() {
     let fleet = Fleet::start(FLEET);
     fleet.heal().await;
     fleet
-        .drill
-        .arm(Point::New, Act::Error, "supervisor", 1_000_000);
-    fleet.panics(Point::Handler, "supervisor");
+        .failpoints
+        .arm(Failpoint::New, FailAction::Error, "supervisor", 1_000_000);
+    fleet.panics(Failpoint::Handler, "supervisor");
     for _ in 0..20 {
-        fleet.panics(Point::Handler, "cluster=1 node=1");
-        while fleet.drill.left(Point::Handler, "cluster=1 node=1") > 0 {
+        fleet.panics(Failpoint::Handler, "cluster=1 node=1");
+        while fleet
+            .failpoints
+            .left(Failpoint::Handler, "cluster=1 node=1")
+            > 0
+        {
             fleet.collect().await;
         }
         fleet.heal().await;
@@ -289,7 +293,9 @@ async fn children_answer_while_the_supervisor_stays_down() {
     };
     assert_eq!(exits("cluster=1 node=1"), (20, "panic"));
     assert_eq!(exits("supervisor").1, "error", "it never came back");
-    fleet.drill.arm(Point::New, Act::Error, "supervisor", 0);
+    fleet
+        .failpoints
+        .arm(Failpoint::New, FailAction::Error, "supervisor", 0);
     until("the supervisor is back", || {
         fleet.tree().supervisor.liveness == Liveness::Running
     })

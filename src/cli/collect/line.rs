@@ -27,27 +27,27 @@ pub(super) enum Line {
 
 /// What there may be on a line; services that are newer may say more.
 #[derive(Debug, Deserialize)]
-struct LineView {
+struct StreamLine {
     cluster_id: Option<ClusterId>,
     node_id: Option<DeviceId>,
     switch_id: Option<DeviceId>,
     outcome: Option<String>,
     duration_ms: Option<f64>,
     facts: Option<Box<RawValue>>,
-    error: Option<ErrorView>,
+    error: Option<LineError>,
     summary: Option<IgnoredAny>,
     /// Of a problem that came up meanwhile (RFC 9457).
     detail: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ErrorView {
+struct LineError {
     message: String,
 }
 
 impl Line {
     pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
-        let view: LineView = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let view: StreamLine = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if view.summary.is_some() {
             return Ok(Self::End);
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures::future::{FutureExt as _, LocalBoxFuture};
 
-use super::Request;
+use super::RollRequest;
 use super::roll::{Heard, Roll};
 use crate::app::Engine;
 use crate::cli::CliError;
@@ -20,12 +20,12 @@ const PIECE: usize = 4096;
 
 /// A roll call under way; dropped, it is given up.
 pub(super) struct Local {
-    stage: Stage,
+    stage: LocalStage,
     /// Whose actors ask.
     engine: Engine,
 }
 
-enum Stage {
+enum LocalStage {
     Running(AnswerStream),
     /// All have come; the summary is on its way.
     Ending(LocalBoxFuture<'static, Result<Option<String>, CollectError>>),
@@ -39,7 +39,7 @@ impl Local {
     /// Outside of an actix `System`.
     pub(super) async fn begin(
         config: Config,
-        request: &Request,
+        request: &RollRequest,
     ) -> Result<(Self, Roll, bool), CliError> {
         let threads = available_parallelism().map_or(1, NonZeroUsize::get);
         let all_lists = config.discoveries.len();
@@ -60,7 +60,7 @@ impl Local {
         let stream = stream.map_err(CliError::Collect)?;
         let roll = Roll::new(stream.topology());
         let local = Self {
-            stage: Stage::Running(stream),
+            stage: LocalStage::Running(stream),
             engine,
         };
         Ok((local, roll, is_whole))
@@ -75,13 +75,13 @@ impl Local {
         only_failed: bool,
     ) -> Result<Option<Vec<String>>, CliError> {
         let come = match &mut self.stage {
-            Stage::Running(stream) => stream.next(PIECE).await,
-            Stage::Ending(_) | Stage::Over => Vec::new(),
+            LocalStage::Running(stream) => stream.next(PIECE).await,
+            LocalStage::Ending(_) | LocalStage::Over => Vec::new(),
         };
         if come.is_empty() {
             return self.end(wants_lines).await;
         }
-        let Stage::Running(stream) = &self.stage else {
+        let LocalStage::Running(stream) = &self.stage else {
             return Ok(None);
         };
         let mut lines = Vec::new();
@@ -109,15 +109,17 @@ impl Local {
 
     /// Waits for the summary, once.
     async fn end(&mut self, wants_lines: bool) -> Result<Option<Vec<String>>, CliError> {
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Running(stream) => Stage::Ending(last_line(stream, wants_lines).boxed_local()),
-            stage @ (Stage::Ending(_) | Stage::Over) => stage,
+        self.stage = match std::mem::replace(&mut self.stage, LocalStage::Over) {
+            LocalStage::Running(stream) => {
+                LocalStage::Ending(last_line(stream, wants_lines).boxed_local())
+            }
+            stage @ (LocalStage::Ending(_) | LocalStage::Over) => stage,
         };
-        let Stage::Ending(ending) = &mut self.stage else {
+        let LocalStage::Ending(ending) = &mut self.stage else {
             return Ok(None);
         };
         let line = ending.await;
-        self.stage = Stage::Over;
+        self.stage = LocalStage::Over;
         let line = line.map_err(CliError::Collect)?;
         Ok(Some(line.into_iter().collect()))
     }

@@ -34,7 +34,7 @@ use crate::telemetry;
 use line::Line;
 use local::Local;
 use roll::{DeviceRoll, Roll};
-use server::{Api, Server};
+use server::{Api, ServiceClient};
 
 pub(super) use server::{ServiceError, whole_topology};
 
@@ -135,7 +135,7 @@ pub(super) fn joined(sets: &[NamedSet]) -> Option<NodeSet> {
 
 /// Whom to ask, and how long.
 #[derive(Debug)]
-struct Request {
+struct RollRequest {
     scope: Scope,
     deadline: Option<Duration>,
     /// Whether devices are asked that the service leaves alone.
@@ -146,7 +146,7 @@ struct Request {
     exclude: String,
 }
 
-impl Request {
+impl RollRequest {
     fn new(flags: &Flags) -> Self {
         let texts = |sets: &[NamedSet]| {
             let texts: Vec<&str> = sets.iter().map(|it| it.text.as_str()).collect();
@@ -187,19 +187,19 @@ impl Request {
 
 /// Who is to make the roll call.
 #[expect(clippy::large_enum_variant, reason = "there is one")]
-enum Way {
+enum AskThrough {
     Here(Config),
     There(Api),
 }
 
 /// A roll call that somebody makes.
-enum Source {
+enum AnswerSource {
     Here(Local),
-    There(Server),
+    There(ServiceClient),
 }
 
 /// How it ended.
-enum End {
+enum RollEnd {
     /// Everybody who was asked is in it.
     Complete,
     Interrupted,
@@ -210,7 +210,7 @@ enum End {
 }
 
 /// What is to be seen of it.
-struct View {
+struct RollView {
     format: Format,
     only_failed: bool,
     out: Terminal,
@@ -218,7 +218,7 @@ struct View {
     progress: Option<(Screen, Terminal)>,
 }
 
-impl View {
+impl RollView {
     fn new(flags: &Flags, screen: Screen) -> Self {
         let (out, err) = (
             Terminal::of(&std::io::stdout()),
@@ -303,23 +303,25 @@ impl View {
 }
 
 pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliError> {
-    let view = View::new(flags, screen);
-    let request = Request::new(flags);
+    let view = RollView::new(flags, screen);
+    let request = RollRequest::new(flags);
     let way = match &flags.server {
         None if flags.force => return Err(CliError::ForceHere),
         None => {
             open_files::raise();
             let (config, _) = flags.config.source().load().map_err(CliError::Config)?;
-            Way::Here(config)
+            AskThrough::Here(config)
         }
-        Some(server) => Way::There(Api::new(server, &flags.trust).map_err(CliError::Server)?),
+        Some(server) => {
+            AskThrough::There(Api::new(server, &flags.trust).map_err(CliError::Server)?)
+        }
     };
     let stop = interrupt::watch().map_err(CliError::Signals)?;
     let start = Instant::now();
     let system = System::new();
     let made = system.block_on(make(way, &request, &view, stop));
     view.clear();
-    let Some(Made {
+    let Some(MadeAnswer {
         source,
         mut roll,
         end,
@@ -330,24 +332,24 @@ pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliErro
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     };
     let elapsed = start.elapsed();
-    let is_complete = matches!(end, End::Complete);
+    let is_complete = matches!(end, RollEnd::Complete);
     roll.settle(is_complete);
     let printed = view.print(&roll, elapsed, is_complete, flags.log.debug);
     system.block_on(source.close());
     printed?;
     let (asked, unheard) = (counted(roll.tally.asked, "device"), roll.tally.unheard());
     Ok(match end {
-        End::Complete if roll.tally.failed() == 0 && is_whole => ExitCode::SUCCESS,
-        End::Complete => ExitCode::from(3),
-        End::Interrupted => {
+        RollEnd::Complete if roll.tally.failed() == 0 && is_whole => ExitCode::SUCCESS,
+        RollEnd::Complete => ExitCode::from(3),
+        RollEnd::Interrupted => {
             complain(&format!(
                 "fleetcall: interrupted, so this is not complete: {unheard} of {asked} had not \
                  answered"
             ));
             ExitCode::from(interrupt::EXIT_CODE)
         }
-        End::Unread => ExitCode::from(UNREAD_EXIT_CODE),
-        End::Broken(error) => {
+        RollEnd::Unread => ExitCode::from(UNREAD_EXIT_CODE),
+        RollEnd::Broken(error) => {
             complain(&format!(
                 "{error}; this is not complete: {unheard} of {asked} had not answered"
             ));
@@ -357,21 +359,21 @@ pub(super) fn collect(flags: &Flags, screen: Screen) -> Result<ExitCode, CliErro
 }
 
 /// A roll call as far as it came.
-struct Made {
-    source: Source,
+struct MadeAnswer {
+    source: AnswerSource,
     roll: Roll,
-    end: End,
+    end: RollEnd,
     /// Whether all lists that devices are taken from could be read.
     is_whole: bool,
 }
 
 /// `None` if it was interrupted before it began.
 async fn make(
-    way: Way,
-    request: &Request,
-    view: &View,
+    way: AskThrough,
+    request: &RollRequest,
+    view: &RollView,
     mut stop: oneshot::Receiver<()>,
-) -> Result<Option<Made>, CliError> {
+) -> Result<Option<MadeAnswer>, CliError> {
     let start = Instant::now();
     let begun = tokio::select! {
         biased;
@@ -384,20 +386,20 @@ async fn make(
     let end = loop {
         tokio::select! {
             biased;
-            _ = &mut stop => break End::Interrupted,
+            _ = &mut stop => break RollEnd::Interrupted,
             _ = ticks.tick() => view.draw(&roll, start.elapsed()),
             came = source.next(&mut roll, view) => match came {
                 Ok(Some(lines)) => match view.print_lines(lines).await {
                     Ok(true) => {}
-                    Ok(false) => break End::Unread,
-                    Err(error) => break End::Broken(error),
+                    Ok(false) => break RollEnd::Unread,
+                    Err(error) => break RollEnd::Broken(error),
                 },
-                Ok(None) => break End::Complete,
-                Err(error) => break End::Broken(error),
+                Ok(None) => break RollEnd::Complete,
+                Err(error) => break RollEnd::Broken(error),
             }
         }
     };
-    Ok(Some(Made {
+    Ok(Some(MadeAnswer {
         source,
         roll,
         end,
@@ -405,21 +407,24 @@ async fn make(
     }))
 }
 
-async fn begin(way: Way, request: &Request) -> Result<(Source, Roll, bool), CliError> {
+async fn begin(
+    way: AskThrough,
+    request: &RollRequest,
+) -> Result<(AnswerSource, Roll, bool), CliError> {
     Ok(match way {
-        Way::Here(config) => {
+        AskThrough::Here(config) => {
             let (local, roll, is_whole) = Local::begin(config, request).await?;
-            (Source::Here(local), roll, is_whole)
+            (AnswerSource::Here(local), roll, is_whole)
         }
-        Way::There(api) => {
-            let begun = Server::begin(&api, request).await;
+        AskThrough::There(api) => {
+            let begun = ServiceClient::begin(&api, request).await;
             let (server, topology) = begun.map_err(CliError::Server)?;
-            (Source::There(server), Roll::by_name(&topology), true)
+            (AnswerSource::There(server), Roll::by_name(&topology), true)
         }
     })
 }
 
-impl Source {
+impl AnswerSource {
     /// Leaves nothing behind on the devices that were asked.
     async fn close(self) {
         match self {
@@ -433,7 +438,7 @@ impl Source {
     async fn next(
         &mut self,
         roll: &mut Roll,
-        view: &View,
+        view: &RollView,
     ) -> Result<Option<Vec<String>>, CliError> {
         let wants_lines = view.format == Format::Ndjson;
         match self {

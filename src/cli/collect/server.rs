@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::Request;
+use super::RollRequest;
 use super::line::Line;
 use crate::cli::server::{self, ServerError, TIMEOUT, TOO_LONG, TrustFlags, address, why};
 use crate::cli::terminal::plain;
@@ -59,7 +59,7 @@ pub(in crate::cli) enum ServiceError {
 
 /// A stream under way; dropped, the service gives it up.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct ServiceClient {
     response: Response,
     url: String,
     /// What has come of a line that is not complete.
@@ -75,11 +75,11 @@ struct Problem {
     detail: String,
 }
 
-impl Server {
+impl ServiceClient {
     /// Asks the service for everybody that the request means.
     pub(super) async fn begin(
         api: &Api,
-        request: &Request,
+        request: &RollRequest,
     ) -> Result<(Self, Topology), ServiceError> {
         let limit = request
             .deadline
@@ -178,7 +178,7 @@ impl Api {
     }
 
     /// With a deadline the head of the answer is there soon after it; its lines come as they do.
-    async fn report(&self, request: &Request) -> Result<(Response, String), ServiceError> {
+    async fn report(&self, request: &RollRequest) -> Result<(Response, String), ServiceError> {
         let path = if request.force {
             "/v1/collect"
         } else {
@@ -305,8 +305,8 @@ mod tests {
 
     use super::*;
 
-    fn within(deadline: Option<&str>) -> Request {
-        Request {
+    fn within(deadline: Option<&str>) -> RollRequest {
+        RollRequest {
             scope: Scope::default(),
             deadline: deadline.map(|it| humantime::parse_duration(it).unwrap()),
             force: false,
@@ -329,7 +329,7 @@ mod tests {
         ] {
             let request = within(deadline);
             let start = Instant::now();
-            let error = Server::begin(&api, &request).await.unwrap_err();
+            let error = ServiceClient::begin(&api, &request).await.unwrap_err();
             assert!(error.to_string().ends_with("it takes too long"), "{error}");
             assert_eq!(start.elapsed().as_secs(), first, "{deadline:?}");
             let Some(second) = second else { continue };

@@ -15,7 +15,7 @@ pub(super) fn text(
     complete: bool,
     terminal: Terminal,
 ) -> String {
-    let mut table = Table {
+    let mut table = AnswerTable {
         text: String::new(),
         terminal,
     };
@@ -35,14 +35,14 @@ pub(super) fn text(
     table.text
 }
 
-struct Table {
+struct AnswerTable {
     text: String,
     terminal: Terminal,
 }
 
-impl Table {
+impl AnswerTable {
     /// The width of a column that others stand beside: of its texts that take no more than their part of
-    /// the width of all. Longer ones have lines of their own, see [`Table::name`].
+    /// the width of all. Longer ones have lines of their own, see [`AnswerTable::name`].
     fn widest<'a>(&self, texts: impl Iterator<Item = &'a str>, part: usize) -> usize {
         let most = self.terminal.width.map_or(usize::MAX, |width| width / part);
         let fitting = texts.map(columns).filter(|&columns| columns <= most);

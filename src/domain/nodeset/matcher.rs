@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use super::{NodeSet, Part, Pattern, Range, Term};
+use super::{NodeSet, Pattern, PatternPart, Range, Term};
 use crate::domain::Id;
 
 /// Terms with several brackets, of which an id is compared with each; and kinds of numbers between the
@@ -20,7 +20,7 @@ pub(in crate::domain) struct Matcher<'a> {
     /// With whether it is used.
     terms: Vec<(&'a Term, bool)>,
     /// Terms that are one id.
-    ids: HashMap<&'a str, Place>,
+    ids: HashMap<&'a str, PatternPlace>,
     /// Terms with one number, by the texts before and behind it.
     numbered: HashMap<&'a str, HashMap<&'a str, Numbers>>,
     /// How long the texts before numbers are.
@@ -33,12 +33,12 @@ pub(in crate::domain) struct Matcher<'a> {
 
 /// The last terms that match an id, counted from 1; 0 is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::domain) struct Found {
+pub(in crate::domain) struct FoundPattern {
     added: usize,
     removed: usize,
 }
 
-impl Found {
+impl FoundPattern {
     fn note(&mut self, other: Self) {
         self.added = self.added.max(other.added);
         self.removed = self.removed.max(other.removed);
@@ -57,37 +57,37 @@ impl Found {
 
 /// Ids that the same terms match.
 #[derive(Debug, Default)]
-struct Place {
-    found: Found,
+struct PatternPlace {
+    found: FoundPattern,
     /// Whether one of them was looked up.
     is_met: bool,
 }
 
-impl Place {
-    fn meet(&mut self) -> Found {
+impl PatternPlace {
+    fn meet(&mut self) -> FoundPattern {
         self.is_met = true;
         self.found
     }
 }
 
 /// A term as it is looked up.
-enum Form<'a> {
+enum PatternForm<'a> {
     Id(&'a str),
     /// A number between two texts, which does not go on with digits.
     Numbered(&'a str, &'a Range, &'a str),
     Other(&'a Pattern),
 }
 
-impl<'a> Form<'a> {
+impl<'a> PatternForm<'a> {
     fn of(pattern: &'a Pattern) -> Self {
         let (before, rest) = match pattern.parts.as_slice() {
-            [Part::Text(before), rest @ ..] => (before.as_str(), rest),
+            [PatternPart::Text(before), rest @ ..] => (before.as_str(), rest),
             rest => ("", rest),
         };
         let (ranges, behind) = match rest {
             [] => return Self::Id(before),
-            [Part::Ranges(ranges)] => (ranges, ""),
-            [Part::Ranges(ranges), Part::Text(behind)] => (ranges, behind.as_str()),
+            [PatternPart::Ranges(ranges)] => (ranges, ""),
+            [PatternPart::Ranges(ranges), PatternPart::Text(behind)] => (ranges, behind.as_str()),
             _ => return Self::Other(pattern),
         };
         match ranges.as_slice() {
@@ -105,18 +105,18 @@ struct Compared<'a> {
     pattern: &'a Pattern,
     /// What may stand in the place of each part.
     numbers: Vec<Numbers>,
-    place: Place,
+    place: PatternPlace,
 }
 
 impl<'a> Compared<'a> {
     fn new(pattern: &'a Pattern) -> Result<Self, String> {
         let numbers = pattern.parts.iter().map(|part| match part {
-            Part::Text(_) => Ok(Numbers::default()),
-            Part::Ranges(ranges) => {
+            PatternPart::Text(_) => Ok(Numbers::default()),
+            PatternPart::Ranges(ranges) => {
                 let mut numbers = Numbers::default();
                 for range in ranges {
                     // Which of them it is says nothing.
-                    numbers.add(range, Found::default())?;
+                    numbers.add(range, FoundPattern::default())?;
                 }
                 numbers.sort();
                 Ok(numbers)
@@ -125,7 +125,7 @@ impl<'a> Compared<'a> {
         Ok(Self {
             pattern,
             numbers: numbers.collect::<Result<_, String>>()?,
-            place: Place::default(),
+            place: PatternPlace::default(),
         })
     }
 }
@@ -135,7 +135,7 @@ impl<'a> Compared<'a> {
 struct Numbers(Vec<Row>);
 
 impl Numbers {
-    fn add(&mut self, range: &Range, found: Found) -> Result<(), String> {
+    fn add(&mut self, range: &Range, found: FoundPattern) -> Result<(), String> {
         let row = self.0.iter().position(|row| row.is_of(range));
         let row = row.unwrap_or_else(|| {
             self.0.push(Row::new(range));
@@ -157,7 +157,7 @@ impl Numbers {
     }
 
     /// Looks digits up as they are written; `None` if they are none of the numbers.
-    fn look(&mut self, digits: &str) -> Option<Found> {
+    fn look(&mut self, digits: &str) -> Option<FoundPattern> {
         let number = digits.parse().ok()?;
         let rows = self.0.iter_mut();
         let found = rows.filter_map(|row| Some(row.find(digits, number)?.meet()));
@@ -187,11 +187,11 @@ struct Row {
     /// What is left of each number when it is divided by the step.
     rest: u64,
     /// Each with the term that it is.
-    ranges: Vec<((u64, u64), Found)>,
+    ranges: Vec<((u64, u64), FoundPattern)>,
     /// Where each piece begins, counted in steps.
     starts: Vec<u128>,
     /// `None` where there is no range.
-    pieces: Vec<Option<Place>>,
+    pieces: Vec<Option<PatternPlace>>,
 }
 
 impl Row {
@@ -217,7 +217,7 @@ impl Row {
     }
 
     fn sort(&mut self) {
-        let mut ends: Vec<(u128, bool, Found)> = Vec::with_capacity(2 * self.ranges.len());
+        let mut ends: Vec<(u128, bool, FoundPattern)> = Vec::with_capacity(2 * self.ranges.len());
         for &((first, last), found) in &self.ranges {
             ends.push((first.into(), true, found));
             ends.push((u128::from(last) + 1, false, found));
@@ -234,11 +234,11 @@ impl Row {
                 }
             }
             open = if begins { open + 1 } else { open - 1 };
-            let found = Found {
+            let found = FoundPattern {
                 added: added.last().copied().unwrap_or_default(),
                 removed: removed.last().copied().unwrap_or_default(),
             };
-            let place = Place {
+            let place = PatternPlace {
                 found,
                 is_met: false,
             };
@@ -269,7 +269,7 @@ impl Row {
         at.checked_sub(1).filter(|&at| self.pieces[at].is_some())
     }
 
-    fn find(&mut self, digits: &str, number: u64) -> Option<&mut Place> {
+    fn find(&mut self, digits: &str, number: u64) -> Option<&mut PatternPlace> {
         let at = self.at(digits, number)?;
         self.pieces[at].as_mut()
     }
@@ -305,20 +305,20 @@ impl<'a> Matcher<'a> {
             if !is_used {
                 continue;
             }
-            let mut found = Found::default();
+            let mut found = FoundPattern::default();
             let last = if term.takes_away {
                 &mut found.removed
             } else {
                 &mut found.added
             };
             *last = place + 1;
-            match Form::of(&term.pattern) {
-                Form::Id(id) => this.ids.entry(id).or_default().found.note(found),
-                Form::Numbered(before, range, behind) => {
+            match PatternForm::of(&term.pattern) {
+                PatternForm::Id(id) => this.ids.entry(id).or_default().found.note(found),
+                PatternForm::Numbered(before, range, behind) => {
                     let numbers = this.numbered.entry(before).or_default();
                     numbers.entry(behind).or_default().add(range, found)?;
                 }
-                Form::Other(pattern) => {
+                PatternForm::Other(pattern) => {
                     let known = this.compared.iter().position(|it| it.pattern == pattern);
                     let known = match known {
                         Some(known) => known,
@@ -356,7 +356,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Looks an id up, and notes which terms match it.
-    pub(in crate::domain) fn look(&mut self, id: &Id) -> Found {
+    pub(in crate::domain) fn look(&mut self, id: &Id) -> FoundPattern {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         // Writing to a String cannot fail.
@@ -366,8 +366,8 @@ impl<'a> Matcher<'a> {
         found
     }
 
-    pub(super) fn look_text(&mut self, text: &str) -> Found {
-        let mut found = Found::default();
+    pub(super) fn look_text(&mut self, text: &str) -> FoundPattern {
+        let mut found = FoundPattern::default();
         if let Some(place) = self.ids.get_mut(text) {
             found.note(place.meet());
         }
@@ -399,14 +399,14 @@ impl<'a> Matcher<'a> {
 
     /// The texts of the terms that matched no id so far, each once, and whether they take away.
     pub(in crate::domain) fn unmet(&self) -> Vec<(&'a str, bool)> {
-        let is_met = |term: &Term| match Form::of(&term.pattern) {
-            Form::Id(id) => self.ids.get(id).is_some_and(|place| place.is_met),
-            Form::Numbered(before, range, behind) => {
+        let is_met = |term: &Term| match PatternForm::of(&term.pattern) {
+            PatternForm::Id(id) => self.ids.get(id).is_some_and(|place| place.is_met),
+            PatternForm::Numbered(before, range, behind) => {
                 let numbers = self.numbered.get(before);
                 let numbers = numbers.and_then(|it| it.get(behind));
                 numbers.is_some_and(|it| it.is_met(range))
             }
-            Form::Other(pattern) => {
+            PatternForm::Other(pattern) => {
                 let mut compared = self.compared.iter();
                 compared.any(|it| it.pattern == pattern && it.place.is_met)
             }
@@ -471,7 +471,7 @@ mod tests {
             let mut matcher = matcher(&set);
             let mut unmet = vec![true; set.terms.len()];
             for id in &ids {
-                let mut expected = Found::default();
+                let mut expected = FoundPattern::default();
                 for (place, term) in set.terms.iter().enumerate() {
                     if term.pattern.matches(id) {
                         unmet[place] = false;

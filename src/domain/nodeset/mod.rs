@@ -44,11 +44,11 @@ struct Term {
 /// Texts and brackets, alternating as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
-    parts: Vec<Part>,
+    parts: Vec<PatternPart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum PatternPart {
     Text(String),
     Ranges(Vec<Range>),
 }
@@ -86,16 +86,18 @@ impl Range {
 
 impl Pattern {
     fn len(&self) -> u64 {
-        let size = |part: &Part| match part {
-            Part::Text(_) => 1,
-            Part::Ranges(ranges) => ranges.iter().map(Range::len).fold(0, u64::saturating_add),
+        let size = |part: &PatternPart| match part {
+            PatternPart::Text(_) => 1,
+            PatternPart::Ranges(ranges) => {
+                ranges.iter().map(Range::len).fold(0, u64::saturating_add)
+            }
         };
         self.parts.iter().map(size).fold(1, u64::saturating_mul)
     }
 
     /// Calls `each` with every text of `parts`, prefixed by what is in `text`.
     fn expand(
-        parts: &[Part],
+        parts: &[PatternPart],
         text: &mut String,
         each: &mut impl FnMut(&str) -> Result<(), IdError>,
     ) -> Result<(), IdError> {
@@ -104,12 +106,12 @@ impl Pattern {
         };
         let len = text.len();
         match part {
-            Part::Text(literal) => {
+            PatternPart::Text(literal) => {
                 text.push_str(literal);
                 Self::expand(rest, text, each)?;
                 text.truncate(len);
             }
-            Part::Ranges(ranges) => {
+            PatternPart::Ranges(ranges) => {
                 for range in ranges {
                     for number in range.numbers() {
                         // Writing to a String cannot fail.
@@ -160,7 +162,7 @@ impl NodeSet {
         let term = Term {
             text: text.as_str().into(),
             pattern: Pattern {
-                parts: vec![Part::Text(text)],
+                parts: vec![PatternPart::Text(text)],
             },
             takes_away: false,
         };
@@ -186,8 +188,8 @@ impl NodeSet {
         let new = terms.filter(|&(text, takes_away, _)| seen.insert((text, takes_away)));
         new.fold((0, 0_u64), |(elements, ids), (_, _, pattern)| {
             let ranges = pattern.parts.iter().map(|part| match part {
-                Part::Text(_) => 0,
-                Part::Ranges(ranges) => ranges.len(),
+                PatternPart::Text(_) => 0,
+                PatternPart::Ranges(ranges) => ranges.len(),
             });
             let elements = elements + ranges.sum::<usize>().max(1);
             (elements, ids.saturating_add(pattern.len()))
@@ -243,8 +245,8 @@ impl Pattern {
     /// In time that grows with the parts, the text's length and the ranges, not with what they hold.
     fn matches(&self, text: &str) -> bool {
         self.matches_by(text, |part, number| match &self.parts[part] {
-            Part::Text(_) => false,
-            Part::Ranges(ranges) => ranges.iter().any(|range| range.writes(number)),
+            PatternPart::Text(_) => false,
+            PatternPart::Ranges(ranges) => ranges.iter().any(|range| range.writes(number)),
         })
     }
 
@@ -252,7 +254,7 @@ impl Pattern {
     /// number as it is written.
     fn matches_by(&self, text: &str, holds: impl Fn(usize, &str) -> bool) -> bool {
         // Most texts differ from the first one on.
-        if let Some(Part::Text(literal)) = self.parts.first()
+        if let Some(PatternPart::Text(literal)) = self.parts.first()
             && !text.starts_with(literal.as_str())
         {
             return false;
@@ -263,12 +265,12 @@ impl Pattern {
             let mut next = Vec::new();
             for &at in &ends {
                 match part {
-                    Part::Text(literal) => {
+                    PatternPart::Text(literal) => {
                         if text[at..].starts_with(literal.as_str()) {
                             next.push(at + literal.len());
                         }
                     }
-                    Part::Ranges(_) => {
+                    PatternPart::Ranges(_) => {
                         let digits = text[at..].bytes().take_while(u8::is_ascii_digit).count();
                         let holds = |len: &usize| holds(place, &text[at..at + len]);
                         next.extend((1..=digits).filter(holds).map(|len| at + len));

@@ -1,6 +1,6 @@
 //! From a text to the terms of a set, or to what is wrong with it and what was probably meant.
 
-use super::{Part, Pattern, Range, Term};
+use super::{Pattern, PatternPart, Range, Term};
 use crate::domain::ids::is_id_character;
 use crate::domain::{IdError, MAX_NAME_LEN};
 
@@ -76,7 +76,7 @@ fn patterns(text: &str) -> Result<Vec<(String, Pattern)>, String> {
         ends.is_some_and(|(first, last)| is_number(first) && is_number(last))
     };
     if is_bare_range {
-        let parts = vec![Part::Ranges(vec![range(text)?])];
+        let parts = vec![PatternPart::Ranges(vec![range(text)?])];
         return Ok(vec![(text.to_owned(), Pattern { parts })]);
     }
     if !text.contains('[') {
@@ -102,7 +102,7 @@ fn patterns(text: &str) -> Result<Vec<(String, Pattern)>, String> {
         }
         let (inside, after) = after.split_once(']').ok_or("a '[' without its ']'")?;
         let ranges: Vec<Range> = inside.split(',').map(range).collect::<Result<_, _>>()?;
-        parts.push(Part::Ranges(ranges));
+        parts.push(PatternPart::Ranges(ranges));
         brackets.push(inside);
         rest = after;
     }
@@ -131,18 +131,18 @@ fn by_range(pattern: &Pattern, inside: &str) -> Vec<(String, Pattern)> {
         let (mut text, mut parts) = (String::new(), Vec::new());
         for part in &pattern.parts {
             match part {
-                Part::Text(literal) => {
+                PatternPart::Text(literal) => {
                     text.push_str(literal);
                     parts.push(part.clone());
                 }
-                Part::Ranges(ranges) => {
+                PatternPart::Ranges(ranges) => {
                     if is_number(written) {
                         text.push_str(written);
                     } else {
                         text.extend(["[", written, "]"]);
                     }
                     let range = ranges.get(place).cloned();
-                    parts.push(Part::Ranges(range.into_iter().collect()));
+                    parts.push(PatternPart::Ranges(range.into_iter().collect()));
                 }
             }
         }
@@ -151,10 +151,10 @@ fn by_range(pattern: &Pattern, inside: &str) -> Vec<(String, Pattern)> {
     found
 }
 
-fn part(literal: &str) -> Result<Part, String> {
+fn part(literal: &str) -> Result<PatternPart, String> {
     match literal.chars().find(|&c| !is_id_character(c)) {
         Some(bad) => Err(IdError::BadCharacter(bad).to_string()),
-        None => Ok(Part::Text(literal.to_owned())),
+        None => Ok(PatternPart::Text(literal.to_owned())),
     }
 }
 

@@ -10,7 +10,7 @@ use super::parse::{Sample, parse};
 use super::{MAX_METRICS, MAX_SERIES_LEN, Prometheus};
 use crate::domain::{PrometheusSettings, Template};
 use crate::drivers::fuzz::{check, web};
-use crate::net::web::Answer;
+use crate::net::web::WebAnswer;
 
 static DRIVER: LazyLock<Option<Prometheus>> = LazyLock::new(|| {
     let url = Template::parse("http://{id}:9100/metrics").ok()?;
@@ -39,7 +39,7 @@ pub fn exposition(bytes: &[u8]) {
             assert!(!what.is_empty());
         }
     }
-    let answer = Answer {
+    let answer = WebAnswer {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: bytes.to_vec(),

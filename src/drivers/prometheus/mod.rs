@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::facts::{FactSheet, whole};
 use super::{Call, LookupError};
 use crate::domain::{Allow, Facts, PrometheusSettings};
-use crate::net::web::{Answer, Web};
+use crate::net::web::{Web, WebAnswer};
 use parse::{Sample, parse};
 
 /// What we read, best first (Prometheus' own scraper asks alike).
@@ -50,7 +50,7 @@ impl Prometheus {
         self.read(&answer).map(Facts::from)
     }
 
-    fn read(&self, answer: &Answer) -> Result<FactSheet, LookupError> {
+    fn read(&self, answer: &WebAnswer) -> Result<FactSheet, LookupError> {
         if !answer.status.is_success() {
             return Err(LookupError::Protocol(format!(
                 "the status is {}",

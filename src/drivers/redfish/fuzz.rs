@@ -7,11 +7,11 @@ use reqwest::header::{HeaderMap, HeaderValue, LOCATION};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::report::{MAX_ENTRIES, Part, Report};
-use super::service::{Resource, Service, read};
+use super::report::{MAX_ENTRIES, RedfishReport, ReportPart};
+use super::service::{RedfishService, Resource, read};
 use super::session::{address, sessions};
 use crate::domain::{DeviceKind, Template};
-use crate::drivers::facts::Health;
+use crate::drivers::facts::HealthFact;
 use crate::drivers::fuzz::{DEVICE, check, web};
 use crate::drivers::{Call, LookupError};
 use crate::net::web::Web;
@@ -23,7 +23,7 @@ static WEB: LazyLock<Option<Web>> = LazyLock::new(|| {
 
 /// Resources, one a line, each taken for whatever it may be.
 pub fn redfish(bytes: &[u8]) {
-    let mut report = Report::default();
+    let mut report = RedfishReport::default();
     for line in bytes.split(|byte| *byte == b'\n') {
         let resource = match read("/redfish/v1/it", line) {
             Ok(resource) => resource,
@@ -42,18 +42,18 @@ pub fn redfish(bytes: &[u8]) {
     assert!(facts.memory_total_bytes.is_none_or(|bytes| bytes > 0));
     assert!(facts.processors.is_none_or(|count| count > 0));
     let not_ok = facts.not_ok.as_deref().unwrap_or_default();
-    assert!(not_ok.iter().all(|part| part.health > Health::Ok));
+    assert!(not_ok.iter().all(|part| part.health > HealthFact::Ok));
     let temperatures = facts.temperatures.as_ref().map_or(0, Vec::len);
     assert!(not_ok.len() + temperatures <= MAX_ENTRIES);
     check(Ok(facts));
 }
 
-fn learn(report: &mut Report, resource: &Resource) -> Result<(), LookupError> {
+fn learn(report: &mut RedfishReport, resource: &Resource) -> Result<(), LookupError> {
     report.system(resource);
     report.manager(resource);
     report.chassis(resource);
-    report.parts(resource, &Part::THERMAL)?;
-    report.parts(resource, &Part::POWER)
+    report.parts(resource, &ReportPart::THERMAL)?;
+    report.parts(resource, &ReportPart::POWER)
 }
 
 /// No text of a resource, taken for a link, leads to another server.
@@ -67,7 +67,9 @@ fn links(body: &[u8], resource: &Resource) {
         deadline: Instant::now(),
         timeout: Duration::ZERO,
     };
-    let service = WEB.as_ref().and_then(|web| Service::new(web, call).ok());
+    let service = WEB
+        .as_ref()
+        .and_then(|web| RedfishService::new(web, call).ok());
     let Some(service) = service else {
         return;
     };

@@ -18,9 +18,9 @@ use super::facts::FactSheet;
 use super::{Call, LookupError};
 use crate::domain::{Allow, Facts, RedfishSettings, WebAuth};
 use crate::net::web::Web;
-use report::{Part, Report, link};
-use service::{Resource, Service};
-use session::{Login, Session};
+use report::{RedfishReport, ReportPart, link};
+use service::{RedfishService, Resource};
+use session::{Login, RedfishSession};
 pub(crate) use session::{end_all, sessions_left};
 
 /// A group of management controllers.
@@ -54,13 +54,13 @@ impl Redfish {
 
     /// If this is dropped, at whatever point, its session ends all the same.
     pub(super) async fn lookup(&self, call: Call<'_>) -> Result<Facts, LookupError> {
-        let mut service = Service::new(&self.web, call)?;
+        let mut service = RedfishService::new(&self.web, call)?;
         // Without a session yet: the root says where to begin one.
         let root = service.root().await?;
         let facts = match &self.login {
             None => survey(&mut service, &root).await,
             Some(login) => {
-                let session = Session::open(&self.web, &service, login, &root).await?;
+                let session = RedfishSession::open(&self.web, &service, login, &root).await?;
                 service.show(session.header());
                 session.ask(survey(&mut service, &root)).await
             }
@@ -70,8 +70,11 @@ impl Redfish {
 }
 
 /// Reads all that the service has of what we know.
-async fn survey(service: &mut Service<'_>, root: &Resource) -> Result<FactSheet, LookupError> {
-    let mut report = Report::default();
+async fn survey(
+    service: &mut RedfishService<'_>,
+    root: &Resource,
+) -> Result<FactSheet, LookupError> {
+    let mut report = RedfishReport::default();
     for system in service.members(root, "Systems").await? {
         if let Some(system) = service.get(&system).await? {
             report.system(&system);
@@ -87,7 +90,10 @@ async fn survey(service: &mut Service<'_>, root: &Resource) -> Result<FactSheet,
             continue;
         };
         report.chassis(&chassis);
-        for (name, parts) in [("Thermal", &Part::THERMAL[..]), ("Power", &Part::POWER[..])] {
+        for (name, parts) in [
+            ("Thermal", &ReportPart::THERMAL[..]),
+            ("Power", &ReportPart::POWER[..]),
+        ] {
             let Some(link) = link(&chassis, name) else {
                 continue;
             };

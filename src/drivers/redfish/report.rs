@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::drivers::LookupError;
-use crate::drivers::facts::{FactSheet, Health, NotOk, Temperature, whole};
+use crate::drivers::facts::{FactSheet, HealthFact, NotOk, Temperature, whole};
 
 /// The most entries of all lists together.
 pub(super) const MAX_ENTRIES: usize = 1_000;
@@ -18,14 +18,14 @@ const BYTES_PER_GIB: f64 = (1_u64 << 30) as f64;
 
 /// A kind of parts that a chassis has.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct ReportPart {
     /// The list in which they are.
     list: &'static str,
     /// What each is called in facts.
     what: &'static str,
 }
 
-impl Part {
+impl ReportPart {
     /// Those that `Thermal` has.
     pub(super) const THERMAL: [Self; 2] = [
         Self::new("Temperatures", "temperature"),
@@ -45,14 +45,14 @@ impl Part {
 
 /// What has been learned so far.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct RedfishReport {
     facts: FactSheet,
     has_system: bool,
     has_chassis: bool,
     has_manager: bool,
 }
 
-impl Report {
+impl RedfishReport {
     /// A system; what it is comes from the first one.
     pub(super) fn system(&mut self, system: &Map<String, Value>) {
         self.health(system);
@@ -109,9 +109,9 @@ impl Report {
     pub(super) fn parts(
         &mut self,
         resource: &Map<String, Value>,
-        parts: &[Part],
+        parts: &[ReportPart],
     ) -> Result<(), LookupError> {
-        for Part { list, what } in parts {
+        for ReportPart { list, what } in parts {
             let entries = resource.get(*list).and_then(Value::as_array);
             for entry in entries.into_iter().flatten().filter_map(Value::as_object) {
                 self.part(entry, what);
@@ -151,7 +151,7 @@ impl Report {
             return;
         };
         let list = self.facts.not_ok.get_or_insert_default();
-        if health > Health::Ok {
+        if health > HealthFact::Ok {
             list.push(NotOk { name, what, health });
         }
     }
@@ -188,11 +188,11 @@ fn power_state(text: &str) -> Option<&'static str> {
     }
 }
 
-fn health(value: &Value) -> Option<Health> {
+fn health(value: &Value) -> Option<HealthFact> {
     match value.as_str()? {
-        "OK" => Some(Health::Ok),
-        "Warning" => Some(Health::Warning),
-        "Critical" => Some(Health::Critical),
+        "OK" => Some(HealthFact::Ok),
+        "Warning" => Some(HealthFact::Warning),
+        "Critical" => Some(HealthFact::Critical),
         _ => None,
     }
 }
@@ -257,18 +257,18 @@ mod tests {
         fn nothing_that_resources_say_makes_it_panic_or_claim_a_zero(
             resources in prop::collection::vec(resource(), 0..5),
         ) {
-            let mut report = Report::default();
+            let mut report = RedfishReport::default();
             for resource in &resources {
                 report.system(resource);
                 report.manager(resource);
                 report.chassis(resource);
-                report.parts(resource, &Part::THERMAL).unwrap();
-                report.parts(resource, &Part::POWER).unwrap();
+                report.parts(resource, &ReportPart::THERMAL).unwrap();
+                report.parts(resource, &ReportPart::POWER).unwrap();
             }
             let facts = report.finish();
             prop_assert!(facts.memory_total_bytes.is_none_or(|it| it > 0));
             prop_assert!(facts.processors.is_none_or(|count| count > 0));
-            prop_assert!(facts.not_ok.iter().flatten().all(|it| it.health > Health::Ok));
+            prop_assert!(facts.not_ok.iter().flatten().all(|it| it.health > HealthFact::Ok));
         }
 
         #[test]
@@ -276,18 +276,18 @@ mod tests {
             all in prop::collection::vec(0_usize..3, 1..9),
         ) {
             let words = ["OK", "Warning", "Critical"];
-            let mut report = Report::default();
+            let mut report = RedfishReport::default();
             for it in &all {
                 report.chassis(&object(json!({"Status": {"HealthRollup": words[*it]}})));
             }
-            let worst = [Health::Ok, Health::Warning, Health::Critical][*all.iter().max().unwrap()];
+            let worst = [HealthFact::Ok, HealthFact::Warning, HealthFact::Critical][*all.iter().max().unwrap()];
             prop_assert_eq!(report.finish().health, Some(worst));
         }
     }
 
     #[test]
     fn a_text_has_an_end() {
-        let mut report = Report::default();
+        let mut report = RedfishReport::default();
         report.system(&object(json!({"Model": "é".repeat(5_000)})));
         let model = report.finish().model.unwrap();
         assert_eq!(model.chars().count(), MAX_TEXT);

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::report::{link, text};
 use crate::drivers::{Call, LookupError, object, said};
-use crate::net::web::{Answer, Request, Web};
+use crate::net::web::{Web, WebAnswer, WebRequest};
 
 /// Where every service has its root.
 const ROOT: &str = "/redfish/v1/";
@@ -29,7 +29,7 @@ pub(super) type Resource = Map<String, Value>;
 
 /// One lookup's way through one service.
 #[derive(Debug)]
-pub(super) struct Service<'a> {
+pub(super) struct RedfishService<'a> {
     web: &'a Web,
     /// Made for the first request.
     client: OnceCell<Client>,
@@ -41,7 +41,7 @@ pub(super) struct Service<'a> {
     seen: HashSet<String>,
 }
 
-impl<'a> Service<'a> {
+impl<'a> RedfishService<'a> {
     pub(super) fn new(web: &'a Web, call: Call<'a>) -> Result<Self, LookupError> {
         let mut root = web.url(call)?;
         root.set_path(ROOT);
@@ -132,8 +132,8 @@ impl<'a> Service<'a> {
         self.headers.push(header);
     }
 
-    async fn send(&self, url: Url) -> Result<Answer, LookupError> {
-        let request = Request {
+    async fn send(&self, url: Url) -> Result<WebAnswer, LookupError> {
+        let request = WebRequest {
             method: Method::GET,
             url,
             headers: &self.headers,

@@ -5,9 +5,10 @@
 //! it sees the answer to a login that its lookup did not wait for. At most one session is open on a
 //! controller at a time; the next lookup waits for its end, and says so if that does not come in time.
 //!
-//! A login without an answer is not dropped for the next lookup: the controller may be making a session
-//! for it, and each slow login would leave one. Its connection is probed instead (`Web::keeping`), so that
-//! it ends at once when the controller has forgotten it. Entry points: [`Session::open`] and [`end_all`].
+//! A login without an answer is not dropped for the next lookup: the controller may be making a
+//! session for it, and each slow login would leave one. Its connection is probed instead
+//! (`Web::keeping`), so that it ends at once when the controller has forgotten it. Entry points:
+//! [`RedfishSession::open`] and [`end_all`].
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -24,14 +25,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::report::{link, text};
-use super::service::{Resource, Service, resolve};
-use super::turn::{Stage, Turn};
+use super::service::{RedfishService, Resource, resolve};
+use super::turn::{SessionTurn, Stage};
 use crate::domain::{ClusterId, DeviceId, DriverKind, SecretSource};
-use crate::drivers as lookup;
-use crate::drivers::{LookupError, said};
+use crate::drivers::{self, LookupError, said};
 use crate::net::open_files;
 use crate::net::secret;
-use crate::net::web::{Answer, Request, Web};
+use crate::net::web::{Web, WebAnswer, WebRequest};
 
 /// How long a login is waited for after its lookup was given up, and how long a logout may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -63,17 +63,17 @@ pub(super) struct Login {
 
 /// A session of a lookup; when it is dropped, its task logs out.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct RedfishSession {
     token: HeaderValue,
     /// Tells the task that it is not needed any more.
     _needed: oneshot::Sender<Infallible>,
 }
 
-impl Session {
+impl RedfishSession {
     /// Opens a session, when there is no other one of ours on the controller.
     pub(super) async fn open(
         web: &Arc<Web>,
-        service: &Service<'_>,
+        service: &RedfishService<'_>,
         login: &Login,
         root: &Resource,
     ) -> Result<Self, LookupError> {
@@ -85,8 +85,8 @@ impl Session {
         let call = service.call;
         let password = secret::read(&login.password, call.deadline).await?;
         let body = json!({"UserName": login.username, "Password": password.expose()});
-        let turn = Turn::wait_for(service.root.origin().ascii_serialization(), call).await?;
-        let Some(open) = Open::count() else {
+        let turn = SessionTurn::wait_for(service.root.origin().ascii_serialization(), call).await?;
+        let Some(open) = OpenSession::count() else {
             return pending().await;
         };
         let task = Task {
@@ -146,8 +146,8 @@ struct Task {
     headers: Vec<(HeaderName, HeaderValue)>,
     cluster: ClusterId,
     device: DeviceId,
-    turn: Turn,
-    _open: Open,
+    turn: SessionTurn,
+    _open: OpenSession,
 }
 
 impl Task {
@@ -194,9 +194,9 @@ impl Task {
         }
         self.begins(Stage::Logout);
         // The lookup has given its own back.
-        let _files = open_files::take(lookup::open_files(DriverKind::Redfish));
+        let _files = open_files::take(drivers::open_files(DriverKind::Redfish));
         let error = match timeout(LIMIT, self.send(Method::DELETE, session, Vec::new())).await {
-            Ok(Ok(Answer { status, .. })) => match status {
+            Ok(Ok(WebAnswer { status, .. })) => match status {
                 // It ended by itself.
                 StatusCode::NOT_FOUND | StatusCode::GONE => return self.ended(),
                 status if status.is_success() => return self.ended(),
@@ -215,7 +215,7 @@ impl Task {
         self.headers.push((CONTENT_TYPE, json));
         let answer = self.send(Method::POST, url, body).await;
         self.headers.retain(|(name, _)| *name != CONTENT_TYPE);
-        let Answer {
+        let WebAnswer {
             status,
             mut headers,
             body,
@@ -238,8 +238,13 @@ impl Task {
         Ok((token, session))
     }
 
-    async fn send(&self, method: Method, url: Url, body: Vec<u8>) -> Result<Answer, LookupError> {
-        let request = Request {
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Vec<u8>,
+    ) -> Result<WebAnswer, LookupError> {
+        let request = WebRequest {
             method,
             url,
             headers: &self.headers,
@@ -339,9 +344,9 @@ pub(super) fn sessions(root: &Resource) -> Option<String> {
 }
 
 /// Counts a task among those that have a session.
-struct Open;
+struct OpenSession;
 
-impl Open {
+impl OpenSession {
     /// `None` if no session is to be opened any more.
     fn count() -> Option<Self> {
         // Counted first: whatever ends all sessions looks the other way round.
@@ -351,7 +356,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenSession {
     fn drop(&mut self) {
         OPEN.send_modify(|open| *open = open.saturating_sub(1));
     }
@@ -370,9 +375,9 @@ async fn ending() {
 /// Lets no session be opened until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Ended(());
+pub(crate) struct EndedSessions(());
 
-impl Drop for Ended {
+impl Drop for EndedSessions {
     fn drop(&mut self) {
         ENDING.send_replace(false);
     }
@@ -380,7 +385,7 @@ impl Drop for Ended {
 
 /// Ends all sessions of this process, and waits for that up to `limit`. The lookups that had them
 /// never end, and are to be dropped.
-pub(crate) async fn end_all(limit: Duration) -> Ended {
+pub(crate) async fn end_all(limit: Duration) -> EndedSessions {
     ENDING.send_replace(true);
     let mut open = OPEN.subscribe();
     if timeout(limit, open.wait_for(|open| *open == 0))
@@ -390,5 +395,5 @@ pub(crate) async fn end_all(limit: Duration) -> Ended {
         let sessions = *OPEN.borrow();
         log::warn!(sessions; "sessions are left on Redfish services, which do not answer");
     }
-    Ended(())
+    EndedSessions(())
 }

@@ -1,7 +1,7 @@
 //! Turns of lookups on a controller, which has one session of ours at a time.
 //!
 //! It does not know what a session is; it knows what the task that has one is doing, for those that wait
-//! in vain. Entry point: [`Turn::wait_for`].
+//! in vain. Entry point: [`SessionTurn::wait_for`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,14 +69,14 @@ impl Holder {
 }
 
 /// The right to have a session on a controller, which one task has at a time.
-pub(super) struct Turn {
+pub(super) struct SessionTurn {
     controller: String,
     lock: Arc<tokio::sync::Mutex<()>>,
     /// `None` while it waits.
     held: Option<OwnedMutexGuard<()>>,
 }
 
-impl Turn {
+impl SessionTurn {
     /// Waits until the call's deadline.
     pub(super) async fn wait_for(controller: String, call: Call<'_>) -> Result<Self, LookupError> {
         let lock = {
@@ -118,7 +118,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for SessionTurn {
     fn drop(&mut self) {
         let mut controllers = controllers();
         let was_held = self.held.take().is_some();
@@ -146,12 +146,12 @@ mod tests {
         let name = || "http://one.example".to_owned();
         let id = DeviceId::number(1);
         let call = Call::within(&id, Duration::from_secs(5));
-        let first = Turn::wait_for(name(), call).await.unwrap();
-        let mut second = Box::pin(Turn::wait_for(name(), call));
-        let mut dropped = Box::pin(Turn::wait_for(name(), call));
+        let first = SessionTurn::wait_for(name(), call).await.unwrap();
+        let mut second = Box::pin(SessionTurn::wait_for(name(), call));
+        let mut dropped = Box::pin(SessionTurn::wait_for(name(), call));
         assert!(futures::poll!(&mut second).is_pending());
         assert!(futures::poll!(&mut dropped).is_pending());
-        let other = Turn::wait_for("http://other.example".to_owned(), call).await;
+        let other = SessionTurn::wait_for("http://other.example".to_owned(), call).await;
         drop((first, dropped));
         drop((second.await, other));
         assert!(!controllers().contains_key(&name()));
@@ -161,7 +161,7 @@ mod tests {
     async fn a_lookup_that_waits_in_vain_says_for_what() {
         let name = || "http://taken.example".to_owned();
         let id = DeviceId::number(1);
-        let held = Turn::wait_for(name(), Call::within(&id, Duration::ZERO)).await;
+        let held = SessionTurn::wait_for(name(), Call::within(&id, Duration::ZERO)).await;
         let (silent, taken) = (FaultKind::TimedOut, FaultKind::Failed);
         for (stage, kind, said) in [
             (
@@ -189,7 +189,7 @@ mod tests {
             let call = Call::within(&id, Duration::from_secs(5));
             // As a lookup does, whose own timer ends with its deadline.
             let lookup = call.bound(async move {
-                let turn = Turn::wait_for(name(), call).await;
+                let turn = SessionTurn::wait_for(name(), call).await;
                 turn.map(|_| crate::domain::Facts::none())
             });
             let error = lookup.await.unwrap_err();

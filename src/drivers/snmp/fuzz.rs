@@ -13,10 +13,10 @@ use rasn_snmp::v3::ScopedPdu;
 use tokio::net::UdpSocket;
 use tokio::runtime::Runtime;
 
-use super::message::{self, AUTH, Answer, Ask, Body, Oid, PRIV, UsmParameters};
-use super::session::{Security, Session};
+use super::message::{self, AUTH, Ask, Oid, PRIV, SnmpAnswer, SnmpBody, UsmParameters};
+use super::session::{Security, SnmpSession};
 use super::transport::Transport;
-use super::usm::{AuthKey, Credentials, Received, Reply, User};
+use super::usm::{AuthKey, Received, User, UsmCredentials, UsmReply};
 use super::{keys, mibs};
 use crate::domain::{Secret, SnmpCipher, SnmpDigest};
 use crate::drivers::LookupError;
@@ -24,7 +24,7 @@ use crate::drivers::fuzz::check;
 
 /// A message as it comes, in both versions and without an envelope.
 pub fn snmp_message(bytes: &[u8]) {
-    let is_small = |answer: &Answer| {
+    let is_small = |answer: &SnmpAnswer| {
         let count = answer.variables.len();
         assert!(count <= bytes.len());
         let values = answer.variables.iter();
@@ -52,7 +52,7 @@ pub fn snmp_message(bytes: &[u8]) {
 }
 
 /// What is read reads the same when it is written again; and what is asked for is what was found.
-fn written(bytes: &[u8], answer: &Answer) {
+fn written(bytes: &[u8], answer: &SnmpAnswer) {
     let again =
         message::read::<MessageV2c<Pdus>>(bytes, "message").and_then(|it| message::write(&it));
     let again = again.and_then(|bytes| message::read_v2c(&bytes));
@@ -100,7 +100,7 @@ pub fn snmp_user(bytes: &[u8]) {
     let cipher = ciphers.checked_sub(1).map(|at| SnmpCipher::ALL[at]);
     let mut user = user(digest, cipher);
     if kind % 2 == 0 {
-        if let Received::Unsure(Reply::Denied(error)) = user.read(ID, rest) {
+        if let Received::Unsure(UsmReply::Denied(error)) = user.read(ID, rest) {
             check(Err(error));
         }
         return;
@@ -111,7 +111,7 @@ pub fn snmp_user(bytes: &[u8]) {
     let read = user.read(ID, &sent);
     let plain = message::read_scoped(rest).and_then(|scoped| message::answer(scoped.data));
     match (plain, read) {
-        (Ok(plain), Received::Sure(Reply::Answer(answer))) => {
+        (Ok(plain), Received::Sure(UsmReply::Answer(answer))) => {
             assert!(!plain.is_report && plain.request == ID);
             assert_eq!(plain.variables, answer.variables);
         }
@@ -119,7 +119,7 @@ pub fn snmp_user(bytes: &[u8]) {
             let is_answer = !plain.is_report && plain.request == ID;
             assert!(!is_answer, "{other:?}");
         }
-        (Err(_), Received::Unsure(Reply::Denied(error))) => drop(check(Err(error))),
+        (Err(_), Received::Unsure(UsmReply::Denied(error))) => drop(check(Err(error))),
         (Err(_), other) => assert!(matches!(other, Received::Foreign), "{other:?}"),
     }
     if digest.is_some() {
@@ -139,7 +139,7 @@ fn user(digest: Option<SnmpDigest>, cipher: Option<SnmpCipher>) -> User {
         privacy: cipher.map(|cipher| (cipher, Arc::from([8; 32]))),
     });
     let name = "u".into();
-    let mut user = User::new(Credentials { name, auth }, None);
+    let mut user = User::new(UsmCredentials { name, auth }, None);
     let name = vec![1, 3, 6, 1, 6, 3, 15, 1, 1, 4, 0];
     let report = Pdus::Report(Report(Pdu {
         request_id: ID,
@@ -155,9 +155,9 @@ fn user(digest: Option<SnmpDigest>, cipher: Option<SnmpCipher>) -> User {
         name: (&[][..]).into(),
         data: report,
     };
-    let sent = message::write_v3(ID, 0, &parameters(), Body::Plain(scoped));
+    let sent = message::write_v3(ID, 0, &parameters(), SnmpBody::Plain(scoped));
     match sent.map(|sent| user.read(ID, &sent)) {
-        Ok(Received::Sure(Reply::Unknown(engine))) => user.meet(engine),
+        Ok(Received::Sure(UsmReply::Unknown(engine))) => user.meet(engine),
         other => panic!("{other:?}"),
     }
     user
@@ -183,10 +183,10 @@ fn protected(
     let mut usm = parameters();
     let Some(digest) = digest else {
         let scoped = message::read_scoped(pdu).ok()?;
-        return message::write_v3(ID, 0, &usm, Body::Plain(scoped)).ok();
+        return message::write_v3(ID, 0, &usm, SnmpBody::Plain(scoped)).ok();
     };
     let (body, flags) = match cipher {
-        None => (Body::Plain(message::read_scoped(pdu).ok()?), AUTH),
+        None => (SnmpBody::Plain(message::read_scoped(pdu).ok()?), AUTH),
         Some(cipher) => {
             let key = keys::localized(digest, &[8; 32], ENGINE);
             let key = keys::cipher_key(digest, cipher, key);
@@ -195,7 +195,7 @@ fn protected(
             let mut bytes = pdu.to_vec();
             keys::encrypt(cipher, &key, keys::Vector { boots, time, salt }, &mut bytes);
             usm.privacy_parameters = salt.into();
-            (Body::Encrypted(bytes), AUTH | PRIV)
+            (SnmpBody::Encrypted(bytes), AUTH | PRIV)
         }
     };
     let key = keys::localized(digest, &[7; 32], ENGINE);
@@ -229,8 +229,8 @@ async fn walk(bytes: &[u8]) -> std::io::Result<()> {
     let transport = transport.map_err(std::io::Error::other)?;
     let community = Security::Community(Secret::new("public"));
     // Nothing is lost on the loopback: sending again would be a bug, and takes too long.
-    let mut session = Session::new(transport, community, Duration::from_secs(600));
-    let mut agent = Agent {
+    let mut session = SnmpSession::new(transport, community, Duration::from_secs(600));
+    let mut agent = FakeAgent {
         socket,
         script: bytes.iter(),
     };
@@ -249,12 +249,12 @@ async fn walk(bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// An agent that takes its answers from bytes, and has nothing when they have ended.
-struct Agent<'a> {
+struct FakeAgent<'a> {
     socket: UdpSocket,
     script: std::slice::Iter<'a, u8>,
 }
 
-impl Agent<'_> {
+impl FakeAgent<'_> {
     /// Answers until it is dropped.
     async fn run(&mut self) -> std::io::Error {
         loop {

@@ -1,7 +1,7 @@
 //! Messages as bytes: what is asked and answered, in the envelopes of versions 2c and 3.
 //!
 //! Pure, over `rasn`'s BER; it knows neither sockets nor keys. What the rest of this folder sees
-//! are [`Ask`], [`Answer`] and [`Variable`], not ASN.1.
+//! are [`Ask`], [`SnmpAnswer`] and [`Variable`], not ASN.1.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ pub(super) enum Ask {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct SnmpAnswer {
     /// The request's, or a report's own.
     pub(super) request: i32,
     /// It is about the message, not an answer to what was asked.
@@ -79,11 +79,11 @@ pub(super) struct Envelope {
     pub(super) id: Option<i32>,
     pub(super) flags: u8,
     pub(super) usm: UsmParameters,
-    pub(super) body: Body,
+    pub(super) body: SnmpBody,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Body {
+pub(super) enum SnmpBody {
     Plain(ScopedPdu),
     Encrypted(Vec<u8>),
 }
@@ -97,7 +97,7 @@ pub(super) fn write_v2c(community: &[u8], id: i32, ask: &Ask) -> Result<Vec<u8>,
     })
 }
 
-pub(super) fn read_v2c(bytes: &[u8]) -> Result<Answer, LookupError> {
+pub(super) fn read_v2c(bytes: &[u8]) -> Result<SnmpAnswer, LookupError> {
     let message: MessageV2c<Pdus> = read(bytes, "message")?;
     if message.version != Integer::from(1) {
         return Err(protocol("it answers in another version"));
@@ -126,11 +126,11 @@ pub(super) fn write_v3(
     id: i32,
     flags: u8,
     usm: &UsmParameters,
-    body: Body,
+    body: SnmpBody,
 ) -> Result<Vec<u8>, LookupError> {
     let scoped_data = match body {
-        Body::Plain(scoped) => ScopedPduData::CleartextPdu(scoped),
-        Body::Encrypted(bytes) => ScopedPduData::EncryptedPdu(bytes.into()),
+        SnmpBody::Plain(scoped) => ScopedPduData::CleartextPdu(scoped),
+        SnmpBody::Encrypted(bytes) => ScopedPduData::EncryptedPdu(bytes.into()),
     };
     write(&MessageV3 {
         version: 3.into(),
@@ -159,8 +159,8 @@ pub(super) fn read_v3(bytes: &[u8]) -> Result<Envelope, LookupError> {
         flags,
         usm: read(&message.security_parameters, "security parameters")?,
         body: match message.scoped_data {
-            ScopedPduData::CleartextPdu(scoped) => Body::Plain(scoped),
-            ScopedPduData::EncryptedPdu(bytes) => Body::Encrypted(bytes.to_vec()),
+            ScopedPduData::CleartextPdu(scoped) => SnmpBody::Plain(scoped),
+            ScopedPduData::EncryptedPdu(bytes) => SnmpBody::Encrypted(bytes.to_vec()),
         },
     })
 }
@@ -189,7 +189,7 @@ fn pdu(id: i32, ask: &Ask) -> Pdus {
     }
 }
 
-pub(super) fn answer(pdus: Pdus) -> Result<Answer, LookupError> {
+pub(super) fn answer(pdus: Pdus) -> Result<SnmpAnswer, LookupError> {
     let (pdu, is_report) = match pdus {
         Pdus::Response(response) => (response.0, false),
         Pdus::Report(report) => (report.0, true),
@@ -204,7 +204,7 @@ pub(super) fn answer(pdus: Pdus) -> Result<Answer, LookupError> {
         name: variable.name.as_ref().to_vec(),
         value: value(variable.value),
     };
-    Ok(Answer {
+    Ok(SnmpAnswer {
         request: pdu.request_id,
         is_report,
         status: pdu.error_status,

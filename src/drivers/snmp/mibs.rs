@@ -4,8 +4,8 @@
 //! point: [`gather`].
 
 use super::message::{Oid, Value};
-use super::session::Session;
-use super::walk::Rows;
+use super::session::SnmpSession;
+use super::walk::TableRows;
 use crate::drivers::LookupError;
 use crate::drivers::facts::{FactSheet, Neighbour, Port};
 
@@ -56,7 +56,7 @@ const MAC_ADDRESS: i64 = 3;
 const FASTER: u64 = u32::MAX as u64;
 
 /// Asks an agent for all that makes facts.
-pub(super) async fn gather(session: &mut Session) -> Result<FactSheet, LookupError> {
+pub(super) async fn gather(session: &mut SnmpSession) -> Result<FactSheet, LookupError> {
     let scalars = [
         SYS_DESCR,
         SYS_NAME,
@@ -97,7 +97,7 @@ pub(super) async fn gather(session: &mut Session) -> Result<FactSheet, LookupErr
 }
 
 /// The first chassis says what the device is.
-async fn chassis(session: &mut Session, facts: &mut FactSheet) -> Result<(), LookupError> {
+async fn chassis(session: &mut SnmpSession, facts: &mut FactSheet) -> Result<(), LookupError> {
     let class: Vec<Oid> = columns(ENT_PHYSICAL_ENTRY, &[ENT_PHYSICAL_CLASS]).collect();
     let classes = session.table(&class).await?;
     let is_chassis = |row: &Vec<Value>| row.first() == Some(&Value::Integer(CHASSIS));
@@ -162,7 +162,7 @@ fn is_up(value: &Value) -> Option<bool> {
     }
 }
 
-fn neighbours(remote: &Rows, local: &Rows) -> Vec<Neighbour> {
+fn neighbours(remote: &TableRows, local: &TableRows) -> Vec<Neighbour> {
     let neighbour = |(index, row): (&Oid, &Vec<Value>)| {
         // A time, the number of our port, a number.
         let ours = index.get(1).and_then(|port| local.get(&vec![*port]));

@@ -30,9 +30,9 @@ use crate::domain::{
 use crate::drivers::{Call, LookupError};
 use crate::net::resolve::resolve;
 use crate::net::secret;
-use session::{Security, Session};
+use session::{Security, SnmpSession};
 use transport::Transport;
-use usm::{AuthKey, Credentials, Engine, User};
+use usm::{AuthKey, User, UsmCredentials, UsmEngine};
 
 /// The shortest password that RFC 3414 allows, in characters.
 const MIN_PASSWORD_LEN: usize = 8;
@@ -45,17 +45,17 @@ pub(crate) struct Snmp {
     /// Of version 3, by address, so as many as the group has devices at most.
     agents: Mutex<HashMap<String, Agent>>,
     /// Making a key of a password takes milliseconds: the last one is kept, with its password.
-    auth_key: Kept,
-    privacy_key: Kept,
+    auth_key: KeptEngine,
+    privacy_key: KeptEngine,
 }
 
 /// What is known of an agent from the lookups before.
 struct Agent {
     /// Taken by the lookup that runs, and put back if it succeeds: an engine that has changed may
     /// ignore what is meant for the one before.
-    engine: Option<Engine>,
+    engine: Option<UsmEngine>,
     /// What it last gave facts for.
-    accepted: Credentials,
+    accepted: UsmCredentials,
 }
 
 // Keys are secret.
@@ -74,8 +74,8 @@ impl Snmp {
             settings,
             allow,
             agents: Mutex::default(),
-            auth_key: Kept::default(),
-            privacy_key: Kept::default(),
+            auth_key: KeptEngine::default(),
+            privacy_key: KeptEngine::default(),
         }
     }
 
@@ -135,7 +135,7 @@ impl Snmp {
             }
         };
         let transport = Transport::open(agent, heard).await?;
-        let mut session = Session::new(transport, security, self.settings.retransmit);
+        let mut session = SnmpSession::new(transport, security, self.settings.retransmit);
         match mibs::gather(&mut session).await {
             Ok(facts) => {
                 if let Some(accepted) = user {
@@ -162,10 +162,10 @@ impl Snmp {
         &self,
         user: &SnmpUser,
         deadline: Instant,
-    ) -> Result<Credentials, LookupError> {
+    ) -> Result<UsmCredentials, LookupError> {
         let name = user.name.as_str().into();
         let Some(auth) = &user.auth else {
-            return Ok(Credentials { name, auth: None });
+            return Ok(UsmCredentials { name, auth: None });
         };
         let read = password(&auth.password, "auth_password", deadline).await?;
         let master = self.auth_key.of(auth.digest, read);
@@ -180,7 +180,7 @@ impl Snmp {
             key.privacy = Some((privacy.cipher, master));
         }
         let auth = Some(key);
-        Ok(Credentials { name, auth })
+        Ok(UsmCredentials { name, auth })
     }
 }
 
@@ -200,9 +200,9 @@ async fn password(
 
 /// The key of the password that was used last.
 #[derive(Default)]
-struct Kept(Mutex<Option<(Secret, Arc<[u8]>)>>);
+struct KeptEngine(Mutex<Option<(Secret, Arc<[u8]>)>>);
 
-impl Kept {
+impl KeptEngine {
     fn of(&self, digest: SnmpDigest, password: Secret) -> Arc<[u8]> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
@@ -217,7 +217,7 @@ impl Kept {
 }
 
 // Keys are secret.
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for KeptEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("<secret>")
     }

@@ -2,15 +2,15 @@
 //! is no answer.
 //!
 //! It does not know what is asked. There is no limit on how often it sends: whoever drops the
-//! lookup is the timeout. Entry point: [`Session::request`].
+//! lookup is the timeout. Entry point: [`SnmpSession::request`].
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::message::{self, Answer, Ask, protocol};
+use super::message::{self, Ask, SnmpAnswer, protocol};
 use super::transport::Transport;
-use super::usm::{Engine, Received, Reply, User};
+use super::usm::{Received, User, UsmEngine, UsmReply};
 use crate::domain::Secret;
 use crate::drivers::LookupError;
 
@@ -30,7 +30,7 @@ pub(super) enum Security {
 }
 
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct SnmpSession {
     transport: Transport,
     security: Security,
     retransmit: Duration,
@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) variables: usize,
 }
 
-impl Session {
+impl SnmpSession {
     pub(super) fn new(transport: Transport, security: Security, retransmit: Duration) -> Self {
         Self {
             transport,
@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// The engine that answered, in version 3.
-    pub(super) fn engine(&self) -> Option<&Engine> {
+    pub(super) fn engine(&self) -> Option<&UsmEngine> {
         match &self.security {
             Security::Community(_) => None,
             Security::User(user) => user.engine(),
@@ -72,21 +72,21 @@ impl Session {
     pub(super) async fn request(
         &mut self,
         mut ask: impl FnMut(u32) -> Ask,
-    ) -> Result<Answer, LookupError> {
+    ) -> Result<SnmpAnswer, LookupError> {
         let mut corrections = 0;
         loop {
             self.id = self.id.checked_add(1).unwrap_or(1);
             let engine = match self.exchange(&mut ask).await? {
-                Reply::Answer(answer) => return Ok(answer),
-                Reply::Denied(error) => return Err(error),
-                Reply::Unknown(engine) | Reply::NotInTime(engine)
+                UsmReply::Answer(answer) => return Ok(answer),
+                UsmReply::Denied(error) => return Err(error),
+                UsmReply::Unknown(engine) | UsmReply::NotInTime(engine)
                     if corrections < MAX_CORRECTIONS =>
                 {
                     corrections += 1;
                     engine
                 }
-                Reply::Unknown(_) => return Err(protocol("it does not know its own engine")),
-                Reply::NotInTime(_) => return Err(protocol("it does not know its own time")),
+                UsmReply::Unknown(_) => return Err(protocol("it does not know its own engine")),
+                UsmReply::NotInTime(_) => return Err(protocol("it does not know its own time")),
             };
             if let Security::User(user) = &mut self.security {
                 user.meet(engine);
@@ -95,7 +95,10 @@ impl Session {
     }
 
     /// Sends until there is an answer to this.
-    async fn exchange(&mut self, ask: &mut impl FnMut(u32) -> Ask) -> Result<Reply, LookupError> {
+    async fn exchange(
+        &mut self,
+        ask: &mut impl FnMut(u32) -> Ask,
+    ) -> Result<UsmReply, LookupError> {
         let mut wait = self.retransmit;
         let mut attempt = 0_u32;
         loop {
@@ -112,7 +115,7 @@ impl Session {
                         return Ok(reply);
                     }
                     // One more try is worth more than a reason to give up.
-                    Received::Unsure(Reply::Denied(_)) if unsure.is_some() => {}
+                    Received::Unsure(UsmReply::Denied(_)) if unsure.is_some() => {}
                     Received::Unsure(reply) => unsure = Some(reply),
                     Received::Foreign => {}
                 }
@@ -141,10 +144,10 @@ impl Security {
         match self {
             Self::Community(_) => match message::read_v2c(bytes) {
                 Ok(answer) if answer.request == id && !answer.is_report => {
-                    Received::Sure(Reply::Answer(answer))
+                    Received::Sure(UsmReply::Answer(answer))
                 }
                 Ok(_) => Received::Foreign,
-                Err(error) => Received::Unsure(Reply::Denied(error)),
+                Err(error) => Received::Unsure(UsmReply::Denied(error)),
             },
             Self::User(user) => user.read(id, bytes),
         }

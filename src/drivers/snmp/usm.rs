@@ -8,7 +8,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::keys::{self, Vector};
-use super::message::{self, AUTH, Answer, Ask, Body, Envelope, PRIV, UsmParameters, protocol};
+use super::message::{
+    self, AUTH, Ask, Envelope, PRIV, SnmpAnswer, SnmpBody, UsmParameters, protocol,
+};
 use crate::domain::{SnmpCipher, SnmpDigest};
 use crate::drivers::LookupError;
 
@@ -23,7 +25,7 @@ const USM_STATS: [u32; 9] = [1, 3, 6, 1, 6, 3, 15, 1, 1];
 
 /// An agent's engine, as it is kept from one lookup to the next.
 #[derive(Debug, Clone)]
-pub(super) struct Engine {
+pub(super) struct UsmEngine {
     id: Arc<[u8]>,
     boots: u32,
     /// Its own time in seconds, at `at`.
@@ -31,7 +33,7 @@ pub(super) struct Engine {
     at: Instant,
 }
 
-impl Engine {
+impl UsmEngine {
     fn of(usm: &UsmParameters) -> Result<Self, LookupError> {
         let number = |it| {
             let number = u32::try_from(it).ok();
@@ -59,7 +61,7 @@ impl Engine {
 
 /// A user's name, and the keys of its passwords.
 #[derive(Clone, PartialEq)]
-pub(super) struct Credentials {
+pub(super) struct UsmCredentials {
     pub(super) name: Arc<str>,
     pub(super) auth: Option<AuthKey>,
 }
@@ -73,7 +75,7 @@ pub(super) struct AuthKey {
 
 /// A user, and the engine that it speaks to.
 pub(super) struct User {
-    credentials: Credentials,
+    credentials: UsmCredentials,
     /// `None` until the engine has said who it is.
     met: Option<Met>,
     /// Of the next message that is encrypted; never the same twice with one key.
@@ -81,7 +83,7 @@ pub(super) struct User {
 }
 
 struct Met {
-    engine: Engine,
+    engine: UsmEngine,
     auth: Option<(SnmpDigest, Vec<u8>)>,
     privacy: Option<(SnmpCipher, Vec<u8>)>,
 }
@@ -92,19 +94,19 @@ pub(super) enum Received {
     /// It is no answer to this request.
     Foreign,
     /// It counts: it is as well protected as an answer can be.
-    Sure(Reply),
+    Sure(UsmReply),
     /// Others than the engine may have sent it. It counts if nothing better comes in the same wait.
-    Unsure(Reply),
+    Unsure(UsmReply),
 }
 
 /// What a message of an engine means for the request.
 #[derive(Debug)]
-pub(super) enum Reply {
-    Answer(Answer),
+pub(super) enum UsmReply {
+    Answer(SnmpAnswer),
     /// It goes by another id than we thought, or than nothing.
-    Unknown(Engine),
+    Unknown(UsmEngine),
     /// Its clock is another than we thought.
-    NotInTime(Engine),
+    NotInTime(UsmEngine),
     /// It will not answer.
     Denied(LookupError),
 }
@@ -122,7 +124,7 @@ impl std::fmt::Debug for User {
 
 impl User {
     /// A user that speaks to `engine`, or to one that is yet to be discovered.
-    pub(super) fn new(credentials: Credentials, engine: Option<Engine>) -> Self {
+    pub(super) fn new(credentials: UsmCredentials, engine: Option<UsmEngine>) -> Self {
         let mut user = Self {
             credentials,
             met: None,
@@ -139,12 +141,12 @@ impl User {
         self.credentials.auth.is_some()
     }
 
-    pub(super) fn engine(&self) -> Option<&Engine> {
+    pub(super) fn engine(&self) -> Option<&UsmEngine> {
         self.met.as_ref().map(|met| &met.engine)
     }
 
     /// Speaks to `engine` from now on.
-    pub(super) fn meet(&mut self, engine: Engine) {
+    pub(super) fn meet(&mut self, engine: UsmEngine) {
         let auth = self.credentials.auth.as_ref();
         let key = |auth: &AuthKey, master| keys::localized(auth.digest, master, &engine.id);
         self.met = Some(Met {
@@ -163,19 +165,19 @@ impl User {
         let Some(met) = &self.met else {
             let nobody = parameters(&[], (0, 0), "");
             let nothing = message::scoped(&[], id, &Ask::Get(Vec::new()));
-            return message::write_v3(id, 0, &nobody, Body::Plain(nothing));
+            return message::write_v3(id, 0, &nobody, SnmpBody::Plain(nothing));
         };
         let (boots, time) = (met.engine.boots, met.engine.now());
         let mut usm = parameters(&met.engine.id, (boots, time), &self.credentials.name);
         let scoped = message::scoped(&met.engine.id, id, ask);
-        let mut body = Body::Plain(scoped);
-        if let (Some((cipher, key)), Body::Plain(scoped)) = (&met.privacy, &body) {
+        let mut body = SnmpBody::Plain(scoped);
+        if let (Some((cipher, key)), SnmpBody::Plain(scoped)) = (&met.privacy, &body) {
             self.salt = self.salt.wrapping_add(1);
             let salt = self.salt.to_be_bytes();
             let mut bytes = message::write_scoped(scoped)?;
             keys::encrypt(*cipher, key, Vector { boots, time, salt }, &mut bytes);
             usm.privacy_parameters = salt.into();
-            body = Body::Encrypted(bytes);
+            body = SnmpBody::Encrypted(bytes);
         }
         let flags = met.flags();
         if let Some((digest, key)) = &met.auth {
@@ -189,7 +191,7 @@ impl User {
     /// What a message means for this request.
     pub(super) fn read(&mut self, id: i32, bytes: &[u8]) -> Received {
         let received = self.understand(id, bytes);
-        received.unwrap_or_else(|error| Received::Unsure(Reply::Denied(error)))
+        received.unwrap_or_else(|error| Received::Unsure(UsmReply::Denied(error)))
     }
 
     /// An error is a reason to doubt that the engine is right, or that the message is the engine's.
@@ -198,7 +200,7 @@ impl User {
         if envelope.id != Some(id) {
             return Ok(Received::Foreign);
         }
-        let engine = Engine::of(&envelope.usm)?;
+        let engine = UsmEngine::of(&envelope.usm)?;
         let is_authentic = envelope.flags & AUTH != 0;
         if is_authentic
             && !self
@@ -212,11 +214,11 @@ impl User {
         }
         let flags = envelope.flags & (AUTH | PRIV);
         let scoped = match envelope.body {
-            Body::Plain(_) if flags & PRIV != 0 => {
+            SnmpBody::Plain(_) if flags & PRIV != 0 => {
                 return Err(protocol("its answer says that it is encrypted, and is not"));
             }
-            Body::Plain(scoped) => scoped,
-            Body::Encrypted(mut bytes) => {
+            SnmpBody::Plain(scoped) => scoped,
+            SnmpBody::Encrypted(mut bytes) => {
                 let privacy = self.met.as_ref().and_then(|met| met.privacy.as_ref());
                 let salt = envelope.usm.privacy_parameters.as_ref().try_into().ok();
                 let (Some((cipher, key)), Some(salt), true) = (privacy, salt, is_authentic) else {
@@ -249,35 +251,35 @@ impl User {
             }
             met.engine = engine;
         }
-        Ok(Received::Sure(Reply::Answer(answer)))
+        Ok(Received::Sure(UsmReply::Answer(answer)))
     }
 
     /// What a report means. Most have no digest, as they are about what a digest is made with.
-    fn report(&self, answer: &Answer, engine: Engine, is_authentic: bool) -> Received {
+    fn report(&self, answer: &SnmpAnswer, engine: UsmEngine, is_authentic: bool) -> Received {
         let name = answer.variables.first().map(|it| it.name.as_slice());
         let counter = name.and_then(|name| {
             let rest = name.strip_prefix(&USM_STATS)?;
             rest.first().copied()
         });
         let user = &self.credentials.name;
-        let denied = |what: String| Reply::Denied(LookupError::Auth(what));
+        let denied = |what: String| UsmReply::Denied(LookupError::Auth(what));
         let is_other = |met: &Met| met.engine.id != engine.id;
         let reply = match counter {
             Some(1) => denied(format!("it does not offer user {user:?} such security")),
             // The clock of another engine is of no use.
             Some(2) if self.met.as_ref().is_none_or(is_other) => return Received::Foreign,
-            Some(2) => Reply::NotInTime(engine),
+            Some(2) => UsmReply::NotInTime(engine),
             Some(3) => denied(format!("it knows no user {user:?}")),
             // Asked who it is, it can only say so without a digest.
-            Some(4) if self.met.is_none() => return Received::Sure(Reply::Unknown(engine)),
-            Some(4) => Reply::Unknown(engine),
+            Some(4) if self.met.is_none() => return Received::Sure(UsmReply::Unknown(engine)),
+            Some(4) => UsmReply::Unknown(engine),
             Some(5) => denied(format!(
                 "it does not accept the digest: another `auth_password` or `auth` of user {user:?}"
             )),
             Some(6) => denied(format!(
                 "it cannot decrypt: another `privacy_password` or `privacy` of user {user:?}"
             )),
-            _ => Reply::Denied(protocol("it reports that it could not accept the request")),
+            _ => UsmReply::Denied(protocol("it reports that it could not accept the request")),
         };
         if is_authentic {
             Received::Sure(reply)
@@ -349,11 +351,11 @@ mod tests {
             master: [7; 32].into(),
             privacy: None,
         };
-        let credentials = Credentials {
+        let credentials = UsmCredentials {
             name: "u".into(),
             auth: Some(auth),
         };
-        let engine = Engine::of(&parameters(ENGINE, (3, 1_000), "u")).unwrap();
+        let engine = UsmEngine::of(&parameters(ENGINE, (3, 1_000), "u")).unwrap();
         User::new(credentials, Some(engine))
     }
 
@@ -361,7 +363,7 @@ mod tests {
     fn message(clock: (u32, u32), is_protected: bool, data: Pdus) -> Vec<u8> {
         let key = user().met.unwrap().auth.unwrap();
         let mut usm = parameters(ENGINE, clock, "u");
-        let body = Body::Plain(ScopedPdu {
+        let body = SnmpBody::Plain(ScopedPdu {
             engine_id: ENGINE.into(),
             name: (&[][..]).into(),
             data,
@@ -397,7 +399,7 @@ mod tests {
     /// Of what is believed only if nothing better comes.
     fn kind(received: Received) -> FaultKind {
         match received {
-            Received::Unsure(Reply::Denied(error)) => error.kind(),
+            Received::Unsure(UsmReply::Denied(error)) => error.kind(),
             other => panic!("{other:?}"),
         }
     }
@@ -406,7 +408,10 @@ mod tests {
     fn an_answer_counts_with_the_right_digest_in_time_only() {
         let right = message((3, 1_001), true, response());
         let read = user().read(7, &right);
-        assert!(matches!(read, Received::Sure(Reply::Answer(_))), "{read:?}");
+        assert!(
+            matches!(read, Received::Sure(UsmReply::Answer(_))),
+            "{read:?}"
+        );
         let read = user().read(8, &right);
         assert!(
             matches!(read, Received::Foreign),
@@ -441,7 +446,7 @@ mod tests {
         assert_eq!(kind(user().read(7, &bytes)), FaultKind::Protocol);
         let read = user().read(7, &message((1, 1), false, report(4)));
         assert!(
-            matches!(read, Received::Unsure(Reply::Unknown(_))),
+            matches!(read, Received::Unsure(UsmReply::Unknown(_))),
             "{read:?}"
         );
     }
@@ -456,7 +461,7 @@ mod tests {
                 Received::Foreign => panic!("{counter}"),
             };
             assert_eq!(is_sure, is_protected, "{reply:?}");
-            assert_eq!(matches!(reply, Reply::NotInTime(_)), counter == 2);
+            assert_eq!(matches!(reply, UsmReply::NotInTime(_)), counter == 2);
         }
     }
 
@@ -466,7 +471,7 @@ mod tests {
         stranger.met = None;
         let read = stranger.read(7, &message((1, 1), false, report(4)));
         assert!(
-            matches!(read, Received::Sure(Reply::Unknown(_))),
+            matches!(read, Received::Sure(UsmReply::Unknown(_))),
             "{read:?}"
         );
         let read = stranger.read(7, &message((1, 1), false, report(3)));

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{Answer, Ask, Oid, Value, protocol};
-use super::session::Session;
+use super::message::{Ask, Oid, SnmpAnswer, Value, protocol};
+use super::session::SnmpSession;
 use crate::drivers::LookupError;
 
 /// The most rows that are asked for at once.
@@ -24,9 +24,9 @@ const NO_ACCESS: u32 = 6;
 const AUTHORIZATION_ERROR: u32 = 16;
 
 /// The rows of a table by their index, each with its value in each column that was asked for.
-pub(super) type Rows = BTreeMap<Oid, Vec<Value>>;
+pub(super) type TableRows = BTreeMap<Oid, Vec<Value>>;
 
-impl Session {
+impl SnmpSession {
     /// The values of these, in their order.
     pub(super) async fn get(&mut self, names: &[Oid]) -> Result<Vec<Value>, LookupError> {
         let answer = self.request(|_| Ask::Get(names.to_vec())).await?;
@@ -40,8 +40,8 @@ impl Session {
     }
 
     /// The rows of a table; a value that a row has not is [`Value::Missing`].
-    pub(super) async fn table(&mut self, columns: &[Oid]) -> Result<Rows, LookupError> {
-        let mut rows = Rows::new();
+    pub(super) async fn table(&mut self, columns: &[Oid]) -> Result<TableRows, LookupError> {
+        let mut rows = TableRows::new();
         // The last name found in each column that has not ended.
         let mut last: Vec<Option<Oid>> = columns.iter().cloned().map(Some).collect();
         let mut pace = Pace::new(columns.len());
@@ -153,7 +153,7 @@ impl Pace {
 }
 
 /// What an error status means.
-fn check(answer: &Answer) -> Result<(), LookupError> {
+fn check(answer: &SnmpAnswer) -> Result<(), LookupError> {
     match answer.status {
         0 => Ok(()),
         NO_ACCESS | AUTHORIZATION_ERROR => Err(LookupError::Auth(

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::selection::Selection;
 use super::{CollectError, CollectorHandle, Observation};
 use crate::domain::{ClusterId, Outcome};
-use crate::engine::collector::in_flight::{AnswerStream, How, Running};
-use crate::engine::fleet::NoWay;
-use crate::engine::remote_state::Known;
+use crate::engine::collector::in_flight::{AnswerStream, CollectInFlight, CollectMode};
+use crate::engine::fleet::NotPlanned;
+use crate::engine::remote_state::LocalCluster;
 
 /// Which devices of a cluster to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PartRequest {
+pub(crate) struct ClusterPartRequest {
     pub(crate) cluster: ClusterId,
     /// The devices that the places are of.
     pub(crate) plan_id: u64,
@@ -32,7 +32,7 @@ pub(crate) struct PartRequest {
 
 /// Why a part is not collected here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PartError {
+pub(crate) enum ClusterPartError {
     /// The cluster runs elsewhere, or nowhere.
     #[error("the cluster does not run here")]
     NotHere,
@@ -46,7 +46,7 @@ pub(crate) enum PartError {
 
 /// A part under way, outcome by outcome. Dropping it cancels the request.
 #[derive(Debug)]
-pub(crate) struct PartStream {
+pub(crate) struct ClusterPartStream {
     stream: AnswerStream,
     places: Vec<u32>,
 }
@@ -59,54 +59,56 @@ impl CollectorHandle {
     /// Outside of a `LocalSet`, such as an arbiter.
     pub(crate) async fn part(
         &self,
-        request: PartRequest,
+        request: ClusterPartRequest,
         others: usize,
-    ) -> Result<PartStream, PartError> {
+    ) -> Result<ClusterPartStream, ClusterPartError> {
         let now = Instant::now();
         let start = now.checked_sub(request.elapsed).unwrap_or(now);
         let shared = &self.0;
-        let way = shared.tree.planned(&request.cluster, request.plan_id);
+        let way = shared.fleet.planned(&request.cluster, request.plan_id);
         let (routes, cluster) = way.map_err(|error| match error {
-            NoWay::NotHere => PartError::NotHere,
-            NoWay::OtherPlan => PartError::OtherPlan,
+            NotPlanned::NotHere => ClusterPartError::NotHere,
+            NotPlanned::OtherPlan => ClusterPartError::OtherPlan,
         })?;
         let all = routes.topology.clusters()[cluster].len();
         let all = u32::try_from(all).unwrap_or(u32::MAX);
         let places = request.places.unwrap_or_else(|| (0..all).collect());
         let is_rising = places.is_sorted_by(|a, b| a < b);
         if !is_rising || places.last().is_some_and(|&it| it >= all) {
-            return Err(PartError::OtherPlan);
+            return Err(ClusterPartError::OtherPlan);
         }
         if shared.closing.load(Ordering::Acquire) {
-            return Err(PartError::Refused(CollectError::ShuttingDown));
+            return Err(ClusterPartError::Refused(CollectError::ShuttingDown));
         }
         let waiting = routes.settings.max_waiting;
         if others >= waiting {
-            return Err(PartError::Refused(CollectError::Overloaded { waiting }));
+            return Err(ClusterPartError::Refused(CollectError::Overloaded {
+                waiting,
+            }));
         }
         let selection = Selection::part(routes, cluster, &places).await;
-        let how = How {
+        let how = CollectMode {
             deadline: Some(request.deadline),
             read: true,
             force: request.force,
             // The front's, of which nothing is said.
             client: None,
         };
-        let running = Running::of(shared, selection, how, start);
-        running.ask(request.max_age).await;
-        let stream = AnswerStream::new(running, None);
-        Ok(PartStream { stream, places })
+        let in_flight = CollectInFlight::of(shared, selection, how, start);
+        in_flight.ask(request.max_age).await;
+        let stream = AnswerStream::new(in_flight, None);
+        Ok(ClusterPartStream { stream, places })
     }
 }
 
 impl CollectorHandle {
     /// What is known of a cluster that runs here.
-    pub(crate) fn known(&self, cluster: &ClusterId, plan_id: u64) -> Option<Known> {
-        self.0.tree.known(cluster, plan_id)
+    pub(crate) fn known(&self, cluster: &ClusterId, plan_id: u64) -> Option<LocalCluster> {
+        self.0.fleet.known(cluster, plan_id)
     }
 }
 
-impl PartStream {
+impl ClusterPartStream {
     /// The next devices with an outcome, at least one and up to `most`, by their places among those
     /// that were asked; empty when all were given. Cancel-safe.
     pub(crate) async fn next(&mut self, most: usize) -> Vec<usize> {

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Observation};
 use super::selection::Selection;
-use super::{CollectError, CollectRequest, Place, Shared, given_up};
+use super::{Admission, CollectError, CollectRequest, CollectorState, given_up};
 use crate::domain::{Collection, Fault, FaultKind, Outcome, Topology};
-use crate::engine::gather::{CollectOptions, Gathering};
+use crate::engine::gather::{CollectOptions, Gather};
 use crate::engine::queue;
 use crate::engine::remote::Time;
 use crate::telemetry::Gauge;
@@ -37,10 +37,10 @@ const CLUSTERS_AT_ONCE: usize = 256;
 
 /// A collect under way; dropped early, it is withdrawn.
 #[derive(Debug)]
-pub(super) struct Running {
-    shared: Arc<Shared>,
+pub(super) struct CollectInFlight {
+    shared: Arc<CollectorState>,
     id: u64,
-    gathering: Arc<Gathering>,
+    gather: Arc<Gather>,
     selection: Arc<Selection>,
     /// The next cluster to be asked.
     next: AtomicUsize,
@@ -56,7 +56,7 @@ pub(super) struct Running {
 
 /// How a collect is made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct How {
+pub(super) struct CollectMode {
     /// The longest it may take, if that is less than what is configured.
     pub(super) deadline: Option<Duration>,
     /// For a caller that wants to see outcomes as they come.
@@ -67,9 +67,12 @@ pub(super) struct How {
     pub(super) client: Option<IpAddr>,
 }
 
-impl Running {
+impl CollectInFlight {
     /// A place among the collects that may wait at once.
-    pub(super) fn place(shared: &Shared, waiting: usize) -> Result<Place, CollectError> {
+    pub(super) fn place(
+        shared: &CollectorState,
+        waiting: usize,
+    ) -> Result<Admission, CollectError> {
         if shared.closing.load(Ordering::Acquire) {
             shared.metrics.refused();
             return Err(CollectError::ShuttingDown);
@@ -81,19 +84,19 @@ impl Running {
             }
             return Err(CollectError::Overloaded { waiting });
         };
-        Ok(Place(place))
+        Ok(Admission(place))
     }
 
-    /// What is asked by [`Running::ask`]; `read` is for whoever wants to see outcomes as they come.
-    /// The deadline counts from `start`.
+    /// What is asked by [`CollectInFlight::ask`]; `read` is for whoever wants to see outcomes as
+    /// they come. The deadline counts from `start`.
     pub(super) fn begin(
-        shared: &Arc<Shared>,
+        shared: &Arc<CollectorState>,
         selection: Selection,
         request: &CollectRequest,
         read: bool,
         start: Instant,
     ) -> Self {
-        let how = How {
+        let how = CollectMode {
             deadline: request.deadline,
             read,
             force: request.force,
@@ -104,19 +107,24 @@ impl Running {
 
     /// Which devices a request means, in turns.
     pub(super) async fn select(
-        shared: &Shared,
+        shared: &CollectorState,
         request: &CollectRequest,
     ) -> Result<Selection, CollectError> {
-        let (routes, scope) = (shared.tree.routes(), &request.scope);
+        let (routes, scope) = (shared.fleet.routes(), &request.scope);
         if request.check_removals {
             scope.check_removals(&routes.topology).await?;
         }
         Ok(Selection::new(routes, scope).await?)
     }
 
-    /// What is asked by [`Running::ask`], of these devices.
-    pub(super) fn of(shared: &Arc<Shared>, selection: Selection, how: How, start: Instant) -> Self {
-        let How {
+    /// What is asked by [`CollectInFlight::ask`], of these devices.
+    pub(super) fn of(
+        shared: &Arc<CollectorState>,
+        selection: Selection,
+        how: CollectMode,
+        start: Instant,
+    ) -> Self {
+        let CollectMode {
             deadline,
             read,
             force,
@@ -127,10 +135,10 @@ impl Running {
         let deadline = deadline.unwrap_or(longest).min(longest);
         let devices = u32::try_from(selection.topology().devices()).unwrap_or(u32::MAX);
         let closing = CLOSING_TIME + CLOSING_TIME_PER_DEVICE * devices;
-        let gathering = Gathering::new(
+        let gather = Gather::new(
             id,
             Arc::clone(selection.topology()),
-            Arc::clone(&selection.routes().manifest),
+            Arc::clone(&selection.routes().fleet_devices),
             CollectOptions {
                 read,
                 force,
@@ -141,7 +149,7 @@ impl Running {
         Self {
             shared: Arc::clone(shared),
             id,
-            gathering,
+            gather,
             selection: Arc::new(selection),
             next: AtomicUsize::new(0),
             began: SystemTime::now(),
@@ -162,7 +170,7 @@ impl Running {
         };
         // However long that takes, the answer is not late.
         let until = (&self.next, self.end);
-        self.selection.send(&self.gathering, time, until).await;
+        self.selection.send(&self.gather, time, until).await;
         // Only now it is true for whoever reads it.
         log::debug!(target: LOG, collect = self.id; "collecting");
     }
@@ -177,21 +185,21 @@ impl Running {
         !self.is_settled()
             && Instant::now() < self.end
             && !self.is_over.load(Ordering::Acquire)
-            && std::ptr::eq(self.selection.routes(), &**self.shared.tree.peek())
+            && std::ptr::eq(self.selection.routes(), &**self.shared.fleet.peek())
     }
 
     /// Whether every device has an outcome.
     pub(super) fn is_settled(&self) -> bool {
-        self.gathering.builder().is_complete()
+        self.gather.builder().is_complete()
     }
 
     /// Waits until every device has an outcome, or the deadline passes, which is part of the answer.
     pub(super) async fn settle(&self) -> Result<(), CollectError> {
         let shared = &self.shared;
-        let heard = shared.ear().notified();
+        let heard = shared.signal().notified();
         tokio::select! {
             biased;
-            () = self.gathering.settled() => Ok(()),
+            () = self.gather.settled() => Ok(()),
             () = tokio::time::sleep_until(self.end) => Ok(()),
             () = given_up(heard, &shared.cut_off) => {
                 self.abandon("the service is shutting down");
@@ -206,7 +214,7 @@ impl Running {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return Err(CollectError::ShuttingDown);
         }
-        let collection = self.gathering.complete().unwrap_or_else(|| {
+        let collection = self.gather.complete().unwrap_or_else(|| {
             let text = humantime::format_duration(self.deadline);
             let fault = Fault::new(
                 FaultKind::TimedOut,
@@ -240,19 +248,19 @@ impl Running {
             duration,
             topology: self.selection.routes().version,
             demonstration: self.selection.routes().is_demonstration(),
-            changes: self.shared.tree.chronicle().last(),
+            changes: self.shared.fleet.event_log().last(),
         })
     }
 
     fn end(&self, fault: &Arc<Fault>) -> Collection {
         let clusters = self.selection.topology().clusters().len();
         let open: Vec<usize> = (0..clusters)
-            .filter(|&place| !self.gathering.is_cluster_complete(place))
+            .filter(|&place| !self.gather.is_cluster_complete(place))
             .collect();
         if fault.kind() == FaultKind::TimedOut && queue::is_used() {
             self.answer_queued(&open);
         }
-        let collection = self.gathering.close(fault);
+        let collection = self.gather.close(fault);
         match Handle::try_current() {
             // Many are told in turns. Those that are not take the time that their lookups may.
             Ok(runtime) if open.len() > CLUSTERS_AT_ONCE => {
@@ -282,15 +290,14 @@ impl Running {
         let mut faults = BTreeMap::new();
         for &cluster in clusters {
             for device in 0..self.selection.topology().clusters()[cluster].len() {
-                if !self.gathering.builder().lacks(cluster, device) {
+                if !self.gather.builder().lacks(cluster, device) {
                     continue;
                 }
                 let what = self.selection.queued(cluster, device);
                 if what > 0 {
                     let fault = faults.entry(what);
                     let fault = fault.or_insert_with(|| Arc::new(queue::fault(what, &deadline)));
-                    self.gathering
-                        .answer(cluster, device, Err(Arc::clone(fault)));
+                    self.gather.answer(cluster, device, Err(Arc::clone(fault)));
                 }
             }
         }
@@ -312,7 +319,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for CollectInFlight {
     fn drop(&mut self) {
         self.abandon("its caller went away");
     }
@@ -324,7 +331,7 @@ impl Drop for Running {
 #[derive(Debug)]
 pub struct AnswerStream {
     id: u64,
-    gathering: Arc<Gathering>,
+    gather: Arc<Gather>,
     selection: Arc<Selection>,
     /// Outcomes read so far.
     read: usize,
@@ -332,24 +339,24 @@ pub struct AnswerStream {
     driver: JoinHandle<()>,
     answer: oneshot::Receiver<Result<Answer, CollectError>>,
     /// Kept by the reader, so that answers which nobody reads are bounded.
-    _place: Option<Place>,
+    _place: Option<Admission>,
 }
 
 impl AnswerStream {
-    pub(super) fn new(running: Running, place: Option<Place>) -> Self {
-        let id = running.id;
-        let gathering = Arc::clone(&running.gathering);
-        let selection = Arc::clone(&running.selection);
+    pub(super) fn new(in_flight: CollectInFlight, place: Option<Admission>) -> Self {
+        let id = in_flight.id;
+        let gather = Arc::clone(&in_flight.gather);
+        let selection = Arc::clone(&in_flight.selection);
         let (sender, answer) = oneshot::channel();
         let driver = actix::spawn(async move {
-            let settled = running.settle().await;
-            let answer = settled.and_then(|()| running.finish(false));
+            let settled = in_flight.settle().await;
+            let answer = settled.and_then(|()| in_flight.finish(false));
             // The reader may have gone.
             sender.send(answer).ok();
         });
         Self {
             id,
-            gathering,
+            gather,
             selection,
             read: 0,
             driver,
@@ -376,11 +383,11 @@ impl AnswerStream {
         if self.read == self.topology().devices() {
             return Vec::new();
         }
-        self.gathering.came(self.read).await;
-        let builder = self.gathering.builder();
+        self.gather.arrived(self.read).await;
+        let builder = self.gather.builder();
         let come: Vec<_> = (self.read..)
             .take(most)
-            .map_while(|nth| builder.came(nth))
+            .map_while(|nth| builder.arrived(nth))
             .collect();
         self.read += come.len();
         come
@@ -396,7 +403,7 @@ impl AnswerStream {
         cluster: usize,
         device: usize,
     ) -> Option<(&Outcome, Option<Observation>)> {
-        let outcome = self.gathering.builder().outcome(cluster, device)?;
+        let outcome = self.gather.builder().outcome(cluster, device)?;
         let observation = self.selection.observation(cluster, device, outcome);
         Some((outcome, observation))
     }

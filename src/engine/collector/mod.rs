@@ -24,38 +24,40 @@ use crate::domain::{
     Change, ClusterId, ClusterState, Collection, DeviceId, DeviceKind, DeviceState, HistoryError,
     Hold, Scope, ScopeError, SupervisionTree, Topology, TreeFilter,
 };
-use crate::engine::collector::in_flight::Running;
-use crate::engine::collector::shared_collect::{Joint, Latest};
-use crate::engine::fleet::Tree;
-use crate::engine::gather::heard_or;
+use crate::engine::collector::in_flight::CollectInFlight;
+use crate::engine::collector::shared_collect::{Latest, SharedCollect};
+use crate::engine::fleet::FleetHandle;
+use crate::engine::gather::notified_or;
 use crate::telemetry::{Guard, LogLimit, Metrics, thread_place};
 
-pub(crate) use crate::engine::collector::cluster_part::{PartError, PartRequest, PartStream};
+pub(crate) use crate::engine::collector::cluster_part::{
+    ClusterPartError, ClusterPartRequest, ClusterPartStream,
+};
 pub use crate::engine::collector::in_flight::AnswerStream;
-pub use crate::engine::fleet::snapshot::{Look, Snapshot};
-pub(crate) use crate::engine::remote_state::{Sight, Whose};
+pub use crate::engine::fleet::snapshot::{Snapshot, SnapshotDevice};
+pub(crate) use crate::engine::remote_state::{RemoteSnapshot, StateScope};
 pub use answer::{Answer, Observation};
 pub(crate) use workers::Workers;
 
 /// Asks the whole fleet; cheap to clone, and every clone asks the same fleet.
 #[derive(Debug, Clone)]
-pub struct CollectorHandle(Arc<Shared>);
+pub struct CollectorHandle(Arc<CollectorState>);
 
 /// As many threads listen apart, or they would get in each other's way; beyond that, some share.
-const EARS: usize = 16;
+const SIGNAL_SHARDS: usize = 16;
 
 /// Where requests of some threads hear that they are given up; on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Ear(Notify);
+struct SignalShard(Notify);
 
 #[derive(Debug)]
-struct Shared {
-    tree: Tree,
+struct CollectorState {
+    fleet: FleetHandle,
     closing: AtomicBool,
     /// Whether collects under way are given up, and how they hear of it.
     cut_off: AtomicBool,
-    heard: [Ear; EARS],
+    heard: [SignalShard; SIGNAL_SHARDS],
     next_id: AtomicU64,
     /// What the next request may join.
     latest: Latest,
@@ -67,7 +69,7 @@ struct Shared {
 /// A collect's place among those that may wait at once; whoever sends the answer keeps it until that
 /// is done, so that answers which nobody reads are bounded too.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "it counts until it is dropped")] Guard);
+pub struct Admission(#[expect(dead_code, reason = "it counts until it is dropped")] Guard);
 
 /// Why there is no answer at all. A device that failed is not an error: it is part of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,19 +129,19 @@ impl CollectRequest {
     }
 }
 
-impl Shared {
+impl CollectorState {
     /// Where this thread listens.
-    fn ear(&self) -> &Notify {
-        let Ear(ear) = &self.heard[thread_place(EARS)];
-        ear
+    fn signal(&self) -> &Notify {
+        let SignalShard(signal) = &self.heard[thread_place(SIGNAL_SHARDS)];
+        signal
     }
 }
 
 impl CollectorHandle {
     /// A handle on the fleet that `tree` leads to.
-    pub(crate) fn new(tree: Tree, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared {
-            tree,
+    pub(crate) fn new(fleet: FleetHandle, metrics: Metrics) -> Self {
+        Self(Arc::new(CollectorState {
+            fleet,
             closing: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
             heard: Default::default(),
@@ -173,7 +175,7 @@ impl CollectorHandle {
     pub async fn request(
         &self,
         request: &CollectRequest,
-    ) -> Result<(Arc<Answer>, Place), CollectError> {
+    ) -> Result<(Arc<Answer>, Admission), CollectError> {
         self.request_since(request, Instant::now()).await
     }
 
@@ -182,10 +184,10 @@ impl CollectorHandle {
         &self,
         request: &CollectRequest,
         start: Instant,
-    ) -> Result<(Arc<Answer>, Place), CollectError> {
+    ) -> Result<(Arc<Answer>, Admission), CollectError> {
         // The place goes last: a request that is dropped is withdrawn first.
-        let (place, joint) = Joint::enter(&self.0, request, start).await?;
-        let answer = joint.answer().await?;
+        let (place, shared_collect) = SharedCollect::enter(&self.0, request, start).await?;
+        let answer = shared_collect.answer().await?;
         Ok((answer, place))
     }
 
@@ -207,12 +209,12 @@ impl CollectorHandle {
         request: &CollectRequest,
         start: Instant,
     ) -> Result<AnswerStream, CollectError> {
-        let waiting = self.0.tree.peek().settings.max_waiting;
-        let place = Running::place(&self.0, waiting)?;
-        let selection = Running::select(&self.0, request).await?;
-        let running = Running::begin(&self.0, selection, request, true, start);
-        running.ask(request.max_age).await;
-        Ok(AnswerStream::new(running, Some(place)))
+        let waiting = self.0.fleet.peek().settings.max_waiting;
+        let place = CollectInFlight::place(&self.0, waiting)?;
+        let selection = CollectInFlight::select(&self.0, request).await?;
+        let in_flight = CollectInFlight::begin(&self.0, selection, request, true, start);
+        in_flight.ask(request.max_age).await;
+        Ok(AnswerStream::new(in_flight, Some(place)))
     }
 
     /// Refuses all further collects; those under way go on.
@@ -225,8 +227,8 @@ impl CollectorHandle {
     pub fn cut_off(&self) {
         self.close();
         self.0.cut_off.store(true, Ordering::Release);
-        for Ear(ear) in &self.0.heard {
-            ear.notify_waiters();
+        for SignalShard(signal) in &self.0.heard {
+            signal.notify_waiters();
         }
     }
 
@@ -234,13 +236,15 @@ impl CollectorHandle {
     /// for none.
     #[must_use]
     pub fn supervision(&self, filter: TreeFilter) -> SupervisionTree {
-        self.0.tree.state(filter, &Sight::default(), &|| false)
+        self.0
+            .fleet
+            .state(filter, &RemoteSnapshot::default(), &|| false)
     }
 
     /// Asks other processes what they know of clusters that are not here, for 2 s at most; what they
     /// do not say in time is not in it. In a process alone it does nothing.
-    pub(crate) async fn look(&self, whose: Whose<'_>) -> Sight {
-        self.0.tree.look(whose).await
+    pub(crate) async fn look(&self, scope: StateScope<'_>) -> RemoteSnapshot {
+        self.0.fleet.look(scope).await
     }
 
     /// As [`CollectorHandle::supervision`], with what is known elsewhere. Not whole once `is_given_up`
@@ -248,51 +252,51 @@ impl CollectorHandle {
     pub(crate) fn tree(
         &self,
         filter: TreeFilter,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
         is_given_up: &dyn Fn() -> bool,
     ) -> SupervisionTree {
-        self.0.tree.state(filter, sight, is_given_up)
+        self.0.fleet.state(filter, remote, is_given_up)
     }
 
     /// Tells topologies apart: the same in every process that has the same clusters and devices in
     /// the same order.
     #[must_use]
     pub fn topology(&self) -> u64 {
-        self.0.tree.version()
+        self.0.fleet.version()
     }
 
     /// The clusters in configured order.
     #[must_use]
     pub fn clusters(&self) -> Vec<ClusterId> {
-        self.0.tree.clusters()
+        self.0.fleet.clusters()
     }
 
     /// How many devices are simulated, and whether all are.
     #[must_use]
     pub fn simulated(&self) -> (usize, bool) {
-        let routes = self.0.tree.peek();
+        let routes = self.0.fleet.peek();
         (routes.simulated, routes.is_demonstration())
     }
 
     /// The clusters and devices in configured order.
     pub(crate) fn devices(&self) -> Arc<Topology> {
-        Arc::clone(&self.0.tree.peek().topology)
+        Arc::clone(&self.0.fleet.peek().topology)
     }
 
     /// Whether there is such a cluster.
     #[must_use]
     pub fn has_cluster(&self, cluster: &ClusterId) -> bool {
-        self.0.tree.has_cluster(cluster)
+        self.0.fleet.has_cluster(cluster)
     }
 
     /// What is known of a cluster's devices; asks none of them. Not whole once `is_given_up` says so.
     pub(crate) fn cluster(
         &self,
         cluster: &ClusterId,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
         is_given_up: &dyn Fn() -> bool,
     ) -> Option<ClusterState> {
-        self.0.tree.cluster(cluster, sight, is_given_up)
+        self.0.fleet.cluster(cluster, remote, is_given_up)
     }
 
     /// What is known of a device; does not ask it.
@@ -301,9 +305,9 @@ impl CollectorHandle {
         cluster: &ClusterId,
         kind: DeviceKind,
         device: &DeviceId,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
     ) -> Option<DeviceState> {
-        self.0.tree.device(cluster, kind, device, sight)
+        self.0.fleet.device(cluster, kind, device, remote)
     }
 
     /// Gives a caller the right to ask a device by force, if something keeps it from being asked; gives
@@ -318,9 +322,9 @@ impl CollectorHandle {
         start: Instant,
         deadline: Option<Duration>,
     ) -> Result<bool, Duration> {
-        let longest = self.0.tree.peek().settings.deadline;
+        let longest = self.0.fleet.peek().settings.deadline;
         let deadline = deadline.unwrap_or(longest).min(longest);
-        let reserved = self.0.tree.reserve_force(cluster, kind, device);
+        let reserved = self.0.fleet.reserve_force(cluster, kind, device);
         let reserved = timeout_at(start + deadline / 2, reserved).await;
         reserved.ok().flatten().unwrap_or(Ok(false))
     }
@@ -334,7 +338,7 @@ impl CollectorHandle {
         device: &DeviceId,
         caller: &str,
     ) -> Option<Result<Vec<Hold>, String>> {
-        self.0.tree.reset(cluster, kind, device, caller).await
+        self.0.fleet.reset(cluster, kind, device, caller).await
     }
 
     /// Whether there is such a device.
@@ -344,13 +348,13 @@ impl CollectorHandle {
         kind: DeviceKind,
         device: &DeviceId,
     ) -> bool {
-        self.0.tree.has_device(cluster, kind, device)
+        self.0.fleet.has_device(cluster, kind, device)
     }
 
     /// What changed after the change with this number, or all that is known; and the number of the
     /// last change.
     pub fn changes(&self, since: Option<u64>) -> (Result<Vec<Arc<Change>>, HistoryError>, u64) {
-        let history = self.0.tree.chronicle().history();
+        let history = self.0.fleet.event_log().history();
         let changes = match since {
             Some(since) => history.since(since),
             None => Ok(history.all()),
@@ -360,8 +364,8 @@ impl CollectorHandle {
 
     /// Every device, to be looked at more than once; without what is known elsewhere, only those that
     /// are asked here. It waits for no actor.
-    pub(crate) fn snapshot(&self, sight: Option<Arc<Sight>>) -> Snapshot {
-        self.0.tree.snapshot(sight)
+    pub(crate) fn snapshot(&self, remote: Option<Arc<RemoteSnapshot>>) -> Snapshot {
+        self.0.fleet.snapshot(remote)
     }
 
     /// Why the next collect would have no answer, if so.
@@ -376,7 +380,7 @@ impl CollectorHandle {
 
     /// How many collects may wait at once.
     pub(crate) fn max_waiting(&self) -> usize {
-        self.0.tree.peek().settings.max_waiting
+        self.0.fleet.peek().settings.max_waiting
     }
 
     /// Everything that is counted.
@@ -394,5 +398,5 @@ impl CollectorHandle {
 
 /// Resolves when the collects under way are given up.
 async fn given_up(heard: Notified<'_>, cut_off: &AtomicBool) {
-    heard_or(heard, || cut_off.load(Ordering::Acquire)).await;
+    notified_or(heard, || cut_off.load(Ordering::Acquire)).await;
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::{Fault, Scope, ScopeError, Topology, Turn};
 use crate::engine::fleet::{Route, Routes};
-use crate::engine::gather::{Gathering, Picks};
+use crate::engine::gather::{DeviceSelection, Gather};
 use crate::engine::remote::Time;
 
 use super::answer::Observation;
@@ -115,26 +115,26 @@ impl Selection {
     /// stops when the answer is closed, or is to be closed by now.
     pub(super) async fn send(
         &self,
-        gathering: &Arc<Gathering>,
+        gather: &Arc<Gather>,
         time: Time,
         (next, end): (&AtomicUsize, Instant),
     ) {
         let (mut turn, clusters) = (Turn::default(), self.topology().clusters().len());
         loop {
             let cluster = next.fetch_add(1, Ordering::Relaxed);
-            if cluster >= clusters || gathering.builder().is_complete() {
+            if cluster >= clusters || gather.builder().is_complete() {
                 return;
             }
             let picks = match time.max_age {
                 Some(age) => {
-                    let older = self.older(gathering, cluster, (age, end), &mut turn);
+                    let older = self.older(gather, cluster, (age, end), &mut turn);
                     Some(older.await)
                 }
                 None => self.picks(cluster),
             };
             if picks.as_ref().is_none_or(|picks| !picks.is_empty()) {
-                let share = gathering.share(cluster, self.place(cluster), picks);
-                self.route(cluster).collect(share, time);
+                let ticket = gather.ticket(cluster, self.place(cluster), picks);
+                self.route(cluster).collect(ticket, time);
             }
             if turn.spend(ITEMS_OF_A_CLUSTER).await && Instant::now() >= end {
                 return;
@@ -143,7 +143,7 @@ impl Selection {
     }
 
     /// The devices of a cluster to ask; `None` is all of them.
-    fn picks(&self, cluster: usize) -> Option<Picks> {
+    fn picks(&self, cluster: usize) -> Option<DeviceSelection> {
         let (_, chosen) = self.chosen.as_ref()?;
         Some((0..).zip(chosen[cluster].devices.iter().copied()).collect())
     }
@@ -152,11 +152,11 @@ impl Selection {
     /// outcome then.
     async fn older(
         &self,
-        gathering: &Gathering,
+        gather: &Gather,
         cluster: usize,
         (age, end): (Duration, Instant),
         turn: &mut Turn,
-    ) -> Picks {
+    ) -> DeviceSelection {
         let route = self.route(cluster);
         let mut picks = Vec::new();
         for slot in 0..self.topology().clusters()[cluster].len() {
@@ -165,7 +165,7 @@ impl Selection {
             }
             let planned = self.planned(cluster, slot);
             match route.plan.device(planned).known(age) {
-                Some(outcome) => gathering.answer(cluster, slot, outcome),
+                Some(outcome) => gather.answer(cluster, slot, outcome),
                 // There are at most 1,000,000 devices.
                 None => picks.push((
                     u32::try_from(slot).unwrap_or(u32::MAX),

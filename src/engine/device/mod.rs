@@ -20,20 +20,19 @@ use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
     Fault, FaultKind, Flapping, Flaps, Hold, LastLookup, LocalReason, Outcome, Swing, Target,
 };
-use crate::drivers as lookup;
-use crate::drivers::{Call, Driver, LookupError};
+use crate::drivers::{self, Call, Driver, LookupError};
 use crate::engine::cluster_spec::ClusterBase;
-use crate::engine::remote::{Happened, Lease};
+use crate::engine::remote::{Lease, RemoteChange};
 use crate::net::open_files;
 use crate::net::secret::{self, SecretFiles, UsedSecret};
-use crate::supervision::failpoints::{Act, Point};
+use crate::supervision::failpoints::{FailAction, Failpoint};
 use crate::supervision::health::{Child, ChildPath, Health};
 use crate::supervision::shell::{again_in, because};
 use crate::telemetry::event;
 
 /// How a group of devices is asked.
 #[derive(Debug)]
-pub(crate) struct Aim {
+pub(crate) struct TargetGroup {
     pub(super) target: Target,
     /// Whether there is no asking a device without a port of its own.
     needs_port: bool,
@@ -45,12 +44,12 @@ pub(crate) struct Aim {
     secrets: SecretFiles,
 }
 
-impl Aim {
+impl TargetGroup {
     pub(crate) fn new(target: Target) -> Self {
         let driver = Driver::new(&target);
         let needs_port = target.driver.names_port();
         let reads_files = target.driver.kind() != DriverKind::Simulated;
-        let open_files = lookup::open_files(target.driver.kind());
+        let open_files = drivers::open_files(target.driver.kind());
         Self {
             target,
             needs_port,
@@ -71,7 +70,7 @@ pub(crate) struct Device {
     id: DeviceId,
     /// The port that it was discovered with, if it was.
     port: Option<NonZeroU16>,
-    pub(super) aim: Arc<Aim>,
+    pub(super) group: Arc<TargetGroup>,
     /// Lookups begun, retries included.
     asked: AtomicU32,
     /// Whether its lookup waits for room.
@@ -115,7 +114,7 @@ struct Outage {
 }
 
 /// What an outcome changes of what is known of a device.
-enum Change {
+enum OutageChange {
     /// It begins to fail.
     Failing,
     /// It fails with a kind of fault that it did not have in this outage.
@@ -158,7 +157,7 @@ struct LastResult {
 
 impl Record {
     /// Takes note of a failure at `at_us`; what that changes.
-    fn fails(&mut self, at_us: u64, kind: FaultKind) -> Option<Change> {
+    fn fails(&mut self, at_us: u64, kind: FaultKind) -> Option<OutageChange> {
         let kind = 1 << kind.index();
         let Some(outage) = &mut self.outage else {
             self.outage = Some(Box::new(Outage {
@@ -166,16 +165,19 @@ impl Record {
                 failures: 0,
                 kinds: kind,
             }));
-            return Some(Change::Failing);
+            return Some(OutageChange::Failing);
         };
         let is_known = outage.kinds & kind != 0;
         outage.kinds |= kind;
-        (!is_known).then_some(Change::OtherFault)
+        (!is_known).then_some(OutageChange::OtherFault)
     }
 
     /// What is to be said of it, now that `change` came of a look at it.
-    fn flapping(&mut self, change: Option<&Change>, now: Duration) -> Flapping {
-        let has_changed = matches!(change, Some(Change::Failing | Change::Recovered(_)));
+    fn flapping(&mut self, change: Option<&OutageChange>, now: Duration) -> Flapping {
+        let has_changed = matches!(
+            change,
+            Some(OutageChange::Failing | OutageChange::Recovered(_))
+        );
         match &mut self.flaps {
             Some(flaps) => flaps.look(has_changed, now),
             None if has_changed => self.flaps.insert(Box::default()).look(true, now),
@@ -207,7 +209,7 @@ impl Child for Device {
     }
 
     fn crashed(&self, fault: &Fault) {
-        let now = self.cluster.link.rules.now();
+        let now = self.cluster.env.rules.now();
         let change = self.crashed_at(now, fault);
         let flapping = {
             let mut record = self.record();
@@ -215,7 +217,7 @@ impl Child for Device {
             record.flapping(change.as_ref(), now)
         };
         // Each crash has a line of its own.
-        let change = change.filter(|it| matches!(it, Change::Failing));
+        let change = change.filter(|it| matches!(it, OutageChange::Failing));
         self.say(change, flapping, Some(fault), now, None);
     }
 
@@ -237,14 +239,14 @@ impl Device {
         kind: DeviceKind,
         id: DeviceId,
         port: Option<NonZeroU16>,
-        aim: Arc<Aim>,
+        group: Arc<TargetGroup>,
     ) -> Self {
         Self {
             cluster,
             kind,
             id,
             port,
-            aim,
+            group,
             asked: AtomicU32::new(0),
             queued: Queued::default(),
             awaits_file: AtomicBool::new(false),
@@ -265,12 +267,12 @@ impl Device {
 
     /// Who asks it.
     pub(super) fn driver(&self) -> DriverKind {
-        self.aim.target.driver.kind()
+        self.group.target.driver.kind()
     }
 
     /// Whether it is asked in this way.
     pub(super) fn is_asked(&self, target: &Target, port: Option<NonZeroU16>) -> bool {
-        self.aim.target == *target && self.port == port
+        self.group.target == *target && self.port == port
     }
 
     /// What is known of it, if its actor runs, has not crashed since its last lookup, and that ended no
@@ -299,13 +301,13 @@ impl Device {
 
     /// When that was, in microseconds since the service started.
     fn wall(&self, at_us: u64) -> SystemTime {
-        let rules = &self.cluster.link.rules;
+        let rules = &self.cluster.env.rules;
         rules.wall(Duration::from_micros(at_us))
     }
 
     /// How long ago that was, in microseconds since the service started.
     fn age(&self, at_us: u64) -> Duration {
-        let now = self.cluster.link.rules.now();
+        let now = self.cluster.env.rules.now();
         now.saturating_sub(Duration::from_micros(at_us))
     }
 
@@ -338,17 +340,17 @@ impl Device {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes wrong here if a drill says so.
-    pub(super) fn pass(&self, point: Point) -> Option<Act> {
-        self.cluster.drill.as_ref()?.pass(point, &self.path())
+    /// Goes wrong here if a failpoint says so.
+    pub(super) fn pass(&self, point: Failpoint) -> Option<FailAction> {
+        self.cluster.failpoints.as_ref()?.pass(point, &self.path())
     }
 
-    fn crashed_at(&self, at: Duration, fault: &Fault) -> Option<Change> {
+    fn crashed_at(&self, at: Duration, fault: &Fault) -> Option<OutageChange> {
         let mut record = self.record();
         record.has_crashed = true;
         let change = record.fails(micros(at), fault.kind());
         drop(record);
-        if matches!(change, Some(Change::Failing)) {
+        if matches!(change, Some(OutageChange::Failing)) {
             let event = Event::Failing(Arc::new(fault.clone()));
             self.cluster.note(self.kind, &self.id, event);
         }
@@ -380,7 +382,7 @@ impl Device {
     /// Whether it is asked now, as a caller forces it, although its breaker is open or its actor is
     /// down; if that is down, it is started.
     pub(super) fn force(&self) -> bool {
-        let state = self.record().breaker.state(self.cluster.link.rules.now());
+        let state = self.record().breaker.state(self.cluster.env.rules.now());
         let is_down = self.health.down().is_some();
         let is_held = is_down || matches!(state, BreakerState::Open(_));
         if !is_held || self.health.force(Instant::now()).is_err() {
@@ -413,7 +415,7 @@ impl Device {
         if record.breaker.is_closed() {
             return None;
         }
-        let BreakerState::Open(wait) = record.breaker.state(self.cluster.link.rules.now()) else {
+        let BreakerState::Open(wait) = record.breaker.state(self.cluster.env.rules.now()) else {
             return None;
         };
         let failures = record.breaker.failures();
@@ -441,7 +443,7 @@ impl Device {
         tick: Option<Tick>,
         lease: Option<Arc<dyn Lease>>,
     ) -> Asked {
-        if !self.aim.secrets.have_changed(&refused).await {
+        if !self.group.secrets.have_changed(&refused).await {
             return Asked::Not(refusal);
         }
         self.log(
@@ -465,19 +467,19 @@ impl Device {
 
     /// Takes note of a lookup that was cut off with `fault`.
     pub(super) fn cut_off(&self, fault: &Arc<Fault>) {
-        self.note(&Err(Arc::clone(fault)), self.cluster.link.rules.now(), None);
+        self.note(&Err(Arc::clone(fault)), self.cluster.env.rules.now(), None);
     }
 
     /// Takes note of what another process learned of it, so long ago. That one counts and logs it, and
     /// decides whether the device is asked.
     pub(super) fn told(&self, outcome: &Outcome, age: Duration, took: Option<Duration>) {
-        let at = self.cluster.link.rules.now().saturating_sub(age);
+        let at = self.cluster.env.rules.now().saturating_sub(age);
         drop(self.remember(outcome, at, took));
     }
 
     /// Takes note of what another process says that it became, so long ago, unless that is known.
-    pub(super) fn heard(&self, happened: Happened) {
-        let at = self.cluster.link.rules.now().saturating_sub(happened.age);
+    pub(super) fn apply_remote_change(&self, happened: RemoteChange) {
+        let at = self.cluster.env.rules.now().saturating_sub(happened.age);
         let outcome = &happened.outcome;
         if let Err(fault) = outcome
             && fault.kind() == FaultKind::Crashed
@@ -533,7 +535,7 @@ impl Device {
             }
             Err(fault) => {
                 record.count_failure();
-                let policy = &self.aim.target.breaker;
+                let policy = &self.group.target.breaker;
                 // What is missing here says nothing of the device.
                 let opened = match fault.local_reason() {
                     Some(reason) => {
@@ -559,7 +561,7 @@ impl Device {
     /// Says in the log what a look at the device changed; of one that flaps that it does, once.
     fn say<'v>(
         &self,
-        change: Option<Change>,
+        change: Option<OutageChange>,
         flapping: Flapping,
         fault: Option<&'v Fault>,
         now: Duration,
@@ -575,9 +577,9 @@ impl Device {
             (Flapping::Ends(swing), _) => (worst, "flapping no more", swung(swing)),
             (Flapping::No | Flapping::Goes, None) => return,
             (Flapping::No | Flapping::Goes, Some(change)) => match change {
-                Change::Failing => (worst, "failing", Vec::new()),
-                Change::OtherFault => (worst, "failing with another fault", Vec::new()),
-                Change::Recovered(outage) => {
+                OutageChange::Failing => (worst, "failing", Vec::new()),
+                OutageChange::OtherFault => (worst, "failing with another fault", Vec::new()),
+                OutageChange::Recovered(outage) => {
                     let since = Duration::from_micros(outage.since_us);
                     let failing_ms = Value::from(millis(now.saturating_sub(since)));
                     let failures = ("failures", Value::from(outage.failures));
@@ -605,7 +607,7 @@ impl Device {
         outcome: &Outcome,
         now: Duration,
         took: Option<Duration>,
-    ) -> (MutexGuard<'_, Record>, Option<Change>) {
+    ) -> (MutexGuard<'_, Record>, Option<OutageChange>) {
         let mut record = self.record();
         let at_us = micros(now);
         let took_us = took.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
@@ -620,16 +622,19 @@ impl Device {
                 let is_first = record.succeeded_at_us.replace(at_us).is_none();
                 let before = std::mem::replace(&mut record.facts, facts.clone());
                 if let Some(outage) = record.outage.take() {
-                    (Some(Event::Recovered), Some(Change::Recovered(outage)))
+                    (
+                        Some(Event::Recovered),
+                        Some(OutageChange::Recovered(outage)),
+                    )
                 } else {
                     let changed = !is_first && before.differ(facts);
-                    let facts = || Event::FactsChanged(lookup::changed_facts(&before, facts));
+                    let facts = || Event::FactsChanged(drivers::changed_facts(&before, facts));
                     (changed.then(facts), None)
                 }
             }
             Err(fault) => {
                 let change = record.fails(at_us, fault.kind());
-                let is_new = matches!(change, Some(Change::Failing));
+                let is_new = matches!(change, Some(OutageChange::Failing));
                 (is_new.then(|| Event::Failing(Arc::clone(fault))), change)
             }
         };
@@ -653,7 +658,7 @@ impl Device {
             outage,
             ..
         } = self.record().clone();
-        let since_start = self.cluster.link.rules.now();
+        let since_start = self.cluster.env.rules.now();
         let age = |at_us| since_start.saturating_sub(Duration::from_micros(at_us));
         DeviceState {
             id: self.id.clone(),
@@ -687,7 +692,7 @@ impl Device {
             None => None,
         };
         // The same, for the files that it opens.
-        let _files = match self.aim.open_files {
+        let _files = match self.group.open_files {
             0 => None,
             files => {
                 let taken = self.queued.wait(files, open_files::wait_for(files));
@@ -698,7 +703,7 @@ impl Device {
             return Asked::LeaseOver;
         }
         let _counted = self.cluster.metrics.looking_up();
-        let rules = &self.cluster.link.rules;
+        let rules = &self.cluster.env.rules;
         let began = rules.now();
         let (result, used) = self.attempts(began, lease.as_ref()).await;
         let ended = rules.now();
@@ -725,24 +730,24 @@ impl Device {
         began: Duration,
         lease: Option<&Arc<dyn Lease>>,
     ) -> (Result<Facts, LookupError>, Vec<UsedSecret>) {
-        let Aim {
+        let TargetGroup {
             target,
             needs_port,
             driver,
             reads_files,
             ..
-        } = &*self.aim;
+        } = &*self.group;
         if *needs_port && self.port.is_none() {
             let why = "its list names no port for it, and {port} stands for that";
             let error = LookupError::Local(LocalReason::Setup, why.to_owned());
             return (Err(error), Vec::new());
         }
         let timeout = target.timeout;
-        let deadline = self.cluster.link.rules.instant(began) + timeout;
+        let deadline = self.cluster.env.rules.instant(began) + timeout;
         let mut retries = 0;
         loop {
             let number = self.asked.fetch_add(1, Ordering::Relaxed);
-            self.pass(Point::Item);
+            self.pass(Failpoint::Item);
             let call = Call {
                 cluster: &self.cluster.id,
                 kind: self.kind,

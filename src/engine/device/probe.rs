@@ -13,10 +13,10 @@ use smallvec::SmallVec;
 
 use crate::domain::{Fault, FaultKind};
 use crate::engine::device::{Asked, Device};
-use crate::engine::gather::Reply;
+use crate::engine::gather::ReplyPort;
 use crate::engine::messages::Tick;
 use crate::engine::remote::Lease;
-use crate::supervision::failpoints::{Act, Point};
+use crate::supervision::failpoints::{FailAction, Failpoint};
 use crate::supervision::health::Child;
 use crate::supervision::shell::BuildError;
 
@@ -27,14 +27,14 @@ pub(crate) struct Prober {
     /// Of when this began: a later one is another actor's.
     lease: Option<Arc<dyn Lease>>,
     /// The lookup, while one runs.
-    running: Option<Running>,
+    running: Option<LookupUnderWay>,
     /// Who waits for it, mostly one; empty if none runs. Ports of collects that were withdrawn stay
     /// until that is seen.
-    waiting: SmallVec<[Reply; 1]>,
+    waiting: SmallVec<[ReplyPort; 1]>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Running {
+struct LookupUnderWay {
     lookup: SpawnHandle,
     /// The schedule wants it, also when nobody else does.
     scheduled: bool,
@@ -44,7 +44,7 @@ struct Running {
 
 impl Prober {
     pub(crate) fn new(device: &Arc<Device>) -> Result<Self, BuildError> {
-        BuildError::drilled(device.pass(Point::New))?;
+        BuildError::at_failpoint(device.pass(Failpoint::New))?;
         Ok(Self {
             device: Arc::clone(device),
             lease: device.lease(),
@@ -53,32 +53,32 @@ impl Prober {
         })
     }
 
-    /// Goes wrong here if a drill says so; gives whether the actor is to stop.
-    pub(crate) fn pass(&self, point: Point) -> bool {
-        self.device.pass(point) == Some(Act::Stop)
+    /// Goes wrong here if a failpoint says so; gives whether the actor is to stop.
+    pub(crate) fn pass(&self, point: Failpoint) -> bool {
+        self.device.pass(point) == Some(FailAction::Stop)
     }
 
     /// Takes a request. Gives the lookup to start, unless it could join one or need not ask.
-    pub(crate) fn ask(&mut self, reply: Reply) -> Option<impl Future<Output = Asked> + use<>> {
-        if !reply.is_open() {
+    pub(crate) fn ask(&mut self, port: ReplyPort) -> Option<impl Future<Output = Asked> + use<>> {
+        if !port.is_open() {
             // It was withdrawn on the way.
             return None;
         }
         if self.running.is_some() {
             self.make_room();
-            self.waiting.push(reply);
+            self.waiting.push(port);
             self.device.set_awaited(true);
             self.device.joined();
             return None;
         }
-        match self.begin(reply.is_forced(), None) {
+        match self.begin(port.is_forced(), None) {
             Ok(lookup) => {
-                self.waiting.push(reply);
+                self.waiting.push(port);
                 self.device.set_awaited(true);
                 Some(lookup)
             }
             Err(refusal) => {
-                reply.send(Err(refusal));
+                port.send(Err(refusal));
                 None
             }
         }
@@ -91,7 +91,7 @@ impl Prober {
         if self.waiting.len() < room {
             return;
         }
-        self.waiting.retain(|reply| reply.is_open());
+        self.waiting.retain(|port| port.is_open());
         if self.waiting.len() > room / 2 {
             // The next look comes only after as many have come.
             self.waiting.reserve(room);
@@ -133,7 +133,7 @@ impl Prober {
 
     /// The lookup that [`Prober::ask`] or [`Prober::tick`] gave has been started.
     pub(crate) fn started(&mut self, lookup: SpawnHandle, scheduled: bool) {
-        self.running = Some(Running {
+        self.running = Some(LookupUnderWay {
             lookup,
             scheduled,
             asked_before: self.device.asked(),
@@ -157,15 +157,15 @@ impl Prober {
                 (Err(fault), waiting)
             }
             Asked::Not(refusal) => {
-                let asks_again = |reply: &Reply| reply.is_forced() && reply.is_open();
+                let asks_again = |port: &ReplyPort| port.is_forced() && port.is_open();
                 let (forced, others) = waiting.into_iter().partition(asks_again);
                 self.waiting = forced;
                 (Err(refusal), others)
             }
         };
         self.device.set_awaited(!self.waiting.is_empty());
-        for reply in waiting {
-            reply.send(outcome.clone());
+        for port in waiting {
+            port.send(outcome.clone());
         }
         let lookup = || Arc::clone(&self.device).lookup(self.lease.clone());
         (!self.waiting.is_empty()).then(lookup)
@@ -174,11 +174,11 @@ impl Prober {
     /// Lets go of those who do not wait any more. Gives the lookup to drop, if these are all who asked
     /// for it.
     pub(crate) fn cut_off(&mut self) -> Option<SpawnHandle> {
-        if self.waiting.first().is_none_or(Reply::is_open) {
+        if self.waiting.first().is_none_or(ReplyPort::is_open) {
             return None;
         }
         let (fault, tells) = self.given_instead()?;
-        self.waiting.retain(|reply| reply.is_open());
+        self.waiting.retain(|port| port.is_open());
         if !self.waiting.is_empty() {
             return None;
         }
@@ -191,8 +191,8 @@ impl Prober {
     /// Gives the lookup to drop before this request is taken, if those who asked for it had their deadline
     /// and the device was silent until then. One whose callers only went is joined: they are kept, so
     /// that it is dropped with them if this request is withdrawn before it joins.
-    pub(crate) fn overdue(&mut self, reply: &Reply) -> Option<SpawnHandle> {
-        if self.waiting.iter().any(Reply::is_open) || !reply.is_open() {
+    pub(crate) fn overdue(&mut self, port: &ReplyPort) -> Option<SpawnHandle> {
+        if self.waiting.iter().any(ReplyPort::is_open) || !port.is_open() {
             return None;
         }
         let is_silent = self.given_instead().is_some_and(|(_, tells)| tells);
@@ -203,7 +203,7 @@ impl Prober {
     /// something of it: that the device was silent until the deadline, or was not asked for want of
     /// something here, if it was for one of them.
     fn given_instead(&self) -> Option<(Arc<Fault>, bool)> {
-        let given = || self.waiting.iter().filter_map(Reply::closed_with);
+        let given = || self.waiting.iter().filter_map(ReplyPort::closed_with);
         given().find(|(_, tells)| *tells).or_else(|| given().next())
     }
 
@@ -218,7 +218,7 @@ impl Prober {
     }
 
     /// The lookup under way is given up: its collect was closed with `fault`, which `tells` of it.
-    fn give_up(&mut self, running: Running, fault: &Arc<Fault>, tells: bool) {
+    fn give_up(&mut self, running: LookupUnderWay, fault: &Arc<Fault>, tells: bool) {
         self.running = None;
         self.device.log_fault("lookup cut off", fault, None);
         // A device that was asked and silent until the deadline failed; one whose lookup still
@@ -236,7 +236,7 @@ impl Drop for Prober {
         if !self.waiting.is_empty() {
             self.device.set_awaited(false);
         }
-        self.device.pass(Point::Drop);
+        self.device.pass(Failpoint::Drop);
     }
 }
 
@@ -246,8 +246,8 @@ mod tests {
     use crate::domain::{FaultKind, SupervisionPolicy, Topology};
     use crate::engine::canary::hidden;
     use crate::engine::cluster_spec::ClusterSpec;
-    use crate::engine::gather::{CollectOptions, Gathering, Manifest};
-    use crate::supervision::shell::Link;
+    use crate::engine::gather::{CollectOptions, FleetDevices, Gather};
+    use crate::supervision::shell::SupervisionEnv;
     use crate::supervision::supervisor::Rules;
     use crate::telemetry::Metrics;
 
@@ -255,23 +255,23 @@ mod tests {
     struct Collects {
         spec: Arc<ClusterSpec>,
         topology: Arc<Topology>,
-        manifest: Arc<Manifest>,
+        fleet_devices: Arc<FleetDevices>,
     }
 
     impl Collects {
         fn new() -> Self {
             let metrics = Metrics::default();
-            let link = Arc::new(Link {
+            let env = Arc::new(SupervisionEnv {
                 supervisor: None,
                 rules: Arc::new(Rules::new(SupervisionPolicy::default())),
                 metrics: metrics.clone(),
-                chronicle: Arc::default(),
+                event_log: Arc::default(),
             });
-            let (spec, topology, manifest) = hidden(&link, metrics);
+            let (spec, topology, fleet_devices) = hidden(&env, metrics);
             Self {
                 spec,
                 topology,
-                manifest,
+                fleet_devices,
             }
         }
 
@@ -279,20 +279,21 @@ mod tests {
             Prober::new(&self.spec.plan().devices[0]).unwrap()
         }
 
-        fn begin(&self) -> Arc<Gathering> {
+        fn begin(&self) -> Arc<Gather> {
             let options = CollectOptions {
                 read: false,
                 force: false,
                 is_patient: true,
                 client: None,
             };
-            let (topology, manifest) = (Arc::clone(&self.topology), Arc::clone(&self.manifest));
-            Gathering::new(0, topology, manifest, options)
+            let (topology, fleet_devices) =
+                (Arc::clone(&self.topology), Arc::clone(&self.fleet_devices));
+            Gather::new(0, topology, fleet_devices, options)
         }
     }
 
-    fn port(gathering: &Arc<Gathering>) -> Reply {
-        gathering.share(0, 0, None).next_port().unwrap().1
+    fn port(gather: &Arc<Gather>) -> ReplyPort {
+        gather.ticket(0, 0, None).next_port().unwrap().1
     }
 
     #[test]
@@ -334,9 +335,9 @@ mod tests {
             prober.started(SpawnHandle::default(), false);
             drop(first.close(&Arc::new(Fault::new(kind, "it ended"))));
             let second = collects.begin();
-            let reply = port(&second);
-            assert_eq!(prober.overdue(&reply).is_none(), is_joined, "{kind:?}");
-            assert_eq!(prober.ask(reply).is_none(), is_joined, "{kind:?}");
+            let port = port(&second);
+            assert_eq!(prober.overdue(&port).is_none(), is_joined, "{kind:?}");
+            assert_eq!(prober.ask(port).is_none(), is_joined, "{kind:?}");
             assert_eq!(prober.waiting.len(), 1);
             (prober.running, prober.waiting) = (None, SmallVec::new());
         }
@@ -370,10 +371,10 @@ mod tests {
         prober.started(SpawnHandle::default(), false);
         drop(first.close(&fault));
         let second = collects.begin();
-        let reply = port(&second);
-        assert!(prober.overdue(&reply).is_none(), "it is to be joined");
+        let port = port(&second);
+        assert!(prober.overdue(&port).is_none(), "it is to be joined");
         drop(second.close(&fault));
-        assert!(prober.ask(reply).is_none(), "it was withdrawn");
+        assert!(prober.ask(port).is_none(), "it was withdrawn");
         assert!(prober.device.is_awaited(), "the device is told of that");
         assert!(prober.cut_off().is_some(), "none waits");
     }

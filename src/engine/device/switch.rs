@@ -9,7 +9,7 @@ use super::probe::Prober;
 use crate::engine::device::{Asked, Device};
 use crate::engine::messages::{CutOff, Probe, Tick};
 use crate::supervision::context::ShellContext;
-use crate::supervision::failpoints::Point;
+use crate::supervision::failpoints::Failpoint;
 use crate::supervision::shell::{BuildError, Supervised};
 
 /// Asks one switch, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
@@ -22,13 +22,13 @@ impl Actor for SwitchActor {
     type Context = ShellContext<Self>;
 
     fn started(&mut self, ctx: &mut ShellContext<Self>) {
-        if self.prober.pass(Point::Started) {
+        if self.prober.pass(Failpoint::Started) {
             ctx.stop();
         }
     }
 
     fn stopping(&mut self, _: &mut ShellContext<Self>) -> Running {
-        self.prober.pass(Point::Stopping);
+        self.prober.pass(Failpoint::Stopping);
         self.prober.ending();
         Running::Stop
     }
@@ -65,15 +65,15 @@ impl SwitchActor {
 impl Handler<Probe> for SwitchActor {
     type Result = ();
 
-    fn handle(&mut self, Probe(reply): Probe, ctx: &mut ShellContext<Self>) {
-        if self.prober.pass(Point::Handler) {
+    fn handle(&mut self, Probe(port): Probe, ctx: &mut ShellContext<Self>) {
+        if self.prober.pass(Failpoint::Handler) {
             ctx.stop();
             return;
         }
-        if let Some(lookup) = self.prober.overdue(&reply) {
+        if let Some(lookup) = self.prober.overdue(&port) {
             ctx.cancel_future(lookup);
         }
-        if let Some(lookup) = self.prober.ask(reply) {
+        if let Some(lookup) = self.prober.ask(port) {
             self.begin(lookup, false, ctx);
         }
     }

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::domain::Backoff;
-use crate::engine::fleet::{Tree, lock};
-use crate::supervision::catch_panic::guard;
+use crate::engine::fleet::{FleetHandle, lock};
+use crate::supervision::catch_panic::catch_panic;
 
 /// Between an arbiter's end and the start of the next one.
 const THREAD_BACKOFF: Backoff = Backoff {
@@ -18,28 +18,28 @@ const THREAD_BACKOFF: Backoff = Backoff {
 };
 
 /// Keeps one arbiter's clusters running, on another arbiter if need be.
-pub(crate) struct Keeper {
+pub(crate) struct ArbiterMonitor {
     pub(crate) thread: usize,
-    pub(crate) tree: Tree,
+    pub(crate) fleet: FleetHandle,
     pub(crate) ended: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
 }
 
 /// An arbiter that runs, and how one learns that it does not any more.
-pub(crate) struct Running {
+pub(crate) struct MonitoredArbiter {
     pub(crate) arbiter: Arbiter,
     since: Instant,
     /// Resolves when the arbiter's thread drops its tasks.
     ended: oneshot::Receiver<()>,
 }
 
-impl Drop for Running {
+impl Drop for MonitoredArbiter {
     fn drop(&mut self) {
         // Fails only if it has ended already.
         self.arbiter.stop();
     }
 }
 
-impl Running {
+impl MonitoredArbiter {
     /// Starts one; `all_ended` hears of its end, too.
     pub(crate) fn start(all_ended: &Mutex<Vec<oneshot::Receiver<()>>>) -> Self {
         let arbiter = Arbiter::new();
@@ -62,9 +62,9 @@ impl Running {
     }
 }
 
-impl Keeper {
+impl ArbiterMonitor {
     /// Waits for the arbiter to end, and starts its clusters on another one; for ever.
-    pub(crate) async fn keep(self, mut running: Running) {
+    pub(crate) async fn keep(self, mut running: MonitoredArbiter) {
         let mut failures = 0;
         loop {
             if !running.ended.is_terminated() {
@@ -82,10 +82,10 @@ impl Keeper {
             log::warn!(thread, reason = "thread ended", backoff_ms; "arbiter failed, replacing it");
             tokio::time::sleep(wait).await;
             // The system may have no thread left to give; then there is another try later.
-            let Ok(next) = guard("fleet", || Running::start(&self.ended)) else {
+            let Ok(next) = catch_panic("fleet", || MonitoredArbiter::start(&self.ended)) else {
                 continue;
             };
-            self.tree.replace(thread, next.arbiter.handle());
+            self.fleet.replace(thread, next.arbiter.handle());
             running = next;
         }
     }

@@ -1,7 +1,7 @@
 //! What keeps a device from being asked, ended or passed over: here, or where the device is.
 //!
 //! Not by messages: it is for when the actors that would take them are down. It does not know who may
-//! do so. Entry points: [`Tree::reset`], [`Tree::reserve_force`].
+//! do so. Entry points: [`FleetHandle::reset`], [`FleetHandle::reserve_force`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::domain::{BreakerState, ChildState, ClusterId, DeviceId, DeviceKind, Hold, Liveness};
 use crate::engine::cluster_spec::ClusterSpec;
 use crate::engine::device::{Device, hold};
-use crate::engine::fleet::Tree;
+use crate::engine::fleet::FleetHandle;
 use crate::engine::remote::Way;
-use crate::engine::remote_state::Inquiry;
+use crate::engine::remote_state::StateQuery;
 use crate::supervision::health::{Child as _, Health};
 
 /// Resets a device; its cluster's actor is started if it waits to be.
@@ -26,7 +26,7 @@ pub(crate) fn reset(cluster: &ClusterSpec, device: &Device) -> Vec<Hold> {
     cleared
 }
 
-/// Gives the right to ask a device by force, as [`Tree::reserve_force`] says.
+/// Gives the right to ask a device by force, as [`FleetHandle::reserve_force`] says.
 pub(crate) fn reserve_force(cluster: &ClusterSpec, device: &Device) -> Result<bool, Duration> {
     let now = Instant::now();
     let state = device.state(now);
@@ -59,7 +59,7 @@ fn reserve_all(held: &[&Health], now: Instant) -> Result<(), Duration> {
     Ok(())
 }
 
-impl Tree {
+impl FleetHandle {
     /// Closes a device's breaker and ends its backoff or quarantine, here or where it is, for this
     /// caller; gives what was cleared, or why that was not done. `None` if there is no such device.
     pub(crate) async fn reset(
@@ -76,8 +76,8 @@ impl Tree {
             match &route.way {
                 Way::Here(_) => return Some(Ok(reset(&route.spec, &route.plan.devices[place]))),
                 Way::Elsewhere(elsewhere) => {
-                    let inquiry = Inquiry::of_device(route, place);
-                    let asked = elsewhere.reset(inquiry, caller.to_owned());
+                    let query = StateQuery::of_device(route, place);
+                    let asked = elsewhere.reset(query, caller.to_owned());
                     (Arc::clone(&route.plan), place, asked)
                 }
             }
@@ -109,7 +109,7 @@ impl Tree {
                     return Some(reserve_force(&route.spec, &route.plan.devices[place]));
                 }
                 Way::Elsewhere(elsewhere) => {
-                    elsewhere.reserve_force(Inquiry::of_device(route, place))
+                    elsewhere.reserve_force(StateQuery::of_device(route, place))
                 }
             }
         };

@@ -26,32 +26,32 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cluster::ClusterActor;
-use super::messages::{MAILBOX, Reload, Rest, deliver};
+use super::messages::{Drain, MAILBOX, Reload, deliver};
 use crate::domain::{
     ChildState, Cluster, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, DnsSettings,
     DriverKind, Fault, SupervisionTree, Target, Topology, TreeFilter,
 };
-use crate::engine::canary::Trial;
+use crate::engine::canary::Canary;
 use crate::engine::cluster_spec::{ClusterSpec, identify_all, plan};
-use crate::engine::event_log::Chronicle;
-use crate::engine::fleet::arbiter_monitor::{Keeper, Running};
-use crate::engine::gather::Manifest;
+use crate::engine::event_log::EventLog;
+use crate::engine::fleet::arbiter_monitor::{ArbiterMonitor, MonitoredArbiter};
+use crate::engine::gather::FleetDevices;
 use crate::engine::remote::{Elsewhere, Way};
-use crate::engine::remote_state::{Seen, Sight};
-use crate::supervision::failpoints::Drill;
+use crate::engine::remote_state::{RemoteClusterState, RemoteSnapshot};
+use crate::supervision::failpoints::Failpoints;
 use crate::supervision::health::Health;
-use crate::supervision::shell::{Link, start_on};
+use crate::supervision::shell::{SupervisionEnv, start_on};
 use crate::supervision::supervisor::{Rules, SupervisorSpec, start_supervisor};
 pub use difference::Difference;
-pub(crate) use routes::{NoWay, Route, Routes};
-pub(crate) use settings::Settings;
+pub(crate) use routes::{NotPlanned, Route, Routes};
+pub(crate) use settings::FleetSettings;
 
 use crate::net::resolve;
 use crate::telemetry::Metrics;
 
 /// Consecutive devices of a cluster that are asked in the same way.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct TargetRun {
     /// The place of the first device that is not of this run.
     pub(crate) end: usize,
     pub(crate) target: Target,
@@ -67,8 +67,8 @@ const WORTH_A_THREAD: usize = 64;
 /// What a reload can change.
 #[derive(Debug)]
 pub(crate) struct FleetSpec {
-    pub(crate) clusters: Vec<(Cluster, Vec<Run>)>,
-    pub(crate) settings: Settings,
+    pub(crate) clusters: Vec<(Cluster, Vec<TargetRun>)>,
+    pub(crate) settings: FleetSettings,
     /// Of this process, not only of this tree.
     pub(crate) dns: DnsSettings,
 }
@@ -76,24 +76,24 @@ pub(crate) struct FleetSpec {
 /// The running tree. Dropping it ends all of it.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    tree: Tree,
+    handle: FleetHandle,
     /// None if everything runs on the thread that started it.
-    keepers: Vec<JoinHandle<()>>,
+    monitors: Vec<JoinHandle<()>>,
     /// Each resolves, with an error, when an arbiter's tasks are gone.
     ended: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
 }
 
 /// A way to the tree that does not keep it running.
 #[derive(Debug, Clone)]
-pub(crate) struct Tree(Arc<Shared>);
+pub(crate) struct FleetHandle(Arc<FleetState>);
 
 #[derive(Debug)]
-struct Shared {
-    placed: Mutex<Placed>,
-    /// Changed by whoever has `placed`.
+struct FleetState {
+    placement: Mutex<Placement>,
+    /// Changed by whoever has `placement`.
     routes: ArcSwap<Routes>,
     supervisor: Arc<SupervisorSpec>,
-    link: Arc<Link>,
+    env: Arc<SupervisionEnv>,
     metrics: Metrics,
     /// Who asks the clusters that are not here; `None` if all are.
     elsewhere: Option<Arc<dyn Elsewhere>>,
@@ -109,10 +109,10 @@ type Departing = HashMap<ClusterId, (Arc<ClusterSpec>, Addr<ClusterActor>)>;
 
 /// Who lives where.
 #[derive(Debug)]
-struct Placed {
+struct Placement {
     /// The clusters that are here, if not all are.
     taken: HashSet<ClusterId>,
-    departing: Departing,
+    draining: Departing,
     threads: Vec<ArbiterHandle>,
     clusters: HashMap<ClusterId, (Arc<ClusterSpec>, usize)>,
 }
@@ -128,17 +128,19 @@ impl Fleet {
         spec: FleetSpec,
         threads: usize,
         metrics: &Metrics,
-        drill: Option<Arc<Drill>>,
+        failpoints: Option<Arc<Failpoints>>,
         elsewhere: Option<Arc<dyn Elsewhere>>,
     ) -> Self {
         let supervisor = Arc::new(SupervisorSpec {
             rules: Arc::new(Rules::new(spec.settings.policy)),
-            drill,
+            failpoints,
             health: Health::default(),
         });
-        let link = start_supervisor(&supervisor, metrics);
+        let env = start_supervisor(&supervisor, metrics);
         let ended = Arc::new(Mutex::new(Vec::new()));
-        let started: Vec<Running> = (0..threads).map(|_| Running::start(&ended)).collect();
+        let started: Vec<MonitoredArbiter> = (0..threads)
+            .map(|_| MonitoredArbiter::start(&ended))
+            .collect();
         let handles = if started.is_empty() {
             vec![Arbiter::current()]
         } else {
@@ -148,41 +150,41 @@ impl Fleet {
                 .collect()
         };
         let routes = ArcSwap::from_pointee(Routes::nowhere(spec.settings));
-        let tree = Tree(Arc::new(Shared {
-            placed: Mutex::new(Placed {
+        let handle = FleetHandle(Arc::new(FleetState {
+            placement: Mutex::new(Placement {
                 taken: HashSet::new(),
-                departing: HashMap::new(),
+                draining: HashMap::new(),
                 threads: handles,
                 clusters: HashMap::new(),
             }),
             routes,
             supervisor,
-            link,
+            env,
             metrics: metrics.clone(),
             elsewhere,
             before: Mutex::new(None),
             reloaded: Notify::new(),
         }));
-        tree.reload(spec);
+        handle.reload(spec);
         let keep = |(thread, running)| {
-            let keeper = Keeper {
+            let monitor = ArbiterMonitor {
                 thread,
-                tree: tree.clone(),
+                fleet: handle.clone(),
                 ended: Arc::clone(&ended),
             };
-            actix::spawn(keeper.keep(running))
+            actix::spawn(monitor.keep(running))
         };
-        let keepers = started.into_iter().enumerate().map(keep).collect();
+        let monitors = started.into_iter().enumerate().map(keep).collect();
         Self {
-            tree,
-            keepers,
+            handle,
+            monitors,
             ended,
         }
     }
 
     /// A way to the tree that does not keep it running.
-    pub(crate) fn tree(&self) -> Tree {
-        self.tree.clone()
+    pub(crate) fn handle(&self) -> FleetHandle {
+        self.handle.clone()
     }
 
     /// Ends the clusters and waits until nothing of them is left, up to `limit`. Returns whether
@@ -195,14 +197,14 @@ impl Fleet {
     }
 
     fn stop(&mut self) {
-        // A keeper that is dropped stops its arbiter.
-        for keeper in self.keepers.drain(..) {
-            keeper.abort();
+        // A monitor that is dropped stops its arbiter.
+        for monitor in self.monitors.drain(..) {
+            monitor.abort();
         }
         // Without arbiters of its own, the tree ends when nobody holds a way to its clusters.
-        let shared = &self.tree.0;
-        let mut placed = lock(&shared.placed);
-        placed.departing.clear();
+        let shared = &self.handle.0;
+        let mut placement = lock(&shared.placement);
+        placement.draining.clear();
         *lock(&shared.before) = None;
         let settings = shared.routes.load().settings;
         shared.routes.store(Arc::new(Routes::nowhere(settings)));
@@ -215,10 +217,10 @@ impl Drop for Fleet {
     }
 }
 
-impl Tree {
+impl FleetHandle {
     /// What changed in the fleet.
-    pub(crate) fn chronicle(&self) -> &Chronicle {
-        &self.0.link.chronicle
+    pub(crate) fn event_log(&self) -> &EventLog {
+        &self.0.env.event_log
     }
 
     /// Where to send what at this moment.
@@ -226,7 +228,8 @@ impl Tree {
         self.0.routes.load_full()
     }
 
-    /// As [`Tree::routes`], for whoever only looks: it writes nothing that other threads read.
+    /// As [`FleetHandle::routes`], for whoever only looks: it writes nothing that other threads
+    /// read.
     pub(crate) fn peek(&self) -> impl Deref<Target = Arc<Routes>> + use<> {
         self.0.routes.load()
     }
@@ -234,7 +237,7 @@ impl Tree {
     /// Changes the tree to `spec`, by difference. Collects under way end with what they began with.
     pub(crate) fn reload(&self, spec: FleetSpec) -> Difference {
         let shared = &*self.0;
-        let mut placed = lock(&shared.placed);
+        let mut placement = lock(&shared.placement);
         let before = self.routes();
         let settings = spec.settings;
         shared.supervisor.rules.set_policy(settings.policy);
@@ -246,11 +249,11 @@ impl Tree {
         let is_start = before.clusters.is_empty();
         let simulated = spec.clusters.iter().map(|(_, runs)| count_simulated(runs));
         let simulated = simulated.sum();
-        let mut load = placed.load_of(spec.clusters.iter().map(|(cluster, _)| cluster));
+        let mut load = placement.load_of(spec.clusters.iter().map(|(cluster, _)| cluster));
         let all: usize = spec
             .clusters
             .iter()
-            .filter(|(it, _)| shared.elsewhere(&placed, it.id()).is_none())
+            .filter(|(it, _)| shared.elsewhere(&placement, it.id()).is_none())
             .map(|(it, _)| weight(it))
             .sum();
         let threads = settings.threads.unwrap_or(all.div_ceil(WORTH_A_THREAD));
@@ -282,7 +285,7 @@ impl Tree {
                 .set_max_concurrent(settings.max_concurrent);
             let rescheduled = cluster_spec.set_every(settings.every);
             difference.clusters_added += usize::from(known.is_none());
-            let elsewhere = shared.elsewhere(&placed, id);
+            let elsewhere = shared.elsewhere(&placement, id);
             let way = match (known.map(|route| route.way), elsewhere) {
                 (_, Some(elsewhere)) => Way::Elsewhere(Arc::clone(elsewhere)),
                 (Some(Way::Here(actor)), None) => {
@@ -296,8 +299,8 @@ impl Tree {
                     let thread = lightest.unwrap_or_default();
                     load[thread] += weight(cluster);
                     let entry = (Arc::clone(&cluster_spec), thread);
-                    placed.clusters.insert(id.clone(), entry);
-                    Way::Here(shared.start_cluster(&placed.threads[thread], &cluster_spec))
+                    placement.clusters.insert(id.clone(), entry);
+                    Way::Here(shared.start_cluster(&placement.threads[thread], &cluster_spec))
                 }
             };
             routes[place] = Some(Route {
@@ -310,12 +313,12 @@ impl Tree {
             difference.clusters_removed += 1;
             difference.devices_removed += route.plan.devices.len();
             route.spec.base.note_gone(route.plan.devices.iter());
-            placed.clusters.remove(&id);
-            placed.taken.remove(&id);
+            placement.clusters.remove(&id);
+            placement.taken.remove(&id);
             if let (Way::Here(actor), true) = (route.way, shared.elsewhere.is_some()) {
                 // It is here until its lease is given up, and asked for collects only.
-                deliver(&actor, Rest(oneshot::channel().0));
-                placed.departing.insert(id, (route.spec, actor));
+                deliver(&actor, Drain(oneshot::channel().0));
+                placement.draining.insert(id, (route.spec, actor));
             }
         }
         let clusters = spec.clusters.into_iter().map(|(cluster, _)| cluster);
@@ -333,7 +336,7 @@ impl Tree {
             topology,
             index,
             version: identify_all(clusters.iter().map(|it| (it.cluster(), &it.plan))),
-            manifest: Arc::new(Manifest {
+            fleet_devices: Arc::new(FleetDevices {
                 plans: clusters.iter().map(|it| Arc::clone(&it.plan)).collect(),
                 metrics: shared.metrics.clone(),
             }),
@@ -342,10 +345,10 @@ impl Tree {
             simulated,
         }));
         if let Some(elsewhere) = &shared.elsewhere
-            && !(placed.taken.is_empty() && placed.departing.is_empty())
+            && !(placement.taken.is_empty() && placement.draining.is_empty())
             && self.version() != before.version
         {
-            let kept = self.peek().kept_of(&before, &placed.departing, elsewhere);
+            let kept = self.peek().kept_of(&before, &placement.draining, elsewhere);
             *lock(&shared.before) = Some((Instant::now(), Arc::new(kept)));
         }
         // Only now, so that what they let go of is asked by collects that have begun, and no others.
@@ -380,17 +383,17 @@ impl Tree {
 
     /// How many threads the clusters are spread over.
     pub(crate) fn threads(&self) -> usize {
-        lock(&self.0.placed).threads.len()
+        lock(&self.0.placement).threads.len()
     }
 
     /// Makes a roll call of a hidden cluster on one of the threads, and waits for its answer for as
     /// long as that takes; an error says what came of it instead.
-    pub(crate) async fn try_thread(&self, thread: usize) -> Result<(), Arc<Fault>> {
-        let trial = {
-            let placed = lock(&self.0.placed);
-            Trial::begin(&placed.threads[thread], &self.0.link)
+    pub(crate) async fn run_canary(&self, thread: usize) -> Result<(), Arc<Fault>> {
+        let canary = {
+            let placement = lock(&self.0.placement);
+            Canary::begin(&placement.threads[thread], &self.0.env)
         };
-        trial.finish().await
+        canary.finish().await
     }
 
     /// The supervision tree at this moment. Read beside the actors, so it needs none of them. Not whole
@@ -398,7 +401,7 @@ impl Tree {
     pub(crate) fn state(
         &self,
         filter: TreeFilter,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
         is_given_up: &dyn Fn() -> bool,
     ) -> SupervisionTree {
         let now = Instant::now();
@@ -408,7 +411,7 @@ impl Tree {
             supervisor: self.0.supervisor.health.state(now),
             clusters: clusters
                 .take_while(|_| !is_given_up())
-                .map(|route| route.state(filter, sight, now, is_given_up))
+                .map(|route| route.state(filter, remote, now, is_given_up))
                 .collect(),
         }
     }
@@ -417,12 +420,12 @@ impl Tree {
     pub(crate) fn cluster(
         &self,
         id: &ClusterId,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
         is_given_up: &dyn Fn() -> bool,
     ) -> Option<ClusterState> {
         let routes = self.routes();
         let route = routes.route(id)?;
-        Some(route.state(TreeFilter::All, sight, Instant::now(), is_given_up))
+        Some(route.state(TreeFilter::All, remote, Instant::now(), is_given_up))
     }
 
     /// Whether there is such a cluster.
@@ -436,13 +439,18 @@ impl Tree {
         cluster: &ClusterId,
         kind: DeviceKind,
         id: &DeviceId,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
     ) -> Option<DeviceState> {
         let routes = self.routes();
         let route = routes.route(cluster)?;
         let place = route.plan.place(kind, id)?;
         let (device, now) = (&route.plan.devices[place], Instant::now());
-        Some(Seen::device(sight.of(route), place, device, now))
+        Some(RemoteClusterState::device(
+            remote.of(route),
+            place,
+            device,
+            now,
+        ))
     }
 
     /// Whether there is such a device.
@@ -453,65 +461,65 @@ impl Tree {
     }
 }
 
-impl Shared {
+impl FleetState {
     fn cluster_spec(&self, id: ClusterId) -> ClusterSpec {
-        let (link, metrics) = (Arc::clone(&self.link), self.metrics.clone());
-        ClusterSpec::new(id, link, metrics, self.supervisor.drill.clone())
+        let (env, metrics) = (Arc::clone(&self.env), self.metrics.clone());
+        ClusterSpec::new(id, env, metrics, self.supervisor.failpoints.clone())
     }
 
     fn start_cluster(&self, thread: &ArbiterHandle, spec: &Arc<ClusterSpec>) -> Addr<ClusterActor> {
-        start_on(thread, Arc::clone(spec), &self.link, MAILBOX)
+        start_on(thread, Arc::clone(spec), &self.env, MAILBOX)
     }
 
     /// Who asks a cluster, if it is not here.
-    fn elsewhere(&self, placed: &Placed, cluster: &ClusterId) -> Option<&Arc<dyn Elsewhere>> {
+    fn elsewhere(&self, placement: &Placement, cluster: &ClusterId) -> Option<&Arc<dyn Elsewhere>> {
         let elsewhere = self.elsewhere.as_ref()?;
-        (!placed.taken.contains(cluster)).then_some(elsewhere)
+        (!placement.taken.contains(cluster)).then_some(elsewhere)
     }
 
-    /// Changes the ways to clusters; only whoever has `placed` may.
-    fn reroute(&self, placed: &Placed, routes: &Routes, clusters: Vec<Route>) {
+    /// Changes the ways to clusters; only whoever has `placement` may.
+    fn reroute(&self, placement: &Placement, routes: &Routes, clusters: Vec<Route>) {
         self.routes.store(Arc::new(Routes {
             topology: Arc::clone(&routes.topology),
             version: routes.version,
             index: Arc::clone(&routes.index),
             clusters,
-            manifest: Arc::clone(&routes.manifest),
+            fleet_devices: Arc::clone(&routes.fleet_devices),
             settings: routes.settings,
             simulated: routes.simulated,
         }));
-        self.keep_before(placed);
+        self.keep_before(placement);
     }
 
     /// Nothing that went is kept running by what was before, and what came is found by it.
-    fn keep_before(&self, placed: &Placed) {
+    fn keep_before(&self, placement: &Placement) {
         if let (Some(elsewhere), Some((_, before))) = (&self.elsewhere, &mut *lock(&self.before)) {
             let routes = self.routes.load();
-            let kept = routes.kept_of(before, &placed.departing, elsewhere);
+            let kept = routes.kept_of(before, &placement.draining, elsewhere);
             *before = Arc::new(kept);
         }
     }
 
     /// Starts the clusters of an arbiter that ended on its successor.
     fn replace(&self, thread: usize, successor: ArbiterHandle) {
-        let mut placed = lock(&self.placed);
-        placed.threads[thread] = successor;
+        let mut placement = lock(&self.placement);
+        placement.threads[thread] = successor;
         let routes = self.routes.load();
         let restart = |route: &Route| {
             let mut route = route.clone();
-            let place = placed.clusters.get(&route.spec.base.id);
+            let place = placement.clusters.get(&route.spec.base.id);
             if place.is_some_and(|&(_, at)| at == thread) {
-                let actor = self.start_cluster(&placed.threads[thread], &route.spec);
+                let actor = self.start_cluster(&placement.threads[thread], &route.spec);
                 route.way = Way::Here(actor);
             }
             route
         };
         let clusters = routes.clusters.iter().map(restart).collect();
-        self.reroute(&placed, &routes, clusters);
+        self.reroute(&placement, &routes, clusters);
     }
 }
 
-impl Placed {
+impl Placement {
     /// Devices on each thread, of the clusters that stay, as they will be.
     fn load_of<'a>(&self, clusters: impl Iterator<Item = &'a Cluster>) -> Vec<usize> {
         let mut load = vec![0; self.threads.len()];
@@ -525,9 +533,9 @@ impl Placed {
 }
 
 /// How many devices of a cluster are simulated.
-fn count_simulated(runs: &[Run]) -> usize {
+fn count_simulated(runs: &[TargetRun]) -> usize {
     let starts = std::iter::once(0).chain(runs.iter().map(|run| run.end));
-    let is_simulated = |run: &Run| run.target.driver.kind() == DriverKind::Simulated;
+    let is_simulated = |run: &TargetRun| run.target.driver.kind() == DriverKind::Simulated;
     let simulated = runs.iter().zip(starts).filter(|(run, _)| is_simulated(run));
     simulated.map(|(run, start)| run.end - start).sum()
 }

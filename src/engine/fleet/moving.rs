@@ -7,40 +7,40 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::routes::{NoWay, Route, Routes};
-use super::{Placed, Shared, Tree, lock, weight};
+use super::routes::{NotPlanned, Route, Routes};
+use super::{FleetHandle, FleetState, Placement, lock, weight};
 use crate::domain::{ClusterId, Fault, FaultKind};
 use crate::engine::cluster::ClusterActor;
-use crate::engine::messages::{Leave, deliver};
+use crate::engine::messages::{Stop, deliver};
 use crate::engine::remote::{Lease, Way};
 
-impl Tree {
+impl FleetHandle {
     /// Runs clusters here from now on, as long as their leases hold; those that are not of the fleet are
     /// passed over.
     pub(crate) fn take(&self, clusters: &[(ClusterId, Arc<dyn Lease>)]) {
         let shared = &*self.0;
-        let mut placed = lock(&shared.placed);
+        let mut placement = lock(&shared.placement);
         if clusters
             .iter()
-            .all(|(cluster, _)| placed.taken.contains(cluster))
+            .all(|(cluster, _)| placement.taken.contains(cluster))
         {
             return;
         }
         let routes = self.routes();
-        let mut load = placed.load_of(routes.topology.clusters().iter());
+        let mut load = placement.load_of(routes.topology.clusters().iter());
         let mut new = routes.clusters.clone();
         for (id, lease) in clusters {
             let Some(&place) = routes.index.get(id) else {
                 continue;
             };
             let cluster = &routes.topology.clusters()[place];
-            if !placed.taken.insert(id.clone()) {
+            if !placement.taken.insert(id.clone()) {
                 continue;
             }
-            if let Some((spec, actor)) = placed.departing.remove(id) {
+            if let Some((spec, actor)) = placement.draining.remove(id) {
                 let why = "its cluster came back";
                 spec.leave(Arc::new(Fault::new(FaultKind::Unreachable, why)));
-                deliver(&actor, Leave(oneshot::channel().0));
+                deliver(&actor, Stop(oneshot::channel().0));
             }
             // More may come, one after the other, so all threads are used.
             let lightest = (0..load.len()).min_by_key(|&thread| load[thread]);
@@ -48,11 +48,11 @@ impl Tree {
             load[thread] += weight(cluster);
             let Route { way, spec, .. } = &mut new[place];
             let entry = (Arc::clone(spec), thread);
-            placed.clusters.insert(id.clone(), entry);
+            placement.clusters.insert(id.clone(), entry);
             spec.base.set_lease(Arc::clone(lease));
-            *way = Way::Here(shared.start_cluster(&placed.threads[thread], spec));
+            *way = Way::Here(shared.start_cluster(&placement.threads[thread], spec));
         }
-        shared.reroute(&placed, &routes, new);
+        shared.reroute(&placement, &routes, new);
     }
 
     /// Has clusters asked elsewhere, and returns the actors of those that are here. They still do what
@@ -61,13 +61,13 @@ impl Tree {
         &self,
         clusters: &[ClusterId],
     ) -> Vec<(ClusterId, Addr<ClusterActor>)> {
-        let mut placed = lock(&self.0.placed);
-        self.0.send_away(&mut placed, clusters);
-        let departing = clusters.iter().filter_map(|cluster| {
-            let (_, actor) = placed.departing.get(cluster)?;
+        let mut placement = lock(&self.0.placement);
+        self.0.send_away(&mut placement, clusters);
+        let draining = clusters.iter().filter_map(|cluster| {
+            let (_, actor) = placement.draining.get(cluster)?;
             Some((cluster.clone(), actor.clone()))
         });
-        departing.collect()
+        draining.collect()
     }
 
     /// Has clusters asked elsewhere, and returns the actors of those that were here. They ask nobody
@@ -77,15 +77,15 @@ impl Tree {
         clusters: &[ClusterId],
         fault: &Arc<Fault>,
     ) -> Vec<(ClusterId, Addr<ClusterActor>)> {
-        let mut placed = lock(&self.0.placed);
-        self.0.send_away(&mut placed, clusters);
+        let mut placement = lock(&self.0.placement);
+        self.0.send_away(&mut placement, clusters);
         let ended = clusters.iter().filter_map(|cluster| {
-            let (spec, actor) = placed.departing.remove(cluster)?;
+            let (spec, actor) = placement.draining.remove(cluster)?;
             spec.leave(Arc::clone(fault));
             Some((cluster.clone(), actor))
         });
         let ended = ended.collect();
-        self.0.keep_before(&placed);
+        self.0.keep_before(&placement);
         ended
     }
 
@@ -93,12 +93,12 @@ impl Tree {
     /// reload, and its place in them. One that the reload removed had it before.
     ///
     /// # Errors
-    /// [`NoWay`].
+    /// [`NotPlanned`].
     pub(crate) fn planned(
         &self,
         cluster: &ClusterId,
         plan_id: u64,
-    ) -> Result<(Arc<Routes>, usize), NoWay> {
+    ) -> Result<(Arc<Routes>, usize), NotPlanned> {
         let place = |routes: &Routes| routes.index.get(cluster).copied();
         let routes = self.routes();
         let now = place(&routes).filter(|&it| routes.clusters[it].is_here());
@@ -107,7 +107,7 @@ impl Tree {
         {
             return Ok((routes, now));
         }
-        let other = now.map_or(NoWay::NotHere, |_| NoWay::OtherPlan);
+        let other = now.map_or(NotPlanned::NotHere, |_| NotPlanned::OtherPlan);
         let before = lock(&self.0.before).as_ref().map(|(_, it)| Arc::clone(it));
         let before = before.ok_or(other)?;
         let then = place(&before).filter(|&it| {
@@ -128,14 +128,17 @@ impl Tree {
     }
 
     /// Clusters that are asked elsewhere, or not at all, and still run here until they are given up.
-    pub(crate) fn departing(&self) -> HashSet<ClusterId> {
-        lock(&self.0.placed).departing.keys().cloned().collect()
+    pub(crate) fn draining(&self) -> HashSet<ClusterId> {
+        lock(&self.0.placement).draining.keys().cloned().collect()
     }
 
     /// The clusters that one of the threads runs.
     pub(crate) fn clusters_on(&self, thread: usize) -> HashSet<ClusterId> {
-        let placed = lock(&self.0.placed);
-        let clusters = placed.clusters.iter().filter(|(_, (_, at))| *at == thread);
+        let placement = lock(&self.0.placement);
+        let clusters = placement
+            .clusters
+            .iter()
+            .filter(|(_, (_, at))| *at == thread);
         clusters.map(|(cluster, _)| cluster.clone()).collect()
     }
 
@@ -153,9 +156,9 @@ impl Tree {
     }
 }
 
-impl Shared {
+impl FleetState {
     /// Has clusters asked elsewhere from now on, if there is somebody to do that.
-    fn send_away(&self, placed: &mut Placed, clusters: &[ClusterId]) {
+    fn send_away(&self, placement: &mut Placement, clusters: &[ClusterId]) {
         let routes = self.routes.load_full();
         let is_here = |cluster: &ClusterId| routes.route(cluster).is_some_and(Route::is_here);
         let Some(elsewhere) = &self.elsewhere else {
@@ -167,16 +170,16 @@ impl Shared {
         let mut new = routes.clusters.clone();
         for (place, cluster) in routes.places(clusters) {
             let id = cluster.id();
-            placed.taken.remove(id);
-            placed.clusters.remove(id);
+            placement.taken.remove(id);
+            placement.clusters.remove(id);
             let Route { way, spec, .. } = &mut new[place];
             if let Way::Here(actor) = way {
-                let departing = (Arc::clone(spec), actor.clone());
-                placed.departing.insert(id.clone(), departing);
+                let draining = (Arc::clone(spec), actor.clone());
+                placement.draining.insert(id.clone(), draining);
                 *spec = Arc::new(spec.successor());
                 *way = Way::Elsewhere(Arc::clone(elsewhere));
             }
         }
-        self.reroute(placed, &routes, new);
+        self.reroute(placement, &routes, new);
     }
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Departing, Settings};
+use super::{Departing, FleetSettings};
 use crate::domain::{Cluster, ClusterId, ClusterState, DeviceState, Topology, TreeFilter};
-use crate::engine::cluster_spec::{ClusterSpec, Plan};
-use crate::engine::gather::Manifest;
+use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
+use crate::engine::gather::FleetDevices;
 use crate::engine::remote::{Elsewhere, Way};
-use crate::engine::remote_state::{Seen, Sight};
+use crate::engine::remote_state::{RemoteClusterState, RemoteSnapshot};
 use crate::supervision::health::Child as _;
 
 /// Why there is no way to a cluster with some plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoWay {
+pub(crate) enum NotPlanned {
     /// It runs elsewhere, or nowhere.
     NotHere,
     /// It has other devices here.
@@ -35,20 +35,20 @@ pub(crate) struct Routes {
     /// The clusters' actors, in the topology's order. They run as long as somebody holds this.
     pub(crate) clusters: Vec<Route>,
     /// Their devices, in the same order.
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) settings: Settings,
+    pub(crate) fleet_devices: Arc<FleetDevices>,
+    pub(crate) settings: FleetSettings,
     /// How many devices are simulated.
     pub(crate) simulated: usize,
 }
 
 impl Routes {
-    pub(super) fn nowhere(settings: Settings) -> Self {
+    pub(super) fn nowhere(settings: FleetSettings) -> Self {
         Self {
             topology: Arc::new(Topology::new(Vec::new())),
             version: 0,
             index: Arc::default(),
             clusters: Vec::new(),
-            manifest: Arc::default(),
+            fleet_devices: Arc::default(),
             settings,
             simulated: 0,
         }
@@ -65,7 +65,7 @@ impl Routes {
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(in crate::engine) way: Way,
-    pub(crate) plan: Arc<Plan>,
+    pub(crate) plan: Arc<DeviceList>,
     pub(in crate::engine) spec: Arc<ClusterSpec>,
 }
 
@@ -81,10 +81,10 @@ impl Routes {
     pub(super) fn kept_of(
         &self,
         before: &Self,
-        departing: &Departing,
+        draining: &Departing,
         elsewhere: &Arc<dyn Elsewhere>,
     ) -> Self {
-        let way = |cluster: &ClusterId| match (self.route(cluster), departing.get(cluster)) {
+        let way = |cluster: &ClusterId| match (self.route(cluster), draining.get(cluster)) {
             (Some(now), _) => now.way.clone(),
             (None, Some((_, actor))) => Way::Here(actor.clone()),
             (None, None) => Way::Elsewhere(Arc::clone(elsewhere)),
@@ -99,7 +99,7 @@ impl Routes {
             version: before.version,
             index: Arc::clone(&before.index),
             clusters: before.clusters.iter().map(kept).collect(),
-            manifest: Arc::clone(&before.manifest),
+            fleet_devices: Arc::clone(&before.fleet_devices),
             settings: before.settings,
             simulated: before.simulated,
         }
@@ -118,15 +118,16 @@ impl Route {
     pub(super) fn state(
         &self,
         filter: TreeFilter,
-        sight: &Sight,
+        remote: &RemoteSnapshot,
         now: Instant,
         is_given_up: &dyn Fn() -> bool,
     ) -> ClusterState {
-        let seen = sight.of(self);
+        let seen = remote.of(self);
         let shown = |places: Range<usize>| {
             let devices = &self.plan.devices;
             let places = places.take_while(|_| !is_given_up());
-            let states = places.map(|place| Seen::device(seen, place, &devices[place], now));
+            let states =
+                places.map(|place| RemoteClusterState::device(seen, place, &devices[place], now));
             let is_shown = |state: &DeviceState| filter == TreeFilter::All || !state.is_plain();
             states.filter(is_shown).collect()
         };

@@ -6,7 +6,7 @@ use crate::domain::SupervisionPolicy;
 
 /// The settings that are not those of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Settings {
+pub(crate) struct FleetSettings {
     /// Lookups in flight per cluster at most.
     pub(crate) max_concurrent: Option<usize>,
     /// How often the schedule asks each device, if there is one.
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) per_device: Option<bool>,
 }
 
-impl Settings {
+impl FleetSettings {
     /// The keys of the configuration that are not what they were before.
     pub(super) fn changed(&self, before: &Self) -> impl Iterator<Item = &'static str> {
         let Self {

@@ -7,23 +7,23 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::domain::{ChildState, ClusterId, DeviceKind, DeviceState, DriverKind};
-use crate::engine::cluster_spec::{ClusterSpec, Plan};
-use crate::engine::fleet::Tree;
-use crate::engine::remote_state::{Seen, Sight};
+use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
+use crate::engine::fleet::FleetHandle;
+use crate::engine::remote_state::{RemoteClusterState, RemoteSnapshot};
 use crate::supervision::health::Child;
 
 /// Who was in the fleet when it was taken; what is known of each is as of when it is looked at.
 #[derive(Debug)]
 pub struct Snapshot {
     supervisor: ChildState,
-    clusters: Vec<(Arc<ClusterSpec>, Arc<Plan>)>,
+    clusters: Vec<(Arc<ClusterSpec>, Arc<DeviceList>)>,
     per_device: Option<bool>,
-    sight: Arc<Sight>,
+    remote: Arc<RemoteSnapshot>,
 }
 
 /// A device of a snapshot.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct SnapshotDevice<'a> {
     /// The place of its cluster in the snapshot.
     pub place: usize,
     /// Its cluster.
@@ -36,12 +36,12 @@ pub struct Look<'a> {
     pub state: DeviceState,
 }
 
-impl Tree {
+impl FleetHandle {
     /// Everybody, to be looked at, with what is known elsewhere of those that are not here; without
     /// that, only those that are here.
-    pub(crate) fn snapshot(&self, sight: Option<Arc<Sight>>) -> Snapshot {
+    pub(crate) fn snapshot(&self, remote: Option<Arc<RemoteSnapshot>>) -> Snapshot {
         let routes = self.routes();
-        let is_shown = |route: &&crate::engine::fleet::Route| sight.is_some() || route.is_here();
+        let is_shown = |route: &&crate::engine::fleet::Route| remote.is_some() || route.is_here();
         let cluster = |route: &crate::engine::fleet::Route| {
             (Arc::clone(&route.spec), Arc::clone(&route.plan))
         };
@@ -54,7 +54,7 @@ impl Tree {
                 .map(cluster)
                 .collect(),
             per_device: routes.settings.per_device,
-            sight: sight.unwrap_or_default(),
+            remote: remote.unwrap_or_default(),
         }
     }
 }
@@ -86,25 +86,25 @@ impl Snapshot {
         let now = Instant::now();
         let clusters = self.clusters.iter();
         clusters.map(move |(spec, plan)| {
-            let seen = self.sight.of_plan(&spec.base.id, plan);
+            let seen = self.remote.of_plan(&spec.base.id, plan);
             let here = || spec.health().state(now);
             (&spec.base.id, seen.map_or_else(here, |it| it.child(now)))
         })
     }
 
     /// Every device in topology order. None of them is held for longer than it is looked at.
-    pub fn looks(&self) -> impl Iterator<Item = Look<'_>> {
+    pub fn looks(&self) -> impl Iterator<Item = SnapshotDevice<'_>> {
         let now = Instant::now();
         let clusters = self.clusters.iter().enumerate();
         clusters.flat_map(move |(place, (spec, plan))| {
-            let seen = self.sight.of_plan(&spec.base.id, plan);
+            let seen = self.remote.of_plan(&spec.base.id, plan);
             let devices = plan.devices.iter().enumerate();
-            devices.map(move |(at, device)| Look {
+            devices.map(move |(at, device)| SnapshotDevice {
                 place,
                 cluster: &spec.base.id,
                 kind: device.identity().0,
                 driver: device.driver(),
-                state: Seen::device(seen, at, device, now),
+                state: RemoteClusterState::device(seen, at, device, now),
             })
         })
     }

@@ -12,8 +12,8 @@ use async_nats::jetstream::{Context, ErrorCode, context::RequestErrorKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::bucket::{Bucket, Settings};
-use crate::nats::connection::{Connection, NatsError, chain};
+use super::bucket::{Bucket, BucketSettings};
+use crate::nats::connection::{NatsConnection, NatsError, chain};
 
 /// How many streams are named, at most, that have the subjects of a bucket.
 const MOST_NAMED: usize = 3;
@@ -27,12 +27,12 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What was found, and what was done, when a bucket was to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum BucketFound {
     /// It was made.
     Made,
     /// It was there, and is as it should be.
     There,
-    /// As [`Found::There`], but it is kept in memory: a restart of the servers loses this.
+    /// As [`BucketFound::There`], but it is kept in memory: a restart of the servers loses this.
     InMemory(&'static str),
     /// It was there, with these settings that are not as they should be.
     Foreign(String),
@@ -40,7 +40,7 @@ pub enum Found {
 
 /// What servers say of a bucket.
 #[derive(Debug)]
-pub(super) enum ApiError {
+pub(super) enum JetStreamError {
     /// There is none.
     Missing,
     /// There is none, and another stream has its subjects.
@@ -55,7 +55,7 @@ pub(super) enum ApiError {
     Silent(String),
 }
 
-impl ApiError {
+impl JetStreamError {
     /// In words; `denied` is what this process may not do.
     pub(super) fn why(self, denied: &str) -> String {
         match self {
@@ -73,14 +73,14 @@ impl ApiError {
 #[derive(Debug, Deserialize)]
 pub(super) struct Info {
     #[serde(rename = "config")]
-    pub(super) settings: Settings,
+    pub(super) settings: BucketSettings,
     #[serde(deserialize_with = "time")]
     pub(super) created: DateTime,
-    pub(super) state: State,
+    pub(super) state: StreamState,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct State {
+pub(super) struct StreamState {
     pub(super) last_seq: u64,
 }
 
@@ -105,7 +105,7 @@ fn time<'de, D: Deserializer<'de>>(source: D) -> Result<DateTime, D::Error> {
     parse_rfc3339(&text).map_err(serde::de::Error::custom)
 }
 
-fn context(connection: &Connection) -> Context {
+fn context(connection: &NatsConnection) -> Context {
     let mut context = async_nats::jetstream::new(connection.client.clone());
     context.set_timeout(TIMEOUT);
     context
@@ -113,63 +113,65 @@ fn context(connection: &Connection) -> Context {
 
 /// Asks the server to do something with a bucket.
 async fn ask<V: DeserializeOwned>(
-    connection: &Connection,
+    connection: &NatsConnection,
     verb: &str,
     bucket: &str,
     payload: &impl Serialize,
-) -> Result<V, ApiError> {
+) -> Result<V, JetStreamError> {
     ask_at(connection, format!("STREAM.{verb}.KV_{bucket}"), payload).await
 }
 
 async fn ask_at<V: DeserializeOwned>(
-    connection: &Connection,
+    connection: &NatsConnection,
     subject: String,
     payload: &impl Serialize,
-) -> Result<V, ApiError> {
+) -> Result<V, JetStreamError> {
     let context = context(connection);
     let asked = context.request(subject.clone(), payload);
     let words = format!("\"$JS.API.{subject}\"");
     let answer = tokio::select! {
         answer = asked => answer,
         // It answers nothing to those who may not ask.
-        () = connection.denied(&words) => return Err(ApiError::Denied),
+        () = connection.denied(&words) => return Err(JetStreamError::Denied),
     };
     match answer {
         Ok(Response::Ok(done)) => Ok(done),
         Ok(Response::Err { error }) => Err(match error.error_code() {
-            ErrorCode::STREAM_NOT_FOUND => ApiError::Missing,
-            ErrorCode::STREAM_SUBJECT_OVERLAP => ApiError::Occupied(error.to_string()),
+            ErrorCode::STREAM_NOT_FOUND => JetStreamError::Missing,
+            ErrorCode::STREAM_SUBJECT_OVERLAP => JetStreamError::Occupied(error.to_string()),
             ErrorCode::STREAM_INVALID_CONFIG
             | ErrorCode::STREAM_MIRROR_NOT_UPDATABLE
-            | ErrorCode::STREAM_SEALED => ApiError::Unchangeable(error.to_string()),
-            _ => ApiError::Refused(error.to_string()),
+            | ErrorCode::STREAM_SEALED => JetStreamError::Unchangeable(error.to_string()),
+            _ => JetStreamError::Refused(error.to_string()),
         }),
         Err(error) if error.kind() == RequestErrorKind::Other => {
-            Err(ApiError::Refused(chain(&error)))
+            Err(JetStreamError::Refused(chain(&error)))
         }
-        Err(error) => Err(ApiError::Silent(chain(&error))),
+        Err(error) => Err(JetStreamError::Silent(chain(&error))),
     }
 }
 
 /// What the server knows of a bucket.
-pub(super) async fn info(connection: &Connection, name: &str) -> Result<Info, ApiError> {
-    ask(connection, "INFO", name, &Settings::new()).await
+pub(super) async fn info(connection: &NatsConnection, name: &str) -> Result<Info, JetStreamError> {
+    ask(connection, "INFO", name, &BucketSettings::new()).await
 }
 
 pub(super) async fn create(
-    connection: &Connection,
+    connection: &NatsConnection,
     bucket: &Bucket,
     first: Option<u64>,
-) -> Result<Info, ApiError> {
+) -> Result<Info, JetStreamError> {
     let settings = bucket.settings(replicas(connection), first);
     match ask(connection, "CREATE", &bucket.name, &settings).await {
-        Err(ApiError::Occupied(_)) => Err(ApiError::Occupied(occupied(connection, bucket).await)),
+        Err(JetStreamError::Occupied(_)) => {
+            Err(JetStreamError::Occupied(occupied(connection, bucket).await))
+        }
         made => made,
     }
 }
 
 /// Which streams have the subjects of a bucket that is not there, and what to do about it.
-async fn occupied(connection: &Connection, bucket: &Bucket) -> String {
+async fn occupied(connection: &NatsConnection, bucket: &Bucket) -> String {
     let subject = bucket.subject();
     let asked = serde_json::json!({"subject": subject});
     let found = ask_at::<Streams>(connection, "STREAM.NAMES".to_owned(), &asked).await;
@@ -192,15 +194,15 @@ async fn occupied(connection: &Connection, bucket: &Bucket) -> String {
 
 /// Gives one its settings; those that are its owner's affair stay.
 pub(super) async fn update(
-    connection: &Connection,
+    connection: &NatsConnection,
     bucket: &Bucket,
-    theirs: &Settings,
-) -> Result<Info, ApiError> {
+    theirs: &BucketSettings,
+) -> Result<Info, JetStreamError> {
     ask(connection, "UPDATE", &bucket.name, &bucket.mended(theirs)).await
 }
 
-pub(super) async fn delete(connection: &Connection, name: &str) -> Result<(), ApiError> {
-    let deleted = ask(connection, "DELETE", name, &Settings::new()).await;
+pub(super) async fn delete(connection: &NatsConnection, name: &str) -> Result<(), JetStreamError> {
+    let deleted = ask(connection, "DELETE", name, &BucketSettings::new()).await;
     deleted.map(|Deleted {}| ())
 }
 
@@ -209,15 +211,15 @@ pub(super) async fn delete(connection: &Connection, name: &str) -> Result<(), Ap
 /// # Errors
 /// [`NatsError::Bucket`].
 pub(in crate::nats) async fn make(
-    connection: &Connection,
+    connection: &NatsConnection,
     bucket: &Bucket,
-) -> Result<Found, NatsError> {
+) -> Result<BucketFound, NatsError> {
     let (info, found) = match info(connection, &bucket.name).await {
-        Err(ApiError::Missing) => {
+        Err(JetStreamError::Missing) => {
             let made = create(connection, bucket, bucket.first(0)).await;
-            (made, Found::Made)
+            (made, BucketFound::Made)
         }
-        info => (info, Found::There),
+        info => (info, BucketFound::There),
     };
     let info = info.map_err(|error| NatsError::Bucket {
         bucket: bucket.name.clone(),
@@ -225,9 +227,9 @@ pub(in crate::nats) async fn make(
     })?;
     let faults = bucket.faults(&info.settings);
     Ok(if !faults.is_empty() {
-        Found::Foreign(faults.join("; "))
+        BucketFound::Foreign(faults.join("; "))
     } else if bucket.is_in_memory(&info.settings) {
-        Found::InMemory(bucket.lost)
+        BucketFound::InMemory(bucket.lost)
     } else {
         found
     })
@@ -237,7 +239,7 @@ const MAY_NOT_LOOK: &str = "these credentials may not look at it";
 const NOT_THERE: &str = "it is not there";
 
 /// Leases are to survive a server, if there are three.
-fn replicas(connection: &Connection) -> usize {
+fn replicas(connection: &NatsConnection) -> usize {
     let info = connection.client.server_info();
     if info.connect_urls.len() >= 3 { 3 } else { 1 }
 }
@@ -247,7 +249,7 @@ fn replicas(connection: &Connection) -> usize {
 /// # Errors
 /// [`NatsError::Bucket`].
 pub(in crate::nats) async fn store(
-    connection: &Connection,
+    connection: &NatsConnection,
     name: &str,
 ) -> Result<Store, NatsError> {
     let store = context(connection).get_key_value(name).await;
@@ -262,11 +264,11 @@ pub(in crate::nats) async fn store(
 /// # Errors
 /// Why it cannot be used.
 pub(in crate::nats) async fn existing(
-    connection: &Connection,
+    connection: &NatsConnection,
     bucket: &Bucket,
 ) -> Result<Option<Existing>, String> {
     let found = match info(connection, &bucket.name).await {
-        Err(ApiError::Missing) => return Ok(None),
+        Err(JetStreamError::Missing) => return Ok(None),
         found => found.map_err(|error| error.why(MAY_NOT_LOOK))?,
     };
     let faults = bucket.faults(&found.settings);
@@ -294,7 +296,7 @@ pub(in crate::nats) async fn existing(
 /// # Errors
 /// Why not, or why that is not known.
 pub(in crate::nats) async fn is_still(
-    connection: &Connection,
+    connection: &NatsConnection,
     bucket: &Bucket,
     existing: &Existing,
 ) -> Result<(), String> {

@@ -18,7 +18,7 @@ pub(super) const LEASES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// What a server says that a bucket is like, and what it is told.
-pub(super) type Settings = Map<String, Value>;
+pub(super) type BucketSettings = Map<String, Value>;
 
 /// Settings that are the affair of who runs the servers; they stay when others are mended.
 const THEIRS: [&str; 6] = [
@@ -113,7 +113,7 @@ impl Bucket {
     }
 
     /// What the server is told; `first` is the first revision.
-    pub(super) fn settings(&self, replicas: usize, first: Option<u64>) -> Settings {
+    pub(super) fn settings(&self, replicas: usize, first: Option<u64>) -> BucketSettings {
         let config = Config {
             name: format!("KV_{}", self.name),
             description: Some(self.description.to_owned()),
@@ -139,12 +139,12 @@ impl Bucket {
         match serde_json::to_value(config) {
             Ok(Value::Object(settings)) => settings,
             // It is one.
-            Ok(_) | Err(_) => Settings::new(),
+            Ok(_) | Err(_) => BucketSettings::new(),
         }
     }
 
     /// What the server is told of one that is there with other settings.
-    pub(super) fn mended(&self, theirs: &Settings) -> Settings {
+    pub(super) fn mended(&self, theirs: &BucketSettings) -> BucketSettings {
         let mut settings = self.settings(1, None);
         for key in THEIRS {
             match theirs.get(key) {
@@ -156,19 +156,19 @@ impl Bucket {
     }
 
     /// How long the entries of one with these settings last.
-    pub(super) fn max_age_of(settings: &Settings) -> Duration {
+    pub(super) fn max_age_of(settings: &BucketSettings) -> Duration {
         let nanos = settings.get("max_age").and_then(Value::as_u64);
         Duration::from_nanos(nanos.unwrap_or_default())
     }
 
     /// Whether one with these settings does not outlive its servers.
-    pub(super) fn is_in_memory(&self, settings: &Settings) -> bool {
+    pub(super) fn is_in_memory(&self, settings: &BucketSettings) -> bool {
         settings.get("storage").is_some_and(|it| it == "memory")
     }
 
     /// Which settings of a bucket are not as they should be, and matter, in the server's words: also
     /// those of later servers, of which nothing else is known.
-    pub(super) fn faults(&self, theirs: &Settings) -> Vec<String> {
+    pub(super) fn faults(&self, theirs: &BucketSettings) -> Vec<String> {
         let differing = self.differing(theirs).into_iter();
         differing.map(|(_, fault)| fault).collect()
     }
@@ -176,13 +176,13 @@ impl Bucket {
     /// Whether entries of one with these settings may have come from elsewhere (sources, a mirror,
     /// transformed subjects, settings of later servers), or go before older ones do. What is written
     /// again by itself needs no such care.
-    pub(super) fn is_suspect(&self, theirs: &Settings) -> bool {
+    pub(super) fn is_suspect(&self, theirs: &BucketSettings) -> bool {
         let mut differing = self.differing(theirs).into_iter();
         !self.is_renewed && differing.any(|(key, _)| !BOUNDS.contains(&&*key))
     }
 
     /// The settings that are not as they should be, by name, and what is said of each.
-    fn differing(&self, theirs: &Settings) -> Vec<(String, String)> {
+    fn differing(&self, theirs: &BucketSettings) -> Vec<(String, String)> {
         let ours = self.settings(1, None);
         let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
         keys.sort_unstable();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     /// As servers of version 2.15 say it.
-    fn as_servers_say(settings: &Settings) -> Settings {
+    fn as_servers_say(settings: &BucketSettings) -> BucketSettings {
         let mut settings = settings.clone();
         let more = json!({
             "num_replicas": 3, "placement": {"cluster": "here"}, "compression": "s2",

@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep};
 
 use super::lock;
 use super::wire::Names;
-use crate::nats::connection::{Connection, NatsError};
-use api::{ApiError, Info, create, info};
+use crate::nats::connection::{NatsConnection, NatsError};
+use api::{Info, JetStreamError, create, info};
 use bucket::{LEASES, age};
 
-pub use api::Found;
+pub use api::BucketFound;
 pub(super) use api::{existing, is_still, make, store};
 pub(super) use bucket::Bucket;
 
@@ -70,25 +70,25 @@ pub(super) enum Trouble {
 /// Looks after the buckets of one process.
 #[derive(Debug)]
 pub(super) struct Buckets {
-    connection: Connection,
+    connection: NatsConnection,
     /// What makes them where no process may.
     command: String,
-    all: Vec<Kept>,
+    all: Vec<KeptBucket>,
     every: Duration,
     wake: Notify,
 }
 
 /// A bucket that is looked after.
 #[derive(Debug)]
-struct Kept {
+struct KeptBucket {
     bucket: Bucket,
     /// Counts up whenever the bucket is another one than before.
     remade: watch::Sender<u64>,
-    state: Mutex<State>,
+    state: Mutex<BucketState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BucketState {
     /// When the server made it.
     created: Option<DateTime>,
     /// The largest revision that is known of it, and of those before it.
@@ -109,7 +109,7 @@ struct State {
 impl Buckets {
     /// `lease` is for the command that makes them.
     pub(super) fn new(
-        connection: &Connection,
+        connection: &NatsConnection,
         names: &Names,
         lease: Option<Duration>,
         all: Vec<Bucket>,
@@ -123,7 +123,7 @@ impl Buckets {
         Self {
             connection: connection.clone(),
             command,
-            all: all.into_iter().map(Kept::new).collect(),
+            all: all.into_iter().map(KeptBucket::new).collect(),
             every,
             wake: Notify::new(),
         }
@@ -221,7 +221,7 @@ impl Buckets {
         self.look();
     }
 
-    fn kept(&self, name: &str) -> Option<&Kept> {
+    fn kept(&self, name: &str) -> Option<&KeptBucket> {
         self.all.iter().find(|it| it.bucket.name == name)
     }
 
@@ -287,14 +287,14 @@ impl Buckets {
                 () = self.connection.again() => {}
             }
             if self.connection.is_up() {
-                self.all.iter().for_each(Kept::forget);
+                self.all.iter().for_each(KeptBucket::forget);
                 futures::future::join_all(self.all.iter().map(|kept| self.look_again(kept))).await;
             }
             sleep(AT_LEAST).await;
         }
     }
 
-    async fn look_again(&self, kept: &Kept) {
+    async fn look_again(&self, kept: &KeptBucket) {
         let before = lock(&kept.state).trouble.clone();
         // Of another lease is said at the start only.
         let Ok(after) = self.look_at(kept, false).await else {
@@ -316,7 +316,11 @@ impl Buckets {
     }
 
     /// Looks whether it is there and as it should be, and makes or mends it if not.
-    async fn look_at(&self, kept: &Kept, is_start: bool) -> Result<Option<Trouble>, NatsError> {
+    async fn look_at(
+        &self,
+        kept: &KeptBucket,
+        is_start: bool,
+    ) -> Result<Option<Trouble>, NatsError> {
         let trouble = match info(&self.connection, &kept.bucket.name).await {
             Ok(info) => {
                 let theirs = Bucket::max_age_of(&info.settings);
@@ -332,7 +336,7 @@ impl Buckets {
                 let begins_again = kept.saw(&info);
                 self.mend(kept, &info, begins_again).await
             }
-            Err(ApiError::Missing) => self.make(kept).await,
+            Err(JetStreamError::Missing) => self.make(kept).await,
             Err(error) => Some(Trouble::Silent(error.why(MAY_NOT_LOOK))),
         };
         lock(&kept.state).trouble.clone_from(&trouble);
@@ -340,7 +344,7 @@ impl Buckets {
     }
 
     /// Makes one that is not there; why not, if not.
-    async fn make(&self, kept: &Kept) -> Option<Trouble> {
+    async fn make(&self, kept: &KeptBucket) -> Option<Trouble> {
         const MAY_NOT: &str = "it is not there, and this process may not make it";
         let not_made = lock(&kept.state).not_made;
         if not_made.is_some_and(|at| at.elapsed() < self.every) {
@@ -356,11 +360,11 @@ impl Buckets {
                 lock(&kept.state).imposed.clone_from(&imposed);
                 return imposed.map(|faults| Trouble::Foreign(format!("{faults} ({IMPOSED})")));
             }
-            Err(ApiError::Denied) => {
+            Err(JetStreamError::Denied) => {
                 lock(&kept.state).not_made = Some(Instant::now());
                 return Some(Trouble::Missing(MAY_NOT.to_owned()));
             }
-            Err(ApiError::Occupied(why)) => return Some(Trouble::Occupied(why)),
+            Err(JetStreamError::Occupied(why)) => return Some(Trouble::Occupied(why)),
             Err(error) => error.why(MAY_NOT),
         };
         match info(&self.connection, &kept.bucket.name).await {
@@ -377,7 +381,7 @@ impl Buckets {
     }
 
     /// Gives one its settings, if it has others; which ones they are, if that cannot be done.
-    async fn mend(&self, kept: &Kept, info: &Info, begins_again: bool) -> Option<Trouble> {
+    async fn mend(&self, kept: &KeptBucket, info: &Info, begins_again: bool) -> Option<Trouble> {
         let bucket = &kept.bucket;
         let faults = bucket.faults(&info.settings);
         let begins_again = begins_again && bucket.is_renewed;
@@ -415,9 +419,9 @@ impl Buckets {
                     kept.saw(&info);
                     return None;
                 }
-                Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
-                Err(ApiError::Silent(why)) => return failed(why),
-                Err(ApiError::Refused(why)) if !bucket.is_renewed => return failed(why),
+                Err(JetStreamError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
+                Err(JetStreamError::Silent(why)) => return failed(why),
+                Err(JetStreamError::Refused(why)) if !bucket.is_renewed => return failed(why),
                 // Bounds, which are not worth what is in it.
                 Ok(_) if !bucket.is_renewed => return failed(KEPT.to_owned()),
                 // What cannot be changed is made anew.
@@ -440,8 +444,8 @@ impl Buckets {
             }
         }
         match api::delete(&self.connection, &bucket.name).await {
-            Ok(()) | Err(ApiError::Missing) => {}
-            Err(ApiError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
+            Ok(()) | Err(JetStreamError::Missing) => {}
+            Err(JetStreamError::Denied) => return failed(MAY_NOT_CHANGE.to_owned()),
             Err(error) => {
                 let why = error.why(MAY_NOT_CHANGE);
                 return failed(format!("it cannot be deleted: {why}"));
@@ -458,13 +462,13 @@ impl Buckets {
         self.make(kept).await
     }
 
-    fn log_trouble(&self, kept: &Kept) {
+    fn log_trouble(&self, kept: &KeptBucket) {
         let (bucket, why) = (&kept.bucket.name, self.message(kept));
         log::warn!(bucket, why; "a bucket cannot be used");
     }
 
     /// What is said of a bucket that cannot be used.
-    fn message(&self, kept: &Kept) -> Option<String> {
+    fn message(&self, kept: &KeptBucket) -> Option<String> {
         let (name, command) = (&kept.bucket.name, &self.command);
         let state = lock(&kept.state);
         match &state.trouble {
@@ -488,7 +492,7 @@ impl Buckets {
     }
 }
 
-impl Kept {
+impl KeptBucket {
     fn new(bucket: Bucket) -> Self {
         Self {
             bucket,
@@ -566,7 +570,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_bucket_to_which_nothing_is_written_any_more_is_not_unwritable_for_ever() {
         let lease = Duration::from_secs(2);
-        let kept = Kept::new(Bucket::leases(&Names::new("fleetcall"), lease));
+        let kept = KeptBucket::new(Bucket::leases(&Names::new("fleetcall"), lease));
         let failed = || lock(&kept.state).unwritable = Some(("full".to_owned(), Instant::now()));
         let is_unwritable = || {
             kept.forget();
@@ -585,7 +589,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_bucket_that_is_fought_over_is_mended_once_in_a_lease() {
         let lease = Duration::from_secs(2);
-        let kept = Kept::new(Bucket::leases(&Names::new("fleetcall"), lease));
+        let kept = KeptBucket::new(Bucket::leases(&Names::new("fleetcall"), lease));
         for _ in 0..MOST_MENDED {
             assert!(kept.may_mend(lease));
             kept.note_mended();

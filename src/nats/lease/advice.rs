@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::Owner;
+use super::LeaseManager;
 
 /// How many times a lease is at least as long as a message and its answer take: a renewal is tried
 /// again in it, and a cluster moves in a part of it.
@@ -25,7 +25,7 @@ fn fits(round_trip: Duration) -> Duration {
     Duration::from_secs(wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0))
 }
 
-impl Owner {
+impl LeaseManager {
     /// Asks the server something, and waits for its answer: what was said before is read by then.
     pub(super) async fn round_trip(&self) {
         // Whatever it says.

@@ -9,15 +9,15 @@ use futures::stream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::leaving::Loss;
-use super::{AT_ONCE, Own, Owner};
+use super::{AT_ONCE, LeaseManager, Own};
 use crate::domain::ClusterId;
 use crate::engine::watchdog::WatchdogHandle;
 use crate::nats::connection::chain;
 use crate::nats::lease::membership::{Content, read};
-use crate::nats::lease::session::{Tenure, Term};
+use crate::nats::lease::session::{LeaseSession, LeaseTerm};
 use crate::nats::wire::{Lease, VERSION, key, to_ms};
 
-impl Owner {
+impl LeaseManager {
     /// Renews what is held, for ever; whatever else waits for the server.
     pub(in crate::nats) async fn keep_renewing(self: Arc<Self>) {
         let mut remade = self.buckets.remade(&self.leases.name);
@@ -67,13 +67,13 @@ impl Owner {
     fn look(&self, watchdog: &WatchdogHandle, before: &HashSet<usize>) -> HashSet<usize> {
         let now = Instant::now();
         let mut over = self.held();
-        over.retain(|(_, tenure)| !tenure.is_valid(now));
+        over.retain(|(_, session)| !session.is_valid(now));
         self.lose(&over, Loss::NotRenewed);
         let stuck: HashSet<usize> = watchdog.stuck().into_iter().collect();
         let sure: Vec<usize> = stuck.intersection(before).copied().collect();
         self.note_stuck(!sure.is_empty());
         for thread in sure {
-            let on_it = self.tree.clusters_on(thread);
+            let on_it = self.fleet.clusters_on(thread);
             let mut over = self.held();
             over.retain(|(cluster, _)| on_it.contains(cluster));
             self.lose(&over, Loss::Stuck);
@@ -83,25 +83,28 @@ impl Owner {
 
     /// Renews what was asked for so long ago.
     async fn renew(&self, age: Duration) {
-        let due = |(_, tenure): &Own| tenure.term().asked.elapsed() >= age;
+        let due = |(_, session): &Own| session.term().asked.elapsed() >= age;
         let due: Vec<_> = self.held().into_iter().filter(due).collect();
-        let renewed = stream::iter(due).map(|(cluster, tenure)| async move {
-            let is_renewed = self.renew_one(&cluster, &tenure).await;
+        let renewed = stream::iter(due).map(|(cluster, session)| async move {
+            let is_renewed = self.renew_one(&cluster, &session).await;
             self.counts.renewed(is_renewed);
         });
         renewed.buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
     /// Whether it lasts for longer.
-    pub(super) async fn renew_one(&self, cluster: &ClusterId, tenure: &Arc<Tenure>) -> bool {
-        let (key, lease) = (key(cluster), self.lease(tenure.number, tenure.since, true));
+    pub(super) async fn renew_one(&self, cluster: &ClusterId, session: &Arc<LeaseSession>) -> bool {
+        let (key, lease) = (
+            key(cluster),
+            self.lease(session.number, session.since, true),
+        );
         let asked = Instant::now();
-        let revision = tenure.term().revision;
+        let revision = session.term().revision;
         let update = self.write(&self.leases, &key, lease.clone(), Some(revision));
         let error = match timeout(self.patience(), update).await {
             Ok(Ok(revision)) => {
                 self.buckets.wrote(&self.leases.name);
-                tenure.renewed(self.term(revision, asked));
+                session.renewed(self.term(revision, asked));
                 return true;
             }
             // It may have been written; the next try says so.
@@ -119,16 +122,16 @@ impl Owner {
             if entry.revision == revision {
                 self.buckets.failed(&self.leases.name, chain(&error));
             }
-            tenure.wrote(entry.revision);
+            session.wrote(entry.revision);
             return false;
         }
-        let own = (cluster.clone(), Arc::clone(tenure));
+        let own = (cluster.clone(), Arc::clone(session));
         match found.as_ref().map(read::<Lease>) {
             // Its bucket is another one, or what is there is no lease: no other worker has it, and
             // the server decides who is first.
-            None | Some(Content::Removed | Content::Rubbish) if tenure.is_valid(asked) => {
+            None | Some(Content::Removed | Content::Rubbish) if session.is_valid(asked) => {
                 let revision = found.map_or(0, |it| it.revision);
-                self.write_again(&key, lease, revision, tenure).await
+                self.write_again(&key, lease, revision, session).await
             }
             None | Some(Content::Removed | Content::Rubbish) => {
                 self.lose(&[own], Loss::NotRenewed);
@@ -147,14 +150,14 @@ impl Owner {
         key: &str,
         lease: bytes::Bytes,
         revision: u64,
-        tenure: &Tenure,
+        session: &LeaseSession,
     ) -> bool {
         let asked = Instant::now();
         let again = self.write(&self.leases, key, lease, Some(revision));
         match timeout(self.patience(), again).await {
             Ok(Ok(revision)) => {
                 self.buckets.wrote(&self.leases.name);
-                tenure.renewed(self.term(revision, asked));
+                session.renewed(self.term(revision, asked));
                 true
             }
             Ok(Err(error)) => {
@@ -165,8 +168,8 @@ impl Owner {
         }
     }
 
-    pub(super) fn term(&self, revision: u64, asked: Instant) -> Term {
-        Term {
+    pub(super) fn term(&self, revision: u64, asked: Instant) -> LeaseTerm {
+        LeaseTerm {
             revision,
             asked,
             end: asked + self.worker.lease - self.margin(),

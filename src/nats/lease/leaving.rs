@@ -11,11 +11,11 @@ use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::taking::Former;
-use super::{HAND_OVER, Own, Owner};
+use super::taking::FormerLease;
+use super::{HAND_OVER, LeaseManager, Own};
 use crate::domain::{ClusterId, Fault, FaultKind};
 use crate::nats::lease::membership::{Content, Fitness, read};
-use crate::nats::lease::session::Tenure;
+use crate::nats::lease::session::LeaseSession;
 use crate::nats::lock;
 use crate::nats::wire::{Lease, key};
 
@@ -56,19 +56,19 @@ impl Loss {
     }
 }
 
-impl Owner {
-    /// Ends tenures that are over already, or that must not last.
+impl LeaseManager {
+    /// Ends lease sessions that are over already, or that must not last.
     pub(super) fn lose(&self, over: &[Own], loss: Loss) {
         let lost = self.give_up(over);
         if !lost.is_empty() {
             self.note_loss();
         }
-        for ((cluster, tenure), _) in lost {
-            tenure.take_no_more();
+        for ((cluster, session), _) in lost {
+            session.take_no_more();
             if loss != Loss::Taken {
-                self.keep_former(cluster, Former::of(Arc::clone(tenure)));
+                self.keep_former(cluster, FormerLease::of(Arc::clone(session)));
             }
-            let (fence, why) = (tenure.fence, loss.text());
+            let (fence, why) = (session.fence, loss.text());
             self.counts.lost();
             log::warn!(cluster:%, fence, why; "cluster lost");
         }
@@ -76,15 +76,15 @@ impl Owner {
 
     /// Asks no more devices of these clusters; those of them that were held until now, and when
     /// nothing of each runs any more.
-    fn give_up<'a>(&self, tenures: &'a [Own]) -> Vec<(&'a Own, Option<oneshot::Receiver<()>>)> {
+    fn give_up<'a>(&self, sessions: &'a [Own]) -> Vec<(&'a Own, Option<oneshot::Receiver<()>>)> {
         let mut held = lock(&self.held);
         let mut ended = Vec::new();
-        for tenure in tenures {
-            let (cluster, own) = tenure;
+        for session in sessions {
+            let (cluster, own) = session;
             own.end();
             if held.get(cluster).is_some_and(|it| Arc::ptr_eq(it, own)) {
                 held.remove(cluster);
-                ended.push(tenure);
+                ended.push(session);
             }
         }
         drop(held);
@@ -94,26 +94,29 @@ impl Owner {
         let why = "its worker gave the cluster up";
         let clusters: Vec<_> = ended.iter().map(|(cluster, _)| cluster.clone()).collect();
         let left = self
-            .tree
-            .give_up(&clusters, Fault::new(FaultKind::Unreachable, why));
+            .fleet
+            .stop_clusters(&clusters, Fault::new(FaultKind::Unreachable, why));
         let mut left: HashMap<_, _> = left.into_iter().collect();
         let ended = ended.into_iter();
         ended.map(|it| (it, left.remove(&it.0))).collect()
     }
 
-    /// Ends tenures so that other workers can begin at once.
-    pub(super) async fn hand_over(&self, tenures: Vec<Own>) {
+    /// Ends lease sessions so that other workers can begin at once.
+    pub(super) async fn hand_over(&self, sessions: Vec<Own>) {
         // Orders that come are told to ask the next owner, and those under way are answered.
-        for (_, tenure) in &tenures {
-            tenure.move_on();
+        for (_, session) in &sessions {
+            session.move_on();
         }
         // This worker's own collects go to the next owner from now on, too, and those under way end.
-        let clusters: Vec<_> = tenures.iter().map(|(cluster, _)| cluster.clone()).collect();
-        let mut at_rest = self.tree.depart(&clusters);
+        let clusters: Vec<_> = sessions
+            .iter()
+            .map(|(cluster, _)| cluster.clone())
+            .collect();
+        let mut at_rest = self.fleet.drain_clusters(&clusters);
         let until = Instant::now() + HAND_OVER;
-        join_all(tenures.iter().map(|tenure| {
-            let at_rest = at_rest.remove(&tenure.0);
-            self.hand_over_one(tenure, at_rest, until)
+        join_all(sessions.iter().map(|session| {
+            let at_rest = at_rest.remove(&session.0);
+            self.hand_over_one(session, at_rest, until)
         }))
         .await;
     }
@@ -124,9 +127,9 @@ impl Owner {
         at_rest: Option<oneshot::Receiver<()>>,
         until: Instant,
     ) {
-        let (cluster, tenure) = own;
+        let (cluster, session) = own;
         let _counted = Handing::new(&self.handing);
-        while tenure.under_way() > 0 && Instant::now() < until {
+        while session.under_way() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(5)).await;
         }
         if let Some(at_rest) = at_rest {
@@ -140,35 +143,35 @@ impl Owner {
                 Some(left) => timeout(self.patience(), left).await.is_ok(),
                 None => true,
             };
-            let free = timeout(self.patience(), self.free(cluster, tenure));
-            let (fence, freed) = (tenure.fence, is_left && free.await == Ok(true));
+            let free = timeout(self.patience(), self.free(cluster, session));
+            let (fence, freed) = (session.fence, is_left && free.await == Ok(true));
             self.counts.handed_over();
             log::info!(cluster:%, fence, freed; "cluster handed over");
             if freed || self.connection.is_up() {
-                self.until_served(cluster, tenure).await;
+                self.until_served(cluster, session).await;
             }
         }
-        tenure.leave_off().await;
+        session.leave_off().await;
     }
 
     /// Waits until orders reach the next owner of a cluster, if there is to be one. Those that come
     /// here meanwhile are told that it moves.
-    async fn until_served(&self, cluster: &ClusterId, tenure: &Tenure) {
+    async fn until_served(&self, cluster: &ClusterId, session: &LeaseSession) {
         let key = key(cluster);
-        let next = lock(&self.view).next_owner(&key, tenure.number);
+        let next = lock(&self.membership).next_owner(&key, session.number);
         if let Some(next) = next {
             timeout(HAND_OVER, next).await.ok();
-            lock(&self.view).wait_no_more(&key);
+            lock(&self.membership).wait_no_more(&key);
         }
     }
 
     /// Removes a lease, so that another worker can have it; whether no other lease was there. One that
     /// is gone already is removed, too, as others may not have noticed that.
-    async fn free(&self, cluster: &ClusterId, tenure: &Tenure) -> bool {
+    async fn free(&self, cluster: &ClusterId, session: &LeaseSession) -> bool {
         let key = key(cluster);
-        let mut revision = tenure.term().revision;
+        let mut revision = session.term().revision;
         loop {
-            let lease = self.lease(tenure.number, tenure.since, true);
+            let lease = self.lease(session.number, session.since, true);
             // What it was is said with that, so that other workers know that its owner did so.
             let removed = self.remove(&self.leases, &key, lease.clone(), Some(revision));
             if removed.await.is_ok() {
@@ -195,7 +198,7 @@ impl Owner {
         // First, so that nobody leaves anything to this one.
         let gone = self.remove(&self.workers, &self.worker.name, Bytes::new(), None);
         timeout(self.patience(), gone).await.ok();
-        lock(&self.view).set_fitness(Fitness::Unfit);
+        lock(&self.membership).set_fitness(Fitness::Unfit);
         self.hand_over(self.held()).await;
         // Some may have been under way.
         let until = Instant::now() + 2 * HAND_OVER + 2 * self.patience();

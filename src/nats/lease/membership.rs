@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::domain::WorkerState;
-use crate::nats::lease::placement as rank;
+use crate::nats::lease::placement;
 use crate::nats::wire::{Lease, Presence, VERSION, cluster_of, is_worker, key};
 
 /// How many workers and leases are remembered; what is beyond is not there. A lease that is not
@@ -36,14 +36,14 @@ pub(crate) enum Fitness {
 
 /// A lease as it was last seen in the bucket.
 #[derive(Debug)]
-struct Seen {
+struct SeenLease {
     worker: String,
     tenure: u64,
     serves: bool,
     at: Instant,
 }
 
-impl Seen {
+impl SeenLease {
     /// It has an owner, of whom nothing else is known.
     fn by_unknown(at: Instant) -> Self {
         Self {
@@ -65,15 +65,15 @@ struct Peer {
 
 /// Who waits for the next owner of a cluster.
 #[derive(Debug)]
-struct Waiting {
-    /// The tenure of the one who waits.
+struct WaitingOwner {
+    /// The lease session of the one who waits.
     tenure: u64,
     served: oneshot::Sender<()>,
 }
 
 /// What a worker knows of the others, and what they are to know of it.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct Membership {
     /// This worker's name.
     own: String,
     fitness: Fitness,
@@ -84,12 +84,12 @@ pub(crate) struct View {
     /// The others that are there.
     workers: BTreeMap<String, Peer>,
     /// By key.
-    leases: HashMap<String, Seen>,
+    leases: HashMap<String, SeenLease>,
     /// By key.
-    waiting: HashMap<String, Waiting>,
+    waiting: HashMap<String, WaitingOwner>,
 }
 
-impl View {
+impl Membership {
     pub(crate) fn new(own: String) -> Self {
         Self {
             own,
@@ -140,8 +140,8 @@ impl View {
             })
         };
         let own = |fitness: Fitness| (self.fitness == fitness).then_some(self.own.as_str());
-        rank::chosen(others(false).chain(own(Fitness::Fit)), key)
-            .or_else(|| rank::chosen(others(true).chain(own(Fitness::Unsteady)), key))
+        placement::chosen(others(false).chain(own(Fitness::Fit)), key)
+            .or_else(|| placement::chosen(others(true).chain(own(Fitness::Unsteady)), key))
     }
 
     /// Whether this worker is to have a cluster, by its key.
@@ -154,8 +154,8 @@ impl View {
         self.leases.get(key).map(|seen| seen.worker.as_str())
     }
 
-    /// Resolves when the one that is to have a cluster after this tenure takes its orders; `None` if
-    /// nobody is to have it.
+    /// Resolves when the one that is to have a cluster after this lease session takes its orders;
+    /// `None` if nobody is to have it.
     pub(crate) fn next_owner(&mut self, key: &str, tenure: u64) -> Option<oneshot::Receiver<()>> {
         let (served, serves) = oneshot::channel();
         let seen = self.leases.get(key);
@@ -166,7 +166,7 @@ impl View {
             return None;
         }
         self.waiting
-            .insert(key.to_owned(), Waiting { tenure, served });
+            .insert(key.to_owned(), WaitingOwner { tenure, served });
         Some(serves)
     }
 
@@ -210,7 +210,7 @@ impl View {
                 if is_lease && self.leases.len() < MOST_LEASES {
                     self.leases
                         .entry(entry.key.clone())
-                        .or_insert(Seen::by_unknown(at));
+                        .or_insert(SeenLease::by_unknown(at));
                 }
                 return;
             }
@@ -220,20 +220,20 @@ impl View {
             }
             // Who had it has it until that is over, or writes it again.
             Content::Rubbish => return,
-            Content::Known(lease) => Seen {
+            Content::Known(lease) => SeenLease {
                 worker: lease.worker,
                 tenure: lease.tenure,
                 serves: lease.serves,
                 at,
             },
-            Content::Newer => Seen::by_unknown(at),
+            Content::Newer => SeenLease::by_unknown(at),
         };
         if cluster_of(&entry.key).is_some() {
             self.saw_lease(&entry.key, seen);
         }
     }
 
-    fn saw_lease(&mut self, key: &str, seen: Seen) {
+    fn saw_lease(&mut self, key: &str, seen: SeenLease) {
         if self.leases.len() >= MOST_LEASES && !self.leases.contains_key(key) {
             return;
         }
@@ -292,7 +292,7 @@ impl View {
             }
             self.saw_worker(&worker.name, false);
             for holding in &worker.holdings {
-                let seen = Seen {
+                let seen = SeenLease {
                     worker: worker.name.clone(),
                     tenure: 0,
                     serves: true,
@@ -356,10 +356,10 @@ mod tests {
     }
 
     /// Of a worker that is to have nothing.
-    fn view() -> View {
-        let mut view = View::new("me".to_owned());
-        view.set_fitness(Fitness::Unfit);
-        view
+    fn membership() -> Membership {
+        let mut membership = Membership::new("me".to_owned());
+        membership.set_fitness(Fitness::Unfit);
+        membership
     }
 
     fn removed(key: &str, value: &str) -> Entry {
@@ -384,113 +384,115 @@ mod tests {
 
     #[test]
     fn leases_of_later_releases_are_taken_and_rubbish_is_none() {
-        let mut view = view();
+        let mut membership = membership();
         for (key, value) in [("1", LEASE), ("rack=7", LATER)] {
-            view.see_lease(&entry(key, value));
-            assert!(view.owner(key).is_some(), "{value}");
+            membership.see_lease(&entry(key, value));
+            assert!(membership.owner(key).is_some(), "{value}");
             // What was there until now is as good as before.
             for rubbish in RUBBISH {
-                view.see_lease(&entry(key, rubbish));
+                membership.see_lease(&entry(key, rubbish));
             }
-            assert!(view.owner(key).is_some());
-            view.see_lease(&removed(key, value));
-            assert!(view.owner(key).is_none());
+            assert!(membership.owner(key).is_some());
+            membership.see_lease(&removed(key, value));
+            assert!(membership.owner(key).is_none());
             for rubbish in RUBBISH {
-                view.see_lease(&entry(key, rubbish));
+                membership.see_lease(&entry(key, rubbish));
             }
-            assert!(view.owner(key).is_none());
+            assert!(membership.owner(key).is_none());
         }
-        view.see_lease(&entry("no/cluster", LEASE));
-        assert!(view.owner("no/cluster").is_none());
+        membership.see_lease(&entry("no/cluster", LEASE));
+        assert!(membership.owner("no/cluster").is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_its_owner_did_not_remove_is_its_own_until_it_is_over() {
         const LEASE_LASTS: Duration = Duration::from_secs(2);
-        let mut view = view();
-        let forget = |view: &mut View| {
-            view.see_worker(&entry("me", PRESENCE));
-            view.forget(LEASE_LASTS, LEASE_LASTS / 2);
+        let mut membership = membership();
+        let forget = |membership: &mut Membership| {
+            membership.see_worker(&entry("me", PRESENCE));
+            membership.forget(LEASE_LASTS, LEASE_LASTS / 2);
         };
-        view.see_lease(&entry("1", LEASE));
+        membership.see_lease(&entry("1", LEASE));
         // One that came later knows no owner.
         for key in ["1", "2"] {
-            view.see_lease(&removed(key, ""));
-            assert!(view.owner(key).is_some(), "{key}");
+            membership.see_lease(&removed(key, ""));
+            assert!(membership.owner(key).is_some(), "{key}");
         }
         tokio::time::advance(LEASE_LASTS / 2).await;
-        forget(&mut view);
-        assert_eq!(view.owner("1"), Some("a"));
-        assert!(view.owner("2").is_some());
+        forget(&mut membership);
+        assert_eq!(membership.owner("1"), Some("a"));
+        assert!(membership.owner("2").is_some());
         // An owner that does not know of it goes on, and says when it is over.
-        view.see_lease(&entry("1", LEASE));
+        membership.see_lease(&entry("1", LEASE));
         tokio::time::advance(LEASE_LASTS / 2).await;
-        forget(&mut view);
-        assert_eq!(view.owner("1"), Some("a"));
-        assert_eq!(view.owner("2"), None);
-        view.see_lease(&removed("1", LEASE));
-        assert_eq!(view.owner("1"), None);
+        forget(&mut membership);
+        assert_eq!(membership.owner("1"), Some("a"));
+        assert_eq!(membership.owner("2"), None);
+        membership.see_lease(&removed("1", LEASE));
+        assert_eq!(membership.owner("1"), None);
         for number in 0..MOST_LEASES + 10 {
-            view.see_lease(&removed(&number.to_string(), ""));
+            membership.see_lease(&removed(&number.to_string(), ""));
         }
-        assert_eq!(view.leases.len(), MOST_LEASES);
+        assert_eq!(membership.leases.len(), MOST_LEASES);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_was_paused_reads_again_before_it_says_who_is_gone() {
         const GONE: Duration = Duration::from_secs(2);
         const LIMIT: Duration = Duration::from_secs(1);
-        let mut view = view();
-        let announced = |view: &mut View, name: &str| view.see_worker(&entry(name, PRESENCE));
+        let mut membership = membership();
+        let announced =
+            |membership: &mut Membership, name: &str| membership.see_worker(&entry(name, PRESENCE));
         for name in ["a", "b", "me"] {
-            announced(&mut view, name);
+            announced(&mut membership, name);
         }
         tokio::time::advance(10 * GONE).await;
-        view.forget(GONE, LIMIT);
-        let known = |view: &View| view.workers.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(known(&view), ["a", "b"], "it was paused itself");
+        membership.forget(GONE, LIMIT);
+        let known =
+            |membership: &Membership| membership.workers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(known(&membership), ["a", "b"], "it was paused itself");
         // What the others said meanwhile comes before what it says then.
         for name in ["a", "me"] {
-            announced(&mut view, name);
+            announced(&mut membership, name);
         }
-        view.forget(GONE, LIMIT);
-        assert_eq!(known(&view), ["a"]);
+        membership.forget(GONE, LIMIT);
+        assert_eq!(known(&membership), ["a"]);
         tokio::time::advance(GONE).await;
-        announced(&mut view, "me");
-        view.forget(GONE, LIMIT);
-        assert_eq!(known(&view), [""; 0]);
+        announced(&mut membership, "me");
+        membership.forget(GONE, LIMIT);
+        assert_eq!(known(&membership), [""; 0]);
     }
 
     #[test]
     fn workers_of_later_releases_are_there_and_rubbish_is_none() {
-        let mut view = view();
+        let mut membership = membership();
         for value in RUBBISH {
-            view.see_worker(&entry("x", value));
+            membership.see_worker(&entry("x", value));
         }
         for name in ["a/b", "=", &"a".repeat(129)] {
-            view.see_worker(&entry(name, PRESENCE));
+            membership.see_worker(&entry(name, PRESENCE));
         }
-        assert_eq!(view.chosen("1"), None);
-        view.see_worker(&entry("later", LATER));
-        assert_eq!(view.chosen("1"), Some("later"));
-        view.see_worker(&entry("later", "x"));
-        assert_eq!(view.chosen("1"), Some("later"));
-        view.see_worker(&removed("later", ""));
-        view.see_worker(&entry("a", PRESENCE));
-        assert_eq!(view.chosen("1"), Some("a"));
+        assert_eq!(membership.chosen("1"), None);
+        membership.see_worker(&entry("later", LATER));
+        assert_eq!(membership.chosen("1"), Some("later"));
+        membership.see_worker(&entry("later", "x"));
+        assert_eq!(membership.chosen("1"), Some("later"));
+        membership.see_worker(&removed("later", ""));
+        membership.see_worker(&entry("a", PRESENCE));
+        assert_eq!(membership.chosen("1"), Some("a"));
     }
 
     #[test]
     fn no_more_is_remembered_than_a_fleet_may_have() {
-        let mut view = view();
+        let mut membership = membership();
         for number in 0..MOST_WORKERS + 10 {
-            view.see_worker(&entry(&format!("w{number}"), PRESENCE));
+            membership.see_worker(&entry(&format!("w{number}"), PRESENCE));
         }
-        assert_eq!(view.workers.len(), MOST_WORKERS);
+        assert_eq!(membership.workers.len(), MOST_WORKERS);
         for number in 0..MOST_LEASES + 10 {
-            view.see_lease(&entry(&number.to_string(), LEASE));
+            membership.see_lease(&entry(&number.to_string(), LEASE));
         }
-        assert_eq!(view.leases.len(), MOST_LEASES);
+        assert_eq!(membership.leases.len(), MOST_LEASES);
     }
 
     fn peer(is_unsteady: bool) -> Peer {
@@ -503,42 +505,43 @@ mod tests {
     #[test]
     fn whoever_is_not_fit_is_to_have_clusters_if_nobody_is_or_never() {
         let keys: Vec<String> = (0..50).map(|it| it.to_string()).collect();
-        let owned = |view: &View| keys.iter().filter(|key| view.is_own(key)).count();
-        let mut view = View::new("a".to_owned());
-        assert_eq!(owned(&view), 50, "alone");
-        view.set_fitness(Fitness::Unsteady);
-        assert_eq!(owned(&view), 50, "there is nobody else");
-        view.workers.insert("b".to_owned(), peer(true));
-        let shared = owned(&view);
+        let owned =
+            |membership: &Membership| keys.iter().filter(|key| membership.is_own(key)).count();
+        let mut membership = Membership::new("a".to_owned());
+        assert_eq!(owned(&membership), 50, "alone");
+        membership.set_fitness(Fitness::Unsteady);
+        assert_eq!(owned(&membership), 50, "there is nobody else");
+        membership.workers.insert("b".to_owned(), peer(true));
+        let shared = owned(&membership);
         assert!((1..50).contains(&shared), "{shared}: both are alike");
-        view.workers.insert("c".to_owned(), peer(false));
-        assert_eq!(owned(&view), 0);
-        view.set_fitness(Fitness::Fit);
-        let shared = owned(&view);
+        membership.workers.insert("c".to_owned(), peer(false));
+        assert_eq!(owned(&membership), 0);
+        membership.set_fitness(Fitness::Fit);
+        let shared = owned(&membership);
         assert!(
             (1..50).contains(&shared),
             "{shared}: without the unsteady one"
         );
-        assert!(keys.iter().all(|key| view.chosen(key) != Some("b")));
-        view.workers.clear();
-        view.set_fitness(Fitness::Unfit);
-        assert_eq!(view.chosen("1"), None, "it cannot have any");
+        assert!(keys.iter().all(|key| membership.chosen(key) != Some("b")));
+        membership.workers.clear();
+        membership.set_fitness(Fitness::Unfit);
+        assert_eq!(membership.chosen("1"), None, "it cannot have any");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_hears_none_of_its_announcements_is_deaf() {
         let limit = Duration::from_secs(1);
-        let mut view = View::new("a".to_owned());
+        let mut membership = Membership::new("a".to_owned());
         tokio::time::advance(2 * limit).await;
-        assert!(!view.is_deaf(limit), "it said nothing");
-        view.spoke();
-        assert!(!view.is_unheard(limit));
+        assert!(!membership.is_deaf(limit), "it said nothing");
+        membership.spoke();
+        assert!(!membership.is_unheard(limit));
         tokio::time::advance(2 * limit).await;
-        assert!(!view.is_deaf(limit), "once may be on its way");
-        assert!(view.is_unheard(limit));
-        view.spoke();
-        assert!(view.is_deaf(limit));
-        view.unheard = None;
-        assert!(!view.is_deaf(limit));
+        assert!(!membership.is_deaf(limit), "once may be on its way");
+        assert!(membership.is_unheard(limit));
+        membership.spoke();
+        assert!(membership.is_deaf(limit));
+        membership.unheard = None;
+        assert!(!membership.is_deaf(limit));
     }
 }

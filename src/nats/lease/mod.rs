@@ -30,17 +30,17 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::domain::{ClusterId, Holding, Work, WorkerState};
-use crate::engine::fleet::Tree;
+use crate::engine::fleet::FleetHandle;
 use crate::nats::buckets::Buckets;
-use crate::nats::connection::{Connection, NatsError, chain};
+use crate::nats::connection::{NatsConnection, NatsError, chain};
 use crate::nats::counts::Counts;
-use crate::nats::lease::membership::{Fitness, SERVER_SLACK, View};
-use crate::nats::lease::session::Tenure;
-use crate::nats::lease::worker_fitness::Standing;
-use crate::nats::serving::Server;
+use crate::nats::lease::membership::{Fitness, Membership, SERVER_SLACK};
+use crate::nats::lease::session::LeaseSession;
+use crate::nats::lease::worker_fitness::WorkerFitness;
+use crate::nats::serving::RequestServer;
 use crate::nats::wire::{Names, Presence, Roster, VERSION, to_ms};
-use crate::nats::{Seldom, Worker, lock};
-use taking::Former;
+use crate::nats::{RareLog, Worker, lock};
+use taking::FormerLease;
 
 /// How many leases are asked for at once.
 const AT_ONCE: usize = 64;
@@ -51,27 +51,27 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// How long orders are taken for what a reload replaced: fronts reload a little later.
 const BEFORE: Duration = Duration::from_secs(10);
 
-/// A cluster that is held, and its tenure.
-type Own = (ClusterId, Arc<Tenure>);
+/// A cluster that is held, and its lease session.
+type Own = (ClusterId, Arc<LeaseSession>);
 
 /// Keeps the leases of one worker.
 #[derive(Debug)]
-pub(super) struct Owner {
-    connection: Connection,
+pub(super) struct LeaseManager {
+    connection: NatsConnection,
     names: Names,
     worker: Worker,
-    tree: Tree,
-    server: Arc<Server>,
+    fleet: FleetHandle,
+    server: Arc<RequestServer>,
     buckets: Arc<Buckets>,
     jetstream: Context,
     leases: Store,
     workers: Store,
     since: SystemTime,
-    held: Mutex<HashMap<ClusterId, Arc<Tenure>>>,
+    held: Mutex<HashMap<ClusterId, Arc<LeaseSession>>>,
     /// What it lost, and may take back.
-    former: Mutex<HashMap<ClusterId, Former>>,
-    view: Mutex<View>,
-    standing: Mutex<Standing>,
+    former: Mutex<HashMap<ClusterId, FormerLease>>,
+    membership: Mutex<Membership>,
+    worker_fitness: Mutex<WorkerFitness>,
     counts: Arc<Counts>,
     /// A cluster was handed over by somebody.
     freed: Notify,
@@ -79,32 +79,32 @@ pub(super) struct Owner {
     deaf: Notify,
     /// How many clusters are being handed over.
     handing: AtomicUsize,
-    not_asked: Seldom,
-    no_orders: Seldom,
+    not_asked: RareLog,
+    no_orders: RareLog,
 }
 
-impl Owner {
+impl LeaseManager {
     /// # Errors
     /// If the buckets cannot be used.
     pub(super) async fn new(
-        connection: Connection,
+        connection: NatsConnection,
         names: Names,
         worker: Worker,
-        tree: Tree,
-        server: Server,
+        fleet: FleetHandle,
+        server: RequestServer,
         buckets: Arc<Buckets>,
     ) -> Result<Self, NatsError> {
         let leases = buckets.store(&names.leases()).await?;
         let workers = buckets.store(&names.workers()).await?;
         let counts = Arc::clone(&server.counts);
         let jetstream = async_nats::jetstream::new(connection.client.clone());
-        let view = Mutex::new(View::new(worker.name.clone()));
+        let membership = Mutex::new(Membership::new(worker.name.clone()));
         Ok(Self {
             connection,
             jetstream,
             names,
             worker,
-            tree,
+            fleet,
             server: Arc::new(server),
             buckets,
             leases,
@@ -112,21 +112,21 @@ impl Owner {
             since: SystemTime::now(),
             held: Mutex::default(),
             former: Mutex::default(),
-            view,
-            standing: Mutex::default(),
+            membership,
+            worker_fitness: Mutex::default(),
             counts,
             freed: Notify::new(),
             deaf: Notify::new(),
             handing: AtomicUsize::new(0),
-            not_asked: Seldom::default(),
-            no_orders: Seldom::default(),
+            not_asked: RareLog::default(),
+            no_orders: RareLog::default(),
         })
     }
 
     /// The number of the lease of a cluster that is held.
     pub(super) fn fence(&self, cluster: &ClusterId) -> Option<u64> {
         let held = lock(&self.held);
-        held.get(cluster).map(|tenure| tenure.fence)
+        held.get(cluster).map(|session| session.fence)
     }
 
     /// How long before the end of a lease its devices are not asked any more.
@@ -155,7 +155,7 @@ impl Owner {
 
     /// Takes note of what other workers say that they have.
     pub(super) fn heard(&self, workers: &[WorkerState]) {
-        lock(&self.view).heard(workers);
+        lock(&self.membership).heard(workers);
     }
 
     /// Takes and hands over, for ever.
@@ -166,7 +166,7 @@ impl Owner {
         rounds.tick().await;
         rounds.tick().await;
         loop {
-            let next = lock(&self.view).next_forgotten(self.worker.lease + SERVER_SLACK);
+            let next = lock(&self.membership).next_forgotten(self.worker.lease + SERVER_SLACK);
             // While it hears nothing, nothing is forgotten.
             let next = next.filter(|at| *at > Instant::now());
             let forgotten = next.unwrap_or_else(|| Instant::now() + self.worker.lease);
@@ -175,9 +175,9 @@ impl Owner {
                 () = sleep_until(forgotten) => {}
                 () = self.freed.notified() => {}
                 // New ones are to be taken before fronts ask for them.
-                () = self.tree.changed() => {}
+                () = self.fleet.changed() => {}
             }
-            self.tree.forget_before(BEFORE);
+            self.fleet.forget_before(BEFORE);
             if self.connection.is_up() {
                 let hand = self.settle().await;
                 if !hand.is_empty() {
@@ -202,7 +202,7 @@ impl Owner {
             }
             let fitness = self.fitness();
             // Another process may have made the bucket anew, so that what is watched is gone.
-            if lock(&self.view).is_unheard(self.worker.lease / 6) {
+            if lock(&self.membership).is_unheard(self.worker.lease / 6) {
                 self.buckets.look();
             }
             let is_due = announced
@@ -221,7 +221,7 @@ impl Owner {
 
     /// Says whether this worker is there; whether the server heard it.
     async fn announce(&self, fitness: Fitness) -> bool {
-        lock(&self.view).spoke();
+        lock(&self.membership).spoke();
         let (workers, name) = (&self.workers, &self.worker.name);
         let put = async {
             // That is heard again, too.
@@ -245,7 +245,7 @@ impl Owner {
                 return true;
             }
             Ok(Err(error)) => {
-                lock(&self.view).was_refused();
+                lock(&self.membership).was_refused();
                 error
             }
             Err(_) => "no answer".to_owned(),
@@ -259,18 +259,18 @@ impl Owner {
     /// What it has, in no order.
     fn state(&self) -> WorkerState {
         let now = Instant::now();
-        let holdings = self.held().into_iter().map(|(cluster, tenure)| Holding {
+        let holdings = self.held().into_iter().map(|(cluster, session)| Holding {
             cluster,
-            fence: tenure.fence,
-            since: tenure.since,
-            renewed: now.saturating_duration_since(tenure.term().asked),
+            fence: session.fence,
+            since: session.since,
+            renewed: now.saturating_duration_since(session.term().asked),
         });
         WorkerState {
             name: self.worker.name.clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.since,
             lease: self.worker.lease,
-            topology: self.tree.version(),
+            topology: self.fleet.version(),
             moves: self.counts.moves(),
             holdings: holdings.collect(),
         }
@@ -319,13 +319,13 @@ impl Owner {
 
     /// Sees what becomes of leases and workers; for ever.
     pub(super) async fn keep_watching(self: Arc<Self>) {
-        let leases = Arc::clone(&self).watch(self.leases.clone(), View::see_lease);
-        let workers = Arc::clone(&self).watch(self.workers.clone(), View::see_worker);
+        let leases = Arc::clone(&self).watch(self.leases.clone(), Membership::see_lease);
+        let workers = Arc::clone(&self).watch(self.workers.clone(), Membership::see_worker);
         tokio::join!(leases, workers);
     }
 
     /// Sees what is written to a bucket; for ever.
-    async fn watch(self: Arc<Self>, bucket: Store, see: fn(&mut View, &Entry)) {
+    async fn watch(self: Arc<Self>, bucket: Store, see: fn(&mut Membership, &Entry)) {
         let mut remade = self.buckets.remade(&bucket.name);
         loop {
             // What comes from now on is of this bucket.
@@ -342,7 +342,7 @@ impl Owner {
                     let Some(Ok(entry)) = entry else {
                         break;
                     };
-                    see(&mut lock(&self.view), &entry);
+                    see(&mut lock(&self.membership), &entry);
                     if entry.operation != Operation::Put {
                         self.freed.notify_one();
                     }

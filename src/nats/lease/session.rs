@@ -1,4 +1,4 @@
-//! One tenure of a cluster: from the lease that is got to the lease that is over.
+//! One lease session of a cluster: from the lease that is got to the lease that is over.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::engine::remote::Lease;
-use crate::nats::connection::Connection;
+use crate::nats::connection::NatsConnection;
 use crate::nats::lock;
-use crate::nats::serving::Server;
+use crate::nats::serving::RequestServer;
 
 /// How long orders may be on their way that are taken no more.
 const LAST_ORDERS: Duration = Duration::from_secs(1);
@@ -27,13 +27,13 @@ const ON_THEIR_WAY: u64 = 64;
 
 /// A cluster that is held, for as long as it is.
 #[derive(Debug)]
-pub(crate) struct Tenure {
+pub(crate) struct LeaseSession {
     pub(crate) fence: u64,
-    /// Tells it from other tenures of this worker.
+    /// Tells it from other lease sessions of this worker.
     pub(crate) number: u64,
     /// When it began.
     pub(crate) since: SystemTime,
-    term: Mutex<Term>,
+    term: Mutex<LeaseTerm>,
     /// Orders that ask devices, and whether more are taken.
     under_way: AtomicUsize,
     moves: AtomicBool,
@@ -45,9 +45,9 @@ pub(crate) struct Tenure {
     taking: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How long a tenure lasts, if it is not renewed.
+/// How long a lease session lasts, if it is not renewed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Term {
+pub(crate) struct LeaseTerm {
     /// What the lease is in the bucket.
     pub(crate) revision: u64,
     /// When it was asked for last.
@@ -56,8 +56,8 @@ pub(crate) struct Term {
     pub(crate) end: Instant,
 }
 
-impl Tenure {
-    pub(crate) fn new(fence: u64, number: u64, since: SystemTime, term: Term) -> Self {
+impl LeaseSession {
+    pub(crate) fn new(fence: u64, number: u64, since: SystemTime, term: LeaseTerm) -> Self {
         Self {
             fence,
             number,
@@ -76,19 +76,19 @@ impl Tenure {
         self: &Arc<Self>,
         orders: Subscriber,
         subject: String,
-        server: Arc<Server>,
-        connection: Connection,
+        server: Arc<RequestServer>,
+        connection: NatsConnection,
     ) {
         let taking = take_orders(orders, subject, server, Arc::clone(self), connection);
         *lock(&self.taking) = Some(actix::spawn(taking));
     }
 
-    pub(crate) fn term(&self) -> Term {
+    pub(crate) fn term(&self) -> LeaseTerm {
         *lock(&self.term)
     }
 
     /// It lasts for longer, unless it is over.
-    pub(crate) fn renewed(&self, term: Term) {
+    pub(crate) fn renewed(&self, term: LeaseTerm) {
         let mut own = lock(&self.term);
         if Instant::now() < own.end {
             *own = term;
@@ -101,9 +101,9 @@ impl Tenure {
     }
 
     /// Counts an order that asks devices until that is dropped.
-    pub(crate) fn collecting(&self) -> UnderWay<'_> {
+    pub(crate) fn collecting(&self) -> RequestUnderWay<'_> {
         self.under_way.fetch_add(1, Ordering::Acquire);
-        UnderWay(self)
+        RequestUnderWay(self)
     }
 
     /// How many orders ask devices.
@@ -130,7 +130,7 @@ impl Tenure {
         self.last_orders.notify_one();
     }
 
-    /// As [`Tenure::take_no_more`], and waits until those on their way have come.
+    /// As [`LeaseSession::take_no_more`], and waits until those on their way have come.
     pub(crate) async fn leave_off(&self) {
         self.take_no_more();
         let taking = lock(&self.taking).take();
@@ -152,7 +152,7 @@ impl Tenure {
     }
 }
 
-impl Lease for Tenure {
+impl Lease for LeaseSession {
     fn holds(&self) -> bool {
         self.is_valid(Instant::now())
     }
@@ -160,9 +160,9 @@ impl Lease for Tenure {
 
 /// Counts an order while it asks devices.
 #[derive(Debug)]
-pub(crate) struct UnderWay<'a>(&'a Tenure);
+pub(crate) struct RequestUnderWay<'a>(&'a LeaseSession);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestUnderWay<'_> {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Release);
     }
@@ -172,9 +172,9 @@ impl Drop for UnderWay<'_> {
 async fn take_orders(
     mut orders: Subscriber,
     subject: String,
-    server: Arc<Server>,
-    tenure: Arc<Tenure>,
-    connection: Connection,
+    server: Arc<RequestServer>,
+    session: Arc<LeaseSession>,
+    connection: NatsConnection,
 ) {
     let mut taken = 0;
     let mut again = Box::pin(connection.again());
@@ -191,7 +191,7 @@ async fn take_orders(
                     taken = 0;
                     continue;
                 }
-                () = tenure.last_orders.notified() => {
+                () = session.last_orders.notified() => {
                     let last = Instant::now() + LAST_ORDERS;
                     let left_off = leave_off(&mut orders, taken, &subject, &server.client);
                     timeout_at(last, left_off).await.ok();
@@ -205,13 +205,13 @@ async fn take_orders(
             return;
         };
         taken += 1;
-        let (server, tenure) = (Arc::clone(&server), Arc::clone(&tenure));
-        actix::spawn(async move { server.answer(&order, &tenure).await });
+        let (server, session) = (Arc::clone(&server), Arc::clone(&session));
+        actix::spawn(async move { server.answer(&order, &session).await });
     }
 }
 
 /// Tries until it is done: a client can be told at any time, and tells the server when it can.
-async fn subscribe(connection: &Connection, subject: &str) -> Subscriber {
+async fn subscribe(connection: &NatsConnection, subject: &str) -> Subscriber {
     loop {
         let subscribed = connection.client.subscribe(subject.to_owned());
         if let Ok(Ok(orders)) = timeout(SUBSCRIBE_AGAIN, subscribed).await {

@@ -10,11 +10,11 @@ use async_nats::jetstream::kv::Operation;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
-use super::{AT_ONCE, Own, Owner};
+use super::{AT_ONCE, LeaseManager, Own};
 use crate::domain::ClusterId;
 use crate::engine::remote::Lease;
 use crate::nats::lease::membership::{Content, Fitness, SERVER_SLACK, read};
-use crate::nats::lease::session::Tenure;
+use crate::nats::lease::session::LeaseSession;
 use crate::nats::wire;
 use crate::nats::wire::key;
 use crate::nats::{changes, lock};
@@ -22,49 +22,49 @@ use crate::nats::{changes, lock};
 /// A lease that was got just now, and the orders that come by it.
 struct Leased {
     cluster: ClusterId,
-    tenure: Arc<Tenure>,
+    session: Arc<LeaseSession>,
     orders: Subscriber,
 }
 
-/// A tenure that this worker does not have, though its lease may still be in the bucket.
+/// A lease session that this worker does not have, though its lease may still be in the bucket.
 #[derive(Debug)]
-pub(super) struct Former {
+pub(super) struct FormerLease {
     number: u64,
     since: SystemTime,
     /// `None` if the server's answer was lost: nothing is known of it then but that it was asked for.
-    tenure: Option<Arc<Tenure>>,
+    session: Option<Arc<LeaseSession>>,
 }
 
-impl Former {
-    pub(super) fn of(tenure: Arc<Tenure>) -> Self {
+impl FormerLease {
+    pub(super) fn of(session: Arc<LeaseSession>) -> Self {
         Self {
-            number: tenure.number,
-            since: tenure.since,
-            tenure: Some(tenure),
+            number: session.number,
+            since: session.since,
+            session: Some(session),
         }
     }
 }
 
-impl Owner {
+impl LeaseManager {
     /// Takes what is to be this worker's and free; what is to be another's, and does not move yet.
     pub(super) async fn settle(&self) -> Vec<Own> {
         let fitness = self.fitness();
         let is_fit = fitness == Fitness::Fit;
-        let (clusters, departing) = (self.tree.clusters(), self.tree.departing());
+        let (clusters, draining) = (self.fleet.clusters(), self.fleet.draining());
         // Others that have not reloaded ask for them.
-        let removed = self.tree.removed();
+        let removed = self.fleet.removed();
         let (take, keep, hand) = {
-            let (mut view, held) = (lock(&self.view), lock(&self.held));
+            let (mut membership, held) = (lock(&self.membership), lock(&self.held));
             let mut former = lock(&self.former);
-            view.forget(self.worker.lease + SERVER_SLACK, self.worker.lease / 2);
+            membership.forget(self.worker.lease + SERVER_SLACK, self.worker.lease / 2);
             let mut take = Vec::new();
             let mut keep: HashMap<ClusterId, Arc<dyn Lease>> = HashMap::new();
             for cluster in clusters {
                 let key = key(&cluster);
-                let is_own = view.is_own(&key);
+                let is_own = membership.is_own(&key);
                 match held.get(&cluster) {
                     None => {
-                        let is_to_take = match view.owner(&key) {
+                        let is_to_take = match membership.owner(&key) {
                             None => is_own,
                             // Nobody else can have it sooner.
                             Some(owner) => {
@@ -78,7 +78,7 @@ impl Owner {
                         }
                     }
                     // One that a reload brought back while it departs comes to rest first.
-                    Some(own) if own.is_moving() || departing.contains(&cluster) => {}
+                    Some(own) if own.is_moving() || draining.contains(&cluster) => {}
                     // What it has, it need not give up because it is not to have more.
                     Some(own) if is_own || !is_fit => {
                         keep.insert(cluster, Arc::clone(own) as Arc<dyn Lease>);
@@ -87,9 +87,9 @@ impl Owner {
                 }
             }
             former.retain(|cluster, _| {
-                let owner = view.owner(&key(cluster));
+                let owner = membership.owner(&key(cluster));
                 let is_lost = owner.is_some_and(|owner| owner != self.worker.name);
-                !is_lost && self.tree.has_cluster(cluster)
+                !is_lost && self.fleet.has_cluster(cluster)
             });
             let hand: Vec<_> = held
                 .iter()
@@ -97,12 +97,12 @@ impl Owner {
                     let is_kept = keep.contains_key(*cluster) || removed.contains(*cluster);
                     !is_kept && !own.is_moving()
                 })
-                .map(|(cluster, tenure)| (cluster.clone(), Arc::clone(tenure)))
+                .map(|(cluster, session)| (cluster.clone(), Arc::clone(session)))
                 .collect();
             (take, keep, hand)
         };
         // A reload may have removed one and brought it back.
-        self.tree.take(&keep.into_iter().collect::<Vec<_>>());
+        self.fleet.take(&keep.into_iter().collect::<Vec<_>>());
         if !take.is_empty() {
             self.take(take).await;
         }
@@ -123,28 +123,28 @@ impl Owner {
     /// Runs clusters from now on, as far as their leases last; those, with their leases.
     fn begin(&self, mut leased: Vec<Leased>) -> Vec<(ClusterId, u64)> {
         let now = Instant::now();
-        leased.retain(|it| it.tenure.is_valid(now));
+        leased.retain(|it| it.session.is_valid(now));
         {
-            let own = |it: &Leased| (it.cluster.clone(), Arc::clone(&it.tenure));
+            let own = |it: &Leased| (it.cluster.clone(), Arc::clone(&it.session));
             lock(&self.held).extend(leased.iter().map(own));
         }
         // One that a reload removed just now is handed over in the next round.
-        let lease = |it: &Leased| Arc::clone(&it.tenure) as Arc<dyn Lease>;
+        let lease = |it: &Leased| Arc::clone(&it.session) as Arc<dyn Lease>;
         let clusters: Vec<_> = leased
             .iter()
             .map(|it| (it.cluster.clone(), lease(it)))
             .collect();
-        self.tree.take(&clusters);
+        self.fleet.take(&clusters);
         let mut taken = Vec::new();
         for Leased {
             cluster,
-            tenure,
+            session,
             orders,
         } in leased
         {
             let (server, connection) = (Arc::clone(&self.server), self.connection.clone());
-            tenure.serve(orders, self.names.orders(&cluster), server, connection);
-            let fence = tenure.fence;
+            session.serve(orders, self.names.orders(&cluster), server, connection);
+            let fence = session.fence;
             self.counts.taken();
             log::info!(cluster:%, fence; "cluster taken");
             taken.push((cluster, fence));
@@ -155,7 +155,7 @@ impl Owner {
     /// Gets the lease of a cluster, if nobody has it, and its orders.
     async fn lease_one(&self, cluster: ClusterId) -> Option<Leased> {
         let former = lock(&self.former).remove(&cluster);
-        let tenure = match former {
+        let session = match former {
             Some(former) => self.take_back(&cluster, former).await?,
             None => self.create(&cluster).await?,
         };
@@ -165,46 +165,46 @@ impl Owner {
             Ok(Ok(orders)) => orders,
             Err(_) => {
                 // The connection is stuck.
-                self.keep_former(&cluster, Former::of(tenure));
+                self.keep_former(&cluster, FormerLease::of(session));
                 return None;
             }
             Ok(Err(error)) => {
                 if self.no_orders.is_due() {
                     log::error!(cluster:%, error:%; "cannot take orders for a cluster");
                 }
-                self.keep_former(&cluster, Former::of(tenure));
+                self.keep_former(&cluster, FormerLease::of(session));
                 return None;
             }
         };
         // The server knows of the subscription when it takes this, so the owner before may leave off.
-        self.renew_one(&cluster, &tenure).await;
+        self.renew_one(&cluster, &session).await;
         Some(Leased {
             cluster,
-            tenure,
+            session,
             orders,
         })
     }
 
-    async fn create(&self, cluster: &ClusterId) -> Option<Arc<Tenure>> {
+    async fn create(&self, cluster: &ClusterId) -> Option<Arc<LeaseSession>> {
         let asked = Instant::now();
         let (number, since) = (rand::random(), SystemTime::now());
         let lease = self.lease(number, since, false);
         let create = self.write_first(cluster, lease);
         let Ok(created) = timeout(self.patience(), create).await else {
             // It may have been written.
-            let tenure = None;
-            let former = Former {
+            let session = None;
+            let former = FormerLease {
                 number,
                 since,
-                tenure,
+                session,
             };
             self.keep_former(cluster, former);
             return None;
         };
         // Refused, another worker was faster.
         let fence = created?;
-        let tenure = Tenure::new(fence, number, since, self.term(fence, asked));
-        Some(Arc::new(tenure))
+        let session = LeaseSession::new(fence, number, since, self.term(fence, asked));
+        Some(Arc::new(session))
     }
 
     /// Writes the lease of a cluster that no worker has; its revision.
@@ -235,7 +235,11 @@ impl Owner {
     }
 
     /// Goes on with a lease if nobody else had it since.
-    async fn take_back(&self, cluster: &ClusterId, former: Former) -> Option<Arc<Tenure>> {
+    async fn take_back(
+        &self,
+        cluster: &ClusterId,
+        former: FormerLease,
+    ) -> Option<Arc<LeaseSession>> {
         let key = key(cluster);
         let entry = match timeout(self.patience(), self.leases.entry(&key)).await {
             Ok(Ok(entry)) => entry.filter(|entry| entry.operation == Operation::Put),
@@ -253,11 +257,11 @@ impl Owner {
             Content::Known(_) | Content::Newer | Content::Removed => return None,
         }
         let (number, since) = (former.number, former.since);
-        let fence = match &former.tenure {
-            Some(tenure) => {
+        let fence = match &former.session {
+            Some(session) => {
                 // Its last orders are answered, which have the same fence.
-                tenure.leave_off().await;
-                tenure.fence
+                session.leave_off().await;
+                session.fence
             }
             // Without the server's answer it was never renewed.
             None => entry.revision,
@@ -271,16 +275,16 @@ impl Owner {
             return None;
         };
         self.buckets.wrote(&self.leases.name);
-        let tenure = Tenure::new(fence, number, since, self.term(revision, asked));
-        Some(Arc::new(tenure))
+        let session = LeaseSession::new(fence, number, since, self.term(revision, asked));
+        Some(Arc::new(session))
     }
 
-    fn is_of(&self, lease: &wire::Lease, former: &Former) -> bool {
+    fn is_of(&self, lease: &wire::Lease, former: &FormerLease) -> bool {
         lease.worker == self.worker.name && lease.tenure == former.number
     }
 
     /// A lease may be in the bucket that this worker can take back.
-    pub(super) fn keep_former(&self, cluster: &ClusterId, former: Former) {
+    pub(super) fn keep_former(&self, cluster: &ClusterId, former: FormerLease) {
         lock(&self.former).insert(cluster.clone(), former);
     }
 }

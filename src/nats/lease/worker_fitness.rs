@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Owner;
+use super::LeaseManager;
 use crate::nats::lease::membership::Fitness;
 use crate::nats::lock;
 
@@ -34,7 +34,7 @@ impl Why {
 
 /// What a worker knows of itself.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct WorkerFitness {
     why: Option<Why>,
     is_stuck: bool,
     losses: Losses,
@@ -74,56 +74,59 @@ impl Losses {
     }
 }
 
-impl Owner {
+impl LeaseManager {
     /// Leases were lost.
     pub(super) fn note_loss(&self) {
-        let mut standing = lock(&self.standing);
-        standing.losses.lost(Instant::now(), self.worker.lease);
+        let mut worker_fitness = lock(&self.worker_fitness);
+        worker_fitness
+            .losses
+            .lost(Instant::now(), self.worker.lease);
     }
 
     /// Whether a thread that runs clusters is stuck.
     pub(super) fn note_stuck(&self, is_stuck: bool) {
-        lock(&self.standing).is_stuck = is_stuck;
+        lock(&self.worker_fitness).is_stuck = is_stuck;
     }
 
     /// Whether this worker has announced itself and not heard it.
     pub(super) fn is_deaf(&self) -> bool {
-        lock(&self.view).is_deaf(self.worker.lease / 2)
+        lock(&self.membership).is_deaf(self.worker.lease / 2)
     }
 
     /// Whether this worker is to have clusters now; says in the log when that changes.
     pub(super) fn fitness(&self) -> Fitness {
         let is_deaf = self.is_deaf();
-        let mut standing = lock(&self.standing);
+        let mut worker_fitness = lock(&self.worker_fitness);
         let why = if is_deaf {
             Some(Why::Deaf)
-        } else if standing.is_stuck {
+        } else if worker_fitness.is_stuck {
             Some(Why::Stuck)
-        } else if standing.losses.is_unsteady(Instant::now()) {
+        } else if worker_fitness.losses.is_unsteady(Instant::now()) {
             Some(Why::Unsteady)
         } else {
             None
         };
-        if why != standing.why {
-            let losses = standing.losses.count;
+        if why != worker_fitness.why {
+            let losses = worker_fitness.losses.count;
             match why {
                 None => log::info!("this worker is fit to have clusters again"),
                 Some(Why::Unsteady) => {
-                    let (why, wait_ms) = (Why::Unsteady.text(), standing.losses.wait.as_millis());
+                    let (why, wait_ms) =
+                        (Why::Unsteady.text(), worker_fitness.losses.wait.as_millis());
                     log::warn!(why, losses, wait_ms = u64::try_from(wait_ms).unwrap_or(u64::MAX);
                                "this worker takes no clusters while others can");
                 }
                 Some(why) => log::warn!(why = why.text(); "this worker takes no clusters"),
             }
-            standing.why = why;
+            worker_fitness.why = why;
         }
-        drop(standing);
+        drop(worker_fitness);
         let fitness = match why {
             None => Fitness::Fit,
             Some(Why::Unsteady) => Fitness::Unsteady,
             Some(Why::Deaf | Why::Stuck) => Fitness::Unfit,
         };
-        lock(&self.view).set_fitness(fitness);
+        lock(&self.membership).set_fitness(fitness);
         fitness
     }
 }

@@ -9,13 +9,13 @@ use async_nats::jetstream::kv::Store;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::Owner;
+use super::LeaseManager;
 
 /// On what a write depends: the revision that the entry is to have until then, 0 if there is to be
 /// none; `None` whatever it is.
 type Expected = Option<u64>;
 
-impl Owner {
+impl LeaseManager {
     /// Writes an entry; its revision.
     pub(super) async fn write(
         &self,

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::nats::wire::plain::Plain;
-use crate::nats::wire::state::{ChildSaid, StateSaid};
-pub(in crate::nats) use places::{MOST_PLACES, Places};
+use crate::nats::wire::state::{WireChildState, WireDeviceState};
+pub(in crate::nats) use places::{MOST_PLACES, WirePlaces};
 
 use crate::domain::{ClusterId, Facts, Fault, FaultKind, Holding, Moves, Outcome, WorkerState};
 use crate::engine::collector::Observation;
-use crate::engine::remote::{Time, Told};
+use crate::engine::remote::{RemoteOutcome, Time};
 
 /// The version of the messages. One that cannot be read by those who know only the one before gets a
 /// new number, and with it subjects of its own.
@@ -39,7 +39,7 @@ pub(in crate::nats) const OLDEST_SCHEMA: u32 = 1;
 
 /// About how large a piece of an answer may become, in bytes. Servers take 1 MiB unless they are told
 /// otherwise; small pieces share a connection more fairly.
-pub(in crate::nats) const PIECE: usize = 64 * 1024;
+pub(in crate::nats) const CHUNK_LEN: usize = 64 * 1024;
 
 /// The most that may be said of one device, in bytes: with the rest of its piece it is to be less than
 /// what servers take.
@@ -50,7 +50,7 @@ pub(in crate::nats) const WINDOW: usize = 8;
 
 /// What a process is to the others, and to the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::nats) enum Role {
+pub(in crate::nats) enum NatsRole {
     /// Asks owners.
     Front,
     /// Has clusters, and asks other owners.
@@ -61,7 +61,7 @@ pub(in crate::nats) enum Role {
     Operator,
 }
 
-impl Role {
+impl NatsRole {
     fn as_str(self) -> &'static str {
         match self {
             Self::Front => "front",
@@ -110,12 +110,12 @@ impl Names {
     }
 
     /// What the subjects begin with where servers answer a role, and no process may.
-    pub(in crate::nats) fn inbox(&self, role: Role) -> String {
+    pub(in crate::nats) fn inbox(&self, role: NatsRole) -> String {
         format!("{}.inbox.{}", self.prefix, role.as_str())
     }
 
     /// What the subjects begin with where other processes answer a role.
-    pub(in crate::nats) fn answers(&self, role: Role) -> String {
+    pub(in crate::nats) fn answers(&self, role: NatsRole) -> String {
         format!("{}.answers.{}", self.prefix, role.as_str())
     }
 
@@ -126,7 +126,7 @@ impl Names {
             let rest = subject.strip_prefix(&self.answers(role));
             rest.is_some_and(|rest| rest.starts_with('.') && !rest.contains(['*', '>']))
         };
-        is_below(Role::Front) || is_below(Role::Worker)
+        is_below(NatsRole::Front) || is_below(NatsRole::Worker)
     }
 
     /// The bucket of the configuration.
@@ -165,14 +165,14 @@ pub(in crate::nats) fn cluster_of(key: &str) -> Option<ClusterId> {
 
 /// From a front to a cluster's owner: ask these devices.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::nats) struct Order {
+pub(in crate::nats) struct ClusterRequest {
     pub(in crate::nats) version: u32,
     pub(in crate::nats) cluster: ClusterId,
     /// Tells the places' devices.
     pub(in crate::nats) plan: u64,
     /// Whom of the cluster's plan to ask; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::nats) places: Option<Places>,
+    pub(in crate::nats) places: Option<WirePlaces>,
     /// The longest that the collect may take, and how long ago it began.
     pub(in crate::nats) deadline_us: u64,
     pub(in crate::nats) elapsed_us: u64,
@@ -184,7 +184,7 @@ pub(in crate::nats) struct Order {
     pub(in crate::nats) speaks: Option<u32>,
     /// Nobody is to be asked; what is known of the devices is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::nats) look: Option<Look>,
+    pub(in crate::nats) look: Option<WireStateQuery>,
     /// Devices are asked although their breaker is open or their actor is down, each once in 10 s.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::nats) force: bool,
@@ -210,14 +210,14 @@ pub(in crate::nats) enum Reserved {
 
 /// What is wanted of what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::nats) struct Look {
+pub(in crate::nats) struct WireStateQuery {
     /// Whether the facts of last lookups are, too.
     pub(in crate::nats) facts: bool,
 }
 
 /// From an owner to a front: a piece of the answer. The first one comes at once.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(in crate::nats) struct Piece<'a> {
+pub(in crate::nats) struct Chunk<'a> {
     /// Its form.
     pub(in crate::nats) version: u32,
     /// Which lease the owner holds: later ones have larger numbers.
@@ -225,16 +225,16 @@ pub(in crate::nats) struct Piece<'a> {
     /// Counted from 0, so that a lost one is missed.
     pub(in crate::nats) number: u64,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::nats) outcomes: Vec<Said<'a>>,
+    pub(in crate::nats) outcomes: Vec<WireOutcome<'a>>,
     /// More of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::nats) plain: Option<Plain>,
     /// What is known, if that is what was wanted: of the cluster's actor, in the first piece, and of
     /// devices that were ever asked or ever failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::nats) child: Option<ChildSaid>,
+    pub(in crate::nats) child: Option<WireChildState>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::nats) states: Vec<StateSaid<'a>>,
+    pub(in crate::nats) states: Vec<WireDeviceState<'a>>,
     /// What a reset cleared, if that was wanted.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(in crate::nats) cleared: Option<Vec<Cow<'a, str>>>,
@@ -243,13 +243,13 @@ pub(in crate::nats) struct Piece<'a> {
     pub(in crate::nats) reserved: Option<Reserved>,
     /// Whether it is the last one, and why no more come, if some are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::nats) end: Option<End>,
+    pub(in crate::nats) end: Option<AnswerEnd>,
 }
 
 /// How an answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::nats) enum End {
+pub(in crate::nats) enum AnswerEnd {
     /// Every device was told of.
     Complete,
     /// The cluster is not here, or not any more.
@@ -266,7 +266,7 @@ pub(in crate::nats) enum End {
 
 /// What came of one device.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::nats) struct Said<'a> {
+pub(in crate::nats) struct WireOutcome<'a> {
     #[serde(rename = "d")]
     place: u32,
     /// How long ago a lookup gave this, if one did.
@@ -289,21 +289,21 @@ pub(in crate::nats) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl Piece<'_> {
+impl Chunk<'_> {
     /// What is said of devices; `None` if it cannot be read.
-    pub(in crate::nats) fn told(&self) -> Option<impl Iterator<Item = Told>> {
+    pub(in crate::nats) fn told(&self) -> Option<impl Iterator<Item = RemoteOutcome>> {
         let plain = match &self.plain {
             None => Vec::new(),
             Some(plain) => plain.told()?,
         };
-        let outcomes = self.outcomes.iter().map(Said::told);
+        let outcomes = self.outcomes.iter().map(WireOutcome::told);
         Some(outcomes.chain(plain))
     }
 }
 
-impl Order {
+impl ClusterRequest {
     /// For all who have these places in the plan, without a time.
-    pub(in crate::nats) fn new(cluster: ClusterId, plan: u64, places: Option<Places>) -> Self {
+    pub(in crate::nats) fn new(cluster: ClusterId, plan: u64, places: Option<WirePlaces>) -> Self {
         Self {
             version: VERSION,
             cluster,
@@ -344,7 +344,7 @@ impl Order {
     }
 }
 
-impl<'a> Said<'a> {
+impl<'a> WireOutcome<'a> {
     pub(in crate::nats) fn new(
         place: u32,
         outcome: &'a Outcome,
@@ -355,7 +355,7 @@ impl<'a> Said<'a> {
         Self::aged(place, outcome, age, took)
     }
 
-    /// As [`Said::new`], by how long ago it was.
+    /// As [`WireOutcome::new`], by how long ago it was.
     pub(in crate::nats) fn aged(
         place: u32,
         outcome: &'a Outcome,
@@ -409,7 +409,7 @@ impl<'a> Said<'a> {
     }
 
     /// As it is taken up by the front; a kind that is not known here is `protocol`.
-    pub(in crate::nats) fn told(&self) -> Told {
+    pub(in crate::nats) fn told(&self) -> RemoteOutcome {
         let outcome = match &self.kind {
             None => Ok(self.facts.map_or(Facts::none(), |facts| {
                 Facts::new(&facts, self.steady.unwrap_or_default())
@@ -423,7 +423,7 @@ impl<'a> Said<'a> {
         };
         let took = self.took_us.map(Duration::from_micros);
         let age = self.age_us.map(Duration::from_micros);
-        Told {
+        RemoteOutcome {
             place: self.place as usize,
             outcome,
             observed: age.map(|age| (age, took)),
@@ -475,12 +475,12 @@ pub(in crate::nats) struct Roster {
     /// What keeps it from taking clusters, if something does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::nats) obstacle: Option<String>,
-    held: Vec<Held>,
+    held: Vec<HeldLease>,
 }
 
 /// A cluster of a worker's.
 #[derive(Debug, Serialize, Deserialize)]
-struct Held {
+struct HeldLease {
     #[serde(rename = "c")]
     cluster: ClusterId,
     #[serde(rename = "f")]
@@ -529,7 +529,7 @@ impl Roster {
             lost: worker.moves.lost,
             held: chunk
                 .iter()
-                .map(|it| Held {
+                .map(|it| HeldLease {
                     cluster: it.cluster.clone(),
                     fence: it.fence,
                     since_ms: to_ms(it.since),
@@ -542,7 +542,7 @@ impl Roster {
 
     /// What the worker says.
     pub(in crate::nats) fn state(self) -> WorkerState {
-        let holding = |held: Held| Holding {
+        let holding = |held: HeldLease| Holding {
             cluster: held.cluster,
             fence: held.fence,
             since: from_ms(held.since_ms),
@@ -572,9 +572,11 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn through(outcome: &Outcome, observation: Option<Observation>) -> Told {
-        let json = serde_json::to_string(&Said::new(7, outcome, observation)).unwrap();
-        serde_json::from_str::<Said<'_>>(&json).unwrap().told()
+    fn through(outcome: &Outcome, observation: Option<Observation>) -> RemoteOutcome {
+        let json = serde_json::to_string(&WireOutcome::new(7, outcome, observation)).unwrap();
+        serde_json::from_str::<WireOutcome<'_>>(&json)
+            .unwrap()
+            .told()
     }
 
     #[test]
@@ -599,10 +601,14 @@ mod tests {
     #[test]
     fn what_others_made_up_is_taken_for_no_more_than_it_is() {
         let later = r#"{"d":1,"k":"melted","m":"a kind of later releases","new":[1]}"#;
-        let told = serde_json::from_str::<Said<'_>>(later).unwrap().told();
+        let told = serde_json::from_str::<WireOutcome<'_>>(later)
+            .unwrap()
+            .told();
         assert_eq!(told.outcome.unwrap_err().kind(), FaultKind::Protocol);
         let no_object = r#"{"d":1,"f":[1,2],"a":18446744073709551615,"t":18446744073709551615}"#;
-        let told = serde_json::from_str::<Said<'_>>(no_object).unwrap().told();
+        let told = serde_json::from_str::<WireOutcome<'_>>(no_object)
+            .unwrap()
+            .told();
         assert_eq!(told.outcome, Ok(Facts::none()));
         for ms in [253_402_300_800_000, u64::MAX] {
             assert_eq!(from_ms(ms), SystemTime::UNIX_EPOCH);
@@ -611,7 +617,7 @@ mod tests {
             r#"{{"version":1,"cluster":1,"plan":0,"deadline_us":{0},"elapsed_us":{0}}}"#,
             u64::MAX
         );
-        let order: Order = serde_json::from_str(&order).unwrap();
+        let order: ClusterRequest = serde_json::from_str(&order).unwrap();
         assert_eq!(order.places, None);
         assert_eq!(order.elapsed(), Duration::from_micros(u64::MAX));
     }
@@ -620,19 +626,19 @@ mod tests {
     #[test]
     fn what_the_first_releases_wrote_is_read() {
         let order = r#"{"version":1,"cluster":"rack.7","plan":12297829382473034410,"places":{"runs":[[0,2],[7,1]]},"deadline_us":30000000,"elapsed_us":125}"#;
-        let order: Order = serde_json::from_str(order).unwrap();
+        let order: ClusterRequest = serde_json::from_str(order).unwrap();
         assert_eq!(order.cluster, ClusterId::name("rack.7").unwrap());
         assert!(!order.force && order.asks());
         assert_eq!(order.places.unwrap().read(8), Some(vec![0, 1, 7]));
         assert_eq!((order.speaks, order.max_age_us), (None, None));
         assert_eq!(order.look, None);
-        let piece = r#"{"version":1,"fence":17,"number":3,"outcomes":[{"d":7,"a":12,"t":3000123},{"d":9,"k":"refused","m":"no"}],"end":"complete"}"#;
-        let piece: Piece<'_> = serde_json::from_str(piece).unwrap();
-        let told: Vec<_> = piece.told().unwrap().collect();
+        let chunk = r#"{"version":1,"fence":17,"number":3,"outcomes":[{"d":7,"a":12,"t":3000123},{"d":9,"k":"refused","m":"no"}],"end":"complete"}"#;
+        let chunk: Chunk<'_> = serde_json::from_str(chunk).unwrap();
+        let told: Vec<_> = chunk.told().unwrap().collect();
         assert_eq!((told[0].place, told[0].outcome.is_ok()), (7, true));
         let fault = told[1].outcome.as_ref().unwrap_err();
         assert_eq!((fault.kind(), fault.message()), (FaultKind::Refused, "no"));
-        assert_eq!(piece.end, Some(End::Complete));
+        assert_eq!(chunk.end, Some(AnswerEnd::Complete));
         let lease = r#"{"version":1,"worker":"a","tenure":7,"since_ms":1795633260000}"#;
         assert_eq!(serde_json::from_str::<Lease>(lease).unwrap().worker, "a");
         let roster = r#"{"version":1,"name":"a","release":"0.1.0","since_ms":1,"lease_ms":5000,"taken":1,"handed_over":0,"lost":0,"held":[{"c":1,"f":133,"s":2,"r":310}]}"#;
@@ -655,10 +661,10 @@ mod tests {
     #[test]
     fn answers_go_where_processes_are_answered_only() {
         let names = Names::new("lab");
-        for role in [Role::Front, Role::Worker] {
+        for role in [NatsRole::Front, NatsRole::Worker] {
             assert!(names.is_answerable(&format!("{}.x.1", names.answers(role))));
         }
-        let [front, publisher] = [Role::Front, Role::Publisher].map(|it| names.answers(it));
+        let [front, publisher] = [NatsRole::Front, NatsRole::Publisher].map(|it| names.answers(it));
         for other in [
             "",
             "lab.answers.front",
@@ -672,8 +678,8 @@ mod tests {
             "$KV.lab_config.clusters",
             "$KV.lab_leases.1",
             "$JS.API.STREAM.DELETE.KV_lab_leases",
-            &names.inbox(Role::Front),
-            &format!("{}.x", names.inbox(Role::Worker)),
+            &names.inbox(NatsRole::Front),
+            &format!("{}.x", names.inbox(NatsRole::Worker)),
             &format!("x.{front}.x"),
             &format!("{publisher}.x"),
         ] {

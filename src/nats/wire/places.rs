@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// longest ones have 250 KB.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::nats) enum Places {
+pub(in crate::nats) enum WirePlaces {
     /// Runs of places, each by its first one and how many they are.
     Runs(Vec<(u32, u32)>),
     /// A bit for each place from 0, in hexadecimal digits, the least significant bit first.
@@ -19,7 +19,7 @@ const MOST_RUNS: usize = 1_000;
 /// More places than any plan has are no places.
 pub(in crate::nats) const MOST_PLACES: u32 = 1_000_000;
 
-impl Places {
+impl WirePlaces {
     /// Rising places.
     pub(in crate::nats) fn new(places: &[u32]) -> Self {
         let mut runs: Vec<(u32, u32)> = Vec::new();
@@ -96,9 +96,9 @@ mod tests {
             every(3),
             every(99_999),
         ] {
-            let json = serde_json::to_string(&Places::new(&places)).unwrap();
+            let json = serde_json::to_string(&WirePlaces::new(&places)).unwrap();
             assert!(json.len() < 260_000, "{}", json.len());
-            let read: Places = serde_json::from_str(&json).unwrap();
+            let read: WirePlaces = serde_json::from_str(&json).unwrap();
             assert_eq!(read.read(MOST_PLACES), Some(places));
         }
         for wrong in [
@@ -108,16 +108,16 @@ mod tests {
             r#"{"bits":"0g"}"#,
         ] {
             assert_eq!(
-                serde_json::from_str::<Places>(wrong)
+                serde_json::from_str::<WirePlaces>(wrong)
                     .unwrap()
                     .read(MOST_PLACES),
                 None,
                 "{wrong}"
             );
         }
-        let long = Places::Bits("0".repeat(1 << 20));
+        let long = WirePlaces::Bits("0".repeat(1 << 20));
         assert_eq!(long.read(MOST_PLACES), None);
-        let few = Places::Bits("8f".to_owned());
+        let few = WirePlaces::Bits("8f".to_owned());
         assert_eq!(few.read(8), Some(vec![3, 4, 5, 6, 7]));
         assert_eq!(few.read(7), None);
     }

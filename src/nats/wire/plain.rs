@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Facts, Outcome};
 use crate::engine::collector::Observation;
-use crate::engine::remote::Told;
+use crate::engine::remote::RemoteOutcome;
 use crate::nats::wire::micros;
 
 /// Devices that answered, without facts. Each column has one number for each of them: the first as it
@@ -27,9 +27,9 @@ pub(crate) struct Plain {
 
 /// Devices on their way into columns.
 #[derive(Debug, Default)]
-pub(crate) struct Rows(Vec<(u32, i64, i64)>);
+pub(crate) struct PlainRows(Vec<(u32, i64, i64)>);
 
-impl Rows {
+impl PlainRows {
     /// Takes a device, if it answered without facts and it is known when.
     pub(crate) fn take(
         &mut self,
@@ -81,7 +81,7 @@ impl Rows {
 
 impl Plain {
     /// What is said of each device; `None` if the columns are no columns, whoever wrote them.
-    pub(crate) fn told(&self) -> Option<Vec<Told>> {
+    pub(crate) fn told(&self) -> Option<Vec<RemoteOutcome>> {
         let len = self.places.len();
         if self.ages_us.len() != len || self.took_us.len() != len {
             return None;
@@ -94,7 +94,7 @@ impl Plain {
                 *value = value.checked_add(difference)?;
             }
             let us = |it: i64| Some(Duration::from_micros(u64::try_from(it).ok()?));
-            told.push(Told {
+            told.push(RemoteOutcome {
                 place: usize::try_from(row[0]).ok()?,
                 outcome: Ok(Facts::none()),
                 observed: Some((us(row[1])?, Some(us(row[2])?))),
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn rows_come_out_of_columns_in_order() {
-        let mut rows = Rows::default();
+        let mut rows = PlainRows::default();
         let now = SystemTime::now();
         let ok = Ok(Facts::none());
         let seen = |age_ms, took_ms| {
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(took, [7, 3000, 100].map(Duration::from_millis));
         let age = told[0].observed.unwrap().0.as_millis();
         assert!((900..20_000).contains(&age), "{age}");
-        assert_eq!(Rows::default().columns(), None);
+        assert_eq!(PlainRows::default().columns(), None);
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_device_takes_a_few_bytes() {
-        let mut rows = Rows::default();
+        let mut rows = PlainRows::default();
         let at = SystemTime::now();
         for place in 0..512 {
             let took = Some(Duration::from_micros(3_000_000 + u64::from(place) % 97));

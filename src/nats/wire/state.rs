@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     BreakerState, ChildState, DeviceId, DeviceKind, DeviceState, LastExit, LastLookup, Liveness,
 };
-use crate::nats::wire::{LONGEST, Said, micros};
+use crate::nats::wire::{LONGEST, WireOutcome, micros};
 
 /// What is known of a device that was asked or failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StateSaid<'a> {
+pub(crate) struct WireDeviceState<'a> {
     #[serde(rename = "d")]
     pub(crate) place: u32,
     /// Its last lookup, if there was one.
     #[serde(rename = "l", borrow, default, skip_serializing_if = "Option::is_none")]
-    last: Option<Said<'a>>,
+    last: Option<WireOutcome<'a>>,
     /// How long ago a lookup succeeded.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     success_us: Option<u64>,
@@ -28,10 +28,10 @@ pub(crate) struct StateSaid<'a> {
     failures: u32,
     /// Its circuit breaker, unless that is closed.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    breaker: Option<BreakerSaid>,
+    breaker: Option<WireBreaker>,
     /// Its actor, unless that never failed.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
-    child: Option<ChildSaid>,
+    child: Option<WireChildState>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -42,7 +42,7 @@ fn is_zero(number: &u32) -> bool {
 /// A circuit breaker that is not closed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum BreakerSaid {
+enum WireBreaker {
     /// For so long, in microseconds.
     Open(u64),
     HalfOpen,
@@ -50,7 +50,7 @@ enum BreakerSaid {
 
 /// How an actor is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct ChildSaid {
+pub(crate) struct WireChildState {
     /// If it does not run: whether it is quarantined, and for how long, in microseconds, if that is
     /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub(crate) struct ChildSaid {
     #[serde(default, skip_serializing_if = "is_zero")]
     restarts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    exit: Option<ExitSaid>,
+    exit: Option<WireExit>,
     /// How long it may not be tried by force again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forced: Option<u64>,
@@ -66,7 +66,7 @@ pub(crate) struct ChildSaid {
 
 /// Why an actor ended last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct ExitSaid {
+struct WireExit {
     reason: String,
     message: String,
     at: String,
@@ -80,10 +80,10 @@ const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// What `LastExit::reason` can be.
 const REASONS: [&str; 4] = ["panic", "error", "stopped", "thread"];
 
-impl ChildSaid {
+impl WireChildState {
     pub(crate) fn new(child: &ChildState) -> Self {
         let wait = child.liveness.again_in().map(micros);
-        let exit = child.last_exit.as_deref().map(|exit| ExitSaid {
+        let exit = child.last_exit.as_deref().map(|exit| WireExit {
             reason: exit.reason.to_owned(),
             message: exit.message.clone(),
             at: exit.at.clone(),
@@ -104,7 +104,7 @@ impl ChildSaid {
 
     /// As it is shown, of an actor of this role; a reason that is not known here is `error`.
     pub(crate) fn state(self, role: &'static str) -> ChildState {
-        let exit = |exit: ExitSaid| {
+        let exit = |exit: WireExit| {
             let reason = REASONS.iter().find(|it| **it == exit.reason);
             Box::new(LastExit {
                 role,
@@ -146,11 +146,11 @@ fn before_now(age: Duration) -> SystemTime {
         .max(SystemTime::UNIX_EPOCH)
 }
 
-impl<'a> StateSaid<'a> {
+impl<'a> WireDeviceState<'a> {
     /// `None` for a device that was never asked and never failed: nothing need be said of that.
     pub(crate) fn new(place: u32, state: &'a DeviceState, facts: bool) -> Option<Self> {
         let last = state.last.as_ref().map(|last| {
-            let said = Said::aged(place, &last.outcome, Some(last.age), last.took);
+            let said = WireOutcome::aged(place, &last.outcome, Some(last.age), last.took);
             if facts && said.len() <= LONGEST {
                 said
             } else {
@@ -168,10 +168,10 @@ impl<'a> StateSaid<'a> {
             failures: state.failures,
             breaker: match state.breaker {
                 BreakerState::Closed => None,
-                BreakerState::Open(wait) => Some(BreakerSaid::Open(micros(wait))),
-                BreakerState::HalfOpen => Some(BreakerSaid::HalfOpen),
+                BreakerState::Open(wait) => Some(WireBreaker::Open(micros(wait))),
+                BreakerState::HalfOpen => Some(WireBreaker::HalfOpen),
             },
-            child: (!never_failed).then(|| ChildSaid::new(&state.child)),
+            child: (!never_failed).then(|| WireChildState::new(&state.child)),
             last,
         };
         (said.last.is_some() || said.child.is_some()).then_some(said)
@@ -179,8 +179,8 @@ impl<'a> StateSaid<'a> {
 
     /// About how long it is, in bytes.
     pub(crate) fn len(&self) -> usize {
-        let last = self.last.as_ref().map_or(0, Said::len);
-        80 + last + self.child.as_ref().map_or(0, ChildSaid::len)
+        let last = self.last.as_ref().map_or(0, WireOutcome::len);
+        80 + last + self.child.as_ref().map_or(0, WireChildState::len)
     }
 
     /// As it is shown, of this device.
@@ -201,8 +201,8 @@ impl<'a> StateSaid<'a> {
             child: self.child.unwrap_or_default().state(kind.as_str()),
             breaker: match self.breaker {
                 None => BreakerState::Closed,
-                Some(BreakerSaid::Open(wait)) => BreakerState::Open(duration(wait)),
-                Some(BreakerSaid::HalfOpen) => BreakerState::HalfOpen,
+                Some(WireBreaker::Open(wait)) => BreakerState::Open(duration(wait)),
+                Some(WireBreaker::HalfOpen) => BreakerState::HalfOpen,
             },
             failures: self.failures,
             last,

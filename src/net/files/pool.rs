@@ -53,25 +53,25 @@ struct Job {
 /// By which callers that want the same find a job that has not begun.
 struct Offer {
     key: u64,
-    /// A [`WeakShared`] of its [`Outcome`].
+    /// A [`WeakShared`] of its [`ReadOutcome`].
     outcome: Box<dyn Any + Send>,
 }
 
 /// What callers that share a job wait for.
-type Outcome<T> = oneshot::Receiver<Result<Arc<T>, FileError>>;
+type ReadOutcome<T> = oneshot::Receiver<Result<Arc<T>, FileError>>;
 
 impl Job {
     /// What to wait for, if it gives a `T` by this key; `None` if every caller has given it up.
-    fn offers<T: 'static>(&self, key: u64) -> Option<Option<Shared<Outcome<T>>>> {
+    fn offers<T: 'static>(&self, key: u64) -> Option<Option<Shared<ReadOutcome<T>>>> {
         let offer = self.offer.as_ref().filter(|offer| offer.key == key)?;
-        let outcome: &WeakShared<Outcome<T>> = offer.outcome.downcast_ref()?;
+        let outcome: &WeakShared<ReadOutcome<T>> = offer.outcome.downcast_ref()?;
         Some(outcome.upgrade())
     }
 }
 
 /// What is to be done with one path, one after the other.
 #[derive(Default)]
-struct Line {
+struct FileLine {
     /// When what is being done was begun.
     began: Option<(Instant, SystemTime)>,
     /// Whether the log says that it hangs.
@@ -79,7 +79,7 @@ struct Line {
     waiting: VecDeque<Job>,
 }
 
-impl Line {
+impl FileLine {
     fn hangs_since(&self, limit: Duration) -> Option<SystemTime> {
         let (began, at) = self.began?;
         (began.elapsed() >= limit).then_some(at)
@@ -103,7 +103,7 @@ pub(crate) struct Pool {
 }
 
 struct Paths {
-    lines: BTreeMap<PathBuf, Line>,
+    lines: BTreeMap<PathBuf, FileLine>,
     /// Those that no thread has taken up.
     ready: VecDeque<PathBuf>,
     threads: usize,
@@ -235,7 +235,7 @@ impl Pool {
         &'static self,
         path: &Path,
         limit: Duration,
-        add: impl FnOnce(&mut Line) -> Result<T, FileError>,
+        add: impl FnOnce(&mut FileLine) -> Result<T, FileError>,
     ) -> Result<T, FileError> {
         let mut held = self.lock();
         let Paths {
@@ -262,7 +262,7 @@ impl Pool {
                 Err(_) => {}
             }
         }
-        let mut line = Line::default();
+        let mut line = FileLine::default();
         let added = add(&mut line)?;
         lines.insert(path.to_owned(), line);
         ready.push_back(path.to_owned());

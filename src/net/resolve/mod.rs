@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::domain::{Allow, DnsSettings, HostVerdict, LocalReason};
 use crate::drivers::LookupError;
 use crate::net::open_files::{self, OF_A_NAME, Taken};
-use service::Service;
+use service::ResolverService;
 
 /// Names that are asked for at once, in this process; fewer where few files may be open.
 const AT_ONCE: usize = 1024;
@@ -32,7 +32,7 @@ static ROOM: LazyLock<Arc<Semaphore>> =
     LazyLock::new(|| Arc::new(Semaphore::new(open_files::shares().names.min(AT_ONCE))));
 
 /// One for all: a name that two clusters ask for is asked for once. Started by the first name.
-static SERVICE: Mutex<Option<Arc<Service>>> = Mutex::new(None);
+static SERVICE: Mutex<Option<Arc<ResolverService>>> = Mutex::new(None);
 
 static SETTINGS: Mutex<Option<Arc<DnsSettings>>> = Mutex::new(None);
 
@@ -200,9 +200,9 @@ pub(crate) async fn srv(name: &str) -> Result<Vec<SrvTarget>, ResolveError> {
 }
 
 /// A place among the names that are asked for at once, for whoever has to ask.
-type Room = Arc<Semaphore>;
+type ResolverRoom = Arc<Semaphore>;
 
-async fn place(room: Room) -> io::Result<(OwnedSemaphorePermit, Taken)> {
+async fn place(room: ResolverRoom) -> io::Result<(OwnedSemaphorePermit, Taken)> {
     // Closed never, as nobody does.
     let place = room.acquire_owned().await.map_err(io::Error::other)?;
     Ok((place, open_files::take(OF_A_NAME)))
@@ -211,7 +211,7 @@ async fn place(room: Room) -> io::Result<(OwnedSemaphorePermit, Taken)> {
 /// Has `work` done by the service's thread; dropping this future ends it there.
 async fn ask<T, F>(
     name: &str,
-    work: impl FnOnce(Arc<Service>, Arc<DnsSettings>, Room) -> F,
+    work: impl FnOnce(Arc<ResolverService>, Arc<DnsSettings>, ResolverRoom) -> F,
 ) -> Result<T, ResolveError>
 where
     T: Send + 'static,
@@ -236,12 +236,12 @@ fn settings() -> Arc<DnsSettings> {
     settings.as_ref().map(Arc::clone).unwrap_or_default()
 }
 
-fn service() -> io::Result<Arc<Service>> {
+fn service() -> io::Result<Arc<ResolverService>> {
     let mut service = SERVICE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(service) = &*service {
         return Ok(Arc::clone(service));
     }
-    let started = Arc::new(Service::start()?);
+    let started = Arc::new(ResolverService::start()?);
     *service = Some(Arc::clone(&started));
     Ok(started)
 }

@@ -14,8 +14,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, timeout};
 
 use super::order;
-use super::system::{Files, Servers, System};
-use super::{ResolveError, Room, SrvTarget, place};
+use super::system::{ResolverFiles, Servers, System};
+use super::{ResolveError, ResolverRoom, SrvTarget, place};
 use crate::domain::DnsSettings;
 use crate::drivers::lack;
 
@@ -27,26 +27,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct ResolverService {
     pub(super) runtime: Handle,
-    files: Files,
+    files: ResolverFiles,
     /// With when it was looked at.
     system: Mutex<Option<(Instant, System)>>,
     /// Held by whoever looks.
     turn: tokio::sync::Mutex<()>,
 }
 
-impl Service {
+impl ResolverService {
     /// Starts the thread, which runs as long as the process.
     pub(super) fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let service = Self::new(runtime.handle().clone(), Files::default());
+        let service = Self::new(runtime.handle().clone(), ResolverFiles::default());
         let thread = std::thread::Builder::new().name("dns".to_owned());
         thread.spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         Ok(service)
     }
 
-    fn new(runtime: Handle, files: Files) -> Self {
+    fn new(runtime: Handle, files: ResolverFiles) -> Self {
         Self {
             runtime,
             files,
@@ -60,7 +60,7 @@ impl Service {
         &self,
         host: &str,
         settings: &Arc<DnsSettings>,
-        room: Room,
+        room: ResolverRoom,
     ) -> Result<Vec<IpAddr>, ResolveError> {
         let (name, system) = self.begin(host, settings).await?;
         let mut addresses = system.host(&name);
@@ -84,7 +84,7 @@ impl Service {
         &self,
         host: &str,
         settings: &Arc<DnsSettings>,
-        room: Room,
+        room: ResolverRoom,
     ) -> Result<Vec<SrvTarget>, ResolveError> {
         let (name, system) = self.begin(host, settings).await?;
         let _place = place(room)
@@ -337,15 +337,15 @@ mod tests {
         );
     }
 
-    fn service(dir: &Path) -> Service {
-        let files = Files {
+    fn service(dir: &Path) -> ResolverService {
+        let files = ResolverFiles {
             resolv_conf: dir.join("resolv.conf"),
             hosts: dir.join("hosts"),
         };
-        Service::new(Handle::current(), files)
+        ResolverService::new(Handle::current(), files)
     }
 
-    async fn ask(service: &Service, host: &str) -> Result<Vec<IpAddr>, String> {
+    async fn ask(service: &ResolverService, host: &str) -> Result<Vec<IpAddr>, String> {
         let settings = Arc::default();
         let found = service.addresses(host, &settings, Arc::clone(&ROOM)).await;
         found.map_err(|error| error.to_string())

@@ -32,12 +32,12 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 /// Where the system's files are.
 #[derive(Debug, Clone)]
-pub(super) struct Files {
+pub(super) struct ResolverFiles {
     pub(super) resolv_conf: PathBuf,
     pub(super) hosts: PathBuf,
 }
 
-impl Default for Files {
+impl Default for ResolverFiles {
     fn default() -> Self {
         Self {
             resolv_conf: "/etc/resolv.conf".into(),
@@ -83,7 +83,7 @@ impl System {
     pub(super) async fn read(
         known: Option<&Self>,
         settings: &Arc<DnsSettings>,
-        files: &Files,
+        files: &ResolverFiles,
     ) -> io::Result<Self> {
         let is_read = settings.servers.is_empty();
         // Before the files are read, so that no change is missed in between.

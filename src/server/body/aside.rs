@@ -64,9 +64,9 @@ impl Write for Text<'_> {
 }
 
 /// Says that the client is gone when it is dropped.
-struct Waiting(Client);
+struct WaitingClient(Client);
 
-impl Drop for Waiting {
+impl Drop for WaitingClient {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ pub(crate) async fn aside<T: Send + 'static>(
     work: impl FnOnce(&Client) -> T + Send + 'static,
 ) -> Result<(T, OwnedSemaphorePermit), Problem> {
     let client = Client(Arc::default());
-    let waiting = Waiting(client.clone());
+    let waiting = WaitingClient(client.clone());
     let done = web::block(move || (work(&client), place)).await;
     drop(waiting);
     done.map_err(|error| {

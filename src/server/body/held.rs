@@ -11,19 +11,19 @@ use actix_web::web::Bytes;
 pub(crate) const PIECE_LEN: usize = 64 << 10;
 
 /// A body, and what it holds.
-pub(crate) struct Held<T> {
+pub(crate) struct HeldBody<T> {
     body: Bytes,
     _held: T,
 }
 
-impl<T> Held<T> {
+impl<T> HeldBody<T> {
     pub(crate) fn new(body: impl Into<Bytes>, held: T) -> Self {
         let body = body.into();
         Self { body, _held: held }
     }
 }
 
-impl<T: Unpin> MessageBody for Held<T> {
+impl<T: Unpin> MessageBody for HeldBody<T> {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {

@@ -74,13 +74,13 @@ impl<W: WriteJson> Pieces<W> {
 
 /// An answer of which the first piece is written.
 #[derive(Debug)]
-pub(crate) struct Begun<W> {
+pub(crate) struct BegunBody<W> {
     first: Vec<u8>,
     rest: Pieces<W>,
     piece_len: usize,
 }
 
-impl<W: WriteJson> Begun<W> {
+impl<W: WriteJson> BegunBody<W> {
     /// Begins to write, indented by two spaces or on one line.
     pub(crate) fn new(writer: W, indent: bool) -> Self {
         Self::in_pieces(writer, indent, PIECE_LEN)
@@ -124,8 +124,8 @@ impl<W: WriteJson> Begun<W> {
     }
 
     /// What is sent, `len` bytes as measured; it keeps `held` until then.
-    pub(crate) fn into_body<T: Unpin>(self, len: u64, held: T) -> Body<W, T> {
-        Body {
+    pub(crate) fn into_body<T: Unpin>(self, len: u64, held: T) -> StreamedBody<W, T> {
+        StreamedBody {
             len,
             ready: self.first.into(),
             rest: (!self.rest.is_over).then_some(self.rest),
@@ -138,7 +138,7 @@ impl<W: WriteJson> Begun<W> {
 
 /// A body that is written while it is sent, and what it holds.
 #[derive(Debug)]
-pub(crate) struct Body<W, T> {
+pub(crate) struct StreamedBody<W, T> {
     /// How long it is, in bytes.
     len: u64,
     /// What is written and not sent.
@@ -151,7 +151,7 @@ pub(crate) struct Body<W, T> {
     _held: T,
 }
 
-impl<W: WriteJson, T: Unpin> Body<W, T> {
+impl<W: WriteJson, T: Unpin> StreamedBody<W, T> {
     fn write_next(&mut self) {
         let Some(rest) = &mut self.rest else { return };
         let mut piece = Vec::with_capacity(self.piece_len);
@@ -163,7 +163,7 @@ impl<W: WriteJson, T: Unpin> Body<W, T> {
     }
 }
 
-impl<W: WriteJson, T: Unpin> MessageBody for Body<W, T> {
+impl<W: WriteJson, T: Unpin> MessageBody for StreamedBody<W, T> {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -207,7 +207,7 @@ mod tests {
         Cluster, Collection, CollectionBuilder, DeviceKind, Facts, Fault, FaultKind, Id, Topology,
     };
     use crate::server::body::listing::Listing;
-    use crate::server::view::{Report, report};
+    use crate::server::view::{TestReport, report};
 
     /// What comes of asking a device: facts, or why there are none.
     type Came = Result<Value, String>;
@@ -267,18 +267,18 @@ mod tests {
         json!({"error_code": code, "message": message, "data": clusters.collect::<Vec<_>>()})
     }
 
-    fn answer(collection: &Collection) -> Listing<Report> {
+    fn answer(collection: &Collection) -> Listing<TestReport> {
         report(collection.clone(), &collection.summary())
     }
 
-    fn hash(begun: &Begun<Listing<Report>>) -> (u128, u64) {
+    fn hash(begun: &BegunBody<Listing<TestReport>>) -> (u128, u64) {
         let mut hash = Xxh3::new();
         let len = block_on(begun.measure(|piece| hash.update(piece)));
         (hash.digest128(), len)
     }
 
     /// What is sent next.
-    fn next<T: Unpin>(body: &mut Body<Listing<Report>, T>) -> Option<Bytes> {
+    fn next<T: Unpin>(body: &mut StreamedBody<Listing<TestReport>, T>) -> Option<Bytes> {
         let piece = block_on(poll_fn(|context| Pin::new(&mut *body).poll_next(context)));
         piece.map(|piece| match piece {
             Ok(piece) => piece,
@@ -318,7 +318,7 @@ mod tests {
                 value.to_string()
             };
             prop_assert_eq!(std::str::from_utf8(&whole).unwrap(), &text);
-            let begun = Begun::in_pieces(answer(&collection), indent, piece_len);
+            let begun = BegunBody::in_pieces(answer(&collection), indent, piece_len);
             let (mark, len) = hash(&begun);
             prop_assert_eq!(mark, xxh3_128(&whole));
             if let Some(first) = begun.whole() {
@@ -345,7 +345,7 @@ mod tests {
         let facts = Ok(json!({ "text": "x".repeat(1000) }));
         let collection = collection(&[(vec![facts; 2000], Vec::new())]);
         for indent in [false, true] {
-            let begun = Begun::new(answer(&collection), indent);
+            let begun = BegunBody::new(answer(&collection), indent);
             let (_, len) = hash(&begun);
             assert!(len > 2_000_000 && begun.whole().is_none(), "{len}");
             assert!(begun.first.capacity() <= 2 * PIECE_LEN);
@@ -363,13 +363,13 @@ mod tests {
     fn what_fits_into_a_piece_is_written_once_and_the_outcomes_are_freed() {
         let facts = Ok(json!({ "text": "x".repeat(1000) }));
         let collection = collection(&[(vec![facts; 60], Vec::new())]);
-        let begun = Begun::new(answer(&collection), false);
+        let begun = BegunBody::new(answer(&collection), false);
         let whole = begun.whole().unwrap().to_vec();
         let body = begun.into_body(whole.len() as u64, ());
         assert!(body.rest.is_none());
         assert_eq!(body.ready, whole);
         // A little less room, and it is the same in two pieces, with the same hash.
-        let cut = Begun::in_pieces(answer(&collection), false, whole.len() - 1);
+        let cut = BegunBody::in_pieces(answer(&collection), false, whole.len() - 1);
         assert!(cut.whole().is_none());
         assert_eq!(hash(&cut), (xxh3_128(&whole), whole.len() as u64));
     }

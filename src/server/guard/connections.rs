@@ -22,8 +22,8 @@ use actix_web::web::Bytes;
 use socket2::{SockRef, Socket};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::record::Begun;
-use crate::access::{Access, Share, Shares};
+use super::record::OpenRequest;
+use crate::access::{Access, ClientShare, ClientShares};
 use crate::net::open_files;
 use crate::net::open_files::Taken;
 
@@ -36,7 +36,7 @@ const CLOSING_IDLE: Duration = Duration::from_millis(250);
 
 /// A connection of a client.
 #[derive(Debug)]
-pub(in crate::server) struct Connection {
+pub(in crate::server) struct KeptConnection {
     /// The same as the server's, to close it from here.
     socket: Socket,
     client: IpAddr,
@@ -50,16 +50,16 @@ pub(in crate::server) struct Connection {
     /// The same as the server's.
     closing: Arc<AtomicBool>,
     _file: Taken,
-    _share: Share,
+    _share: ClientShare,
 }
 
-impl Drop for Connection {
+impl Drop for KeptConnection {
     fn drop(&mut self) {
         self.kept.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Connection {
+impl KeptConnection {
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -69,13 +69,13 @@ impl Connection {
 #[derive(Debug)]
 pub(in crate::server) struct Connections {
     /// Those that are closed are taken out at each look.
-    open: Mutex<Vec<Weak<Connection>>>,
+    open: Mutex<Vec<Weak<KeptConnection>>>,
     start: Instant,
     kept: Arc<AtomicUsize>,
     max_kept: usize,
     access: Access,
     /// Those of each client.
-    shares: Arc<Shares>,
+    shares: Arc<ClientShares>,
     /// Whether none is to have a further request.
     closing: Arc<AtomicBool>,
 }
@@ -95,7 +95,7 @@ impl Connections {
 
     /// Knows a connection from now on, for as long as what is given is kept; `None` if there is no
     /// room, or its client has half of it, and it is to have one request only.
-    pub(in crate::server) fn opened(&self, socket: &SockRef<'_>) -> Option<Arc<Connection>> {
+    pub(in crate::server) fn opened(&self, socket: &SockRef<'_>) -> Option<Arc<KeptConnection>> {
         let client = socket.peer_addr().ok()?.as_socket()?.ip();
         let share = self.access.share(&self.shares, client, self.max_kept)?;
         let more = |kept: usize| (kept < self.max_kept).then_some(kept + 1);
@@ -110,7 +110,7 @@ impl Connections {
                 return None;
             }
         };
-        let connection = Connection {
+        let connection = KeptConnection {
             socket,
             client,
             busy: AtomicUsize::new(0),
@@ -172,10 +172,10 @@ impl Connections {
 
 /// Counts a request as under way until it is dropped.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Connection>);
+pub(super) struct Busy(Arc<KeptConnection>);
 
 impl Busy {
-    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+    pub(super) fn new(connection: &Arc<KeptConnection>) -> Self {
         connection.busy.fetch_add(1, Ordering::Release);
         Self(Arc::clone(connection))
     }
@@ -196,17 +196,17 @@ impl Drop for Busy {
 /// The body of an answer, whose request is under way until it is sent.
 pub(in crate::server) struct Occupied {
     body: BoxBody,
-    begun: Option<Begun>,
+    begun: Option<OpenRequest>,
     _kept: Kept,
 }
 
 /// What a request keeps until its answer is sent: its connection, its client's share, and its own body
 /// if that was not read. actix-http closes a connection behind an answer whose request has a body that
 /// is still wanted; for the end of a chunked one that is not, it waits for ever.
-pub(super) type Kept = (Option<Busy>, Option<Share>, Payload);
+pub(super) type Kept = (Option<Busy>, Option<ClientShare>, Payload);
 
 impl Occupied {
-    pub(super) fn new(body: BoxBody, begun: Option<Begun>, kept: Kept) -> Self {
+    pub(super) fn new(body: BoxBody, begun: Option<OpenRequest>, kept: Kept) -> Self {
         let is_empty = matches!(body.size(), BodySize::None | BodySize::Sized(0));
         let mut this = Self {
             body,

@@ -43,12 +43,12 @@ use futures::StreamExt as _;
 
 use super::routes::test;
 use super::{MAX_LISTS, MAX_SCRAPES, MAX_TREES};
-use crate::access::{Access, Policy, Share, Shares};
+use crate::access::{Access, ClientShare, ClientShares, Policy};
 use crate::engine::collector::CollectorHandle;
-use crate::server::traffic::{Denial, Route, Traffic};
-use connections::{Busy, Connection, Occupied};
+use crate::server::traffic::{Denial, RouteLabel, Traffic};
+use connections::{Busy, KeptConnection, Occupied};
 use denials::Denials;
-use record::{Begun, Record, Unread};
+use record::{ConnectionRecord, OpenRequest, Unread};
 use refusal::Refusal;
 use roles::Needs;
 use scarce::Scarce;
@@ -84,10 +84,10 @@ pub(super) struct Gate {
     denials: Denials,
     traffic: Arc<Traffic>,
     collector: CollectorHandle,
-    collects: Arc<Shares>,
-    trees: Arc<Shares>,
-    lists: Arc<Shares>,
-    scrapes: Arc<Shares>,
+    collects: Arc<ClientShares>,
+    trees: Arc<ClientShares>,
+    lists: Arc<ClientShares>,
+    scrapes: Arc<ClientShares>,
 }
 
 impl Gate {
@@ -119,7 +119,7 @@ impl Gate {
         why: &str,
     ) {
         if let Some(code) = code {
-            self.traffic.answered(Route::OTHER, code);
+            self.traffic.answered(RouteLabel::OTHER, code);
         }
         self.count(denial);
         self.denials.note_unread(denial, client, why);
@@ -143,7 +143,11 @@ impl Gate {
     }
 
     /// The client's share of what a request needs.
-    fn share(&self, scarce: Option<Scarce>, client: IpAddr) -> Result<Option<Share>, Refusal> {
+    fn share(
+        &self,
+        scarce: Option<Scarce>,
+        client: IpAddr,
+    ) -> Result<Option<ClientShare>, Refusal> {
         let Some(scarce) = scarce else {
             return Ok(None);
         };
@@ -176,10 +180,12 @@ pub(super) async fn guard(
     mut request: Request,
     handle: impl AsyncFnOnce(Request) -> Response<BoxBody>,
 ) -> Response<Occupied> {
-    let busy = request.conn_data::<Arc<Connection>>().map(Busy::new);
-    let begun = request.conn_data::<Arc<Record>>().map(Begun::new);
+    let busy = request.conn_data::<Arc<KeptConnection>>().map(Busy::new);
+    let begun = request
+        .conn_data::<Arc<ConnectionRecord>>()
+        .map(OpenRequest::new);
     let is_test = roles::is_test(request.path());
-    let route = Route::of(request.path());
+    let route = RouteLabel::of(request.path());
     let from = client(request.head());
     let scarce = Scarce::needed(request.method(), &roles::routed(request.head()));
     // Let go before anybody waits.

@@ -14,7 +14,7 @@ use crate::server::traffic::Denial;
 
 /// What has happened on a connection.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Record {
+pub(in crate::server) struct ConnectionRecord {
     /// The client has closed its side, or the connection is lost.
     is_closed: AtomicBool,
     /// A request was there.
@@ -42,7 +42,7 @@ fn is_set(flag: &AtomicBool) -> bool {
     flag.load(Ordering::Relaxed)
 }
 
-impl Record {
+impl ConnectionRecord {
     /// The client sends no more.
     pub(in crate::server) fn closed(&self) {
         set(&self.is_closed);
@@ -82,13 +82,13 @@ impl Record {
 
 /// A request whose answer is not sent yet.
 #[derive(Debug)]
-pub(super) struct Begun {
-    record: Arc<Record>,
+pub(super) struct OpenRequest {
+    record: Arc<ConnectionRecord>,
     is_done: bool,
 }
 
-impl Begun {
-    pub(super) fn new(record: &Arc<Record>) -> Self {
+impl OpenRequest {
+    pub(super) fn new(record: &Arc<ConnectionRecord>) -> Self {
         set(&record.has_request);
         Self {
             record: Arc::clone(record),
@@ -107,7 +107,7 @@ impl Begun {
     }
 }
 
-impl Drop for Begun {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         if !self.is_done {
             set(&self.record.is_cut);

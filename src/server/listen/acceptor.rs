@@ -4,7 +4,7 @@
 //! Whatever the other threads do, and however many connections there are, this one goes on: it
 //! makes no roll call, writes no report and waits for nobody. What a connection asks is known by
 //! its first bytes only, so each is let in until these have come
-//! ([`crate::server::listen::pending`]); then it has to be one of those that its client may have,
+//! ([`super::pending`]); then it has to be one of those that its client may have,
 //! and of those that all may.
 
 use std::convert::Infallible;
@@ -25,12 +25,12 @@ use tokio_rustls::TlsAcceptor;
 use super::crowds::Crowds;
 use super::handshakes::Handshakes;
 use super::wire::{Io, Wire};
-use super::worker::{Admitted, Held, Open, Worker};
+use super::worker::{Admitted, HeldConnection, OpenConnection, RequestThread};
 use super::{Rooms, Serve};
-use crate::access::{Access, Shares};
+use crate::access::{Access, ClientShares};
 use crate::net::open_files;
 use crate::server::guard::Gate;
-use crate::server::listen::pending::{Hall, Visit};
+use crate::server::listen::pending::{PendingConnection, PendingConnections};
 use crate::server::traffic::Denial;
 use crate::telemetry::LogLimit;
 
@@ -55,21 +55,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What the thread has at hand that takes connections.
-pub(super) struct Door {
+pub(super) struct Acceptor {
     pub(super) access: Access,
     pub(super) gate: Arc<Gate>,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) handshakes: Handshakes,
     /// The longest that a handshake and the first bytes of a request may take together.
     pub(super) timeout: Duration,
-    pub(super) hall: Hall,
+    pub(super) pending: PendingConnections,
     pub(super) crowds: Crowds,
     /// Answers those that ask how the service does.
     pub(super) health: Serve,
-    pub(super) workers: Vec<Worker>,
+    pub(super) workers: Vec<RequestThread>,
     pub(super) rooms: Rooms,
     /// Connections of each client, those included that wait for room.
-    pub(super) shares: Arc<Shares>,
+    pub(super) shares: Arc<ClientShares>,
     /// Room for connections on the workers.
     pub(super) room: Arc<Semaphore>,
     /// Room for those that wait for it.
@@ -100,7 +100,7 @@ fn wants(head: &[u8]) -> Option<Wants> {
     (!may_be_health).then_some(Wants::Other)
 }
 
-impl Door {
+impl Acceptor {
     /// Takes connections until it is stopped.
     pub(super) async fn open(
         self: Rc<Self>,
@@ -135,7 +135,7 @@ impl Door {
         let place = all.map_err(Error::other)?;
         let (stream, peer) = listener.accept().await?;
         // Not before it is there: one that is silent is closed only for another one.
-        if let Some(client) = self.hall.make_room().await {
+        if let Some(client) = self.pending.make_room().await {
             self.gate.count(Denial::Evicted);
             self.crowds.closed(client);
         }
@@ -149,21 +149,21 @@ impl Door {
         place: OwnedSemaphorePermit,
         stop: watch::Receiver<bool>,
     ) {
-        let door = Rc::clone(self);
+        let acceptor = Rc::clone(self);
         let open = (open_files::take(1), place);
         let begin = |visit| {
-            let served = door.serve(stream, peer, open, visit, stop);
+            let served = acceptor.serve(stream, peer, open, visit, stop);
             actix_web::rt::spawn(served).abort_handle()
         };
-        self.hall.enter(crate::access::client(peer.ip()), begin);
+        self.pending.enter(crate::access::client(peer.ip()), begin);
     }
 
     async fn serve(
         self: Rc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        open: Open,
-        visit: Visit,
+        open: OpenConnection,
+        visit: PendingConnection,
         stop: watch::Receiver<bool>,
     ) {
         match self
@@ -243,7 +243,7 @@ impl Door {
     }
 
     /// Passes a connection on to the worker that has fewest, as soon as there is room.
-    async fn admit(&self, io: Io, peer: SocketAddr, open: Open) {
+    async fn admit(&self, io: Io, peer: SocketAddr, open: OpenConnection) {
         let (client, most) = (peer.ip(), self.rooms.connections);
         let Some(share) = self.access.share(&self.shares, client, most) else {
             let why = "this client has half of all connections, which is its share";
@@ -273,7 +273,7 @@ impl Door {
             return;
         };
         let alive = self.alive.clone();
-        let held = Held::new(worker, (share, room, open, alive));
+        let held = HeldConnection::new(worker, (share, room, open, alive));
         worker.serve(Admitted { io, peer, held });
     }
 

@@ -24,13 +24,13 @@ pub(super) struct Handshakes(Turns);
 type Turns = Rc<RefCell<HashMap<IpAddr, Rc<Mutex<()>>>>>;
 
 /// A client's turns, as long as it has a handshake.
-struct Queue {
+struct HandshakeQueue {
     turns: Turns,
     client: IpAddr,
     turn: Rc<Mutex<()>>,
 }
 
-impl Drop for Queue {
+impl Drop for HandshakeQueue {
     fn drop(&mut self) {
         // This one's and the map's.
         if Rc::strong_count(&self.turn) == 2 {
@@ -73,9 +73,9 @@ impl Handshakes {
         }
     }
 
-    fn queue(&self, client: IpAddr) -> Queue {
+    fn queue(&self, client: IpAddr) -> HandshakeQueue {
         let turn = Rc::clone(self.0.borrow_mut().entry(client).or_default());
-        Queue {
+        HandshakeQueue {
             turns: Rc::clone(&self.0),
             client,
             turn,

@@ -1,7 +1,7 @@
 //! What listens, and the threads that answer.
 //!
-//! One thread takes all connections and answers those that ask how the service does ([`door`]); the
-//! others are shared out over as many threads as there are processors ([`worker`]). It knows of
+//! One thread takes all connections and answers those that ask how the service does ([`acceptor`]);
+//! the others are shared out over as many threads as there are processors ([`worker`]). It knows of
 //! requests only how they begin.
 
 pub(crate) mod acceptor;
@@ -37,12 +37,12 @@ use super::traffic::Denial;
 use super::{Answering, Handles};
 use crate::access::Access;
 use crate::net::open_files;
-use crate::server::listen::acceptor::Door;
-use crate::server::listen::pending::Hall;
+use crate::server::listen::acceptor::Acceptor;
+use crate::server::listen::pending::PendingConnections;
 use crowds::Crowds;
 use handshakes::Handshakes;
 use wire::Io;
-use worker::Worker;
+use worker::RequestThread;
 
 /// Connections that may wait to be accepted, as far as the system allows.
 const BACKLOG: i32 = 4096;
@@ -75,7 +75,7 @@ struct Rooms {
     /// Those that are served.
     connections: usize,
     /// Those of which it is not known yet what they want, and those that ask how the service does.
-    hall: usize,
+    pending: usize,
     /// Those that wait until one is served.
     waiting: usize,
     /// All of them: others are not accepted.
@@ -89,15 +89,15 @@ impl Rooms {
         if files < FEW_FILES {
             return Self {
                 connections: most.min(files),
-                hall: many,
+                pending: many,
                 waiting: many,
                 all: files,
             };
         }
-        let (hall, waiting) = ((files / 4).min(MAX_BESIDE), (files / 8).min(MAX_BESIDE));
+        let (pending, waiting) = ((files / 4).min(MAX_BESIDE), (files / 8).min(MAX_BESIDE));
         Self {
-            connections: most.min(files - hall - waiting),
-            hall,
+            connections: most.min(files - pending - waiting),
+            pending,
             waiting,
             all: many,
         }
@@ -106,7 +106,7 @@ impl Rooms {
 
 /// How connections are served.
 #[derive(Clone)]
-struct Settings {
+struct ConnectionSettings {
     /// The longest that a request may take to arrive.
     request_timeout: Duration,
     /// Those that may have a second request; `None` if none may.
@@ -118,9 +118,9 @@ struct Settings {
 /// What answers the requests of connections, on this thread.
 async fn serving(
     front: impl RawFactory<Response<Occupied>> + 'static,
-    settings: Settings,
+    settings: ConnectionSettings,
 ) -> Serve {
-    let Settings {
+    let ConnectionSettings {
         request_timeout,
         kept,
         gate,
@@ -228,12 +228,12 @@ impl Server {
                     .max_blocking_threads((BLOCKING_THREADS / count).max(1))
                     .build()
             })?;
-            let settings = Settings {
+            let settings = ConnectionSettings {
                 request_timeout: config.request_timeout,
                 kept: Some(Arc::clone(&connections)),
                 gate: Arc::clone(&answering.gate),
             };
-            workers.push(Worker::start(&thread, answering.clone(), settings));
+            workers.push(RequestThread::start(&thread, answering.clone(), settings));
             threads.push(thread);
         }
         let thread = Arbiter::try_new()?;
@@ -249,18 +249,18 @@ impl Server {
             actix_web::rt::spawn(async move {
                 // Dropped with this task.
                 let _listens: oneshot::Sender<Infallible> = listens;
-                let settings = Settings {
+                let settings = ConnectionSettings {
                     request_timeout: timeout,
                     kept: None,
                     gate: Arc::clone(&answering.gate),
                 };
-                let door = Door {
+                let acceptor = Acceptor {
                     access,
                     gate: Arc::clone(&answering.gate),
                     tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
                     handshakes: Handshakes::default(),
                     timeout,
-                    hall: Hall::new(rooms.hall),
+                    pending: PendingConnections::new(rooms.pending),
                     crowds: Crowds::default(),
                     health: serving(answering.health(), settings).await,
                     workers,
@@ -272,7 +272,7 @@ impl Server {
                     alive,
                 };
                 match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => Rc::new(door).open(listener, stopped).await,
+                    Ok(listener) => Rc::new(acceptor).open(listener, stopped).await,
                     Err(error) => log::error!(error:%; "cannot wait for connections"),
                 }
             });

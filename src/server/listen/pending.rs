@@ -24,10 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The room; of one thread.
 #[derive(Debug, Clone)]
-pub(super) struct Hall(Rc<RefCell<Room>>);
+pub(super) struct PendingConnections(Rc<RefCell<PendingRoom>>);
 
 #[derive(Debug)]
-struct Room {
+struct PendingRoom {
     most: usize,
     count: usize,
     next: u64,
@@ -40,15 +40,15 @@ type Visitors = BTreeMap<u64, (Instant, AbortHandle)>;
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Visit {
-    hall: Hall,
+pub(super) struct PendingConnection {
+    pending: PendingConnections,
     client: IpAddr,
     number: u64,
 }
 
-impl Hall {
+impl PendingConnections {
     pub(super) fn new(most: usize) -> Self {
-        Self(Rc::new(RefCell::new(Room {
+        Self(Rc::new(RefCell::new(PendingRoom {
             most,
             count: 0,
             next: 0,
@@ -68,15 +68,19 @@ impl Hall {
     }
 
     /// Lets a connection in, which `begin` begins to serve.
-    pub(super) fn enter(&self, client: IpAddr, begin: impl FnOnce(Visit) -> AbortHandle) {
+    pub(super) fn enter(
+        &self,
+        client: IpAddr,
+        begin: impl FnOnce(PendingConnection) -> AbortHandle,
+    ) {
         let number = {
             let mut room = self.0.borrow_mut();
             room.next += 1;
             room.count += 1;
             room.next
         };
-        let visit = Visit {
-            hall: self.clone(),
+        let visit = PendingConnection {
+            pending: self.clone(),
             client,
             number,
         };
@@ -88,7 +92,7 @@ impl Hall {
     }
 }
 
-impl Room {
+impl PendingRoom {
     /// Ready if there is room for one more; ends one for it, if it may, and says whose.
     fn room(&mut self) -> Poll<Option<IpAddr>> {
         if self.count < self.most {
@@ -123,10 +127,10 @@ impl Room {
     }
 }
 
-impl Drop for Visit {
+impl Drop for PendingConnection {
     fn drop(&mut self) {
         // Nothing, if it was ended for want of room.
-        self.hall.0.borrow_mut().leave(self.client, self.number);
+        self.pending.0.borrow_mut().leave(self.client, self.number);
     }
 }
 
@@ -138,22 +142,27 @@ mod tests {
 
     /// Says which connections have ended.
     #[derive(Default)]
-    struct Ended(Rc<RefCell<Vec<u32>>>);
+    struct PendingEnded(Rc<RefCell<Vec<u32>>>);
 
-    struct Connection(u32, Rc<RefCell<Vec<u32>>>);
+    struct PendingStream(u32, Rc<RefCell<Vec<u32>>>);
 
-    impl Drop for Connection {
+    impl Drop for PendingStream {
         fn drop(&mut self) {
             self.1.borrow_mut().push(self.0);
         }
     }
 
-    impl Ended {
+    impl PendingEnded {
         /// Gives the client of which a connection was ended for it.
-        async fn open(&self, hall: &Hall, client: &str, number: u32) -> Option<String> {
-            let ended = hall.make_room().await;
-            let connection = Connection(number, Rc::clone(&self.0));
-            hall.enter(client.parse().unwrap(), |visit| {
+        async fn open(
+            &self,
+            pending: &PendingConnections,
+            client: &str,
+            number: u32,
+        ) -> Option<String> {
+            let ended = pending.make_room().await;
+            let connection = PendingStream(number, Rc::clone(&self.0));
+            pending.enter(client.parse().unwrap(), |visit| {
                 let waits = async move {
                     let _held = (visit, connection);
                     std::future::pending::<()>().await;
@@ -174,36 +183,36 @@ mod tests {
     #[actix::test]
     async fn room_is_made_by_the_client_that_has_most_and_its_oldest() {
         tokio::time::pause();
-        let (hall, ended) = (Hall::new(4), Ended::default());
-        ended.open(&hall, "192.0.2.1", 1).await;
+        let (pending, ended) = (PendingConnections::new(4), PendingEnded::default());
+        ended.open(&pending, "192.0.2.1", 1).await;
         for number in 2..=4 {
-            let of = ended.open(&hall, "192.0.2.2", number).await;
+            let of = ended.open(&pending, "192.0.2.2", number).await;
             assert_eq!(of, None, "there was room");
         }
         assert!(ended.ended().await.is_empty());
         let start = Instant::now();
-        let of = ended.open(&hall, "192.0.2.2", 5).await;
+        let of = ended.open(&pending, "192.0.2.2", 5).await;
         assert_eq!(of.as_deref(), Some("192.0.2.2"));
         assert_eq!(ended.ended().await, [2]);
         assert!(start.elapsed() >= MOMENT, "each is given a moment");
-        ended.open(&hall, "192.0.2.3", 6).await;
+        ended.open(&pending, "192.0.2.3", 6).await;
         assert_eq!(ended.ended().await, [2, 3]);
         // Two of one client by now, and one of each other.
-        ended.open(&hall, "192.0.2.4", 7).await;
+        ended.open(&pending, "192.0.2.4", 7).await;
         assert_eq!(ended.ended().await, [2, 3, 4]);
         // All have one: the oldest.
-        let of = ended.open(&hall, "192.0.2.5", 8).await;
+        let of = ended.open(&pending, "192.0.2.5", 8).await;
         assert_eq!(of.as_deref(), Some("192.0.2.1"));
         assert_eq!(ended.ended().await, [2, 3, 4, 1]);
-        assert_eq!(hall.0.borrow().count, 4);
+        assert_eq!(pending.0.borrow().count, 4);
     }
 
     #[actix::test]
     async fn a_connection_that_leaves_makes_room() {
-        let (hall, left) = (Hall::new(1), Rc::new(Cell::new(0)));
+        let (pending, left) = (PendingConnections::new(1), Rc::new(Cell::new(0)));
         for _ in 0..3 {
             let left = Rc::clone(&left);
-            hall.enter("192.0.2.1".parse().unwrap(), |visit| {
+            pending.enter("192.0.2.1".parse().unwrap(), |visit| {
                 let leaves = async move {
                     drop(visit);
                     left.set(left.get() + 1);
@@ -213,7 +222,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(left.get(), 3);
-        let room = hall.0.borrow();
+        let room = pending.0.borrow();
         assert!(room.visitors.is_empty() && room.count == 0);
     }
 }

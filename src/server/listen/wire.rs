@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::server::guard::record::Record;
+use crate::server::guard::record::ConnectionRecord;
 
 /// A socket that can be taken from one thread to another.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(in crate::server) struct Io {
     /// Read already.
     head: Bytes,
     stream: Stream,
-    record: Arc<Record>,
+    record: Arc<ConnectionRecord>,
 }
 
 impl Wire {
@@ -73,7 +73,7 @@ impl Io {
     }
 
     /// What happens on it.
-    pub(super) fn record(&self) -> &Arc<Record> {
+    pub(super) fn record(&self) -> &Arc<ConnectionRecord> {
         &self.record
     }
 

@@ -11,33 +11,38 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::wire::Io;
-use super::{Serve, Settings, serving};
-use crate::access::Share;
+use super::{ConnectionSettings, Serve, serving};
+use crate::access::ClientShare;
 use crate::net::open_files::Taken;
 use crate::server::Answering;
 
 /// What an open connection has: its file, and its place among all.
-pub(super) type Open = (Taken, OwnedSemaphorePermit);
+pub(super) type OpenConnection = (Taken, OwnedSemaphorePermit);
 
 /// What a connection keeps from others: its client's share, and its room; and that there is one.
-type Kept = (Share, OwnedSemaphorePermit, Open, mpsc::Sender<Infallible>);
+type KeptShare = (
+    ClientShare,
+    OwnedSemaphorePermit,
+    OpenConnection,
+    mpsc::Sender<Infallible>,
+);
 
 /// A connection that has room.
 pub(super) struct Admitted {
     pub(super) io: Io,
     pub(super) peer: SocketAddr,
-    pub(super) held: Held,
+    pub(super) held: HeldConnection,
 }
 
 /// What a connection has until it ends.
-pub(super) struct Held {
+pub(super) struct HeldConnection {
     worker: Arc<AtomicUsize>,
-    _kept: Kept,
+    _kept: KeptShare,
 }
 
-impl Held {
+impl HeldConnection {
     /// For a connection of this worker.
-    pub(super) fn new(worker: &Worker, kept: Kept) -> Self {
+    pub(super) fn new(worker: &RequestThread, kept: KeptShare) -> Self {
         let worker = Arc::clone(&worker.connections);
         worker.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -47,21 +52,25 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldConnection {
     fn drop(&mut self) {
         self.worker.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A thread that answers requests.
-pub(super) struct Worker {
+pub(super) struct RequestThread {
     /// Not bounded by itself: what is in it has room.
     to: UnboundedSender<Admitted>,
     connections: Arc<AtomicUsize>,
 }
 
-impl Worker {
-    pub(super) fn start(arbiter: &Arbiter, answering: Answering, settings: Settings) -> Self {
+impl RequestThread {
+    pub(super) fn start(
+        arbiter: &Arbiter,
+        answering: Answering,
+        settings: ConnectionSettings,
+    ) -> Self {
         let (to, mut from) = mpsc::unbounded_channel::<Admitted>();
         arbiter.spawn_fn(move || {
             actix_web::rt::spawn(async move {

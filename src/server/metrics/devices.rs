@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 
 use super::families::Families;
 use crate::domain::{BreakerState, ChildState, DeviceKind, DriverKind, Liveness};
-use crate::engine::collector::{Look, Snapshot};
+use crate::engine::collector::{Snapshot, SnapshotDevice};
 
 /// With more devices they are shown one by one only on request; with more clusters too.
 const MOST_DEVICES: usize = 10_000;
@@ -22,7 +22,7 @@ const STATES: [&str; 3] = ["up", "down", "unknown"];
 
 /// All devices in numbers, each array in the order of the names above.
 #[derive(Debug)]
-pub(crate) struct Summary {
+pub(crate) struct DeviceSummary {
     /// Which drivers ask anybody, by their places in [`DriverKind::ALL`].
     pub(crate) drivers: [bool; DriverKind::ALL.len()],
     actors: [(&'static str, [u64; 3]); 4],
@@ -32,7 +32,7 @@ pub(crate) struct Summary {
     clusters: Vec<[u64; 3]>,
 }
 
-impl Summary {
+impl DeviceSummary {
     /// Looks at every device once.
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let mut summary = Self {
@@ -89,7 +89,7 @@ pub(crate) fn shows_clusters(snapshot: &Snapshot) -> bool {
 pub(crate) fn encode(
     families: &mut Families<'_>,
     snapshot: &Snapshot,
-    summary: &Summary,
+    summary: &DeviceSummary,
 ) -> fmt::Result {
     let actors = summary.actors.iter().flat_map(|(actor, counts)| {
         let counts = LIVENESS.into_iter().zip(counts);
@@ -142,12 +142,12 @@ pub(crate) fn encode(
 }
 
 fn one_by_one(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
-    let up = |look: &Look<'_>| {
+    let up = |look: &SnapshotDevice<'_>| {
         let is_up = look.state.is_up(SystemTime::now())?;
         Some(if is_up { 1.0 } else { 0.0 })
     };
-    let took = |look: &Look<'_>| Some(look.state.last.as_ref()?.took?.as_secs_f64());
-    let succeeded_at = |look: &Look<'_>| {
+    let took = |look: &SnapshotDevice<'_>| Some(look.state.last.as_ref()?.took?.as_secs_f64());
+    let succeeded_at = |look: &SnapshotDevice<'_>| {
         let at = SystemTime::now().checked_sub(look.state.last_success?)?;
         let since = at.duration_since(UNIX_EPOCH).ok()?;
         // It is known by its age, so more digits would be another number at each scrape.
@@ -186,7 +186,7 @@ fn device_gauge(
     help: &str,
     unit: Option<&Unit>,
     snapshot: &Snapshot,
-    value: impl Fn(&Look<'_>) -> Option<f64>,
+    value: impl Fn(&SnapshotDevice<'_>) -> Option<f64>,
 ) -> fmt::Result {
     let mut family = families.family(name, help, unit, MetricType::Gauge)?;
     // The cluster's id is written once for all of its devices.

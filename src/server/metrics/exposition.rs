@@ -22,14 +22,14 @@ const PIECES: usize = 2;
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum ExpositionFormat {
     /// That of Prometheus, version 0.0.4.
     Prometheus,
     /// `OpenMetrics`, version 1.0.0.
     OpenMetrics,
 }
 
-impl Format {
+impl ExpositionFormat {
     pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => prometheus_text::CONTENT_TYPE,
@@ -42,20 +42,20 @@ impl Format {
 /// client went away.
 pub(crate) fn stream(
     registry: Registry,
-    format: Format,
+    format: ExpositionFormat,
     held: impl Send + 'static,
 ) -> impl MessageBody {
     let (sender, mut receiver) = mpsc::channel(PIECES);
     // Its result is the end of the stream.
     drop(spawn_blocking(move || {
         let _held = held;
-        let mut pieces = Pieces {
+        let mut pieces = ExpositionPieces {
             sender,
             piece: String::with_capacity(PIECE_LEN),
         };
         let written = match format {
-            Format::Prometheus => prometheus_text::encode(&mut pieces, &registry),
-            Format::OpenMetrics => text::encode(&mut pieces, &registry),
+            ExpositionFormat::Prometheus => prometheus_text::encode(&mut pieces, &registry),
+            ExpositionFormat::OpenMetrics => text::encode(&mut pieces, &registry),
         };
         // An error is a client that went away.
         written.and_then(|()| pieces.finish()).ok();
@@ -87,12 +87,12 @@ enum Message {
 }
 
 /// Hands on what is written, in pieces, and waits while nobody takes them.
-struct Pieces {
+struct ExpositionPieces {
     sender: mpsc::Sender<Message>,
     piece: String,
 }
 
-impl Pieces {
+impl ExpositionPieces {
     fn flush(&mut self) -> fmt::Result {
         let piece = std::mem::replace(&mut self.piece, String::with_capacity(PIECE_LEN));
         self.send(Message::Piece(piece.into()))
@@ -108,7 +108,7 @@ impl Pieces {
     }
 }
 
-impl fmt::Write for Pieces {
+impl fmt::Write for ExpositionPieces {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.piece.push_str(text);
         if self.piece.len() < PIECE_LEN {

@@ -13,14 +13,14 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEnc
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::devices::{self, Summary};
+use super::devices::{self, DeviceSummary};
 use crate::domain::{DriverKind, FaultKind, LocalReason};
-use crate::drivers as lookup;
-use crate::engine::collector::Sight;
+use crate::drivers;
+use crate::engine::collector::RemoteSnapshot;
 use crate::engine::watchdog::WatchdogHandle;
 use crate::reload::DiscoveryState;
-use crate::server::State;
-use crate::server::metrics::{distributed as sharing, process};
+use crate::server::ServerState;
+use crate::server::metrics::{distributed, process};
 use crate::server::traffic::Traffic;
 use crate::telemetry::{self, Metrics};
 
@@ -37,25 +37,25 @@ const LOOKUP_FAULTS: [FaultKind; 7] = [
 ];
 
 /// Everything there is to show, read when it is written.
-pub(crate) fn registry(state: &web::Data<State>, sight: Option<Sight>) -> Registry {
+pub(crate) fn registry(state: &web::Data<ServerState>, remote: Option<RemoteSnapshot>) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Service {
+    registry.register_collector(Box::new(ServiceFamilies {
         state: state.clone(),
-        sight: sight.map(Arc::new),
+        remote: remote.map(Arc::new),
     }));
     registry
 }
 
 #[derive(Debug)]
-struct Service {
-    state: web::Data<State>,
-    sight: Option<Arc<Sight>>,
+struct ServiceFamilies {
+    state: web::Data<ServerState>,
+    remote: Option<Arc<RemoteSnapshot>>,
 }
 
-impl Collector for Service {
+impl Collector for ServiceFamilies {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        let State {
+        let ServerState {
             collector,
             reload,
             watchdog,
@@ -64,8 +64,8 @@ impl Collector for Service {
             ..
         } = &**self.state;
         let metrics = collector.metrics();
-        let snapshot = collector.snapshot(self.sight.clone());
-        let summary = Summary::of(&snapshot);
+        let snapshot = collector.snapshot(self.remote.clone());
+        let summary = DeviceSummary::of(&snapshot);
         families.build()?;
         families.collects(metrics)?;
         families.lookups(metrics, &summary)?;
@@ -78,7 +78,7 @@ impl Collector for Service {
         devices::encode(&mut families, &snapshot, &summary)?;
         if let Some(workers) = workers {
             let shows_clusters = devices::shows_clusters(&snapshot);
-            sharing::encode(&mut families, &workers.sharing(), shows_clusters)?;
+            distributed::encode(&mut families, &workers.sharing(), shows_clusters)?;
         }
         process::encode(&mut families)
     }
@@ -153,7 +153,7 @@ impl Families<'_> {
         self.counter(
             "fleetcall_redfish_sessions_left",
             "Sessions that may have been left on Redfish services, as they could not be ended.",
-            [([], lookup::sessions_left())],
+            [([], drivers::sessions_left())],
         )
     }
 
@@ -212,7 +212,7 @@ impl Families<'_> {
         )
     }
 
-    fn lookups(&mut self, metrics: &Metrics, summary: &Summary) -> fmt::Result {
+    fn lookups(&mut self, metrics: &Metrics, summary: &DeviceSummary) -> fmt::Result {
         let drivers = DriverKind::ALL.into_iter();
         let is_used = |driver: &DriverKind| {
             summary.drivers[*driver as usize] || metrics.latency(*driver).count > 0

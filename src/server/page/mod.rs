@@ -11,7 +11,7 @@ use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::State;
+use super::ServerState;
 use super::error::get_only;
 use super::tag::is_known;
 
@@ -91,7 +91,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     }
 }
 
-async fn index(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn index(request: HttpRequest, state: web::Data<ServerState>) -> HttpResponse {
     let text = match state.workers {
         Some(_) => SHARED.as_str(),
         None => INDEX.text,

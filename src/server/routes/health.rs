@@ -14,12 +14,12 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::engine::collector::CollectError;
-use crate::server::State;
+use crate::server::ServerState;
 use crate::server::error::get_only;
 
 /// What both answer.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ReadinessReport {
     /// `ok` or `failing`; `ready` or `not_ready`.
     status: &'static str,
     /// What is wrong; empty if nothing is.
@@ -64,14 +64,14 @@ pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
         );
 }
 
-async fn healthz(state: web::Data<State>) -> HttpResponse {
+async fn healthz(state: web::Data<ServerState>) -> HttpResponse {
     let threads = state.watchdog.threads();
     let threads = threads.iter().enumerate().map(|(thread, health)| Thread {
         thread,
         ok: health.trouble.is_none(),
         roll_call_ms: u64::try_from(health.took.as_millis()).unwrap_or(u64::MAX),
     });
-    let report = Report {
+    let report = ReadinessReport {
         status: "ok",
         threads: Some(threads.collect()),
         reasons: stuck(&state),
@@ -79,7 +79,7 @@ async fn healthz(state: web::Data<State>) -> HttpResponse {
     report.response("failing", state.debug)
 }
 
-async fn readyz(state: web::Data<State>) -> HttpResponse {
+async fn readyz(state: web::Data<ServerState>) -> HttpResponse {
     let mut reasons = Vec::new();
     if let Some(error) = state.collector.obstacle() {
         let reason = match error {
@@ -102,7 +102,7 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
     let obstacles = state.workers.iter().flat_map(|it| it.obstacles());
     reasons.extend(obstacles.map(|(reason, why)| Reason::new(reason, why)));
     reasons.extend(stuck(&state));
-    let report = Report {
+    let report = ReadinessReport {
         status: "ready",
         reasons,
         threads: None,
@@ -111,7 +111,7 @@ async fn readyz(state: web::Data<State>) -> HttpResponse {
 }
 
 /// The threads on which roll calls do not finish.
-fn stuck(state: &State) -> Vec<Reason> {
+fn stuck(state: &ServerState) -> Vec<Reason> {
     let threads = state.watchdog.threads().into_iter().enumerate();
     let reason = |(thread, trouble): (usize, Option<String>)| {
         trouble.map(|trouble| Reason {
@@ -136,7 +136,7 @@ impl Reason {
     }
 }
 
-impl Report {
+impl ReadinessReport {
     /// 200, or 503 with another status if there is a reason.
     fn response(mut self, otherwise: &'static str, indent: bool) -> HttpResponse {
         let mut status = StatusCode::OK;

@@ -11,10 +11,10 @@ use actix_web::http::header::{Accept, CONTENT_TYPE, Header, HeaderValue, Quality
 use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::engine::collector::Whose;
-use crate::server::State;
+use crate::engine::collector::StateScope;
+use crate::server::ServerState;
 use crate::server::error::{Problem, get_only};
-use crate::server::metrics::exposition::{Format, stream};
+use crate::server::metrics::exposition::{ExpositionFormat, stream};
 use crate::server::metrics::families::registry;
 
 pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
@@ -26,7 +26,7 @@ pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     );
 }
 
-async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn get(request: HttpRequest, state: web::Data<ServerState>) -> HttpResponse {
     let Ok(place) = Arc::clone(&state.scrapes).try_acquire_owned() else {
         let detail = "as many scrapes as may be answered at once are; try again later";
         let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).response();
@@ -40,11 +40,11 @@ async fn get(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
         .workers
         .as_ref()
         .is_some_and(|it| it.sharing().worker.is_some());
-    let sight = match is_worker {
+    let remote = match is_worker {
         true => None,
-        false => Some(state.collector.look(Whose::Fleet).await),
+        false => Some(state.collector.look(StateScope::Fleet).await),
     };
-    let registry = registry(&state, sight);
+    let registry = registry(&state, remote);
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, format.content_type()))
         .body(stream(registry, format, place))
@@ -59,15 +59,15 @@ async fn head(request: HttpRequest) -> HttpResponse {
 }
 
 /// What the client prefers; Prometheus' own text if it wants neither, as scrapers expect.
-fn format(request: &HttpRequest) -> Format {
+fn format(request: &HttpRequest) -> ExpositionFormat {
     let accept = Accept::parse(request).unwrap_or_else(|_| Accept(Vec::new()));
     let format = |accepted: &Mime| match (accepted.type_(), accepted.subtype().as_str()) {
         (mime::APPLICATION, "openmetrics-text") => {
             let version = accepted.get_param("version");
             let is_known = version.is_none_or(|it| it == "1.0.0" || it == "0.0.1");
-            is_known.then_some(Format::OpenMetrics)
+            is_known.then_some(ExpositionFormat::OpenMetrics)
         }
-        (mime::TEXT, "plain" | "*") | (mime::STAR, "*") => Some(Format::Prometheus),
+        (mime::TEXT, "plain" | "*") | (mime::STAR, "*") => Some(ExpositionFormat::Prometheus),
         (_, _) => None,
     };
     // There may be thousands, each of them a kind of its own.
@@ -75,5 +75,7 @@ fn format(request: &HttpRequest) -> Format {
     let refused: HashSet<&Mime> = refused.map(|it| &it.item).collect();
     let ranked = accept.ranked();
     let mut accepted = ranked.iter().filter(|it| !refused.contains(it));
-    accepted.find_map(format).unwrap_or(Format::Prometheus)
+    accepted
+        .find_map(format)
+        .unwrap_or(ExpositionFormat::Prometheus)
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::reload::Trigger;
-use crate::server::State;
+use crate::server::ServerState;
 use crate::server::error::{Problem, method_not_allowed, refuse_body};
 use crate::server::guard::caller;
 use crate::server::routes::v1::plain;
@@ -21,11 +21,11 @@ pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     post,
     path = "/v1/reload",
     tag = "supervision",
-    responses(crate::server::routes::v1::openapi::Reload)
+    responses(crate::server::routes::v1::openapi::ReloadResponses)
 )]
 pub(in crate::server) async fn post(
     request: HttpRequest,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Problem> {
     refuse_body(&body)?;

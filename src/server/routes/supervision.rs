@@ -7,11 +7,11 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::domain::TreeFilter;
-use crate::engine::collector::Whose;
-use crate::server::State;
+use crate::engine::collector::StateScope;
+use crate::server::ServerState;
 use crate::server::accept;
 use crate::server::body::aside::aside;
-use crate::server::body::held::Held;
+use crate::server::body::held::HeldBody;
 use crate::server::body::listing::indented;
 use crate::server::error::{Problem, get_only};
 use crate::server::parameters::Parameters;
@@ -52,11 +52,11 @@ pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     path = "/v1/supervision",
     tag = "supervision",
     params(Query),
-    responses(crate::server::routes::v1::openapi::Tree)
+    responses(crate::server::routes::v1::openapi::TreeResponses)
 )]
 pub(in crate::server) async fn get(
     request: HttpRequest,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
 ) -> Result<HttpResponse, Problem> {
     accept::json(&request)?;
     let filters = [("all", TreeFilter::All), ("failures", TreeFilter::Failures)];
@@ -69,11 +69,11 @@ pub(in crate::server) async fn get(
     };
     let (collector, reload) = (state.collector.clone(), state.reload.clone());
     let debug = state.debug;
-    let sight = collector.look(Whose::Fleet).await;
+    let remote = collector.look(StateScope::Fleet).await;
     // A million devices take their time.
     let work = aside(place, move |client| {
         let is_gone = || client.is_gone();
-        let tree = collector.tree(filter, &sight, &is_gone);
+        let tree = collector.tree(filter, &remote, &is_gone);
         let view = TreeView::new(&tree, reload.discoveries(), collector.metrics());
         Some(indented(client.json(&view)?, debug))
     });
@@ -83,5 +83,5 @@ pub(in crate::server) async fn get(
     };
     Ok(HttpResponse::Ok()
         .content_type("application/json")
-        .body(Held::new(json, place)))
+        .body(HeldBody::new(json, place)))
 }

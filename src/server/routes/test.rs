@@ -18,13 +18,13 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use crate::access;
 use crate::domain::{Summary, Topology};
 use crate::engine::collector::{Answer, CollectRequest};
-use crate::server::State;
-use crate::server::body::held::Held;
+use crate::server::ServerState;
+use crate::server::body::held::HeldBody;
 use crate::server::body::listing::Listing;
-use crate::server::body::stream::Begun;
+use crate::server::body::stream::BegunBody;
 use crate::server::error::ApiError;
 use crate::server::tag::is_known;
-use crate::server::view::{Report, report};
+use crate::server::view::{TestReport, report};
 
 /// Stand on every answer of this path, unless `test_cors` says otherwise: the guard adds them.
 static CORS: [(HeaderName, HeaderValue); 5] = [
@@ -54,7 +54,7 @@ const RESOURCE_COUNT: HeaderName = HeaderName::from_static("x-resource-count");
 /// Answers any request of this path.
 pub(in crate::server) async fn answer(
     request: &Request,
-    state: &State,
+    state: &ServerState,
     memory: &Memory,
 ) -> HttpResponse {
     match *request.method() {
@@ -80,7 +80,7 @@ struct Written {
 
 impl Written {
     /// With the body, if others may be sent it.
-    async fn new(body: &Begun<Listing<Report>>, summary: &Summary, keep: bool) -> Self {
+    async fn new(body: &BegunBody<Listing<TestReport>>, summary: &Summary, keep: bool) -> Self {
         let (hash, len) = hash(body).await;
         // Whatever is not one piece is written again when it is sent.
         let whole = body.whole().filter(|_| keep).map(Bytes::copy_from_slice);
@@ -155,7 +155,7 @@ impl Memory {
     }
 }
 
-async fn get(request: &Request, state: &State, memory: &Memory) -> HttpResponse {
+async fn get(request: &Request, state: &ServerState, memory: &Memory) -> HttpResponse {
     let asked = CollectRequest {
         client: request.peer_addr().map(|peer| access::client(peer.ip())),
         ..CollectRequest::default()
@@ -168,10 +168,10 @@ async fn get(request: &Request, state: &State, memory: &Memory) -> HttpResponse 
     if let Some(written) = &known
         && let Some(body) = &written.body
     {
-        return respond(request, written, Held::new(body.clone(), place));
+        return respond(request, written, HeldBody::new(body.clone(), place));
     }
     let summary = answer.summary();
-    let body = Begun::new(report(answer.collection().clone(), summary), state.debug);
+    let body = BegunBody::new(report(answer.collection().clone(), summary), state.debug);
     let written = match known {
         Some(written) => written,
         None => {
@@ -203,7 +203,7 @@ fn respond(request: &Request, written: &Written, body: impl MessageBody + 'stati
 }
 
 /// The hash of a body, and its length; both are the same however it is sent.
-async fn hash(body: &Begun<Listing<Report>>) -> (u128, u64) {
+async fn hash(body: &BegunBody<Listing<TestReport>>) -> (u128, u64) {
     if let Some(whole) = body.whole() {
         return (xxh3_128(whole), body.measure(|_| {}).await);
     }

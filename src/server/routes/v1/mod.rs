@@ -35,11 +35,11 @@ use crate::domain::{
     Candidates, Cluster, ClusterId, DeviceId, DeviceKind, FORCED_EVERY, Hold, Id, NodeSet, Scope,
     Turn,
 };
-use crate::engine::collector::Whose;
-use crate::server::State;
+use crate::engine::collector::StateScope;
+use crate::server::ServerState;
 use crate::server::accept;
 use crate::server::body::aside::aside;
-use crate::server::body::held::Held;
+use crate::server::body::held::HeldBody;
 use crate::server::body::list::with_list;
 use crate::server::error::{Problem, get_only, method_not_allowed, refuse_body};
 use crate::server::guard::caller;
@@ -121,9 +121,9 @@ type Answered = Result<HttpResponse, Problem>;
         ("Last-Event-ID" = Option<String>, Header, description = "sent by an `EventSource` that comes \
          back when its stream has ended; it is told by 204 to stay away"),
     ),
-    responses(openapi::Report)
+    responses(openapi::ReportResponses)
 )]
-async fn report(request: HttpRequest, state: web::Data<State>) -> Answered {
+async fn report(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     let wanted = Wanted::read(&request, &[CLUSTER, DEVICE, FORCE].concat())?;
     if wanted.request.force {
         // A browser sends a GET for a page of any origin, without a word of where it comes from.
@@ -148,9 +148,13 @@ fn log_forced(request: &HttpRequest, wanted: &Wanted) {
     path = "/v1/collect",
     tag = "roll calls",
     params(ClusterQuery, DeviceQuery, RollCallQuery, ForceQuery),
-    responses(openapi::RollCall)
+    responses(openapi::RollCallResponses)
 )]
-async fn collect(request: HttpRequest, state: web::Data<State>, body: web::Bytes) -> Answered {
+async fn collect(
+    request: HttpRequest,
+    state: web::Data<ServerState>,
+    body: web::Bytes,
+) -> Answered {
     let filters = [CLUSTER, DEVICE].concat();
     ask(&request, &state, &body, &filters, |_| {}).await
 }
@@ -162,12 +166,12 @@ async fn collect(request: HttpRequest, state: web::Data<State>, body: web::Bytes
         ("cluster" = String, Path, description = "the cluster's id"),
         DeviceQuery, RollCallQuery, ForceQuery,
     ),
-    responses(openapi::RollCall),
+    responses(openapi::RollCallResponses),
 )]
 async fn collect_cluster(
     request: HttpRequest,
     path: web::Path<String>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     body: web::Bytes,
 ) -> Answered {
     let scope = cluster_scope(&state, &path).await?;
@@ -187,12 +191,12 @@ async fn collect_cluster(
         RollCallQuery,
         ForceQuery,
     ),
-    responses(openapi::RollCall),
+    responses(openapi::RollCallResponses),
 )]
 async fn collect_node(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     body: web::Bytes,
 ) -> Answered {
     ask_device(&request, &path, &state, &body, DeviceKind::Node).await
@@ -208,12 +212,12 @@ async fn collect_node(
         RollCallQuery,
         ForceQuery,
     ),
-    responses(openapi::RollCall),
+    responses(openapi::RollCallResponses),
 )]
 async fn collect_switch(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     body: web::Bytes,
 ) -> Answered {
     ask_device(&request, &path, &state, &body, DeviceKind::Switch).await
@@ -223,7 +227,7 @@ async fn collect_switch(
 async fn ask_device(
     request: &HttpRequest,
     path: &(String, String),
-    state: &State,
+    state: &ServerState,
     body: &[u8],
     kind: DeviceKind,
 ) -> Answered {
@@ -265,12 +269,12 @@ fn too_soon(wait: Duration) -> Problem {
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the node's id"),
     ),
-    responses(openapi::Reset),
+    responses(openapi::ResetResponses),
 )]
 async fn reset_node(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     body: web::Bytes,
 ) -> Answered {
     reset(&request, &path, &state, &body, DeviceKind::Node).await
@@ -283,12 +287,12 @@ async fn reset_node(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the switch's id"),
     ),
-    responses(openapi::Reset),
+    responses(openapi::ResetResponses),
 )]
 async fn reset_switch(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
     body: web::Bytes,
 ) -> Answered {
     reset(&request, &path, &state, &body, DeviceKind::Switch).await
@@ -297,7 +301,7 @@ async fn reset_switch(
 async fn reset(
     request: &HttpRequest,
     (cluster, device): &(String, String),
-    state: &State,
+    state: &ServerState,
     body: &[u8],
     kind: DeviceKind,
 ) -> Answered {
@@ -350,7 +354,7 @@ fn log_device(
 /// Asks now, whatever is known.
 async fn ask(
     request: &HttpRequest,
-    state: &State,
+    state: &ServerState,
     body: &[u8],
     filters: &[&str],
     change: impl FnOnce(&mut Scope),
@@ -366,18 +370,18 @@ async fn ask(
 /// The clusters in numbers, as they are known without asking anybody.
 #[utoipa::path(
     get, path = "/v1/clusters", tag = "last known state",
-    responses(openapi::Known<ClustersView>),
+    responses(openapi::KnownResponses<ClustersView>),
 )]
-async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
+async fn clusters(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     plain(&request)?;
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
         return Err(busy());
     };
     let collector = state.collector.clone();
-    let sight = collector.look(Whose::Fleet).await;
+    let remote = collector.look(StateScope::Fleet).await;
     let work = aside(place, move |client| {
         let is_gone = || client.is_gone();
-        let tree = collector.tree(crate::domain::TreeFilter::All, &sight, &is_gone);
+        let tree = collector.tree(crate::domain::TreeFilter::All, &remote, &is_gone);
         let clusters = tree.clusters.iter().map(ClusterCountView::from).collect();
         let (simulated, demonstration) = collector.simulated();
         let view = ClustersView {
@@ -390,7 +394,7 @@ async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
     });
     match work.await? {
         (Some((mark, json)), place) => Ok(report::tagged(&request, mark, |response| {
-            response.body(Held::new(json, place))
+            response.body(HeldBody::new(json, place))
         })),
         (None, _) => Err(busy()),
     }
@@ -400,12 +404,12 @@ async fn clusters(request: HttpRequest, state: web::Data<State>) -> Answered {
 #[utoipa::path(
     get, path = "/v1/clusters/{cluster}", tag = "last known state",
     params(("cluster" = String, Path, description = "the cluster's id")),
-    responses(openapi::Known<ClusterStateView<'static>>),
+    responses(openapi::KnownResponses<ClusterStateView<'static>>),
 )]
 async fn cluster(
     request: HttpRequest,
     path: web::Path<String>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
 ) -> Answered {
     plain(&request)?;
     let Ok(place) = Arc::clone(&state.trees).try_acquire_owned() else {
@@ -413,17 +417,17 @@ async fn cluster(
     };
     let id = id(&path)?;
     let collector = state.collector.clone();
-    let sight = collector.look(Whose::Cluster(&id)).await;
+    let remote = collector.look(StateScope::Cluster(&id)).await;
     let work = aside(place, move |client| {
         let is_gone = || client.is_gone();
-        let known = collector.cluster(&id, &sight, &is_gone)?;
+        let known = collector.cluster(&id, &remote, &is_gone)?;
         let view = ClusterStateView::new(&known, SystemTime::now());
         let json = client.json(&view)?;
         Some((xxh3_128(&json), json))
     });
     match work.await? {
         (Some((mark, json)), place) => Ok(report::tagged(&request, mark, |response| {
-            response.body(Held::new(json, place))
+            response.body(HeldBody::new(json, place))
         })),
         (None, _) => Err(no_cluster(&state, &path).await),
     }
@@ -436,12 +440,12 @@ async fn cluster(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the node's id"),
     ),
-    responses(openapi::Known<DeviceStateView<'static>>),
+    responses(openapi::KnownResponses<DeviceStateView<'static>>),
 )]
 async fn node(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
 ) -> Answered {
     device(&request, &path, &state, DeviceKind::Node).await
 }
@@ -453,12 +457,12 @@ async fn node(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the switch's id"),
     ),
-    responses(openapi::Known<DeviceStateView<'static>>),
+    responses(openapi::KnownResponses<DeviceStateView<'static>>),
 )]
 async fn switch(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    state: web::Data<State>,
+    state: web::Data<ServerState>,
 ) -> Answered {
     device(&request, &path, &state, DeviceKind::Switch).await
 }
@@ -466,16 +470,16 @@ async fn switch(
 async fn device(
     request: &HttpRequest,
     (cluster, device): &(String, String),
-    state: &State,
+    state: &ServerState,
     kind: DeviceKind,
 ) -> Answered {
     plain(request)?;
     let (cluster_id, device_id) = (id(cluster)?, id(device)?);
-    let whose = Whose::Device(&cluster_id, kind, &device_id);
-    let sight = state.collector.look(whose).await;
+    let whose = StateScope::Device(&cluster_id, kind, &device_id);
+    let remote = state.collector.look(whose).await;
     let known = state
         .collector
-        .device(&cluster_id, kind, &device_id, &sight);
+        .device(&cluster_id, kind, &device_id, &remote);
     let Some(known) = known else {
         return Err(no_device(state, cluster, kind, device).await);
     };
@@ -518,9 +522,9 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
     path = "/v1/changes",
     tag = "changes",
     params(ChangesQuery),
-    responses(openapi::Changes)
+    responses(openapi::ChangesResponses)
 )]
-async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
+async fn changes(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     accept::json(&request)?;
     let since = Parameters::read(&request, &["since"])?.number("since", MAX_NUMBER)?;
     let Ok(place) = Arc::clone(&state.lists).try_acquire_owned() else {
@@ -536,7 +540,7 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     let changes = changes.iter().map(|it| ChangeView::from(&**it));
     let json = with_list(&view, changes).await;
     Ok(report::tagged(&request, xxh3_128(&json), |response| {
-        response.body(Held::new(json, place))
+        response.body(HeldBody::new(json, place))
     }))
 }
 
@@ -545,9 +549,9 @@ async fn changes(request: HttpRequest, state: web::Data<State>) -> Answered {
     get,
     path = "/v1/workers",
     tag = "last known state",
-    responses(openapi::Workers)
+    responses(openapi::WorkersResponses)
 )]
-async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
+async fn workers(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     plain(&request)?;
     let Some(workers) = &state.workers else {
         let detail = "this process asks all clusters itself; --nats shares them with others";
@@ -565,7 +569,7 @@ async fn workers(request: HttpRequest, state: web::Data<State>) -> Answered {
     let owners = Owners::of(&known).await;
     let json = with_list(&view, clusters.map(|it| owners.view(it))).await;
     Ok(report::tagged(&request, xxh3_128(&json), |response| {
-        response.body(Held::new(json, place))
+        response.body(HeldBody::new(json, place))
     }))
 }
 
@@ -576,7 +580,7 @@ fn id(text: &str) -> Result<Id, Problem> {
     })
 }
 
-async fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
+async fn cluster_scope(state: &ServerState, cluster: &str) -> Result<Scope, Problem> {
     let id: ClusterId = id(cluster)?;
     if !state.collector.has_cluster(&id) {
         return Err(no_cluster(state, cluster).await);
@@ -588,7 +592,7 @@ async fn cluster_scope(state: &State, cluster: &str) -> Result<Scope, Problem> {
 }
 
 async fn device_scope(
-    state: &State,
+    state: &ServerState,
     (cluster, device): &(String, String),
     kind: DeviceKind,
 ) -> Result<Scope, Problem> {
@@ -605,7 +609,7 @@ async fn device_scope(
 }
 
 /// In turns, as there may be many.
-async fn no_cluster(state: &State, cluster: &str) -> Problem {
+async fn no_cluster(state: &ServerState, cluster: &str) -> Problem {
     let fleet = state.collector.devices();
     let (mut there, mut turn) = (Candidates::new(cluster), Turn::default());
     for found in fleet.clusters() {
@@ -621,7 +625,7 @@ async fn no_cluster(state: &State, cluster: &str) -> Problem {
 }
 
 /// In turns, as there may be many.
-async fn no_device(state: &State, cluster: &str, kind: DeviceKind, device: &str) -> Problem {
+async fn no_device(state: &ServerState, cluster: &str, kind: DeviceKind, device: &str) -> Problem {
     let fleet = state.collector.devices();
     let id = Id::parse(cluster).ok();
     let mut turn = Turn::default();

@@ -25,7 +25,7 @@ use crate::server::tree::TreeView;
 /// The document.
 #[derive(OpenApi)]
 #[openapi(
-    modifiers(&Tokens),
+    modifiers(&TokenSecurity),
     security((), ("token" = [])),
     info(
         title = "fleetcall",
@@ -48,9 +48,9 @@ use crate::server::tree::TreeView;
 pub(in crate::server) struct Document;
 
 /// Tokens, where there are some.
-struct Tokens;
+struct TokenSecurity;
 
-impl utoipa::Modify for Tokens {
+impl utoipa::Modify for TokenSecurity {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_default();
@@ -164,9 +164,9 @@ fn with(responses: impl IntoIterator<Item = (&'static str, RefOr<Response>)>) ->
 }
 
 /// The answers to a request for a roll call.
-pub(super) struct RollCall;
+pub(super) struct RollCallResponses;
 
-impl IntoResponses for RollCall {
+impl IntoResponses for RollCallResponses {
     fn responses() -> Responses {
         let mut content = of::<ReportView<'_>>(&["application/json"]);
         content.extend(of::<LineView<'_>>(&[
@@ -197,11 +197,11 @@ impl IntoResponses for RollCall {
 }
 
 /// As [`RollCall`], for a reader that may be an `EventSource`.
-pub(super) struct Report;
+pub(super) struct ReportResponses;
 
-impl IntoResponses for Report {
+impl IntoResponses for ReportResponses {
     fn responses() -> Responses {
-        let mut responses = RollCall::responses();
+        let mut responses = RollCallResponses::responses();
         let text = "the roll call of this `EventSource` is over";
         responses.insert("204".to_owned(), response(text, BTreeMap::new()));
         responses
@@ -209,9 +209,9 @@ impl IntoResponses for Report {
 }
 
 /// The answers to a request for what is known.
-pub(super) struct Known<T>(PhantomData<T>);
+pub(super) struct KnownResponses<T>(PhantomData<T>);
 
-impl<T: ToSchema> IntoResponses for Known<T> {
+impl<T: ToSchema> IntoResponses for KnownResponses<T> {
     fn responses() -> Responses {
         with([
             unchanged(),
@@ -231,9 +231,9 @@ fn unchanged() -> (&'static str, RefOr<Response>) {
 }
 
 /// The answers to a request for the workers.
-pub(super) struct Workers;
+pub(super) struct WorkersResponses;
 
-impl IntoResponses for Workers {
+impl IntoResponses for WorkersResponses {
     fn responses() -> Responses {
         with([
             unchanged(),
@@ -250,9 +250,9 @@ impl IntoResponses for Workers {
 }
 
 /// The answers to a request for changes.
-pub(super) struct Changes;
+pub(super) struct ChangesResponses;
 
-impl IntoResponses for Changes {
+impl IntoResponses for ChangesResponses {
     fn responses() -> Responses {
         with([
             unchanged(),
@@ -272,9 +272,9 @@ impl IntoResponses for Changes {
 }
 
 /// The answers to a request to reload.
-pub(in crate::server) struct Reload;
+pub(in crate::server) struct ReloadResponses;
 
-impl IntoResponses for Reload {
+impl IntoResponses for ReloadResponses {
     fn responses() -> Responses {
         with([
             (
@@ -292,9 +292,9 @@ impl IntoResponses for Reload {
 }
 
 /// The answers to a request to reset a device.
-pub(super) struct Reset;
+pub(super) struct ResetResponses;
 
-impl IntoResponses for Reset {
+impl IntoResponses for ResetResponses {
     fn responses() -> Responses {
         with([
             (
@@ -311,9 +311,9 @@ impl IntoResponses for Reset {
 }
 
 /// The answers to a request for the supervision tree.
-pub(in crate::server) struct Tree;
+pub(in crate::server) struct TreeResponses;
 
-impl IntoResponses for Tree {
+impl IntoResponses for TreeResponses {
     fn responses() -> Responses {
         with([(
             "200",

@@ -14,7 +14,7 @@ use super::view::{CameView, DeviceView, EndView, LineView, ResultView, Slowest, 
 use super::whole;
 use crate::domain::{Outcome, Turn};
 use crate::engine::collector::{Answer, AnswerStream};
-use crate::server::State;
+use crate::server::ServerState;
 use crate::server::error::Problem;
 use crate::server::tag::is_known;
 
@@ -27,7 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Answers a roll call in the form that the request prefers.
 pub(super) async fn answer(
     http: &HttpRequest,
-    state: &State,
+    state: &ServerState,
     wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
     let form = wanted.form;
@@ -131,7 +131,7 @@ pub(crate) async fn end_line(answer: &Answer) -> String {
 }
 
 /// Where a stream stands.
-enum Stage {
+enum StreamStage {
     Running(AnswerStream),
     Over,
 }
@@ -143,8 +143,8 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
         Form::Events => Some(Ok(Bytes::from(format!("id: {}\n\n", stream.id())))),
         Form::Lines | Form::Json => None,
     };
-    let pieces = futures::stream::unfold(Stage::Running(stream), move |stage| async move {
-        let Stage::Running(mut stream) = stage else {
+    let pieces = futures::stream::unfold(StreamStage::Running(stream), move |stage| async move {
+        let StreamStage::Running(mut stream) = stage else {
             return None;
         };
         let mut text = String::new();
@@ -162,7 +162,7 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
                 };
                 return Some((
                     Ok::<_, std::convert::Infallible>(Bytes::from(end)),
-                    Stage::Over,
+                    StreamStage::Over,
                 ));
             }
             // However many have come, and however fast the client reads.
@@ -180,7 +180,7 @@ fn streamed(form: Form, stream: AnswerStream, shown: Shown) -> HttpResponse {
                 break;
             }
         }
-        Some((Ok(Bytes::from(text)), Stage::Running(stream)))
+        Some((Ok(Bytes::from(text)), StreamStage::Running(stream)))
     });
     HttpResponse::Ok()
         .content_type(form.as_str())

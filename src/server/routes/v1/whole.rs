@@ -13,9 +13,9 @@ use super::report::tagged;
 use super::view::{DeviceView, EndView, ResultView, Slowest, WhichView};
 use crate::domain::{Outcome, Turn};
 use crate::engine::collector::{Answer, Observation};
-use crate::server::State;
+use crate::server::ServerState;
 use crate::server::body::listing::{self, Listed, Listing, append};
-use crate::server::body::stream::Begun;
+use crate::server::body::stream::BegunBody;
 use crate::server::error::Problem;
 
 /// So many bytes of facts are hashed in the time of one item of work.
@@ -24,7 +24,7 @@ const BYTES_OF_AN_ITEM: usize = 1024;
 /// Makes a roll call, and answers when it is over.
 pub(super) async fn answer(
     http: &HttpRequest,
-    state: &State,
+    state: &ServerState,
     wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
     let Wanted {
@@ -40,7 +40,7 @@ pub(super) async fn answer(
     // The answer ends here: while it is sent nothing keeps clusters that a reload has removed.
     let listing = Listing::new(answer.collection().clone(), form);
     drop(answer);
-    let body = Begun::new(listing, state.debug);
+    let body = BegunBody::new(listing, state.debug);
     let len = body.measure(|_| {}).await;
     if strict && failed > 0 {
         return Ok(HttpResponse::ServiceUnavailable()
