@@ -20,7 +20,7 @@ use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use tokio::io::AsyncWriteExt as _;
 
-use super::MAX_LISTS;
+use super::state::MAX_LISTS;
 use crate::app::Engine;
 use crate::config::{Config, Source};
 use crate::domain::{Cluster, Holding, Id, Moves, WorkerState, seen};

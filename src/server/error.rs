@@ -1,7 +1,7 @@
 //! From "no answer at all" to a status, and problems as `/v1` shows them: the only table of its
 //! kind.
 
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, ContentType, HeaderValue, RETRY_AFTER};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
@@ -128,6 +128,13 @@ impl Problem {
 /// 405, where only reading is defined.
 pub(super) async fn get_only(request: HttpRequest) -> HttpResponse {
     method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
+}
+
+/// 404, where there is no route.
+pub(super) async fn not_found() -> HttpResponse {
+    HttpResponse::NotFound()
+        .content_type(ContentType::plaintext())
+        .body("there is nothing here; the roll call is GET /test, the supervision tree GET /v1/supervision\n")
 }
 
 /// 415, if a request has a body, as nothing here takes one.

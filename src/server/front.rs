@@ -7,19 +7,20 @@
 
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_http::{Request, Response};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::{Error, web};
 use futures::future::LocalBoxFuture;
 
-use super::Answering;
 use super::guard::connections::Occupied;
-use super::guard::{guard, is_test};
-use super::routes::test;
+use super::guard::{Gate, guard, is_test};
+use super::routes::test::{self, Memory};
+use super::state::ServerState;
 
 /// What makes, for each thread, something that answers requests by an `R`.
 pub(super) trait RawFactory<R>:
@@ -32,10 +33,13 @@ impl<F, R> RawFactory<R> for F where
 {
 }
 
-/// What makes a front of `app`'s routes, and of `/test` if it `answers_test`.
+/// What `/test` is answered with.
+type TestRoute = (web::Data<ServerState>, Memory);
+
+/// What makes a front of `app`'s routes, and of `/test` if that is given.
 pub(super) fn factory<F, B>(
-    answering: Answering,
-    answers_test: bool,
+    gate: Arc<Gate>,
+    test: Option<TestRoute>,
     app: impl IntoServiceFactory<F, Request>,
 ) -> impl RawFactory<Response<Occupied>>
 where
@@ -44,16 +48,16 @@ where
 {
     let routes = app.into_factory();
     Factory {
-        answering,
-        answers_test,
+        gate,
+        test,
         routes,
         body: PhantomData,
     }
 }
 
 struct Factory<F, B> {
-    answering: Answering,
-    answers_test: bool,
+    gate: Arc<Gate>,
+    test: Option<TestRoute>,
     routes: F,
     body: PhantomData<B>,
 }
@@ -71,16 +75,12 @@ where
     type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
 
     fn new_service(&self, config: AppConfig) -> Self::Future {
-        let answering = self.answering.clone();
-        let answers_test = self.answers_test;
+        let gate = Arc::clone(&self.gate);
+        let test = self.test.clone();
         let routes = self.routes.new_service(config);
         Box::pin(async move {
             let routes = routes.await?;
-            Ok(RequestService(Rc::new(Parts {
-                answering,
-                answers_test,
-                routes,
-            })))
+            Ok(RequestService(Rc::new(Parts { gate, test, routes })))
         })
     }
 }
@@ -90,8 +90,8 @@ pub(super) struct RequestService<S>(Rc<Parts<S>>);
 
 /// Shared with the requests under way.
 struct Parts<S> {
-    answering: Answering,
-    answers_test: bool,
+    gate: Arc<Gate>,
+    test: Option<TestRoute>,
     routes: S,
 }
 
@@ -111,23 +111,19 @@ where
     fn call(&self, request: Request) -> Self::Future {
         let parts = Rc::clone(&self.0);
         Box::pin(async move {
-            let Parts {
-                answering,
-                answers_test,
-                routes,
-            } = &*parts;
+            let Parts { gate, test, routes } = &*parts;
             let handle = async |request: Request| {
-                if *answers_test && is_test(request.path()) {
-                    return test::answer(&request, &answering.state, &answering.memory)
-                        .await
-                        .into();
+                if let Some((state, memory)) = test
+                    && is_test(request.path())
+                {
+                    return test::answer(&request, state, memory).await.into();
                 }
                 match routes.call(request).await {
                     Ok(response) => Response::from(response).map_into_boxed_body(),
                     Err(error) => error.into(),
                 }
             };
-            Ok(guard(&answering.gate, request, handle).await)
+            Ok(guard(gate, request, handle).await)
         })
     }
 }

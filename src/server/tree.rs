@@ -92,7 +92,7 @@ pub struct ExitView {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
     /// Which cluster.
-    #[schema(value_type = crate::server::routes::v1::IdSchema)]
+    #[schema(value_type = crate::server::id_schema::IdSchema)]
     pub cluster_id: ClusterId,
     /// Its own actor.
     #[serde(flatten)]
@@ -110,11 +110,11 @@ pub struct ClusterView {
 pub struct DeviceView {
     /// Which node, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<crate::server::routes::v1::IdSchema>)]
+    #[schema(value_type = Option<crate::server::id_schema::IdSchema>)]
     pub node_id: Option<DeviceId>,
     /// Which switch, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<crate::server::routes::v1::IdSchema>)]
+    #[schema(value_type = Option<crate::server::id_schema::IdSchema>)]
     pub switch_id: Option<DeviceId>,
     /// Its actor.
     #[serde(flatten)]

@@ -10,8 +10,8 @@ use actix_web::http::header::{
 
 use super::scarce::Scarce;
 use crate::domain::Role;
+use crate::server::contract_headers::camel_case;
 use crate::server::error::Problem;
-use crate::server::routes::test::camel_case;
 use crate::server::traffic::Denial;
 use crate::server::view::NoReport;
 

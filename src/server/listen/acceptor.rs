@@ -24,9 +24,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::crowds::Crowds;
 use super::handshakes::Handshakes;
+use super::rooms::Rooms;
+use super::serve::Serve;
 use super::wire::{Io, Wire};
 use super::worker::{Admitted, HeldConnection, OpenConnection, RequestThread};
-use super::{Rooms, Serve};
 use crate::access::{Access, ClientShares};
 use crate::net::open_files;
 use crate::server::guard::Gate;

@@ -10,11 +10,11 @@ use actix::Arbiter;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
+use super::serve::{ConnectionSettings, Serve, serving};
 use super::wire::Io;
-use super::{ConnectionSettings, Serve, serving};
 use crate::access::ClientShare;
 use crate::net::open_files::Taken;
-use crate::server::Answering;
+use crate::server::service::Answering;
 
 /// What an open connection has: its file, and its place among all.
 pub(super) type OpenConnection = (Taken, OwnedSemaphorePermit);

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::families::Families;
+use super::writer::Families;
 use crate::domain::{BreakerState, ChildState, DeviceKind, DriverKind, Liveness};
 use crate::engine::collector::{Snapshot, SnapshotDevice};
 

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::families::Families;
+use super::writer::Families;
 use crate::domain::{Connectedness, Holding, OrdersSent, Sharing, Work};
 
 /// With `shows_clusters` there are series for each cluster that a worker has.

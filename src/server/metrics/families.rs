@@ -9,18 +9,19 @@ use std::time::UNIX_EPOCH;
 
 use actix_web::web;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::devices::{self, DeviceSummary};
+use super::writer::Families;
 use crate::domain::{DriverKind, FaultKind, LocalReason};
 use crate::drivers;
 use crate::engine::collector::RemoteSnapshot;
 use crate::engine::watchdog::WatchdogHandle;
 use crate::reload::DiscoveryState;
-use crate::server::ServerState;
 use crate::server::metrics::{distributed, process};
+use crate::server::state::ServerState;
 use crate::server::traffic::Traffic;
 use crate::telemetry::{self, Metrics};
 
@@ -54,7 +55,7 @@ struct ServiceFamilies {
 
 impl Collector for ServiceFamilies {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut families = Families(encoder);
+        let mut families = Families::new(encoder);
         let ServerState {
             collector,
             reload,
@@ -84,53 +85,7 @@ impl Collector for ServiceFamilies {
     }
 }
 
-/// The families as they are written.
-pub(crate) struct Families<'a>(DescriptorEncoder<'a>);
-
-/// A label's name and value.
-pub(crate) type Label<'a> = (&'static str, &'a str);
-
 impl Families<'_> {
-    /// A counter; `_total` is added to its name.
-    pub(crate) fn counter<const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = ([Label<'static>; N], u64)>,
-    ) -> fmt::Result {
-        let mut family = self.family(name, help, None, MetricType::Counter)?;
-        for (labels, value) in samples {
-            let mut sample = family.encode_family(&labels)?;
-            sample.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    /// A gauge; its unit is added to its name.
-    pub(crate) fn gauge<const N: usize, V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        samples: impl IntoIterator<Item = ([Label<'static>; N], V)>,
-    ) -> fmt::Result {
-        let mut family = self.family(name, help, unit, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn family<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-        metric_type: MetricType,
-    ) -> Result<MetricEncoder<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, unit, metric_type)
-    }
-
     fn build(&mut self) -> fmt::Result {
         let mut build = self.family(
             "fleetcall_build",
@@ -434,17 +389,6 @@ impl Families<'_> {
                 let labels = [("list", list.key.as_str())];
                 family.encode_family(&labels)?.encode_gauge(&value)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Counters without labels.
-    pub(crate) fn counters<const N: usize>(
-        &mut self,
-        counters: [(&str, &str, u64); N],
-    ) -> fmt::Result {
-        for (name, help, count) in counters {
-            self.counter(name, help, [([], count)])?;
         }
         Ok(())
     }

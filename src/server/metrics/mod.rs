@@ -5,3 +5,4 @@ pub(crate) mod distributed;
 pub(crate) mod exposition;
 pub(crate) mod families;
 pub(crate) mod process;
+pub(crate) mod writer;

@@ -9,7 +9,7 @@ use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::families::Families;
+use super::writer::Families;
 
 pub(crate) fn encode(families: &mut Families<'_>) -> fmt::Result {
     let Ok(process) = Process::myself() else {

@@ -11,8 +11,8 @@ use actix_web::middleware::Compress;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::ServerState;
-use super::error::get_only;
+use super::error::{get_only, not_found};
+use super::state::ServerState;
 use super::tag::is_known;
 
 /// What a browser lets the page do: run its own scripts, wear its own style and ask its own
@@ -102,7 +102,7 @@ async fn index(request: HttpRequest, state: web::Data<ServerState>) -> HttpRespo
 async fn asset(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     match ASSETS.iter().find(|it| it.name == *name) {
         Some(asset) => answer(&request, asset.content_type, asset.text),
-        None => super::not_found().await,
+        None => not_found().await,
     }
 }
 

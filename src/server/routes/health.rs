@@ -14,8 +14,8 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::engine::collector::CollectError;
-use crate::server::ServerState;
 use crate::server::error::get_only;
+use crate::server::state::ServerState;
 
 /// What both answer.
 #[derive(Debug, Serialize)]

@@ -12,10 +12,10 @@ use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::engine::collector::StateScope;
-use crate::server::ServerState;
 use crate::server::error::{Problem, get_only};
 use crate::server::metrics::exposition::{ExpositionFormat, stream};
 use crate::server::metrics::families::registry;
+use crate::server::state::ServerState;
 
 pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     config.service(

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::reload::Trigger;
-use crate::server::ServerState;
 use crate::server::error::{Problem, method_not_allowed, refuse_body};
 use crate::server::guard::caller;
 use crate::server::routes::v1::plain;
+use crate::server::state::ServerState;
 
 pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     config.service(
@@ -21,7 +21,7 @@ pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     post,
     path = "/v1/reload",
     tag = "supervision",
-    responses(crate::server::routes::v1::openapi::ReloadResponses)
+    responses(crate::server::routes::v1::responses::ReloadResponses)
 )]
 pub(in crate::server) async fn post(
     request: HttpRequest,

@@ -8,13 +8,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::domain::TreeFilter;
 use crate::engine::collector::StateScope;
-use crate::server::ServerState;
 use crate::server::accept;
 use crate::server::body::aside::aside;
 use crate::server::body::held::HeldBody;
 use crate::server::body::listing::indented;
 use crate::server::error::{Problem, get_only};
 use crate::server::parameters::Parameters;
+use crate::server::state::ServerState;
 use crate::server::tree::TreeView;
 
 #[derive(Debug, utoipa::IntoParams)]
@@ -52,7 +52,7 @@ pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
     path = "/v1/supervision",
     tag = "supervision",
     params(Query),
-    responses(crate::server::routes::v1::openapi::TreeResponses)
+    responses(crate::server::routes::v1::responses::TreeResponses)
 )]
 pub(in crate::server) async fn get(
     request: HttpRequest,

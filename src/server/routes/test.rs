@@ -6,11 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use actix_http::Request;
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
-use actix_web::http::header::{
-    self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ContentType, EntityTag, HeaderMap,
-    HeaderName, HeaderValue,
-};
+use actix_web::http::header::{self, ContentType, EntityTag, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -18,33 +14,14 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use crate::access;
 use crate::domain::{Summary, Topology};
 use crate::engine::collector::{Answer, CollectRequest};
-use crate::server::ServerState;
 use crate::server::body::held::HeldBody;
 use crate::server::body::listing::Listing;
 use crate::server::body::stream::BegunBody;
+use crate::server::contract_headers::camel_case;
 use crate::server::error::ApiError;
+use crate::server::state::ServerState;
 use crate::server::tag::is_known;
 use crate::server::view::{TestReport, report};
-
-/// Stand on every answer of this path, unless `test_cors` says otherwise: the guard adds them.
-static CORS: [(HeaderName, HeaderValue); 5] = [
-    (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-    (
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("POST, GET, PUT, DELETE, OPTIONS"),
-    ),
-    (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("1000")),
-    (
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "CONTENT-TYPE, Access-Control-Allow-Origin, cache-control, Cache-Control, x-access-token",
-        ),
-    ),
-    (
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("X-Resource-Count"),
-    ),
-];
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -219,17 +196,4 @@ fn method_not_allowed(method: &Method) -> HttpResponse {
         .body(format!(
             "{method} is not defined on /test; GET and OPTIONS are\n"
         ))
-}
-
-/// The Python servers wrote names of headers like this, and some callers compare them as they are.
-pub(in crate::server) fn camel_case(mut response: HttpResponse) -> HttpResponse {
-    response.head_mut().set_camel_case_headers(true);
-    response
-}
-
-/// What lets pages of all origins read an answer of this path.
-pub(in crate::server) fn open_to_all(headers: &mut HeaderMap) {
-    for (name, value) in &CORS {
-        headers.insert(name.clone(), value.clone());
-    }
 }

@@ -6,6 +6,7 @@ mod docs;
 pub(crate) mod openapi;
 mod query;
 pub(crate) mod report;
+pub(in crate::server) mod responses;
 mod view;
 mod whole;
 pub(crate) mod workers;
@@ -25,7 +26,6 @@ use xxhash_rust::xxh3::xxh3_128;
 use self::query::{
     CLUSTER, ClusterQuery, DEVICE, DeviceQuery, FORCE, ForceQuery, RollCallQuery, Wanted,
 };
-pub(in crate::server) use self::view::IdSchema;
 use self::view::{
     ChangeView, ChangesView, ClusterCountView, ClusterStateView, ClustersView, DeviceStateView,
     ResetView, WhichView,
@@ -36,7 +36,6 @@ use crate::domain::{
     Turn,
 };
 use crate::engine::collector::StateScope;
-use crate::server::ServerState;
 use crate::server::accept;
 use crate::server::body::aside::aside;
 use crate::server::body::held::HeldBody;
@@ -44,10 +43,11 @@ use crate::server::body::list::with_list;
 use crate::server::error::{Problem, get_only, method_not_allowed, refuse_body};
 use crate::server::guard::caller;
 use crate::server::parameters::{Parameters, shown};
+use crate::server::state::ServerState;
+use crate::server::tag::tagged;
 use crate::telemetry::event;
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    openapi::configure(config);
     let read = |path: &str, get: actix_web::Route, head: actix_web::Route| {
         web::resource(path)
             .wrap(Compress::default())
@@ -121,7 +121,7 @@ type Answered = Result<HttpResponse, Problem>;
         ("Last-Event-ID" = Option<String>, Header, description = "sent by an `EventSource` that comes \
          back when its stream has ended; it is told by 204 to stay away"),
     ),
-    responses(openapi::ReportResponses)
+    responses(responses::ReportResponses)
 )]
 async fn report(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     let wanted = Wanted::read(&request, &[CLUSTER, DEVICE, FORCE].concat())?;
@@ -148,7 +148,7 @@ fn log_forced(request: &HttpRequest, wanted: &Wanted) {
     path = "/v1/collect",
     tag = "roll calls",
     params(ClusterQuery, DeviceQuery, RollCallQuery, ForceQuery),
-    responses(openapi::RollCallResponses)
+    responses(responses::RollCallResponses)
 )]
 async fn collect(
     request: HttpRequest,
@@ -166,7 +166,7 @@ async fn collect(
         ("cluster" = String, Path, description = "the cluster's id"),
         DeviceQuery, RollCallQuery, ForceQuery,
     ),
-    responses(openapi::RollCallResponses),
+    responses(responses::RollCallResponses),
 )]
 async fn collect_cluster(
     request: HttpRequest,
@@ -191,7 +191,7 @@ async fn collect_cluster(
         RollCallQuery,
         ForceQuery,
     ),
-    responses(openapi::RollCallResponses),
+    responses(responses::RollCallResponses),
 )]
 async fn collect_node(
     request: HttpRequest,
@@ -212,7 +212,7 @@ async fn collect_node(
         RollCallQuery,
         ForceQuery,
     ),
-    responses(openapi::RollCallResponses),
+    responses(responses::RollCallResponses),
 )]
 async fn collect_switch(
     request: HttpRequest,
@@ -269,7 +269,7 @@ fn too_soon(wait: Duration) -> Problem {
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the node's id"),
     ),
-    responses(openapi::ResetResponses),
+    responses(responses::ResetResponses),
 )]
 async fn reset_node(
     request: HttpRequest,
@@ -287,7 +287,7 @@ async fn reset_node(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the switch's id"),
     ),
-    responses(openapi::ResetResponses),
+    responses(responses::ResetResponses),
 )]
 async fn reset_switch(
     request: HttpRequest,
@@ -370,7 +370,7 @@ async fn ask(
 /// The clusters in numbers, as they are known without asking anybody.
 #[utoipa::path(
     get, path = "/v1/clusters", tag = "last known state",
-    responses(openapi::KnownResponses<ClustersView>),
+    responses(responses::KnownResponses<ClustersView>),
 )]
 async fn clusters(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     plain(&request)?;
@@ -393,7 +393,7 @@ async fn clusters(request: HttpRequest, state: web::Data<ServerState>) -> Answer
         Some((xxh3_128(&json), json))
     });
     match work.await? {
-        (Some((mark, json)), place) => Ok(report::tagged(&request, mark, |response| {
+        (Some((mark, json)), place) => Ok(tagged(&request, mark, |response| {
             response.body(HeldBody::new(json, place))
         })),
         (None, _) => Err(busy()),
@@ -404,7 +404,7 @@ async fn clusters(request: HttpRequest, state: web::Data<ServerState>) -> Answer
 #[utoipa::path(
     get, path = "/v1/clusters/{cluster}", tag = "last known state",
     params(("cluster" = String, Path, description = "the cluster's id")),
-    responses(openapi::KnownResponses<ClusterStateView<'static>>),
+    responses(responses::KnownResponses<ClusterStateView<'static>>),
 )]
 async fn cluster(
     request: HttpRequest,
@@ -426,7 +426,7 @@ async fn cluster(
         Some((xxh3_128(&json), json))
     });
     match work.await? {
-        (Some((mark, json)), place) => Ok(report::tagged(&request, mark, |response| {
+        (Some((mark, json)), place) => Ok(tagged(&request, mark, |response| {
             response.body(HeldBody::new(json, place))
         })),
         (None, _) => Err(no_cluster(&state, &path).await),
@@ -440,7 +440,7 @@ async fn cluster(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the node's id"),
     ),
-    responses(openapi::KnownResponses<DeviceStateView<'static>>),
+    responses(responses::KnownResponses<DeviceStateView<'static>>),
 )]
 async fn node(
     request: HttpRequest,
@@ -457,7 +457,7 @@ async fn node(
         ("cluster" = String, Path, description = "the cluster's id"),
         ("device" = String, Path, description = "the switch's id"),
     ),
-    responses(openapi::KnownResponses<DeviceStateView<'static>>),
+    responses(responses::KnownResponses<DeviceStateView<'static>>),
 )]
 async fn switch(
     request: HttpRequest,
@@ -497,7 +497,7 @@ pub(in crate::server) fn plain(request: &HttpRequest) -> Result<(), Problem> {
 fn json(request: &HttpRequest, view: &impl Serialize) -> HttpResponse {
     // These types have a JSON form.
     let json = serde_json::to_vec(view).unwrap_or_default();
-    report::tagged(request, xxh3_128(&json), |response| response.body(json))
+    tagged(request, xxh3_128(&json), |response| response.body(json))
 }
 
 /// Since when changes are wanted.
@@ -522,7 +522,7 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
     path = "/v1/changes",
     tag = "changes",
     params(ChangesQuery),
-    responses(openapi::ChangesResponses)
+    responses(responses::ChangesResponses)
 )]
 async fn changes(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     accept::json(&request)?;
@@ -539,7 +539,7 @@ async fn changes(request: HttpRequest, state: web::Data<ServerState>) -> Answere
     };
     let changes = changes.iter().map(|it| ChangeView::from(&**it));
     let json = with_list(&view, changes).await;
-    Ok(report::tagged(&request, xxh3_128(&json), |response| {
+    Ok(tagged(&request, xxh3_128(&json), |response| {
         response.body(HeldBody::new(json, place))
     }))
 }
@@ -549,7 +549,7 @@ async fn changes(request: HttpRequest, state: web::Data<ServerState>) -> Answere
     get,
     path = "/v1/workers",
     tag = "last known state",
-    responses(openapi::WorkersResponses)
+    responses(responses::WorkersResponses)
 )]
 async fn workers(request: HttpRequest, state: web::Data<ServerState>) -> Answered {
     plain(&request)?;
@@ -568,7 +568,7 @@ async fn workers(request: HttpRequest, state: web::Data<ServerState>) -> Answere
     let view = WorkersView::new(&known, state.collector.topology());
     let owners = Owners::of(&known).await;
     let json = with_list(&view, clusters.map(|it| owners.view(it))).await;
-    Ok(report::tagged(&request, xxh3_128(&json), |response| {
+    Ok(tagged(&request, xxh3_128(&json), |response| {
         response.body(HeldBody::new(json, place))
     }))
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use actix_web::http::header::{self, ETag, EntityTag};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
+use actix_web::http::header;
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use futures::StreamExt as _;
 use serde::Serialize;
 
@@ -14,9 +14,8 @@ use super::view::{CameView, DeviceView, EndView, LineView, ResultView, Slowest, 
 use super::whole;
 use crate::domain::{Outcome, Turn};
 use crate::engine::collector::{Answer, AnswerStream};
-use crate::server::ServerState;
 use crate::server::error::Problem;
-use crate::server::tag::is_known;
+use crate::server::state::ServerState;
 
 /// Devices of one piece of a stream at most.
 const PIECE: usize = 256;
@@ -54,27 +53,6 @@ pub(super) async fn answer(
 fn is_reconnect(http: &HttpRequest) -> bool {
     let last = http.headers().get("Last-Event-ID");
     http.method() == Method::GET && last.is_some_and(|id| !id.is_empty())
-}
-
-/// An answer in JSON with an entity tag of `mark`, which stands for its content; or 304, if the
-/// request says that it has that.
-pub(super) fn tagged(
-    http: &HttpRequest,
-    mark: u128,
-    body: impl FnOnce(&mut HttpResponseBuilder) -> HttpResponse,
-) -> HttpResponse {
-    let etag = EntityTag::new_weak(format!("{mark:032x}"));
-    let reads = http.method() == Method::GET || http.method() == Method::HEAD;
-    let is_known = reads && is_known(http, &etag);
-    let mut response = HttpResponse::Ok();
-    response
-        .insert_header(ETag(etag))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::VARY, "Accept"));
-    if is_known {
-        return response.status(StatusCode::NOT_MODIFIED).finish();
-    }
-    body(response.content_type(Form::Json.as_str()))
 }
 
 /// These types have a JSON form, so nothing stands for what has none.

@@ -12,6 +12,7 @@ use crate::domain::{
     LastExit, Outcome, Summary, Topology,
 };
 use crate::engine::collector::{Answer, Observation};
+use crate::server::id_schema::IdSchema;
 pub(super) use crate::server::tree::ErrorView;
 use crate::server::tree::{BreakerView, ChildView, ExitView, millis, rfc3339};
 
@@ -41,17 +42,6 @@ pub(super) struct SlowestView {
     pub(super) device: WhichView,
     /// How long it took, in milliseconds.
     pub(super) duration_ms: f64,
-}
-
-/// An id: an integer or a name, as the configuration writes it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it describes what others write")]
-pub(in crate::server) enum IdSchema {
-    /// An integer.
-    Number(u64),
-    /// A name.
-    Name(String),
 }
 
 /// Which device: one of the two is there.

@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::query::{Form, Shown, Wanted};
-use super::report::tagged;
 use super::view::{DeviceView, EndView, ResultView, Slowest, WhichView};
 use crate::domain::{Outcome, Turn};
 use crate::engine::collector::{Answer, Observation};
-use crate::server::ServerState;
 use crate::server::body::listing::{self, Listed, Listing, append};
 use crate::server::body::stream::BegunBody;
 use crate::server::error::Problem;
+use crate::server::state::ServerState;
+use crate::server::tag::tagged;
 
 /// So many bytes of facts are hashed in the time of one item of work.
 const BYTES_OF_AN_ITEM: usize = 1024;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{ClusterId, Holding, Turn, WorkerState};
-use crate::server::routes::v1::IdSchema;
+use crate::server::id_schema::IdSchema;
 use crate::server::routes::v1::view::hex;
 use crate::server::tree::{millis, rfc3339};
 
