@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, Header as _};
 
 use super::error::Problem;
+use super::parameters::Parameters;
 
 /// The one of these media types that a request likes best; the first one of those that it likes alike.
 ///
@@ -68,4 +69,10 @@ pub(super) fn preferred(
 /// 406 unless a request accepts JSON, where there is nothing else.
 pub(super) fn json(request: &HttpRequest) -> Result<(), Problem> {
     preferred(request, &["application/json"]).map(|_| ())
+}
+
+/// Refuses what an answer in JSON without parameters cannot be asked for.
+pub(super) fn plain(request: &HttpRequest) -> Result<(), Problem> {
+    json(request)?;
+    Parameters::read(request, &[]).map(|_| ())
 }

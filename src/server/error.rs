@@ -130,6 +130,15 @@ pub(super) async fn get_only(request: HttpRequest) -> HttpResponse {
     method_not_allowed(request.method(), "GET, HEAD", "GET and HEAD are")
 }
 
+/// What a handler comes to.
+pub(super) type Answered = Result<HttpResponse, Problem>;
+
+/// 503, where what an answer takes is all taken.
+pub(super) fn busy() -> Problem {
+    let detail = "as many such answers as may be sent at once are; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+}
+
 /// 404, where there is no route.
 pub(super) async fn not_found() -> HttpResponse {
     HttpResponse::NotFound()

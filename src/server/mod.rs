@@ -13,6 +13,8 @@
 //! | `/`, `/assets/…` | `GET`, `HEAD` | the status page |
 //!
 //! Every request passes `guard` first, then `front`. It never names an actor or a driver.
+//!
+//! [`CollectorHandle`]: crate::engine::collector::CollectorHandle
 
 mod accept;
 mod body;

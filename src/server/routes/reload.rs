@@ -3,9 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::reload::Trigger;
+use crate::server::accept::plain;
 use crate::server::error::{Problem, method_not_allowed, refuse_body};
 use crate::server::guard::caller;
-use crate::server::routes::v1::plain;
 use crate::server::state::ServerState;
 
 pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {

@@ -7,12 +7,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::docs;
 use super::view::{
     ChangesView, ClusterStateView, ClustersView, DeviceStateView, ErrorView, LineView, ReportView,
     ResetView,
 };
 use super::workers::WorkersView;
+use super::{changes, collect, docs, known, reset};
 use crate::reload::Difference;
 use crate::server::accept;
 use crate::server::error::{Problem, get_only};
@@ -32,9 +32,9 @@ use crate::server::tree::TreeView;
                        this replaced; everything newer is under `/v1`.",
     ),
     paths(
-        super::report, super::collect, super::collect_cluster, super::collect_node,
-        super::collect_switch, super::clusters, super::cluster, super::node, super::switch,
-        super::changes, super::workers, super::reset_node, super::reset_switch,
+        collect::report, collect::collect, collect::collect_cluster, collect::collect_node,
+        collect::collect_switch, known::clusters, known::cluster, known::node, known::switch,
+        changes::changes, known::workers, reset::reset_node, reset::reset_switch,
         crate::server::routes::supervision::get, crate::server::routes::reload::post,
     ),
     components(schemas(
