@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::time::micros;
 use crate::domain::{Facts, Outcome};
 use crate::engine::collector::Observation;
 use crate::engine::remote::RemoteOutcome;
-use crate::nats::wire::micros;
 
 /// Devices that answered, without facts. Each column has one number for each of them: the first as it
 /// is, then how much more each is than the one before.

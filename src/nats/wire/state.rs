@@ -4,10 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::outcome::WireOutcome;
+use super::protocol::LONGEST;
+use super::time::micros;
 use crate::domain::{
     BreakerState, ChildState, DeviceId, DeviceKind, DeviceState, LastExit, LastLookup, Liveness,
 };
-use crate::nats::wire::{LONGEST, WireOutcome, micros};
 
 /// What is known of a device that was asked or failed.
 #[derive(Debug, Serialize, Deserialize)]
