@@ -12,8 +12,8 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
-use super::RareLog;
 use super::front::RemoteClusters;
+use super::rare_log::RareLog;
 use super::wire::{CHUNK_LEN, LONGEST, Names, VERSION, WireOutcome};
 use crate::domain::{Change, ClusterId};
 use crate::engine::fleet::FleetHandle;

@@ -16,7 +16,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-use super::lock;
+use super::lock::lock;
 use super::tls_files::TlsFiles;
 use super::wire::{Names, NatsRole};
 use crate::domain::Connectedness;

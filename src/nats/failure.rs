@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lock;
+use super::lock::lock;
 use super::wire::AnswerEnd;
 use crate::domain::ClusterId;
 

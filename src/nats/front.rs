@@ -18,10 +18,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::buckets::Buckets;
 use super::counts::Counts;
 use super::failure::{FailingClusters, Failure};
-use super::serving::{ACK, HEARTBEAT};
+use super::lock::lock;
+use super::rare_log::RareLog;
 use super::taken::{LaterOwner, TakenClusters};
-use super::wire::{AnswerEnd, Chunk, ClusterRequest, Names, OLDEST_SCHEMA, Roster, WirePlaces};
-use super::{RareLog, lock};
+use super::wire::{
+    ACK, AnswerEnd, Chunk, ClusterRequest, HEARTBEAT, Names, OLDEST_SCHEMA, Roster, WirePlaces,
+};
 use crate::domain::{ClusterId, Fault, FaultKind, Hold, Sharing, Turn, WorkerState};
 use crate::engine::collector::Workers;
 use crate::engine::remote::{Elsewhere, RemoteCollect};

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::buckets::{self, Bucket, BucketFound};
 use super::published::{KEY, PATIENCE};
+use super::settings::Distributed;
 use super::signature::SigningKey;
 use super::trust::Trust;
 use super::wire::{Names, NatsRole};
-use super::{Distributed, NatsSettings};
-use crate::nats::connection::{NatsConnection, NatsError, chain};
+use crate::nats::connection::{NatsConnection, NatsError, NatsSettings, chain};
 
 /// What is left of a message for what is not the configuration, in bytes.
 const OVERHEAD: usize = 16 * 1024;

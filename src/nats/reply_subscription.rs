@@ -11,9 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::lock;
-use super::serving::CANCEL;
-use super::wire::{Names, WINDOW};
+use super::lock::lock;
+use super::wire::{CANCEL, Names, WINDOW};
 use crate::nats::connection::{NatsConnection, NatsError, chain};
 
 /// How many messages may wait for one request; nobody who keeps to the protocol sends as many.

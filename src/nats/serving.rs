@@ -1,35 +1,37 @@
 //! A worker's side of an order: asks the devices, and sends what they say in pieces.
 
 use std::sync::Arc;
+
 use std::time::Duration;
 
 use async_nats::{Client, Message, Subject};
+
 use tokio::time::{Instant, timeout};
 
-use super::RareLog;
+use super::rare_log::RareLog;
+
 use super::counts::Counts;
+
 use super::wire::{
-    AnswerEnd, CHUNK_LEN, Chunk, ClusterRequest, LONGEST, MOST_PLACES, Names, OLDEST_SCHEMA,
-    Reserved, VERSION, WINDOW, WireOutcome, micros,
+    ACK, AnswerEnd, CHUNK_LEN, Chunk, ClusterRequest, HEARTBEAT, LONGEST, MOST_PLACES, Names,
+    OLDEST_SCHEMA, Reserved, VERSION, WINDOW, WireOutcome, micros,
 };
+
 use crate::engine::collector::{
     ClusterPartError, ClusterPartRequest, ClusterPartStream, CollectError, CollectorHandle,
 };
+
 use crate::engine::remote_state::LocalCluster;
+
 use crate::nats::lease::session::{LeaseSession, RequestUnderWay};
+
 use crate::nats::reply_subscription;
+
 use crate::nats::reply_subscription::Inbox;
+
 use crate::nats::state_query::StateQueryLimit;
+
 use crate::nats::wire::plain::PlainRows;
-
-/// What a front says for each piece that it has read.
-pub(super) const ACK: &str = "+";
-
-/// What a front says when nobody waits for the answer any more.
-pub(super) const CANCEL: &str = "-";
-
-/// How often an owner says that it is there while no outcome comes.
-pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// How long an owner waits for the first outcomes before it says that it is there.
 const FIRST: Duration = Duration::from_millis(20);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::lock;
+use super::lock::lock;
 use crate::domain::ClusterId;
 
 /// The lease with which a worker said last that it took a cluster, for each cluster with open questions.

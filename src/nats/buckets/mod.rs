@@ -15,7 +15,7 @@ use async_nats::jetstream::kv::Store;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use super::lock;
+use super::lock::lock;
 use super::wire::Names;
 use crate::nats::connection::{NatsConnection, NatsError};
 use api::{Info, JetStreamError, create, info};

@@ -16,7 +16,7 @@ use super::{HAND_OVER, LeaseManager, Own};
 use crate::domain::{ClusterId, Fault, FaultKind};
 use crate::nats::lease::membership::{Content, Fitness, read};
 use crate::nats::lease::session::LeaseSession;
-use crate::nats::lock;
+use crate::nats::lock::lock;
 use crate::nats::wire::{Lease, key};
 
 /// Counts a cluster while it is handed over.

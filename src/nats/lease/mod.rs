@@ -37,9 +37,11 @@ use crate::nats::counts::Counts;
 use crate::nats::lease::membership::{Fitness, Membership, SERVER_SLACK};
 use crate::nats::lease::session::LeaseSession;
 use crate::nats::lease::worker_fitness::WorkerFitness;
+use crate::nats::lock::lock;
+use crate::nats::rare_log::RareLog;
 use crate::nats::serving::RequestServer;
+use crate::nats::settings::Worker;
 use crate::nats::wire::{Names, Presence, Roster, VERSION, to_ms};
-use crate::nats::{RareLog, Worker, lock};
 use taking::FormerLease;
 
 /// How many leases are asked for at once.

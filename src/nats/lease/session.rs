@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::engine::remote::Lease;
 use crate::nats::connection::NatsConnection;
-use crate::nats::lock;
+use crate::nats::lock::lock;
 use crate::nats::serving::RequestServer;
 
 /// How long orders may be on their way that are taken no more.

@@ -13,11 +13,12 @@ use tokio::time::{Instant, timeout};
 use super::{AT_ONCE, LeaseManager, Own};
 use crate::domain::ClusterId;
 use crate::engine::remote::Lease;
+use crate::nats::changes;
 use crate::nats::lease::membership::{Content, Fitness, SERVER_SLACK, read};
 use crate::nats::lease::session::LeaseSession;
+use crate::nats::lock::lock;
 use crate::nats::wire;
 use crate::nats::wire::key;
-use crate::nats::{changes, lock};
 
 /// A lease that was got just now, and the orders that come by it.
 struct Leased {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::LeaseManager;
 use crate::nats::lease::membership::Fitness;
-use crate::nats::lock;
+use crate::nats::lock::lock;
 
 /// The longest that one that loses leases is to have none, if a lease is not longer than that.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -24,7 +24,9 @@ pub(in crate::nats) use names::{Names, NatsRole, cluster_of, key};
 pub(in crate::nats) use outcome::WireOutcome;
 pub(in crate::nats) use places::{MOST_PLACES, WirePlaces};
 pub use protocol::NEWEST_SCHEMA;
-pub(in crate::nats) use protocol::{CHUNK_LEN, LONGEST, OLDEST_SCHEMA, VERSION, WINDOW};
+pub(in crate::nats) use protocol::{
+    ACK, CANCEL, CHUNK_LEN, HEARTBEAT, LONGEST, OLDEST_SCHEMA, VERSION, WINDOW,
+};
 pub(in crate::nats) use request::{ClusterRequest, WireStateQuery};
 pub(in crate::nats) use roster::Roster;
 pub(in crate::nats) use time::{micros, to_ms};

@@ -1,5 +1,7 @@
 //! What holds of every message: its version, how long it may be, and the form of answers.
 
+use std::time::Duration;
+
 /// The version of the messages. One that cannot be read by those who know only the one before gets a
 /// new number, and with it subjects of its own.
 pub(in crate::nats) const VERSION: u32 = 1;
@@ -22,3 +24,12 @@ pub(in crate::nats) const LONGEST: usize = 768 * 1024;
 
 /// How many pieces may be on their way that the front has not read.
 pub(in crate::nats) const WINDOW: usize = 8;
+
+/// What a front says for each piece that it has read.
+pub(in crate::nats) const ACK: &str = "+";
+
+/// What a front says when nobody waits for the answer any more.
+pub(in crate::nats) const CANCEL: &str = "-";
+
+/// How often an owner says that it is there while no outcome comes.
+pub(in crate::nats) const HEARTBEAT: Duration = Duration::from_millis(500);
