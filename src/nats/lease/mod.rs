@@ -12,6 +12,7 @@ mod keeping;
 mod leaving;
 pub(crate) mod membership;
 pub(crate) mod placement;
+mod requests;
 pub(crate) mod session;
 mod taking;
 pub(crate) mod worker_fitness;

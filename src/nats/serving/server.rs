@@ -1,91 +1,43 @@
-//! A worker's side of an order: asks the devices, and sends what they say in pieces.
+//! Reads an order, does what it says, and ends its answer.
 
 use std::sync::Arc;
 
-use std::time::Duration;
-
-use async_nats::{Client, Message, Subject};
-
+use async_nats::{Client, Message};
 use tokio::time::{Instant, timeout};
 
-use super::rare_log::RareLog;
-
-use super::counts::Counts;
-
-use super::wire::{
-    ACK, AnswerEnd, CHUNK_LEN, Chunk, ClusterRequest, HEARTBEAT, LONGEST, MOST_PLACES, Names,
-    OLDEST_SCHEMA, Reserved, VERSION, WINDOW, WireOutcome, micros,
-};
-
+use super::sending::{LOOK_PATIENCE, Sending, Unwanted};
+use super::state::StateQueryLimit;
 use crate::engine::collector::{
     ClusterPartError, ClusterPartRequest, ClusterPartStream, CollectError, CollectorHandle,
 };
-
 use crate::engine::remote_state::LocalCluster;
-
-use crate::nats::lease::session::{LeaseSession, RequestUnderWay};
-
-use crate::nats::reply_subscription;
-
+use crate::nats::counts::Counts;
+use crate::nats::lease::session::LeaseSession;
+use crate::nats::rare_log::RareLog;
 use crate::nats::reply_subscription::Inbox;
-
-use crate::nats::state_query::StateQueryLimit;
-
-use crate::nats::wire::plain::PlainRows;
-
-/// How long an owner waits for the first outcomes before it says that it is there.
-const FIRST: Duration = Duration::from_millis(20);
-
-/// How long a front may take to read the pieces that are on their way.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The same for what is known: a front waits no longer for it.
-const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How many outcomes are looked at before others get their turn.
-const OUTCOMES: usize = 512;
+use crate::nats::wire::{
+    AnswerEnd, Chunk, ClusterRequest, MOST_PLACES, Names, OLDEST_SCHEMA, Reserved, VERSION, micros,
+};
 
 /// What answering takes.
 #[derive(Debug)]
-pub(super) struct RequestServer {
-    pub(super) client: Client,
-    pub(super) inbox: Inbox,
-    pub(super) names: Names,
-    pub(super) collector: CollectorHandle,
+pub(in crate::nats) struct RequestServer {
+    pub(in crate::nats) client: Client,
+    pub(in crate::nats) inbox: Inbox,
+    pub(in crate::nats) names: Names,
+    pub(in crate::nats) collector: CollectorHandle,
     /// The newest form of pieces that it writes.
-    pub(super) schema: u32,
-    pub(super) state_queries: StateQueryLimit,
-    pub(super) counts: Arc<Counts>,
-    pub(super) unreadable: RareLog,
-    pub(super) unsent: RareLog,
-    pub(super) unanswerable: RareLog,
+    pub(in crate::nats) schema: u32,
+    pub(in crate::nats) state_queries: StateQueryLimit,
+    pub(in crate::nats) counts: Arc<Counts>,
+    pub(in crate::nats) unreadable: RareLog,
+    pub(in crate::nats) unsent: RareLog,
+    pub(in crate::nats) unanswerable: RareLog,
 }
-
-/// An answer on its way to a front.
-pub(super) struct Sending<'a> {
-    client: &'a Client,
-    counts: &'a Counts,
-    unsent: &'a RareLog,
-    /// Whether nobody is asked for it.
-    is_look: bool,
-    /// Counts it until it is sent, if somebody is.
-    counted: Option<RequestUnderWay<'a>>,
-    front: Subject,
-    fence: u64,
-    /// The form of the pieces.
-    schema: u32,
-    acks: reply_subscription::ReplySubscription,
-    /// Pieces sent, and how many of them were read.
-    sent: usize,
-    read: usize,
-}
-
-/// The front is gone, or does not want the rest.
-pub(super) struct Unwanted;
 
 impl RequestServer {
     /// Answers an order for a cluster that is held by `session`.
-    pub(super) async fn answer(&self, order: &Message, session: &Arc<LeaseSession>) {
+    pub(in crate::nats) async fn answer(&self, order: &Message, session: &Arc<LeaseSession>) {
         let Some(front) = order.reply.clone() else {
             return;
         };
@@ -120,7 +72,7 @@ impl RequestServer {
     }
 
     /// Whether what came on a subject may be answered there; counts what may not.
-    pub(super) fn is_answerable(&self, subject: &str, reply: &str) -> bool {
+    pub(in crate::nats) fn is_answerable(&self, subject: &str, reply: &str) -> bool {
         let is_answerable = self.names.is_answerable(reply);
         if !is_answerable {
             self.counts.misdirected();
@@ -294,118 +246,5 @@ impl RequestServer {
             ClusterPartError::Refused(CollectError::Overloaded { .. }) => AnswerEnd::Overloaded,
             ClusterPartError::Refused(CollectError::ShuttingDown) => AnswerEnd::ShuttingDown,
         })
-    }
-}
-
-impl Sending<'_> {
-    /// Sends every outcome as it comes.
-    async fn outcomes(&mut self, part: &mut ClusterPartStream) -> Result<(), Unwanted> {
-        let mut wait = FIRST;
-        let mut waits = true;
-        while waits {
-            let come = tokio::select! {
-                come = timeout(wait, part.next(OUTCOMES)) => come,
-                ack = self.acks.messages.recv() => {
-                    self.note(ack)?;
-                    continue;
-                }
-            };
-            wait = HEARTBEAT;
-            let come = come.ok();
-            waits = come.as_ref().is_none_or(|it| !it.is_empty());
-            if !waits {
-                break;
-            }
-            let mut said = Vec::new();
-            let mut len = 0;
-            let mut plain = PlainRows::default();
-            for device in come.into_iter().flatten() {
-                let (place, outcome, observation) = part.outcome(device);
-                if self.schema > OLDEST_SCHEMA && plain.take(place, outcome, observation) {
-                    continue;
-                }
-                let mut next = WireOutcome::new(place, outcome, observation);
-                if next.len() > LONGEST {
-                    next = WireOutcome::too_large(place);
-                }
-                if len + next.len() > CHUNK_LEN && !said.is_empty() {
-                    let outcomes = std::mem::take(&mut said);
-                    self.chunk(Chunk {
-                        outcomes,
-                        ..Chunk::default()
-                    })
-                    .await?;
-                    len = 0;
-                }
-                len += next.len();
-                said.push(next);
-            }
-            self.chunk(Chunk {
-                outcomes: said,
-                plain: plain.columns(),
-                ..Chunk::default()
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Sends a piece, when the front has read enough of those before.
-    pub(super) async fn chunk(&mut self, chunk: Chunk<'_>) -> Result<(), Unwanted> {
-        while let Ok(ack) = self.acks.messages.try_recv() {
-            self.note(Some(ack))?;
-        }
-        while self.sent - self.read >= WINDOW {
-            let patience = if self.is_look {
-                LOOK_PATIENCE
-            } else {
-                PATIENCE
-            };
-            let ack = timeout(patience, self.acks.messages.recv()).await;
-            self.note(ack.unwrap_or_default())?;
-        }
-        let chunk = Chunk {
-            version: self.schema,
-            fence: self.fence,
-            number: u64::try_from(self.sent).unwrap_or(u64::MAX),
-            ..chunk
-        };
-        let json = serde_json::to_vec(&chunk).map_err(|_| Unwanted)?;
-        // Each is acknowledged at a subject of its own, since servers let a front answer there once. The
-        // last one need not be.
-        let acks = format!("{}.{}", self.acks.subject, self.sent);
-        self.sent += 1;
-        let (client, front) = (self.client, self.front.clone());
-        let sent = async {
-            match chunk.end {
-                None => client.publish_with_reply(front, acks, json.into()).await,
-                Some(_) => client.publish(front, json.into()).await,
-            }
-        };
-        match timeout(PATIENCE, sent).await {
-            Ok(Ok(())) => {
-                self.counts.piece_sent();
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                if self.unsent.is_due() {
-                    log::warn!(error:%; "an answer cannot be sent");
-                }
-                Err(Unwanted)
-            }
-            // Its connection is stuck, and so is everything that is said by it.
-            Err(_) => Err(Unwanted),
-        }
-    }
-
-    /// Takes note of what the front says; `None` is that it says nothing any more.
-    fn note(&mut self, message: Option<Message>) -> Result<(), Unwanted> {
-        match message {
-            Some(message) if *message.payload == *ACK.as_bytes() && self.read < self.sent => {
-                self.read += 1;
-                Ok(())
-            }
-            _ => Err(Unwanted),
-        }
     }
 }
