@@ -4,62 +4,43 @@
 //! the next time. That a cluster was taken is told as well, without a change.
 
 use std::collections::HashMap;
+
 use std::sync::Arc;
+
 use std::time::Duration;
 
 use async_nats::Client;
+
 use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
+
 use tokio::time::{sleep, timeout};
 
 use super::front::RemoteClusters;
+
 use super::rare_log::RareLog;
-use super::wire::{CHUNK_LEN, LONGEST, Names, VERSION, WireOutcome};
+
+use super::wire::{
+    CHUNK_LEN, Changed, LONGEST, Names, VERSION, WireChange, WireOutcome, some_names,
+};
+
 use crate::domain::{Change, ClusterId};
+
 use crate::engine::fleet::FleetHandle;
+
 use crate::engine::remote::{RemoteChange, RemoteOutcome};
+
 use crate::nats::connection::NatsConnection;
+
 use crate::nats::lease::LeaseManager;
 
 /// How long a connection may be stuck before something is not told.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How many names of facts that changed are told of a device.
-const MOST_FACTS: usize = 256;
-
-/// How long such a name is at most, in bytes.
-const LONGEST_NAME: usize = 1024;
 
 /// For how long changes are gathered after some were told.
 const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Before a subscription is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// From an owner to everybody: what became of devices. Also the first thing that it says, with no
-/// device: those whose question to the owner before is open ask this one.
-#[derive(Debug, Serialize, Deserialize)]
-struct Changed<'a> {
-    version: u32,
-    cluster: ClusterId,
-    /// The lease of the owner.
-    fence: u64,
-    /// Tells the places' devices, if there are any.
-    plan: u64,
-    /// In the order in which it happened.
-    #[serde(borrow)]
-    changes: Vec<WireChange<'a>>,
-}
-
-/// What became of a device.
-#[derive(Debug, Serialize, Deserialize)]
-struct WireChange<'a> {
-    #[serde(rename = "o", borrow)]
-    outcome: WireOutcome<'a>,
-    /// Which facts changed, if some did.
-    #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
-    facts: Vec<String>,
-}
 
 /// Tells what changes in the clusters that are held; for ever.
 pub(super) async fn publish_changes(
@@ -99,26 +80,6 @@ pub(super) async fn publish_changes(
         // What happens at once is told at once.
         sleep(TOGETHER).await;
     }
-}
-
-/// Tells that clusters were taken, with these leases.
-pub(super) async fn tell_taken(taken: &[(ClusterId, u64)], client: &Client, names: &Names) {
-    let told = async {
-        for (cluster, fence) in taken {
-            let changed = Changed {
-                version: VERSION,
-                cluster: cluster.clone(),
-                fence: *fence,
-                // There are no places.
-                plan: 0,
-                changes: Vec::new(),
-            };
-            let json = serde_json::to_vec(&changed).unwrap_or_default();
-            // Those who do not hear it wait for the owner before as long as for any that is silent.
-            client.publish(names.changes(), json.into()).await.ok();
-        }
-    };
-    timeout(PATIENCE, told).await.ok();
 }
 
 /// Whether all of it is told.
@@ -166,13 +127,6 @@ async fn publish_changes_of(
         is_told &= matches!(timeout(PATIENCE, told).await, Ok(Ok(())));
     }
     is_told
-}
-
-/// No more than is kept of any device.
-fn some_names(mut names: Vec<String>) -> Vec<String> {
-    names.truncate(MOST_FACTS);
-    names.retain(|name| name.len() <= LONGEST_NAME);
-    names
 }
 
 /// Hears what changes in clusters that are not here; for ever.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::LeaseManager;
+use super::manager::LeaseManager;
 
 /// How many times a lease is at least as long as a message and its answer take: a renewal is tried
 /// again in it, and a cluster moves in a part of it.

@@ -9,7 +9,7 @@ use futures::stream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::leaving::Loss;
-use super::{AT_ONCE, LeaseManager, Own};
+use super::manager::{AT_ONCE, LeaseManager, Own};
 use crate::domain::ClusterId;
 use crate::engine::watchdog::WatchdogHandle;
 use crate::nats::connection::chain;

@@ -1,23 +1,39 @@
 //! How a worker's clusters leave it: lost, or handed over.
 
 use std::collections::HashMap;
+
 use std::sync::Arc;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
+
 use std::time::Duration;
 
 use async_nats::jetstream::kv::Entry;
+
 use bytes::Bytes;
+
 use futures::future::join_all;
+
 use tokio::sync::oneshot;
+
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::taking::FormerLease;
-use super::{HAND_OVER, LeaseManager, Own};
+use super::former::FormerLease;
+
+use super::manager::{LeaseManager, Own};
+
 use crate::domain::{ClusterId, Fault, FaultKind};
+
 use crate::nats::lease::membership::{Content, Fitness, read};
+
 use crate::nats::lease::session::LeaseSession;
+
 use crate::nats::lock::lock;
+
 use crate::nats::wire::{Lease, key};
+
+/// How long collects under way may take to end before their cluster is handed over.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Counts a cluster while it is handed over.
 struct Handing<'a>(&'a AtomicUsize);

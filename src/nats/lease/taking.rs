@@ -1,23 +1,37 @@
 //! How a worker comes by clusters.
 
 use std::collections::HashMap;
+
 use std::sync::Arc;
+
 use std::time::SystemTime;
 
 use async_nats::Subscriber;
+
 use async_nats::jetstream::context::PublishErrorKind;
+
 use async_nats::jetstream::kv::Operation;
+
 use futures::future::join_all;
+
 use tokio::time::{Instant, timeout};
 
-use super::{AT_ONCE, LeaseManager, Own};
+use super::announcement::tell_taken;
+use super::former::FormerLease;
+use super::manager::{AT_ONCE, LeaseManager, Own};
+
 use crate::domain::ClusterId;
+
 use crate::engine::remote::Lease;
-use crate::nats::changes;
+
 use crate::nats::lease::membership::{Content, Fitness, SERVER_SLACK, read};
+
 use crate::nats::lease::session::LeaseSession;
+
 use crate::nats::lock::lock;
+
 use crate::nats::wire;
+
 use crate::nats::wire::key;
 
 /// A lease that was got just now, and the orders that come by it.
@@ -25,25 +39,6 @@ struct Leased {
     cluster: ClusterId,
     session: Arc<LeaseSession>,
     orders: Subscriber,
-}
-
-/// A lease session that this worker does not have, though its lease may still be in the bucket.
-#[derive(Debug)]
-pub(super) struct FormerLease {
-    number: u64,
-    since: SystemTime,
-    /// `None` if the server's answer was lost: nothing is known of it then but that it was asked for.
-    session: Option<Arc<LeaseSession>>,
-}
-
-impl FormerLease {
-    pub(super) fn of(session: Arc<LeaseSession>) -> Self {
-        Self {
-            number: session.number,
-            since: session.since,
-            session: Some(session),
-        }
-    }
 }
 
 impl LeaseManager {
@@ -117,7 +112,7 @@ impl LeaseManager {
             let leased: Vec<_> = join_all(leased).await.into_iter().flatten().collect();
             let taken = self.begin(leased);
             let client = &self.connection.client;
-            changes::tell_taken(&taken, client, &self.names).await;
+            tell_taken(&taken, client, &self.names).await;
         }
     }
 

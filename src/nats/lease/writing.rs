@@ -9,7 +9,7 @@ use async_nats::jetstream::kv::Store;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::LeaseManager;
+use super::manager::LeaseManager;
 
 /// On what a write depends: the revision that the entry is to have until then, 0 if there is to be
 /// none; `None` whatever it is.

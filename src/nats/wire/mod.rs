@@ -3,6 +3,7 @@
 //! Pure: it knows no connection. `docs/distributed.md` is the protocol; what is changed here is
 //! changed there.
 
+mod change;
 mod chunk;
 mod entries;
 mod names;
@@ -17,6 +18,7 @@ pub(crate) mod state;
 mod tests;
 mod time;
 
+pub(in crate::nats) use change::{Changed, WireChange, some_names};
 pub(in crate::nats) use chunk::{AnswerEnd, Chunk, Reserved};
 pub(in crate::nats) use entries::{Lease, Presence};
 pub(crate) use names::is_worker;
