@@ -46,7 +46,7 @@ pub(crate) enum Cell {
     Empty,
 }
 
-/// What issue 7 of this project hopes for; nothing fails if it is missed, as machines are noisy.
+/// What the figures of a table should be; nothing fails if it is missed, as machines are noisy.
 #[derive(Debug)]
 pub(crate) struct Goal {
     pub(crate) text: &'static str,

@@ -1,4 +1,4 @@
-//! `GET /test` as its callers know it: `shared/contract/test.md`, line by line.
+//! `GET /test` as its callers know it: the contract in the README, line by line.
 
 use crate::harness::{TestApp, read_all};
 

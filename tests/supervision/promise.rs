@@ -1,4 +1,4 @@
-//! The promise of `DESIGN.md` against a small reference model: whatever happens in whatever order,
+//! Guarantee G11 of `docs/supervision.md` against a small reference model: in every order of events
 //! each answer is complete, ordered and in time, and the counters are the model's.
 //!
 //! The model knows no actor, message or thread. It keeps for each child what the rules say of it
