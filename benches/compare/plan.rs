@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Few and short rounds, to try it: no figures to quote
     #[arg(long)]
     quick: bool,
-    /// Where the three old servers are
+    /// Where the three old servers are; without it they are left out
     #[arg(long, value_name = "DIR")]
     seed: Option<PathBuf>,
     /// Cargo passes this
@@ -85,11 +85,9 @@ impl Plan {
             arguments.peers
         };
         let parts = all(arguments.parts, Part::value_variants());
-        let seed = arguments
-            .seed
-            .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/peers/seed"));
+        let is_there = |seed: PathBuf| copy_seed(&seed, &dir.join("seed"));
         let mut absent = Vec::new();
-        if peers.iter().any(|peer| peer.is_seed()) && !copy_seed(&seed, &dir.join("seed")) {
+        if peers.iter().any(|peer| peer.is_seed()) && !arguments.seed.is_some_and(is_there) {
             absent = peers.iter().copied().filter(|it| it.is_seed()).collect();
             peers.retain(|peer| !peer.is_seed());
         }
