@@ -562,7 +562,7 @@ fn complain(lines: &str) {
     telemetry::complain(&lines.join("\n"));
 }
 
-/// As [`print`], a text for people: on more lines if a terminal is narrower.
+/// As [`print()`], a text for people: on more lines if a terminal is narrower.
 fn print_line(line: &str) -> Result<bool, CliError> {
     let width = Terminal::of(&std::io::stdout()).width;
     print(wrap(line, width).as_bytes())

@@ -380,7 +380,7 @@ impl TicketInFlight {
         self.gather.strong_count() == 0
     }
 
-    /// Resolves, with an error, when the collect [is over](InFlight::is_over); `None` if it is.
+    /// Resolves, with an error, when the collect [is over](TicketInFlight::is_over); `None` if it is.
     pub(super) fn over(&self) -> Option<oneshot::Receiver<()>> {
         let gather = self.gather.upgrade()?;
         let (sender, over) = oneshot::channel();
