@@ -11,7 +11,8 @@ use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _};
 
-use super::Cli;
+use super::command::Cli;
+use super::error::IdleFlag;
 
 /// The command if none is named.
 const DEFAULT: &str = "serve";
@@ -38,15 +39,6 @@ const IDLE: [(&str, &str, Where); 9] = [
     ("worker", "nats_", Where::Without("nats")),
     ("worker", "published_", Where::Without("published")),
 ];
-
-/// A flag that would do nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--{flag} does nothing {place} --{other}")]
-pub(super) struct IdleFlag {
-    flag: String,
-    place: &'static str,
-    other: &'static str,
-}
 
 /// The command, and a flag of it that would do nothing, if there is one.
 ///

@@ -1,7 +1,8 @@
 //! Fuzzed: what a server that is asked for its tree may answer.
 
 pub use super::collect::fuzz::report_stream;
-use super::tree::{parse, text};
+use super::service::parse;
+use super::tree::text;
 
 /// A tree in JSON, drawn.
 pub fn tree(bytes: &[u8]) {

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{CliError, ConfigFlag};
+use super::error::{CliError, InitError};
+use super::flags::ConfigFlag;
+use super::output::{print, print_line};
 use crate::config::DEFAULT_PATH;
 
 /// What is written: a small simulated fleet, and beside it every setting with its default.
@@ -25,28 +27,16 @@ pub(super) struct Flags {
     force: bool,
 }
 
-/// Why there is no configuration written.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum InitError {
-    #[error("{} is there already; --force overwrites it, `fleetcall init -` prints instead", .0.display())]
-    Exists(PathBuf),
-    #[error("cannot write {}: {error}", .path.display())]
-    Write {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-}
-
 pub(super) fn write(flags: &Flags) -> Result<ExitCode, CliError> {
     let named = flags.path.as_ref().or(flags.config.config.as_ref());
     let path = named.map_or(Path::new(DEFAULT_PATH), PathBuf::as_path);
     if path == Path::new("-") {
-        super::print(COMMENTED.trim_end().as_bytes())?;
+        print(COMMENTED.trim_end().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     write_file(path, flags.force).map_err(CliError::Init)?;
     let line = format!("{}: written", path.display());
-    super::print_line(&line)?;
+    print_line(&line)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,32 +3,20 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _};
-use clap_complete::Shell;
+use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use super::{Cli, CliError};
+use super::command::Cli;
+use super::error::CliError;
+use super::flags::{CompletionFlags, ManFlags};
+use super::output::print;
 use crate::domain::did_you_mean;
-
-#[derive(Debug, Args)]
-pub(super) struct CompletionFlags {
-    /// The shell to complete in
-    #[arg(value_enum)]
-    shell: Shell,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ManFlags {
-    /// The command that the page is about, instead of all of them
-    #[arg(value_name = "COMMAND")]
-    command: Option<String>,
-}
 
 pub(super) fn completions(flags: &CompletionFlags) -> Result<ExitCode, CliError> {
     let mut script = Vec::new();
     let mut command = Cli::command();
     clap_complete::generate(flags.shell, &mut command, "fleetcall", &mut script);
-    super::print(script.trim_ascii_end())?;
+    print(script.trim_ascii_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,6 +43,6 @@ pub(super) fn page(flags: &ManFlags) -> Result<ExitCode, CliError> {
     Man::new(about)
         .render(&mut page)
         .map_err(CliError::Output)?;
-    super::print(page.trim_ascii_end())?;
+    print(page.trim_ascii_end())?;
     Ok(ExitCode::SUCCESS)
 }

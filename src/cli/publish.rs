@@ -8,8 +8,10 @@ use actix_web::rt::System;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::error::CliError;
+use super::flags::{ConfigFlag, LogFlags};
 use super::nats::{LEASE, NatsFlags, NatsFlagsError, SchemaFlag, lease};
-use super::{CliError, ConfigFlag, LogFlags, complain, of_them_simulated, print, print_line};
+use super::output::{complain, of_them_simulated, print, print_line};
 use crate::app::AppError;
 use crate::config::{Config, Source};
 use crate::domain::counted;

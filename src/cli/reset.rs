@@ -12,12 +12,13 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
-use super::CliError;
 use super::collect::{Kind, NamedSet, joined, named_set, whole_topology};
+use super::error::{CliError, NameError};
+use super::output::print_line;
 use super::server::{ServerFlags, TIMEOUT, block_on};
+use super::service::{TreeError, ask, body, parse};
 use super::terminal::plain;
-use super::tree::{TreeError, ask, body, parse};
-use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope, ScopeError};
+use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope};
 use crate::server::tree::TreeView;
 
 /// Candidates that an error names.
@@ -43,20 +44,6 @@ pub(super) struct Flags {
     kind: Option<Kind>,
     #[command(flatten)]
     server: ServerFlags,
-}
-
-/// Why names do not say which devices are meant.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NameError {
-    #[error("nothing was reset: {}", plain(&.0.to_string()))]
-    Scope(#[from] ScopeError),
-    #[error(
-        "{device} may be {candidates}; say which one by --cluster and --kind; nothing was reset"
-    )]
-    Ambiguous {
-        device: DeviceId,
-        candidates: String,
-    },
 }
 
 /// A device of the service's.
@@ -94,7 +81,7 @@ pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
             } else {
                 format!("cleared {}", cleared.join(", "))
             };
-            super::print_line(&plain(&format!("{device}: {what}")))?;
+            print_line(&plain(&format!("{device}: {what}")))?;
         }
         Ok(ExitCode::SUCCESS)
     });

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::CliError;
+use super::error::CliError;
+use super::output::print;
 use super::server::ServerFlags;
+use super::service::{TreeError, ask, checked_json};
 use super::terminal::{INDENT, Terminal, columns, pad, plain, wrap};
-use super::tree::{TreeError, TreeFormat, ask, checked_json};
+use super::tree::TreeFormat;
 use crate::server::routes::v1::workers::{OwnedView, WorkersView};
 
 #[derive(Debug, Clone, Args)]
@@ -30,7 +32,7 @@ pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
         })?;
         text(&view, Terminal::of(&std::io::stdout()).width)
     };
-    super::print(text.as_bytes())?;
+    print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

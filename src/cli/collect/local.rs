@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use futures::future::{FutureExt as _, LocalBoxFuture};
 
-use super::RollRequest;
+use super::request::RollRequest;
 use super::roll::{Heard, Roll};
 use crate::app::Engine;
-use crate::cli::CliError;
+use crate::cli::error::CliError;
 use crate::config::Config;
 use crate::engine::collector::{AnswerStream, CollectError, CollectRequest};
 use crate::reload::DiscoveryState;

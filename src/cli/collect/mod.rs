@@ -4,38 +4,41 @@
 //! standard output, whole or, after Ctrl-C, as far as it has come.
 
 mod csv;
+mod flags;
 #[cfg(fuzzing)]
 pub(super) mod fuzz;
 mod interrupt;
 mod line;
 mod local;
 mod progress;
+mod request;
 mod roll;
 mod server;
 mod table;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::rt::System;
-use clap::{Args, ValueEnum};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::server::TrustFlags;
+use super::error::CliError;
+use super::output::{self, complain};
 use super::terminal::{Screen, Terminal, plain_json};
-use super::{CliError, ConfigFlag, LogFlags, complain};
 use crate::config::Config;
-use crate::domain::{DeviceKind, MAX_DEVICES, NodeSet, Scope, counted};
+use crate::domain::{MAX_DEVICES, counted};
 use crate::net::open_files;
 use crate::server::view::report;
 use crate::telemetry;
+use flags::Format;
 use line::Line;
 use local::Local;
+use request::RollRequest;
 use roll::{DeviceRoll, Roll};
 use server::{Api, ServiceClient};
 
+pub(super) use flags::{Flags, Kind, NamedSet, joined, named_set};
 pub(super) use server::{ServiceError, whole_topology};
 
 /// How often progress is drawn; sooner than that nobody waits for it.
@@ -43,147 +46,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// What shells give for a process that SIGPIPE ended.
 const UNREAD_EXIT_CODE: u8 = 141;
-
-#[derive(Debug, Args)]
-pub(super) struct Flags {
-    #[command(flatten)]
-    config: ConfigFlag,
-    /// How the answer is printed [default: table at a terminal, otherwise json]
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    format: Option<Format>,
-    /// Ask only clusters of this node set, such as "1-4" or "edge"; may be repeated
-    #[arg(long, value_name = "SET", value_parser = named_set)]
-    cluster: Vec<NamedSet>,
-    /// Ask only devices of this kind
-    #[arg(long, value_name = "KIND", value_enum)]
-    kind: Option<Kind>,
-    /// Ask only devices of this node set, such as "web[01-40]"; may be repeated
-    #[arg(long, value_name = "SET", value_parser = named_set)]
-    device: Vec<NamedSet>,
-    /// Do not ask devices of this node set; may be repeated
-    #[arg(long, value_name = "SET", value_parser = named_set)]
-    exclude: Vec<NamedSet>,
-    /// Show only the devices that failed
-    #[arg(long)]
-    failed: bool,
-    /// How long it may take, if that is less than what is configured
-    #[arg(long, value_name = "DURATION", value_parser = deadline)]
-    deadline: Option<Duration>,
-    /// Ask devices, too, that the service leaves alone because their breaker is open or their actor
-    /// waits to be restarted, each at most once in 10 s; needs --server
-    #[arg(long)]
-    force: bool,
-    /// Let a running service ask, such as http://127.0.0.1:11100, instead of asking from here
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    #[command(flatten)]
-    trust: TrustFlags,
-    #[command(flatten)]
-    pub(super) log: LogFlags,
-}
-
-impl Flags {
-    fn format(&self) -> Format {
-        self.format.unwrap_or_else(|| {
-            if std::io::stdout().is_terminal() {
-                Format::Table
-            } else {
-                Format::Json
-            }
-        })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// As `GET /test` has it, in configured order
-    Json,
-    /// A line for each device when it answers, as `/v1/report` has them, then a summary
-    Ndjson,
-    /// For spreadsheets, a row for each device, in configured order
-    Csv,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Kind {
-    Node,
-    Switch,
-}
-
-impl From<Kind> for DeviceKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Node => Self::Node,
-            Kind::Switch => Self::Switch,
-        }
-    }
-}
-
-/// A node set as it was written, and what that means.
-#[derive(Debug, Clone)]
-pub(super) struct NamedSet {
-    text: String,
-    set: NodeSet,
-}
-
-/// The set that comes of several.
-pub(super) fn joined(sets: &[NamedSet]) -> Option<NodeSet> {
-    NodeSet::join(sets.iter().map(|it| &it.set))
-}
-
-/// Whom to ask, and how long.
-#[derive(Debug)]
-struct RollRequest {
-    scope: Scope,
-    deadline: Option<Duration>,
-    /// Whether devices are asked that the service leaves alone.
-    force: bool,
-    /// The sets of the scope as one text each; empty is none.
-    clusters: String,
-    devices: String,
-    exclude: String,
-}
-
-impl RollRequest {
-    fn new(flags: &Flags) -> Self {
-        let texts = |sets: &[NamedSet]| {
-            let texts: Vec<&str> = sets.iter().map(|it| it.text.as_str()).collect();
-            texts.join(",")
-        };
-        let kind = flags.kind.map(DeviceKind::from);
-        Self {
-            scope: Scope {
-                clusters: joined(&flags.cluster),
-                kind,
-                devices: joined(&flags.device),
-                exclude: joined(&flags.exclude),
-            },
-            deadline: flags.deadline,
-            force: flags.force,
-            clusters: texts(&flags.cluster),
-            devices: texts(&flags.device),
-            exclude: texts(&flags.exclude),
-        }
-    }
-
-    /// As `/v1/report` takes it.
-    fn query(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let set = |key, text: &str| (!text.is_empty()).then(|| (key, text.to_owned()));
-        let clusters = set("cluster", &self.clusters);
-        let devices = set("device", &self.devices);
-        let exclude = set("exclude", &self.exclude);
-        let kind = self.scope.kind.map(|kind| ("kind", kind.to_string()));
-        let deadline = self
-            .deadline
-            .map(|deadline| ("deadline", humantime::format_duration(deadline).to_string()));
-        let force = self.force.then(|| ("force", "true".to_owned()));
-        [clusters, devices, exclude, kind, deadline, force]
-            .into_iter()
-            .flatten()
-    }
-}
 
 /// Who is to make the roll call.
 #[expect(clippy::large_enum_variant, reason = "there is one")]
@@ -256,7 +118,7 @@ impl RollView {
             return Ok(true);
         }
         let text = self.safe(lines.join("\n"));
-        let printed = tokio::task::spawn_blocking(move || super::print(text.as_bytes())).await;
+        let printed = tokio::task::spawn_blocking(move || output::print(text.as_bytes())).await;
         printed.unwrap_or_else(|error| Err(CliError::Output(std::io::Error::other(error))))
     }
 
@@ -272,7 +134,7 @@ impl RollView {
             Format::Ndjson => Ok(true),
             Format::Table => {
                 let text = table::text(roll, elapsed, self.only_failed, complete, self.out);
-                super::print(text.as_bytes())
+                output::print(text.as_bytes())
             }
             Format::Json => {
                 let summary = roll.collection(|_| true).summary();
@@ -282,12 +144,12 @@ impl RollView {
                 });
                 let json = report(shown, &summary).into_json(indent);
                 let json = String::from_utf8_lossy(&json).into_owned();
-                super::print(self.safe(json).as_bytes())
+                output::print(self.safe(json).as_bytes())
             }
             Format::Csv => {
                 let shows = |device: &DeviceRoll| !self.only_failed || device.fault().is_some();
                 let text = csv::text(roll, shows, self.out.is_terminal);
-                super::print(text.trim_end_matches('\n').as_bytes())
+                output::print(text.trim_end_matches('\n').as_bytes())
             }
         }
     }
@@ -474,18 +336,4 @@ impl AnswerSource {
             }
         }
     }
-}
-
-pub(super) fn named_set(text: &str) -> Result<NamedSet, String> {
-    let set = NodeSet::parse(text)?;
-    let text = text.to_owned();
-    Ok(NamedSet { text, set })
-}
-
-fn deadline(text: &str) -> Result<Duration, String> {
-    let duration = super::grace(text)?;
-    if duration < Duration::from_millis(1) {
-        return Err("write at least \"1ms\"".to_owned());
-    }
-    Ok(duration)
 }

@@ -9,11 +9,11 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::RollRequest;
 use super::line::Line;
+use super::request::RollRequest;
 use crate::cli::server::{self, ServerError, TIMEOUT, TOO_LONG, TrustFlags, address, why};
+use crate::cli::service;
 use crate::cli::terminal::plain;
-use crate::cli::tree;
 use crate::domain::{Cluster, Scope, ScopeError, Topology};
 use crate::server::tree::TreeView;
 
@@ -173,7 +173,7 @@ impl Api {
         let response = self.send(request, &url).await?;
         let body = read(response, MAX_TREE_LEN, &url).await?;
         let json = String::from_utf8_lossy(&body);
-        let tree = tree::parse(&json).map_err(|what| answer(&url, &what))?;
+        let tree = service::parse(&json).map_err(|what| answer(&url, &what))?;
         topology(&tree, scope).await
     }
 
