@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::reader::{Node, Table};
-use super::validate::SHORTEST;
+use super::reader::{Node, SHORTEST, Table};
 use crate::domain::DnsSettings;
 
 /// Servers at most; the system's file may name three.

@@ -14,6 +14,9 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::ConfigFault;
 use crate::domain::{did_you_mean, parse_duration};
 
+/// The shortest duration where zero makes no sense; timers count in milliseconds.
+pub(super) const SHORTEST: Duration = Duration::from_millis(1);
+
 /// The longest duration any setting may have.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, file};
 use crate::net::files;
 use crate::net::files::Stamp;
 
@@ -170,7 +170,7 @@ impl Publication {
         let name = self.name_of(edition.version);
         let path = Path::new(&name);
         if let Some(why) = edition.refused {
-            return Err(super::of_file(path, why));
+            return Err(file::of_file(path, why));
         }
         let config = Config::parse(path, edition.text())?;
         if !self.allows_local {
@@ -334,7 +334,7 @@ impl Source {
     /// # Errors
     /// As [`Config::load`].
     pub(crate) fn load_again(&self) -> Result<(Config, String), ConfigError> {
-        self.load_by(super::read)
+        self.load_by(file::read)
     }
 
     fn load_by(
@@ -372,8 +372,8 @@ impl Source {
     /// configuration is looked for would be waited for, for ever.
     fn read_at_start(&self) -> fn(&Path) -> Result<String, ConfigError> {
         match self.path.get() {
-            Some(_) => super::read_at_start,
-            None => super::read,
+            Some(_) => file::read_at_start,
+            None => file::read,
         }
     }
 
@@ -425,7 +425,7 @@ fn nowhere() -> ConfigError {
     let [first, second] = SEARCHED;
     let here = std::env::current_dir().map(|it| format!(" in {}", it.display()));
     let here = here.unwrap_or_default();
-    super::of_file(
+    file::of_file(
         Path::new(first),
         format!(
             "there is no such file{here}, and no {second}; name the configuration by --config or \

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Node;
-use super::validate::SHORTEST;
+use super::reader::{Node, SHORTEST};
 use crate::domain::Backoff;
 
 /// `{ min = …, max = … }` as far as one place writes it.

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -11,7 +10,7 @@ use super::discovery::Discoveries;
 use super::dns;
 use super::http;
 use super::lookup::Lookup;
-use super::reader::{Faults, Node, Table};
+use super::reader::{Faults, Node, SHORTEST, Table};
 use super::span::SpanFields;
 use super::{
     ClusterConfig, CollectConfig, Config, ConfigFault, GroupConfig, Members, MetricsConfig,
@@ -19,9 +18,6 @@ use super::{
 use crate::domain::{
     ClusterId, DeviceId, DeviceKind, Id, MAX_DEVICES, NodeSet, SupervisionPolicy, Target,
 };
-
-/// The shortest duration where zero makes no sense; timers count in milliseconds.
-pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Validates the text of a configuration file; relative paths in it start at `directory`.
 pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<ConfigFault>> {

@@ -15,9 +15,8 @@ pub(super) use exec::secret;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use super::reader::{Node, Table, list};
+use super::reader::{Node, SHORTEST, Table, list};
 use super::span::SpanFields;
-use super::validate::SHORTEST;
 use crate::domain::{
     Backoff, BreakerPolicy, DriverKind, DriverSettings, RetryPolicy, Target, WebSettings,
     did_you_mean,

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::config::file::read_file;
 use crate::config::reader::{Node, Table};
 use crate::domain::{
     Authorities, HttpSettings, PrometheusSettings, SecretSource, TcpSettings, Template,
@@ -362,7 +363,7 @@ fn tls(node: &Node<'_, '_>) -> TlsFields {
 /// Read here, so that a missing or empty file is a fault of the configuration.
 fn authorities(node: &Node<'_, '_>) -> Option<Authorities> {
     let path = node.text("write the path of a file of PEM certificates")?;
-    let read = super::super::read_file(Path::new(path), MAX_CA_BYTES);
+    let read = read_file(Path::new(path), MAX_CA_BYTES);
     match read {
         Ok(pem)
             if pem

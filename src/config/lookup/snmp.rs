@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::reader::{Node, Table};
-use crate::config::validate::SHORTEST;
+use crate::config::reader::{Node, SHORTEST, Table};
 use crate::domain::{
     SecretSource, SnmpAuth, SnmpCipher, SnmpDigest, SnmpPrivacy, SnmpSecurity, SnmpSettings,
     SnmpUser, did_you_mean,
