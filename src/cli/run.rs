@@ -68,7 +68,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             "fleetcall=warn,fleetcall::engine=error,fleetcall::supervision=error"
         }
         // It says itself which lists cannot be read.
-        Command::Check(_) => "fleetcall=warn,fleetcall::reload::feeds=error",
+        Command::Check(_) => "fleetcall=warn,fleetcall::reload::discovery_sources=error",
         Command::Publish(_)
         | Command::Tree(_)
         | Command::Reset(_)
