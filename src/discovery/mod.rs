@@ -17,10 +17,9 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
 use crate::domain::{
-    DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, Discovery, Id, MAX_DEVICES, Origin,
-    WebSettings,
+    DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, Discovery, Id, LookupError, MAX_DEVICES,
+    Origin, WebSettings,
 };
-use crate::drivers::LookupError;
 use crate::net::resolve;
 use crate::net::resolve::SrvTarget;
 use crate::net::web::{Web, WebAnswer, WebRequest};

@@ -5,9 +5,10 @@
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use super::call::Call;
 use super::facts::FactSheet;
-use crate::domain::{Allow, ExecOutput, ExecSettings, Facts};
-use crate::drivers::{Call, LookupError, object, said};
+use super::output::{json, key_value, words};
+use crate::domain::{Allow, ExecOutput, ExecSettings, Facts, LookupError};
 use crate::net::process;
 use crate::net::process::EndedProcess;
 use crate::net::resolve::check_unresolved;
@@ -53,18 +54,6 @@ impl Exec {
     }
 }
 
-/// What it says of its failure: its first line, of the errors if there is one.
-pub(super) fn words(stdout: &str, stderr: &str) -> String {
-    let line = |text: &str| {
-        text.lines()
-            .map(str::trim)
-            .find(|it| !it.is_empty())
-            .map(said)
-    };
-    let words = line(stderr).or_else(|| line(stdout));
-    words.map(|words| format!(": {words}")).unwrap_or_default()
-}
-
 pub(super) fn success(status: ExitStatus, stdout: &str, stderr: &str) -> Result<(), LookupError> {
     if status.success() {
         return Ok(());
@@ -73,40 +62,6 @@ pub(super) fn success(status: ExitStatus, stdout: &str, stderr: &str) -> Result<
     Err(LookupError::Failed(format!(
         "the command ended with {status}{words}"
     )))
-}
-
-pub(super) fn json(stdout: &str) -> Result<FactSheet, LookupError> {
-    let mut facts = FactSheet::default();
-    for (index, line) in stdout.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let object = object(line.as_bytes()).map_err(|error| {
-            LookupError::Protocol(format!("line {} is no JSON object: {error}", index + 1))
-        })?;
-        facts.values.extend(object);
-    }
-    Ok(facts)
-}
-
-pub(super) fn key_value(stdout: &str) -> Result<FactSheet, LookupError> {
-    let mut facts = FactSheet::default();
-    for (index, line) in stdout.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let (key, value) = line.split_once('=').ok_or_else(|| {
-            LookupError::Protocol(format!(
-                "line {} is no KEY=VALUE: {}",
-                index + 1,
-                said(line)
-            ))
-        })?;
-        facts
-            .values
-            .insert(key.trim().to_owned(), value.trim().into());
-    }
-    Ok(facts)
 }
 
 /// The [plugins' guidelines](https://nagios-plugins.org/doc/guidelines.html): a line of text, and
@@ -187,13 +142,6 @@ mod tests {
         ];
         let expected = expected.map(|(label, value)| (label.to_owned(), value.to_owned()));
         assert_eq!(performance(data), expected);
-    }
-
-    #[test]
-    fn a_line_that_is_no_object_is_not_repeated() {
-        let long = format!("{:?}", "x".repeat(1 << 20));
-        let error = json(&format!("{{}}\n{long}")).unwrap_err().to_string();
-        assert_eq!(error, "line 2 is no JSON object: it is a text");
     }
 
     proptest! {

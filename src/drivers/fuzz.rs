@@ -9,8 +9,8 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::facts::FactSheet;
-use super::{LookupError, exec, http, ssh, tcp};
-use crate::domain::{Facts, HttpSettings, Id, Template, TlsSettings, WebSettings};
+use super::{exec, http, output, ssh, tcp};
+use crate::domain::{Facts, HttpSettings, Id, LookupError, Template, TlsSettings, WebSettings};
 use crate::fuzz::check_message;
 use crate::net::web::WebAnswer;
 
@@ -46,8 +46,8 @@ pub fn command_output(bytes: &[u8]) {
     let (errors, output) = text.split_once('\0').unwrap_or(("", &text));
     // As wait(2) has it: the exit code in the second byte.
     let status = ExitStatus::from_raw(i32::from(*status) << 8);
-    check(exec::json(output));
-    check(exec::key_value(output));
+    check(output::json(output));
+    check(output::key_value(output));
     check(exec::nagios(status, output, errors));
     if let Err(error) = exec::success(status, output, errors) {
         check_message(&error.to_string());

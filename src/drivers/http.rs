@@ -6,9 +6,10 @@ use std::time::Duration;
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 
+use super::call::Call;
 use super::facts::FactSheet;
-use super::{Call, LookupError, said};
-use crate::domain::{Allow, Facts, HttpSettings};
+use crate::domain::{Allow, Facts, HttpSettings, LookupError};
+use crate::net::error::said;
 use crate::net::web::{Web, WebAnswer};
 
 /// A group of web servers.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Call, LookupError};
-use crate::domain::{Behaviour, Facts, FaultKind, SimulatedSettings, Step};
+use super::call::Call;
+use crate::domain::{Behaviour, Facts, FaultKind, LookupError, SimulatedSettings, Step};
 
 /// A group of simulated devices.
 #[derive(Debug)]

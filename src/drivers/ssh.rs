@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::exec::{json, key_value, words};
-use crate::domain::{Allow, ExecOutput, Facts, HostKeys, LocalReason, SshSettings};
-use crate::drivers::{Call, LookupError, said};
+use super::call::Call;
+use super::output::{json, key_value, words};
+use crate::domain::{Allow, ExecOutput, Facts, HostKeys, LocalReason, LookupError, SshSettings};
+use crate::net::error::said;
 use crate::net::process;
 use crate::net::process::EndedProcess;
 use crate::net::resolve::check_unresolved;

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use x509_parser::parse_x509_certificate;
 
+use super::call::Call;
 use super::facts::FactSheet;
-use super::{Call, LookupError, lack, said};
-use crate::domain::{Allow, Facts, LocalReason, TcpSettings};
+use crate::domain::{Allow, Facts, LocalReason, LookupError, TcpSettings};
+use crate::net::error::{lack, said};
 use crate::net::resolve::resolve;
 use crate::net::tls;
 use crate::net::tls::TlsClient;

@@ -11,8 +11,8 @@ use rustls::pki_types::CertificateDer;
 use rustls_native_certs::{CertificateResult, ErrorKind};
 use tokio::time::Instant;
 
-use crate::domain::LocalReason;
-use crate::drivers::{LookupError, lack};
+use crate::domain::{LocalReason, LookupError};
+use crate::net::error::lack;
 use crate::net::files;
 use crate::net::files::FileError;
 use crate::net::secret;

@@ -1,10 +1,10 @@
 //! What drivers, lists and the command line share of the machine: names, TLS, secrets, HTTP,
 //! processes, files.
 //!
-//! It knows no device and no configuration. The arrows to `drivers` that are left stand in
-//! `tests/architecture.allowed`.
+//! It knows no device, no driver and no configuration.
 
 pub(crate) mod authorities;
+pub(crate) mod error;
 pub(crate) mod exec_scope;
 pub(crate) mod files;
 pub(crate) mod open_files;

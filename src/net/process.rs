@@ -15,8 +15,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::exec_scope::{self, ScopeReport};
-use crate::domain::LocalReason;
-use crate::drivers::LookupError;
+use crate::domain::{LocalReason, LookupError};
 use crate::net::open_files;
 
 /// What is kept of the errors that it prints, in bytes; they are for people.

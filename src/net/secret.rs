@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{LocalReason, Secret, SecretSource};
-use crate::drivers::LookupError;
+use crate::domain::{LocalReason, LookupError, Secret, SecretSource};
 use crate::net::files::{self, FileError, Pending};
 
 /// The longest secret, in bytes: more than any token has.

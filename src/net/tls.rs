@@ -11,8 +11,7 @@ use rustls::{
 };
 use tokio::time::Instant;
 
-use crate::domain::{LocalReason, TlsSettings};
-use crate::drivers::LookupError;
+use crate::domain::{LocalReason, LookupError, TlsSettings};
 use crate::net::authorities;
 
 /// What a TLS client does by its settings, made when it is needed, and anew when the system's

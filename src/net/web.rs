@@ -1,8 +1,7 @@
-//! What the drivers that speak HTTP share: one request, bounded in every way.
+//! What all that asks over HTTP shares: one request, bounded in every way.
 //!
-//! It does not know what an answer means but for 401 and 403. Entry points: [`Web::ask`] for the
-//! URL of the settings, [`Web::send`] for anything else on that server; [`Web::keeping`] for several
-//! requests of one lookup.
+//! It does not know what an answer means but for 401 and 403. Entry points: [`Web::send`], and
+//! [`Web::keeping`] for several requests of one lookup.
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +15,7 @@ use tokio::time::Instant;
 
 use super::resolve::{ResolveError, Resolver, check_host};
 use super::tls::{self, TlsClient};
-use crate::domain::{Allow, LocalReason, TlsSettings, WebAuth, WebSettings};
-use crate::drivers::{Call, LookupError};
+use crate::domain::{Allow, LocalReason, LookupError, TlsSettings, WebAuth, WebSettings};
 use crate::net::secret;
 
 /// How long a connection is kept for the next request of its lookup.
@@ -139,34 +137,6 @@ impl Web {
             .map_err(|error| {
                 LookupError::Local(LocalReason::Setup, format!("cannot set up HTTP: {error}"))
             })
-    }
-
-    /// The URL of the settings, for the device of this call.
-    pub(crate) fn url(&self, call: Call<'_>) -> Result<Url, LookupError> {
-        let text = call.expand(&self.settings.url);
-        Url::parse(&text).map_err(|error| {
-            LookupError::Local(LocalReason::Setup, format!("the URL is none: {error}"))
-        })
-    }
-
-    /// Asks for the URL of the settings; the answer may have any status but 401 and 403.
-    pub(crate) async fn ask(
-        &self,
-        call: Call<'_>,
-        headers: &[(HeaderName, &'static str)],
-    ) -> Result<WebAnswer, LookupError> {
-        let header = |(name, value): &(HeaderName, &'static str)| {
-            (name.clone(), HeaderValue::from_static(value))
-        };
-        let headers: Vec<_> = headers.iter().map(header).collect();
-        let request = WebRequest {
-            method: Method::GET,
-            url: self.url(call)?,
-            headers: &headers,
-            body: Vec::new(),
-            deadline: call.deadline,
-        };
-        self.send(request).await
     }
 
     /// Sends one request; the answer may have any status but 401 and 403.

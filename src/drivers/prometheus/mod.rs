@@ -10,9 +10,9 @@ use std::time::Duration;
 use reqwest::header::ACCEPT;
 use serde_json::Value;
 
-use super::facts::{FactSheet, whole};
-use super::{Call, LookupError};
-use crate::domain::{Allow, Facts, PrometheusSettings};
+use crate::domain::{Allow, Facts, LookupError, PrometheusSettings};
+use crate::drivers::Call;
+use crate::drivers::facts::{FactSheet, whole};
 use crate::net::web::{Web, WebAnswer};
 use parse::{Sample, parse};
 

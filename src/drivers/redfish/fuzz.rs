@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::report::{MAX_ENTRIES, RedfishReport, ReportPart};
 use super::service::{RedfishService, Resource, read};
 use super::session::{address, sessions};
-use crate::domain::{DeviceKind, Template};
+use crate::domain::{DeviceKind, LookupError, Template};
+use crate::drivers::Call;
 use crate::drivers::facts::HealthFact;
 use crate::drivers::fuzz::{DEVICE, check, web};
-use crate::drivers::{Call, LookupError};
 use crate::net::web::Web;
 
 static WEB: LazyLock<Option<Web>> = LazyLock::new(|| {

@@ -14,9 +14,9 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::facts::FactSheet;
-use super::{Call, LookupError};
-use crate::domain::{Allow, Facts, RedfishSettings, WebAuth};
+use crate::domain::{Allow, Facts, LookupError, RedfishSettings, WebAuth};
+use crate::drivers::Call;
+use crate::drivers::facts::FactSheet;
 use crate::net::web::Web;
 use report::{RedfishReport, ReportPart, link};
 use service::{RedfishService, Resource};

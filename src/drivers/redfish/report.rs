@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::drivers::LookupError;
+use crate::domain::LookupError;
 use crate::drivers::facts::{FactSheet, HealthFact, NotOk, Temperature, whole};
 
 /// The most entries of all lists together.

@@ -11,7 +11,10 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::report::{link, text};
-use crate::drivers::{Call, LookupError, object, said};
+use crate::domain::LookupError;
+use crate::drivers::Call;
+use crate::drivers::output::object;
+use crate::net::error::said;
 use crate::net::web::{Web, WebAnswer, WebRequest};
 
 /// Where every service has its root.

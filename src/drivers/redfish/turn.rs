@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::{ClusterId, DeviceId, LocalReason};
-use crate::drivers::{Call, LookupError};
+use crate::domain::{ClusterId, DeviceId, LocalReason, LookupError};
+use crate::drivers::Call;
 
 /// By their addresses, the controllers on which a session is, or is waited for.
 static CONTROLLERS: Mutex<BTreeMap<String, Controller>> = Mutex::new(BTreeMap::new());

@@ -18,8 +18,7 @@ use super::session::{Security, SnmpSession};
 use super::transport::Transport;
 use super::usm::{AuthKey, Received, User, UsmCredentials, UsmReply};
 use super::{keys, mibs};
-use crate::domain::{Secret, SnmpCipher, SnmpDigest};
-use crate::drivers::LookupError;
+use crate::domain::{LookupError, Secret, SnmpCipher, SnmpDigest};
 use crate::drivers::fuzz::check;
 
 /// A message as it comes, in both versions and without an envelope.

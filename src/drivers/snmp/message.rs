@@ -12,8 +12,7 @@ use rasn_snmp::v2::{BulkPdu, GetBulkRequest, GetRequest, Pdu, Pdus, VarBind, Var
 use rasn_snmp::v2c::Message as MessageV2c;
 use rasn_snmp::v3::{HeaderData, Message as MessageV3, ScopedPdu, ScopedPduData};
 
-use crate::domain::LocalReason;
-use crate::drivers::LookupError;
+use crate::domain::{LocalReason, LookupError};
 
 pub(super) use rasn_snmp::v3::USMSecurityParameters as UsmParameters;
 

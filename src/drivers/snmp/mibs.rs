@@ -6,7 +6,7 @@
 use super::message::{Oid, Value};
 use super::session::SnmpSession;
 use super::walk::TableRows;
-use crate::drivers::LookupError;
+use crate::domain::LookupError;
 use crate::drivers::facts::{FactSheet, Neighbour, Port};
 
 /// SNMPv2-MIB, HOST-RESOURCES-MIB, SNMP-FRAMEWORK-MIB, LLDP-MIB.

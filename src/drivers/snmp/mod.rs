@@ -24,10 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout};
 
 use crate::domain::{
-    Allow, Facts, LocalReason, Secret, SecretSource, SnmpDigest, SnmpSecurity, SnmpSettings,
-    SnmpUser,
+    Allow, Facts, LocalReason, LookupError, Secret, SecretSource, SnmpDigest, SnmpSecurity,
+    SnmpSettings, SnmpUser,
 };
-use crate::drivers::{Call, LookupError};
+use crate::drivers::Call;
 use crate::net::resolve::resolve;
 use crate::net::secret;
 use session::{Security, SnmpSession};

@@ -11,8 +11,7 @@ use tokio::time::Instant;
 use super::message::{self, Ask, SnmpAnswer, protocol};
 use super::transport::Transport;
 use super::usm::{Received, User, UsmEngine, UsmReply};
-use crate::domain::Secret;
-use crate::drivers::LookupError;
+use crate::domain::{LookupError, Secret};
 
 /// The longest wait before a request is sent again.
 const MAX_WAIT: Duration = Duration::from_secs(30);

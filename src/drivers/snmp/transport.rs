@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::drivers::LookupError;
+use crate::domain::LookupError;
 
 /// As large as a datagram can be; held during a lookup only.
 const BUFFER_LEN: usize = 64 << 10;

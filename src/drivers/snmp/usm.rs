@@ -11,8 +11,7 @@ use super::keys::{self, Vector};
 use super::message::{
     self, AUTH, Ask, Envelope, PRIV, SnmpAnswer, SnmpBody, UsmParameters, protocol,
 };
-use crate::domain::{SnmpCipher, SnmpDigest};
-use crate::drivers::LookupError;
+use crate::domain::{LookupError, SnmpCipher, SnmpDigest};
 
 /// By how much a message may be older than the engine's time, in seconds (RFC 3414, 2.2.3).
 const TIME_WINDOW: u32 = 150;

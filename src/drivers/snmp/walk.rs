@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::message::{Ask, Oid, SnmpAnswer, Value, protocol};
 use super::session::SnmpSession;
-use crate::drivers::LookupError;
+use crate::domain::LookupError;
 
 /// The most rows that are asked for at once.
 const MAX_REPETITIONS: usize = 20;

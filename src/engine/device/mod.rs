@@ -18,9 +18,10 @@ use super::messages::Tick;
 use super::queue::{MAX_CONCURRENT, Queued};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
-    Fault, FaultKind, Flapping, Flaps, Hold, LastLookup, LocalReason, Outcome, Swing, Target,
+    Fault, FaultKind, Flapping, Flaps, Hold, LastLookup, LocalReason, LookupError, Outcome, Swing,
+    Target,
 };
-use crate::drivers::{self, Call, Driver, LookupError};
+use crate::drivers::{self, Call, Driver};
 use crate::engine::cluster_spec::ClusterBase;
 use crate::engine::remote::{Lease, RemoteChange};
 use crate::net::open_files;

@@ -14,10 +14,10 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, timeout};
 
 use super::order;
+use super::query::{ResolveError, ResolverRoom, SrvTarget, place};
 use super::system::{ResolverFiles, Servers, System};
-use super::{ResolveError, ResolverRoom, SrvTarget, place};
 use crate::domain::DnsSettings;
-use crate::drivers::lack;
+use crate::net::error::lack;
 
 /// How often the system's files are looked at, when names are asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -274,7 +274,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::net::resolve::{ROOM, configure, srv};
+    use crate::net::resolve::resolver::{ROOM, configure, srv};
 
     /// A DNS server that answers every question with these.
     fn server(targets: &[(&str, u16, u16, u16)]) -> SocketAddr {
