@@ -13,18 +13,3 @@ pub use crate::drivers::fuzz::{
     certificate, command_output, exposition, http_answer, redfish, snmp_message, snmp_user,
     snmp_walk,
 };
-
-/// Panics unless a message about a device is short enough for an answer, and a line.
-pub(crate) fn check_message(message: &str) {
-    const MOST: usize = 2048;
-    let len = message.len();
-    assert!(len <= MOST, "a message of {len} bytes");
-    check_line(message);
-}
-
-/// Panics unless a message is one line for people: not empty, without control characters.
-pub(crate) fn check_line(message: &str) {
-    assert!(!message.is_empty(), "a message says nothing");
-    let is_line = !message.contains(char::is_control);
-    assert!(is_line, "a message with control characters: {message:?}");
-}

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{ClusterConfig, Config, GroupConfig, Members};
+use crate::domain::fuzz::check_line;
 use crate::domain::{DeviceId, DeviceKind, MAX_DEVICES, NodeSet};
-use crate::fuzz::check_line;
 
 /// A configuration file, refused with all its faults, or with all that the other rooms rely on.
 pub fn config(bytes: &[u8]) {

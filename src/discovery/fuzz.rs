@@ -2,7 +2,7 @@
 
 use super::format;
 use crate::domain::DeviceId;
-use crate::fuzz::check_message;
+use crate::domain::fuzz::check_message;
 
 /// A list of targets: refused with a message, or devices whose ids can be read again.
 pub fn target_list(bytes: &[u8]) {

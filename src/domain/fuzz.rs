@@ -1,4 +1,4 @@
-//! Fuzzed: templates.
+//! Fuzzed: templates; and what every message is to be.
 
 use std::num::NonZeroU16;
 
@@ -20,4 +20,19 @@ pub fn template(bytes: &[u8]) {
     let doubled = expanded.replace('{', "{{").replace('}', "}}");
     let again = Template::parse(&doubled).map(|again| again.expand(&cluster, &id, port));
     assert_eq!(again, Ok(expanded));
+}
+
+/// Panics unless a message about a device is short enough for an answer, and a line.
+pub(crate) fn check_message(message: &str) {
+    const MOST: usize = 2048;
+    let len = message.len();
+    assert!(len <= MOST, "a message of {len} bytes");
+    check_line(message);
+}
+
+/// Panics unless a message is one line for people: not empty, without control characters.
+pub(crate) fn check_line(message: &str) {
+    assert!(!message.is_empty(), "a message says nothing");
+    let is_line = !message.contains(char::is_control);
+    assert!(is_line, "a message with control characters: {message:?}");
 }

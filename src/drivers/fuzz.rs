@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::facts::FactSheet;
 use super::{exec, http, output, ssh, tcp};
+use crate::domain::fuzz::check_message;
 use crate::domain::{Facts, HttpSettings, Id, LookupError, Template, TlsSettings, WebSettings};
-use crate::fuzz::check_message;
 use crate::net::web::WebAnswer;
 
 pub use super::prometheus::fuzz::exposition;
