@@ -5,13 +5,16 @@
 //! files changes, where it is logged and what was in force stays. It does not know what a route is.
 //! Entry point: `Access`.
 
+mod client;
+mod fault;
+mod handshake;
 mod rate;
 mod shares;
 mod tls;
 mod tokens;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,15 +22,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use tokio::time::Instant;
 
-use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp, Written};
+use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp};
 use crate::domain::SecretSource;
 use crate::net::files;
+pub(crate) use client::client;
 use rate::Limiter;
 pub(crate) use shares::{ClientShare, ClientShares};
-use tls::HandshakeConfig;
 pub(crate) use tls::Material;
 pub(crate) use tokens::Tokens;
 
@@ -208,15 +210,6 @@ impl Access {
         shares.take(client, (all / 2).max(1))
     }
 
-    /// What a TLS server does, by whatever certificate is in force at each handshake; `None` if
-    /// there is no encryption.
-    pub(crate) fn server_config(&self) -> Result<Option<ServerConfig>, rustls::Error> {
-        if self.policy().material.is_none() {
-            return Ok(None);
-        }
-        HandshakeConfig::server_config(self.clone()).map(Some)
-    }
-
     /// Follows the files of tokens and certificates, on a thread of its own, since a disk may hang;
     /// until what it gives is dropped.
     pub(crate) fn watch(&self) -> Watch {
@@ -382,17 +375,6 @@ fn stamps(config: &HttpConfig) -> Vec<Option<Stamp>> {
     begun.into_iter().map(|stamp| stamp.wait().ok()).collect()
 }
 
-/// The client that an address counts as: in IPv6 one has a network of 64 bits.
-pub(crate) fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        address @ IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() >> 64 << 64;
-            Ipv6Addr::from_bits(bits).into()
-        }
-    }
-}
-
 /// There is no token.
 fn warn_of_openness(exposure: Exposure) {
     log::warn!(bind:% = exposure.bind; "everybody who reaches this address may ask the fleet and reload its configuration");
@@ -431,14 +413,5 @@ fn warn_of_exposed<'a>(files: impl IntoIterator<Item = &'a ExposedFile>) {
     for ExposedFile { key, path } in files {
         let path = path.display();
         log::warn!(key, path:%; "everybody on this machine can read this secret, take the others' right to (chmod o-r)");
-    }
-}
-
-/// A fault of something that is read where it is put in force.
-fn fault(written: &Written, key: &str, message: String) -> ConfigFault {
-    ConfigFault {
-        place: Some(written.place),
-        key: format!("{}{key}", written.key),
-        message,
     }
 }

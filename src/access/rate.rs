@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::client as counted;
+use super::client::client as counted;
 use crate::config::Rate;
 
 /// Clients that are told apart at once; further ones share one allowance.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::client as counted;
+use super::client::client as counted;
 
 /// How many each client has. Those that have none take no room, so there are never more than there
 /// is to be had.

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-use super::fault;
+use super::fault::fault;
 use crate::config::{ConfigFault, TokenConfig};
 use crate::domain::Role;
 use crate::net::secret;

@@ -4,7 +4,8 @@ use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{DiscoveryError, format};
+use super::error::DiscoveryError;
+use super::format;
 use crate::domain::{DiscoveredDevices, MAX_DEVICES};
 use crate::net::files;
 

@@ -11,7 +11,7 @@ use reqwest::Url;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::DiscoveryError;
+use super::error::DiscoveryError;
 use crate::domain::{DeviceId, DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, MAX_DEVICES};
 
 /// Bad targets that an error names; the rest is counted.

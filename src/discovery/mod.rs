@@ -3,6 +3,7 @@
 //! It reads a list once, bounded in time and size. It does not know who wants it, what becomes of
 //! its devices, or when it is read again. Entry point: [`read`].
 
+mod error;
 mod file;
 mod format;
 #[cfg(fuzzing)]
@@ -23,26 +24,7 @@ use crate::domain::{
 use crate::net::resolve;
 use crate::net::resolve::SrvTarget;
 use crate::net::web::{Web, WebAnswer, WebRequest};
-
-/// Why a list could not be had. What is secret stands in none of them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DiscoveryError {
-    /// It took longer than it may.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
-    TimedOut(Duration),
-    /// A file cannot be read.
-    #[error("cannot read {path}: {why}")]
-    File { path: String, why: String },
-    /// A server does not give it.
-    #[error("{0}")]
-    Server(String),
-    /// It is not what a list of devices looks like.
-    #[error("{of}: {why}")]
-    Format { of: String, why: String },
-    /// There are more devices than a fleet may have.
-    #[error("it lists {0} devices; at most {MAX_DEVICES} are possible")]
-    TooMany(usize),
-}
+use error::DiscoveryError;
 
 /// Reads the list; all of it, or none.
 ///

@@ -12,12 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::slots::Slots;
 use super::turn::{ITEMS_PER_TURN, drop_in_turns};
-use super::{Cluster, DeviceId, DeviceKind, Facts, Fault, FaultKind, Topology};
-
-/// What came of asking one device.
-///
-/// The fault is shared: one deadline that passes is the fault of every device it found silent.
-pub type Outcome = Result<Facts, Arc<Fault>>;
+use super::{Cluster, DeviceId, DeviceKind, Fault, FaultKind, Outcome, Topology};
 
 /// A roll call's answer while it is being gathered; filled from several threads at once.
 #[derive(Debug)]
@@ -479,7 +474,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::Id;
+    use crate::domain::{Facts, Id};
 
     fn topology(sizes: &[(usize, usize)]) -> Arc<Topology> {
         let ids = |count: usize| (0..count as u64).map(Id::number).collect::<Vec<_>>();

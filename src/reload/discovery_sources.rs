@@ -1,6 +1,6 @@
 //! The lists that the configuration in force takes devices from, and the thread that reads them.
 
-use std::sync::{Arc, OnceLock, TryLockError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use log::Level;
@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Applied, ReloadHandle};
 use crate::config::DiscoveryConfig;
 use crate::discovery;
 use crate::domain::{DiscoveredDevices, Discovery, Flapping, Flaps, Swing};
@@ -163,42 +162,6 @@ pub struct DiscoveryState {
     pub error: Option<String>,
     /// How many of its entries `allow` refuses, for each group that takes from it.
     pub refused: usize,
-}
-
-impl Applied {
-    fn states(&self) -> Vec<DiscoveryState> {
-        let state = |(place, feed): (usize, &DiscoverySource)| {
-            let refused = self.refused.iter().filter(|it| it.discovery == place);
-            DiscoveryState {
-                origin: feed.config.discovery.to_string(),
-                key: feed.config.key.clone(),
-                devices: feed.devices(),
-                read_at: feed.read_at,
-                error: feed.error().map(str::to_owned),
-                refused: refused.map(|it| it.count).sum(),
-            }
-        };
-        self.sources.iter().enumerate().map(state).collect()
-    }
-}
-
-impl ReloadHandle {
-    /// The lists that devices are taken from, in the order of the configuration.
-    #[must_use]
-    pub fn discoveries(&self) -> Vec<DiscoveryState> {
-        self.0.applied().states()
-    }
-
-    /// As [`ReloadHandle::discoveries`], but never waits: `None` while something is applied.
-    #[must_use]
-    pub fn discoveries_now(&self) -> Option<Vec<DiscoveryState>> {
-        let applied = match self.0.applied.try_lock() {
-            Ok(applied) => applied,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        Some(applied.states())
-    }
 }
 
 /// The thread on which lists are read, so that neither a large one nor a slow one is anybody

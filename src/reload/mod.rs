@@ -9,6 +9,7 @@
 //! a bad one; but the service starts without it.
 
 pub(crate) mod discovery_sources;
+mod discovery_states;
 mod spec;
 
 use std::path::PathBuf;

@@ -7,7 +7,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use super::{NodeSet, Pattern, PatternPart, Range, Term};
+use super::pattern::{Pattern, PatternPart, Range, Term};
+use super::set::NodeSet;
 use crate::domain::Id;
 
 /// Terms with several brackets, of which an id is compared with each; and kinds of numbers between the

@@ -1,6 +1,6 @@
 //! From a text to the terms of a set, or to what is wrong with it and what was probably meant.
 
-use super::{Pattern, PatternPart, Range, Term};
+use super::pattern::{Pattern, PatternPart, Range, Term};
 use crate::domain::ids::is_id_character;
 use crate::domain::{IdError, MAX_NAME_LEN};
 
