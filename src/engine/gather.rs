@@ -88,7 +88,7 @@ impl Gather {
 
     /// The cluster's share of the work: all of its devices, or the picked ones; `plan` is its place
     /// in `fleet_devices`. Ask once for each cluster, or devices are asked twice. It counts as
-    /// waiting until it is [taken up](Share::take_up).
+    /// waiting until it is [taken up](ClusterTicket::take_up).
     pub(crate) fn ticket(
         self: &Arc<Self>,
         cluster: usize,

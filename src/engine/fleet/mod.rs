@@ -120,7 +120,7 @@ struct Placement {
 impl Fleet {
     /// Starts everything; the supervisor on the current arbiter, the clusters on `threads` others,
     /// or on the current one too if that is 0. With somebody to ask them elsewhere, no cluster is here
-    /// until it is [taken](Tree::take).
+    /// until it is [taken](FleetHandle::take).
     ///
     /// # Panics
     /// Outside of an actix `System`, or if a thread cannot be started.
