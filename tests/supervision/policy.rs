@@ -69,7 +69,7 @@ async fn intensity_restarts_pass_and_the_next_within_the_period_quarantines() {
     let answer = fleet.ask().await;
     let (_, _, _, fault) = answer.faults().next().unwrap();
     assert_eq!(fault.kind(), FaultKind::Quarantined);
-    let why = "crashed: the node actor panicked: drill: Handler, failing since ";
+    let why = "crashed: the node actor panicked: failpoint: Handler, failing since ";
     assert!(fault.message().starts_with(why), "{}", fault.message());
     let message = "; the node actor crashed too often and is quarantined, again in 9s 9";
     assert!(fault.message().contains(message), "{}", fault.message());
@@ -257,7 +257,7 @@ async fn callers_hear_at_once_before_during_and_after_a_backoff() {
             .all(|(.., fault)| fault.kind() == FaultKind::Restarting)
     );
     for (.., fault) in restarting.faults() {
-        let why = "crashed: the cluster actor panicked: drill: Handler, failing since ";
+        let why = "crashed: the cluster actor panicked: failpoint: Handler, failing since ";
         assert!(fault.message().starts_with(why), "{}", fault.message());
         let message = "; the cluster actor crashed and is restarting, again in 100ms";
         assert!(fault.message().ends_with(message), "{}", fault.message());
