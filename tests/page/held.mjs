@@ -86,4 +86,6 @@ await test(async (browser) => {
   }));
   await says(other, '.cluster .counts', 'its own actor is quarantined: panic “a bug”');
   clean(other);
+  // The page goes on asking while its browser is closed.
+  await other.unrouteAll({ behavior: 'ignoreErrors' });
 });
