@@ -80,7 +80,6 @@ impl Actor for ClusterActor {
 
 impl Supervised for ClusterActor {
     type Spec = ClusterSpec;
-    const ROLE: &'static str = "cluster";
 
     fn new(spec: &Arc<ClusterSpec>) -> Result<Self, BuildError> {
         BuildError::at_failpoint(spec.pass(Failpoint::New))?;

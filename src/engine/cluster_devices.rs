@@ -11,8 +11,7 @@ use super::device::Device;
 use super::messages::{MAILBOX, deliver};
 use crate::domain::ITEMS_PER_TURN;
 use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
-use crate::engine::device::node::NodeActor;
-use crate::engine::device::switch::SwitchActor;
+use crate::engine::device::actor::DeviceActor;
 use crate::supervision::failpoints::{FailAction, Failpoint};
 use crate::supervision::shell::start;
 
@@ -21,8 +20,7 @@ use crate::supervision::shell::start;
 #[derive(Debug, Default)]
 pub(super) struct ClusterDevices {
     pub(super) plan: Arc<DeviceList>,
-    nodes: Box<[Addr<NodeActor>]>,
-    switches: Box<[Addr<SwitchActor>]>,
+    actors: Box<[Addr<DeviceActor>]>,
 }
 
 impl ClusterDevices {
@@ -30,15 +28,11 @@ impl ClusterDevices {
     pub(super) fn send<M>(&self, index: usize, message: M)
     where
         M: Message<Result = ()> + Send + 'static,
-        NodeActor: Handler<M>,
-        SwitchActor: Handler<M>,
+        DeviceActor: Handler<M>,
     {
         #[cfg(test)]
         crate::domain::seen::note();
-        match index.checked_sub(self.nodes.len()) {
-            None => deliver(&self.nodes[index], message),
-            Some(switch) => deliver(&self.switches[switch], message),
-        }
+        deliver(&self.actors[index], message);
     }
 
     /// Lets go of it, on the arbiter of its actors: those that it alone keeps running end, in turns if
@@ -53,17 +47,13 @@ impl ClusterDevices {
 
     /// Ends its actors, in turns: they are woken by it.
     pub(super) async fn end(self) {
-        let (mut nodes, mut switches) = (self.nodes.into_vec(), self.switches.into_vec());
+        let mut actors = self.actors.into_vec();
         // Their specs are freed by the actors.
         drop(self.plan);
         loop {
-            let left = nodes.len().saturating_sub(ITEMS_PER_TURN);
-            nodes.truncate(left);
-            if nodes.is_empty() {
-                let left = switches.len().saturating_sub(ITEMS_PER_TURN);
-                switches.truncate(left);
-            }
-            if nodes.is_empty() && switches.is_empty() {
+            let left = actors.len().saturating_sub(ITEMS_PER_TURN);
+            actors.truncate(left);
+            if actors.is_empty() {
                 return;
             }
             tokio::task::yield_now().await;
@@ -80,8 +70,7 @@ pub(super) struct DeviceStart {
     known: HashMap<*const Device, (usize, usize)>,
     /// Which of them is to be known next.
     unknown: (usize, usize),
-    nodes: Vec<Addr<NodeActor>>,
-    switches: Vec<Addr<SwitchActor>>,
+    actors: Vec<Addr<DeviceActor>>,
     /// Where a failpoint makes the start of the cluster's actor go wrong; `None` if that has
     /// started.
     pub(super) fails_at: Option<usize>,
@@ -95,8 +84,7 @@ impl DeviceStart {
             rosters,
             known: HashMap::with_capacity(running),
             unknown: (0, 0),
-            nodes: Vec::new(),
-            switches: Vec::new(),
+            actors: Vec::new(),
             fails_at: None,
         }
     }
@@ -130,8 +118,8 @@ impl DeviceStart {
             return false;
         }
         let env = &spec.base.env;
-        let (nodes, devices) = (self.plan.nodes(), &self.plan.devices);
-        let from = self.nodes.len() + self.switches.len();
+        let devices = &self.plan.devices;
+        let from = self.actors.len();
         let to = (from + ITEMS_PER_TURN).min(devices.len());
         for (place, device) in (from..to).zip(&devices[from..to]) {
             if self.fails_at == Some(place)
@@ -140,17 +128,9 @@ impl DeviceStart {
                 stop();
             }
             let known = self.known.get(&Arc::as_ptr(device));
-            let known = known.map(|&(roster, place)| (&self.rosters[roster], place));
-            if place < nodes {
-                let actor = known.map(|(roster, place)| roster.nodes[place].clone());
-                let new = || start(Arc::clone(device), env, MAILBOX);
-                self.nodes.push(actor.unwrap_or_else(new));
-            } else {
-                let place = |roster: &ClusterDevices, place: usize| place - roster.nodes.len();
-                let actor = known.map(|(it, at)| it.switches[place(it, at)].clone());
-                let new = || start(Arc::clone(device), env, MAILBOX);
-                self.switches.push(actor.unwrap_or_else(new));
-            }
+            let running = known.map(|&(roster, place)| self.rosters[roster].actors[place].clone());
+            let new = || start(Arc::clone(device), env, MAILBOX);
+            self.actors.push(running.unwrap_or_else(new));
         }
         to == devices.len()
     }
@@ -159,8 +139,7 @@ impl DeviceStart {
     pub(super) fn roster(self) -> Arc<ClusterDevices> {
         Arc::new(ClusterDevices {
             plan: self.plan,
-            nodes: self.nodes.into(),
-            switches: self.switches.into(),
+            actors: self.actors.into(),
         })
     }
 }

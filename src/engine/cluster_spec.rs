@@ -156,6 +156,10 @@ impl Child for ClusterSpec {
         ChildPath::Cluster(self.base.id.clone())
     }
 
+    fn role(&self) -> &'static str {
+        "cluster"
+    }
+
     fn health(&self) -> &Health {
         &self.health
     }

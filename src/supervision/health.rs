@@ -24,6 +24,9 @@ pub(crate) trait Child: fmt::Debug + Send + Sync + 'static {
     /// Its place in the tree.
     fn path(&self) -> ChildPath;
 
+    /// Whose panic it is, in logs and replies.
+    fn role(&self) -> &'static str;
+
     /// What is known of it.
     fn health(&self) -> &Health;
 
@@ -43,7 +46,7 @@ pub(crate) enum ChildPath {
     Supervisor,
     /// A `ClusterActor`.
     Cluster(ClusterId),
-    /// A `NodeActor` or `SwitchActor`.
+    /// A `DeviceActor`.
     Device(ClusterId, DeviceKind, DeviceId),
 }
 

@@ -50,9 +50,6 @@ pub(crate) trait Supervised: Actor<Context = ShellContext<Self>> {
     /// What it is built from. State that shall outlive a crash belongs here.
     type Spec: Child;
 
-    /// Whose panic it is, in logs and replies.
-    const ROLE: &'static str;
-
     /// Builds the actor.
     ///
     /// # Errors
@@ -215,7 +212,8 @@ impl<A: Supervised> Shell<A> {
     /// Builds the actor and lets it start.
     fn start_actor(&mut self) {
         let since_us = self.env.rules.now_us();
-        let built = catch_panic(A::ROLE, || {
+        let role = self.spec.role();
+        let built = catch_panic(role, || {
             let actor = A::new(&self.spec)?;
             let address = Addr::new(self.mailbox.sender());
             let context = ShellContext::new(address.downgrade());
@@ -232,7 +230,7 @@ impl<A: Supervised> Shell<A> {
                 let ShellState::Up(running) = &mut self.state else {
                     return;
                 };
-                match catch_panic(A::ROLE, || running.started()) {
+                match catch_panic(role, || running.started()) {
                     Ok(()) => self.spec.health().started(),
                     Err(report) => self.on_exit(&ExitReason::Panic(report), since_us),
                 }
@@ -245,7 +243,7 @@ impl<A: Supervised> Shell<A> {
     /// Drops the actor, so that its callers hear now, and asks for a verdict.
     fn on_exit(&mut self, reason: &ExitReason, since_us: u64) {
         let uptime = self.env.rules.since(since_us);
-        let fault = self.spec.health().exited(A::ROLE, reason, uptime);
+        let fault = self.spec.health().exited(self.spec.role(), reason, uptime);
         self.spec.crashed(&fault);
         self.env.metrics.crashed();
         let child: Arc<dyn Child> = Arc::<A::Spec>::clone(&self.spec);
@@ -266,7 +264,9 @@ impl<A: Supervised> Shell<A> {
             start: EarlyStart::of(&*self.spec),
         }));
         if let ShellState::Up(running) = std::mem::replace(&mut self.state, down) {
-            with_drop_reason(Arc::new(fault), || running.drop_actor(&self.env));
+            with_drop_reason(Arc::new(fault), || {
+                running.drop_actor(self.spec.role(), &self.env);
+            });
         }
     }
 
@@ -286,11 +286,12 @@ impl<A: Supervised> Shell<A> {
             std::mem::replace(&mut self.state, ShellState::Starting)
         {
             let fault = Fault::new(FaultKind::Cancelled, "the device is no longer asked");
+            let role = self.spec.role();
             with_drop_reason(Arc::new(fault), || {
-                if let Err(report) = catch_panic(A::ROLE, || running.stopped()) {
+                if let Err(report) = catch_panic(role, || running.stopped()) {
                     log_last_panic(&*self.spec, &report);
                 }
-                running.drop_actor(&self.env);
+                running.drop_actor(role, &self.env);
             });
         }
     }
@@ -338,16 +339,16 @@ impl Down {
             let Poll::Ready(Some(message)) = mailbox.poll_next_unpin(task) else {
                 return;
             };
-            let fault = Arc::new(self.fault(A::ROLE, child));
+            let fault = Arc::new(self.fault(child));
             with_drop_reason(fault, || {
                 // A message of ours does not panic when dropped; if one does, it is gone.
-                catch_panic(A::ROLE, || drop(message)).ok();
+                catch_panic(child.role(), || drop(message)).ok();
             });
         }
         task.waker().wake_by_ref();
     }
 
-    fn fault(&self, role: &str, child: &dyn Child) -> Fault {
+    fn fault(&self, child: &dyn Child) -> Fault {
         let (kind, state) = if self.downtime.quarantined {
             (
                 FaultKind::Quarantined,
@@ -361,7 +362,7 @@ impl Down {
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let again = wait.map(again_in).unwrap_or_default();
-        let text = format!("the {role} actor {state}{again}");
+        let text = format!("the {} actor {state}{again}", child.role());
         Fault::new(kind, because(child.failing(), &text))
     }
 }
@@ -460,20 +461,20 @@ impl<A: Supervised> RunningActor<A> {
     }
 
     /// Drops what ran in the actor, then the actor, each so that a panic in a `Drop` ends there.
-    fn drop_actor(self, env: &SupervisionEnv) {
+    fn drop_actor(self, role: &'static str, env: &SupervisionEnv) {
         let Self {
             actor, mut context, ..
         } = self;
         let mut panics = 0;
         let mut count = |result: Result<(), PanicReport>| panics += usize::from(result.is_err());
         while let Some(item) = context.take_any() {
-            count(catch_panic(A::ROLE, || drop(item)));
+            count(catch_panic(role, || drop(item)));
         }
-        count(catch_panic(A::ROLE, || drop(context)));
-        count(catch_panic(A::ROLE, || drop(actor)));
+        count(catch_panic(role, || drop(context)));
+        count(catch_panic(role, || drop(actor)));
         env.metrics.fall(Gauge::Actors);
         if panics > 0 {
-            log::warn!(role = A::ROLE, panics; "a failed actor panicked again while it was dropped");
+            log::warn!(role, panics; "a failed actor panicked again while it was dropped");
         }
     }
 }
@@ -492,7 +493,7 @@ impl<A: Supervised> Future for Shell<A> {
                 ShellState::Starting => this.start_actor(),
                 ShellState::Up(running) => {
                     let since_us = running.since_us;
-                    match catch_panic(A::ROLE, || running.turn(&mut this.mailbox, task)) {
+                    match catch_panic(this.spec.role(), || running.turn(&mut this.mailbox, task)) {
                         Ok(Poll::Pending) => return Poll::Pending,
                         Ok(Poll::Ready(())) => this.on_exit(&ExitReason::Stopped, since_us),
                         Err(report) => this.on_exit(&ExitReason::Panic(report), since_us),
@@ -530,9 +531,10 @@ impl<A: Supervised> Drop for Shell<A> {
         if let ShellState::Up(running) = std::mem::replace(&mut self.state, ShellState::Starting) {
             let uptime = self.env.rules.since(running.since_us);
             let health = self.spec.health();
-            let fault = health.exited(A::ROLE, &ExitReason::Thread, uptime);
+            let role = self.spec.role();
+            let fault = health.exited(role, &ExitReason::Thread, uptime);
             self.env.metrics.crashed();
-            with_drop_reason(Arc::new(fault), || running.drop_actor(&self.env));
+            with_drop_reason(Arc::new(fault), || running.drop_actor(role, &self.env));
         }
         self.env.metrics.fall(Gauge::Shells);
     }

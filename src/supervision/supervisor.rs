@@ -120,6 +120,10 @@ impl Child for SupervisorSpec {
         ChildPath::Supervisor
     }
 
+    fn role(&self) -> &'static str {
+        "supervisor"
+    }
+
     fn health(&self) -> &Health {
         &self.health
     }
@@ -156,7 +160,6 @@ impl Drop for SupervisorActor {
 
 impl Supervised for SupervisorActor {
     type Spec = SupervisorSpec;
-    const ROLE: &'static str = "supervisor";
 
     fn new(spec: &Arc<SupervisorSpec>) -> Result<Self, BuildError> {
         BuildError::at_failpoint(spec.pass(Failpoint::New))?;

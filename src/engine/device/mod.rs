@@ -205,6 +205,10 @@ impl Child for Device {
         ChildPath::Device(self.cluster.id.clone(), self.kind, self.id.clone())
     }
 
+    fn role(&self) -> &'static str {
+        self.kind.as_str()
+    }
+
     fn health(&self) -> &Health {
         &self.health
     }
@@ -831,6 +835,5 @@ pub(super) fn hold(quarantined: Option<bool>) -> Option<Hold> {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-pub(crate) mod node;
+pub(crate) mod actor;
 pub(crate) mod probe;
-pub(crate) mod switch;

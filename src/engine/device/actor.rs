@@ -1,4 +1,4 @@
-//! The actor of one switch.
+//! The actor of one device.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::supervision::context::ShellContext;
 use crate::supervision::failpoints::Failpoint;
 use crate::supervision::shell::{BuildError, Supervised};
 
-/// Asks one switch, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
+/// Asks one node or switch, one lookup at a time. A panic in the lookup is this actor's: it runs inside it.
 #[derive(Debug)]
-pub(crate) struct SwitchActor {
+pub(crate) struct DeviceActor {
     prober: Prober,
 }
 
-impl Actor for SwitchActor {
+impl Actor for DeviceActor {
     type Context = ShellContext<Self>;
 
     fn started(&mut self, ctx: &mut ShellContext<Self>) {
@@ -34,9 +34,8 @@ impl Actor for SwitchActor {
     }
 }
 
-impl Supervised for SwitchActor {
+impl Supervised for DeviceActor {
     type Spec = Device;
-    const ROLE: &'static str = "switch";
 
     fn new(spec: &Arc<Device>) -> Result<Self, BuildError> {
         let prober = Prober::new(spec)?;
@@ -44,7 +43,7 @@ impl Supervised for SwitchActor {
     }
 }
 
-impl SwitchActor {
+impl DeviceActor {
     /// Runs a lookup inside this actor, so that its panic is this actor's.
     fn begin(
         &mut self,
@@ -62,7 +61,7 @@ impl SwitchActor {
     }
 }
 
-impl Handler<Probe> for SwitchActor {
+impl Handler<Probe> for DeviceActor {
     type Result = ();
 
     fn handle(&mut self, Probe(port): Probe, ctx: &mut ShellContext<Self>) {
@@ -79,7 +78,7 @@ impl Handler<Probe> for SwitchActor {
     }
 }
 
-impl Handler<Tick> for SwitchActor {
+impl Handler<Tick> for DeviceActor {
     type Result = ();
 
     fn handle(&mut self, tick: Tick, ctx: &mut ShellContext<Self>) {
@@ -89,7 +88,7 @@ impl Handler<Tick> for SwitchActor {
     }
 }
 
-impl Handler<CutOff> for SwitchActor {
+impl Handler<CutOff> for DeviceActor {
     type Result = ();
 
     fn handle(&mut self, _: CutOff, ctx: &mut ShellContext<Self>) {
