@@ -307,6 +307,7 @@ fn what_nats_leaves_undone_is_said_once() {
     scene
         .front
         .wait_for_logs(CLUSTERS, says("the cluster's worker cannot be asked"));
+    assert!(says_nothing_twice_since(0, &scene.front) >= CLUSTERS);
     scene.nats.restart();
     until_well(&scene.front);
 }
