@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::{Access, Exposure, Watch};
 use crate::config::{Config, ConfigError, Source, Stamp};
-use crate::domain::Scope;
+use crate::domain::{Scope, millis};
 use crate::engine::collector::CollectorHandle;
 use crate::engine::fleet::Fleet;
 use crate::engine::remote::Elsewhere;
@@ -481,10 +481,6 @@ pub async fn check_readiness(config: Config) -> Readiness {
         secrets,
         simulated,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

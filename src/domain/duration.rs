@@ -33,6 +33,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     ))
 }
 
+/// In whole milliseconds, for logs and answers.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,6 +41,7 @@ pub use collection::{Collection, CollectionBuilder, Outcomes, Summary};
 pub use device::{Cluster, DeviceKind, MAX_DEVICES, Topology};
 pub use discovery::{DiscoveredDevice, DiscoveredDevices, DiscoveredGroup, Discovery, Origin};
 pub use dns::DnsSettings;
+pub(crate) use duration::millis;
 pub use duration::parse_duration;
 pub use fault::{Facts, Fault, FaultKind, LocalReason};
 pub use flapping::{FLAPPING_CHANGES, FLAPPING_WITHIN, Flapping, Flaps, Swing};

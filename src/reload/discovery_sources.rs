@@ -1,7 +1,7 @@
 //! The lists that the configuration in force takes devices from, and the thread that reads them.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use log::Level;
 use tokio::runtime::{Builder, Handle};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::DiscoveryConfig;
 use crate::discovery;
-use crate::domain::{DiscoveredDevices, Discovery, Flapping, Flaps, Swing};
+use crate::domain::{DiscoveredDevices, Discovery, Flapping, Flaps, Swing, millis};
 
 /// One list, and how reading it went.
 #[derive(Debug, Clone)]
@@ -32,9 +32,9 @@ pub(super) struct DiscoverySource {
 /// The time in which a list cannot be read.
 #[derive(Debug, Clone)]
 pub(super) struct ReadFailure {
-    pub(super) since: Instant,
+    since: Instant,
     /// Tries that failed.
-    pub(super) failures: u32,
+    failures: u32,
     /// Why the last one failed.
     error: String,
     /// The errors that the log has said.
@@ -204,10 +204,6 @@ fn start_reader() -> std::io::Result<ReaderThread> {
         runtime: handle,
         _stop: stop,
     })
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads a list, whatever its code does; on the current runtime, up to when this is dropped.

@@ -1,13 +1,13 @@
 //! The JSON of `/v1/supervision`, for the server to write and for `fleetcall tree` to read.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{
     BreakerState, ChildState, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, LastExit,
-    Liveness, SupervisionTree,
+    Liveness, SupervisionTree, millis,
 };
 use crate::reload::DiscoveryState;
 use crate::telemetry::Metrics;
@@ -266,8 +266,4 @@ pub(super) fn exit(exit: &LastExit) -> ExitView {
 
 pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -19,7 +19,7 @@ use super::queue::{MAX_CONCURRENT, Queued};
 use crate::domain::{
     Breaker, BreakerState, DeviceId, DeviceKind, DeviceState, DriverKind, Event, Facts, Failing,
     Fault, FaultKind, Flapping, Flaps, Hold, LastLookup, LocalReason, LookupError, Outcome, Swing,
-    Target,
+    Target, millis,
 };
 use crate::drivers::{self, Call, Driver};
 use crate::engine::cluster_spec::ClusterBase;
@@ -815,10 +815,6 @@ impl Device {
 
 fn is_over(lease: Option<&Arc<dyn Lease>>) -> bool {
     lease.is_some_and(|lease| !lease.holds())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What it was for a device that its actor, or that of its cluster, was down: whether in quarantine.

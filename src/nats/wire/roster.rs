@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::VERSION;
-use super::time::{from_ms, millis, to_ms};
-use crate::domain::{ClusterId, Holding, Moves, WorkerState};
+use super::time::{from_ms, to_ms};
+use crate::domain::{ClusterId, Holding, Moves, WorkerState, millis};
 
 /// How many clusters stand in one message at most: with the longest ids less than servers take.
 const HELD: usize = 2000;

@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     Change, ClusterId, ClusterState, DeviceId, DeviceKind, DeviceState, Event, Fault, FaultKind,
-    LastExit, Outcome, Summary, Topology,
+    LastExit, Outcome, Summary, Topology, millis,
 };
 use crate::engine::collector::{Answer, Observation};
 use crate::server::id_schema::IdSchema;
 pub(super) use crate::server::tree::ErrorView;
-use crate::server::tree::{BreakerView, ChildView, ExitView, millis, rfc3339};
+use crate::server::tree::{BreakerView, ChildView, ExitView, rfc3339};
 
 /// What a roll call came to.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{ClusterId, Holding, Turn, WorkerState};
+use crate::domain::{ClusterId, Holding, Turn, WorkerState, millis};
 use crate::server::id_schema::IdSchema;
 use crate::server::routes::v1::view::hex;
-use crate::server::tree::{millis, rfc3339};
+use crate::server::tree::rfc3339;
 
 /// The workers that share a fleet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
