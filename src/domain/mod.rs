@@ -71,7 +71,7 @@ pub use template::{Template, TemplateError};
 #[cfg(test)]
 pub(crate) use turn::seen;
 pub use turn::{ITEMS_PER_TURN, Turn};
-pub(crate) use turn::{drop_in_turns, poll_give_way};
+pub(crate) use turn::{drop_in_turns, drop_some, poll_give_way};
 pub(crate) use words::{Candidates, counted, did_you_mean, first_of};
 pub use workers::{
     Connectedness, Holding, Moves, OrdersAnswered, OrdersSent, Renewals, Sharing, Work, WorkerState,

@@ -43,19 +43,25 @@ pub(crate) fn poll_give_way(context: &mut Context<'_>) -> Poll<()> {
 }
 
 /// Drops many things: in turns if this thread has a runtime, else at once.
-pub(crate) fn drop_in_turns<T: Send + 'static>(mut things: Vec<T>, per_turn: usize) {
+pub(crate) fn drop_in_turns<T: Send + 'static>(things: Vec<T>, per_turn: usize) {
     if things.len() <= per_turn {
         return;
     }
     let Ok(runtime) = Handle::try_current() else {
         return;
     };
-    runtime.spawn(async move {
-        while !things.is_empty() {
-            things.truncate(things.len().saturating_sub(per_turn));
-            tokio::task::yield_now().await;
+    runtime.spawn(drop_some(things, per_turn));
+}
+
+/// Drops many things, in turns of whoever awaits it.
+pub(crate) async fn drop_some<T>(mut things: Vec<T>, per_turn: usize) {
+    loop {
+        things.truncate(things.len().saturating_sub(per_turn));
+        if things.is_empty() {
+            return;
         }
-    });
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Counts what is looked at, so that tests see what is done between two turns.

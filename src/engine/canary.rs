@@ -39,22 +39,15 @@ pub(super) struct Canary {
 impl Canary {
     /// Begins one on `arbiter`.
     pub(super) fn begin(arbiter: &ArbiterHandle, env: &SupervisionEnv) -> Self {
-        let metrics = Metrics::default();
         let env = Arc::new(SupervisionEnv {
             supervisor: env.supervisor.clone(),
             rules: Arc::clone(&env.rules),
-            metrics: metrics.clone(),
+            metrics: Metrics::default(),
             event_log: Arc::default(),
         });
-        let (spec, topology, fleet_devices) = hidden(&env, metrics);
+        let (spec, topology, fleet_devices) = hidden(&env);
         let actor = start_on(arbiter, spec, &env, MAILBOX);
-        let options = CollectOptions {
-            read: false,
-            force: false,
-            is_patient: true,
-            client: None,
-        };
-        let gather = Gather::new(0, topology, fleet_devices, options);
+        let gather = gather(0, &topology, &fleet_devices);
         deliver(&actor, Collect(gather.ticket(0, 0, None)));
         Self {
             gather,
@@ -75,8 +68,8 @@ impl Canary {
 /// The cluster, and all that a collect of it needs.
 pub(super) fn hidden(
     env: &Arc<SupervisionEnv>,
-    metrics: Metrics,
 ) -> (Arc<ClusterSpec>, Arc<Topology>, Arc<FleetDevices>) {
+    let metrics = env.metrics.clone();
     let id = cluster_id();
     let cluster = Cluster::new(id.clone(), vec![id.clone()], Vec::new());
     let spec = ClusterSpec::new(id, Arc::clone(env), metrics.clone(), None);
@@ -91,6 +84,35 @@ pub(super) fn hidden(
     let topology = Arc::new(Topology::new(vec![cluster]));
     let plans = Box::new([plan]);
     (spec, topology, Arc::new(FleetDevices { plans, metrics }))
+}
+
+/// A collect of it.
+pub(super) fn gather(
+    id: u64,
+    topology: &Arc<Topology>,
+    devices: &Arc<FleetDevices>,
+) -> Arc<Gather> {
+    let options = CollectOptions {
+        read: false,
+        force: false,
+        is_patient: true,
+        client: None,
+    };
+    Gather::new(id, Arc::clone(topology), Arc::clone(devices), options)
+}
+
+/// For tests of what runs without a supervisor.
+#[cfg(test)]
+pub(super) fn env() -> Arc<SupervisionEnv> {
+    use crate::domain::SupervisionPolicy;
+    use crate::supervision::supervisor::Rules;
+
+    Arc::new(SupervisionEnv {
+        supervisor: None,
+        rules: Arc::new(Rules::new(SupervisionPolicy::default())),
+        metrics: Metrics::default(),
+        event_log: Arc::default(),
+    })
 }
 
 /// As it stands in the log, which names it only if a bug crashes it.

@@ -43,8 +43,8 @@ pub(crate) struct ClusterActor {
     asking: ClientQueue<Asking>,
     /// How many devices may be asked at once: before others on the arbiter have had their turn.
     may_ask: usize,
+    /// [`WithdrawRest`] runs as long as there are some.
     withdrawals: Withdrawals,
-    is_withdrawing: bool,
     ticker: Option<SpawnHandle>,
 }
 
@@ -90,7 +90,6 @@ impl Supervised for ClusterActor {
             asking: ClientQueue::default(),
             may_ask: ITEMS_PER_TURN,
             withdrawals: Withdrawals::default(),
-            is_withdrawing: false,
             ticker: None,
         })
     }
@@ -317,8 +316,9 @@ impl Handler<Withdraw> for ClusterActor {
         let Some(collect) = found.and_then(|index| self.in_flight.remove(index)) else {
             return;
         };
+        let begins = self.withdrawals.is_empty();
         self.withdrawals.push(collect);
-        if !std::mem::replace(&mut self.is_withdrawing, true) {
+        if begins {
             ctx.spawn(WithdrawRest);
         }
     }
@@ -341,7 +341,6 @@ impl ActorFuture<ClusterActor> for WithdrawRest {
             task.waker().wake_by_ref();
             return Poll::Pending;
         }
-        actor.is_withdrawing = false;
         Poll::Ready(())
     }
 }
@@ -562,13 +561,11 @@ impl ActorFuture<ClusterActor> for Ticking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Fault, FaultKind, SupervisionPolicy, Topology};
-    use crate::engine::canary::hidden;
-    use crate::engine::gather::{CollectOptions, FleetDevices, Gather};
+    use crate::domain::{Fault, FaultKind, Topology};
+    use crate::engine::canary;
+    use crate::engine::gather::{FleetDevices, Gather};
     use crate::engine::messages::{MAILBOX, deliver};
     use crate::supervision::shell::{SupervisionEnv, start};
-    use crate::supervision::supervisor::Rules;
-    use crate::telemetry::Metrics;
 
     /// A cluster that had one device before it was reloaded, and collects that began before.
     struct Reloaded {
@@ -581,14 +578,8 @@ mod tests {
 
     impl Reloaded {
         fn new() -> Self {
-            let metrics = Metrics::default();
-            let env = Arc::new(SupervisionEnv {
-                supervisor: None,
-                rules: Arc::new(Rules::new(SupervisionPolicy::default())),
-                metrics: metrics.clone(),
-                event_log: Arc::default(),
-            });
-            let (spec, topology, fleet_devices) = hidden(&env, metrics);
+            let env = canary::env();
+            let (spec, topology, fleet_devices) = canary::hidden(&env);
             let before = spec.plan();
             spec.set_plan(Arc::default());
             Self {
@@ -605,15 +596,7 @@ mod tests {
         }
 
         fn collect(&self, id: u64) -> Arc<Gather> {
-            let options = CollectOptions {
-                read: false,
-                force: false,
-                is_patient: true,
-                client: None,
-            };
-            let (topology, fleet_devices) =
-                (Arc::clone(&self.topology), Arc::clone(&self.fleet_devices));
-            Gather::new(id, topology, fleet_devices, options)
+            canary::gather(id, &self.topology, &self.fleet_devices)
         }
     }
 

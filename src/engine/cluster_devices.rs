@@ -9,7 +9,7 @@ use actix::prelude::*;
 
 use super::device::Device;
 use super::messages::{MAILBOX, deliver};
-use crate::domain::ITEMS_PER_TURN;
+use crate::domain::{ITEMS_PER_TURN, drop_some};
 use crate::engine::cluster_spec::{ClusterSpec, DeviceList};
 use crate::engine::device::actor::DeviceActor;
 use crate::supervision::failpoints::{FailAction, Failpoint};
@@ -47,17 +47,9 @@ impl ClusterDevices {
 
     /// Ends its actors, in turns: they are woken by it.
     pub(super) async fn end(self) {
-        let mut actors = self.actors.into_vec();
         // Their specs are freed by the actors.
         drop(self.plan);
-        loop {
-            let left = actors.len().saturating_sub(ITEMS_PER_TURN);
-            actors.truncate(left);
-            if actors.is_empty() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+        drop_some(self.actors.into_vec(), ITEMS_PER_TURN).await;
     }
 }
 

@@ -392,12 +392,6 @@ impl TicketInFlight {
         Some(over)
     }
 
-    /// Whether its answer takes outcomes.
-    pub(super) fn is_open(&self) -> bool {
-        let cluster_gather = self.cluster_gather.upgrade();
-        cluster_gather.is_some_and(|it| !it.gather.is_cluster_complete(it.cluster))
-    }
-
     /// Shows the devices of which no outcome has come, or none before the answer was closed, by those
     /// of their places in the plan that are in `places`.
     pub(super) fn each_lacking(&self, places: Range<usize>, mut show: impl FnMut(usize)) {

@@ -43,6 +43,10 @@ impl Withdrawals {
         self.round.iter().chain(&self.waiting)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.round.is_empty() && self.waiting.is_empty()
+    }
+
     /// Whether the next turn is the first of those that go through the devices.
     pub(super) fn is_between_rounds(&self) -> bool {
         self.round.is_empty()
@@ -73,7 +77,7 @@ impl Withdrawals {
             }
             roster.let_go();
         }
-        !(self.round.is_empty() && self.waiting.is_empty())
+        !self.is_empty()
     }
 
     /// Begins to go through the devices for those that wait for that.
@@ -110,7 +114,7 @@ impl Withdrawals {
             if count == 0 {
                 break;
             }
-            if collect.in_flight.is_open() && Arc::ptr_eq(&collect.roster, roster) {
+            if !collect.in_flight.is_settled() && Arc::ptr_eq(&collect.roster, roster) {
                 collect.in_flight.each_lacking(places.clone(), |place| {
                     let it = &mut is_unwanted[place - places.start];
                     count -= usize::from(std::mem::replace(it, false));

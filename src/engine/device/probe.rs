@@ -243,12 +243,10 @@ impl Drop for Prober {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FaultKind, SupervisionPolicy, Topology};
-    use crate::engine::canary::hidden;
+    use crate::domain::{FaultKind, Topology};
+    use crate::engine::canary;
     use crate::engine::cluster_spec::ClusterSpec;
-    use crate::engine::gather::{CollectOptions, FleetDevices, Gather};
-    use crate::supervision::shell::SupervisionEnv;
-    use crate::supervision::supervisor::Rules;
+    use crate::engine::gather::{FleetDevices, Gather};
     use crate::telemetry::Metrics;
 
     /// What makes collects of a cluster of one device.
@@ -260,14 +258,7 @@ mod tests {
 
     impl Collects {
         fn new() -> Self {
-            let metrics = Metrics::default();
-            let env = Arc::new(SupervisionEnv {
-                supervisor: None,
-                rules: Arc::new(Rules::new(SupervisionPolicy::default())),
-                metrics: metrics.clone(),
-                event_log: Arc::default(),
-            });
-            let (spec, topology, fleet_devices) = hidden(&env, metrics);
+            let (spec, topology, fleet_devices) = canary::hidden(&canary::env());
             Self {
                 spec,
                 topology,
@@ -280,15 +271,7 @@ mod tests {
         }
 
         fn begin(&self) -> Arc<Gather> {
-            let options = CollectOptions {
-                read: false,
-                force: false,
-                is_patient: true,
-                client: None,
-            };
-            let (topology, fleet_devices) =
-                (Arc::clone(&self.topology), Arc::clone(&self.fleet_devices));
-            Gather::new(0, topology, fleet_devices, options)
+            canary::gather(0, &self.topology, &self.fleet_devices)
         }
     }
 
