@@ -1,7 +1,6 @@
 //! Asking a running service: where it is, whom to trust, and what to show it.
 
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::terminal::plain;
 use crate::domain::{Authorities, Secret, SecretSource, TlsSettings};
 use crate::net::files;
+use crate::net::web::is_loopback;
 use crate::net::{secret, tls};
 
 /// How long it may take to connect, and what is no roll call to be answered.
@@ -175,7 +175,7 @@ impl TrustFlags {
             Some(path) => cannot_trust(path, &error),
         })?;
         let mut client = Client::builder();
-        if is_this_machine(url) {
+        if is_loopback(url.host_str().unwrap_or_default()) {
             // `HTTP_PROXY` is for others, and a proxy would see the token.
             client = client.no_proxy();
         }
@@ -228,14 +228,6 @@ impl TrustFlags {
             ..TlsSettings::default()
         })
     }
-}
-
-/// Whether this is a service on the machine that asks.
-fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = address.parse().is_ok_and(|it: IpAddr| it.is_loopback());
-    is_loopback || host.eq_ignore_ascii_case("localhost")
 }
 
 fn bad_token() -> ServerError {

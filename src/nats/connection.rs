@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::{Ready, pending, ready};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -22,6 +21,7 @@ use super::wire::{Names, NatsRole};
 use crate::domain::Connectedness;
 use crate::net::files;
 use crate::net::secret;
+use crate::net::web::is_loopback;
 
 /// The oldest server that leases work on, as its first two numbers.
 const OLDEST: (u32, u32) = (2, 11);
@@ -105,15 +105,6 @@ impl NatsSettings {
     }
 }
 
-/// Whether a host is this machine whatever a name server says.
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|it| it.to_canonical().is_loopback())
-}
-
 /// Who a process is to a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
@@ -130,6 +121,10 @@ pub enum Credentials {
         password_file: PathBuf,
     },
 }
+
+/// What to do about a bucket without a configuration, or none.
+pub(super) const NOTHING: &str =
+    "no configuration is published; `fleetcall publish --config FILE` does that";
 
 /// Why a process cannot take part.
 #[derive(Debug, thiserror::Error)]
@@ -162,10 +157,7 @@ pub enum NatsError {
         why: String,
     },
     /// A bucket that a configuration is to be taken from has none.
-    #[error(
-        "cannot use the NATS bucket {bucket:?}: no configuration is published; `fleetcall publish \
-         --config FILE` does that"
-    )]
+    #[error("cannot use the NATS bucket {bucket:?}: {NOTHING}")]
     Unpublished {
         /// Its name.
         bucket: String,

@@ -14,7 +14,7 @@ use super::buckets::{self, Bucket, Buckets, STARTING};
 use super::trust::Trust;
 use super::wire::Names;
 use crate::config::{Edition, Publication};
-use crate::nats::connection::{NatsConnection, NatsError, chain};
+use crate::nats::connection::{NOTHING, NatsConnection, NatsError, chain};
 use crate::reload::{ReloadHandle, Trigger};
 use crate::telemetry::LogLimit;
 
@@ -371,9 +371,6 @@ impl Taking {
     }
 }
 
-/// What to do about an empty bucket, or none.
-const NOTHING: &str = "no configuration is published; `fleetcall publish --config FILE` does that";
-
 /// What a bucket keeps of a configuration.
 struct KeptEditions {
     editions: Vec<Edition>,
@@ -401,7 +398,7 @@ async fn kept(store: &Store, trust: &Trust) -> Result<KeptEditions, String> {
 }
 
 /// `None` if it was deleted.
-fn read(entry: &Entry, trust: &Trust) -> Option<Edition> {
+pub(super) fn read(entry: &Entry, trust: &Trust) -> Option<Edition> {
     (entry.operation == Operation::Put).then(|| {
         let text = String::from_utf8_lossy(&entry.value).into_owned();
         trust.edition(&entry.bucket, entry.revision, text)

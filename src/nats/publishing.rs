@@ -4,11 +4,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::kv::Store;
 use tokio::time::timeout;
 
 use super::buckets::{self, Bucket, BucketFound};
-use super::published::{KEY, PATIENCE};
+use super::published::{KEY, PATIENCE, read};
 use super::settings::Distributed;
 use super::signature::SigningKey;
 use super::trust::Trust;
@@ -81,7 +81,7 @@ async fn next_serial(store: &Store, trust: &Trust) -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or_default();
     let newest = match timeout(PATIENCE, store.entry(KEY)).await {
-        Ok(Ok(entry)) => entry.filter(|it| it.operation == Operation::Put),
+        Ok(Ok(entry)) => entry.and_then(|it| read(&it, trust)),
         failed => {
             let error = match failed {
                 Ok(Err(error)) => chain(&error),
@@ -92,10 +92,7 @@ async fn next_serial(store: &Store, trust: &Trust) -> u64 {
             None
         }
     };
-    let serial = newest.and_then(|it| {
-        let entry = String::from_utf8_lossy(&it.value).into_owned();
-        trust.edition(&store.name, it.revision, entry).serial
-    });
+    let serial = newest.and_then(|it| it.serial);
     now.max(serial.map_or(0, |it| it.saturating_add(1)))
 }
 

@@ -4,6 +4,7 @@
 //! [`Web::keeping`] for several requests of one lookup.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -269,4 +270,13 @@ fn explain(url: &str, timeout: Duration, error: &reqwest::Error) -> LookupError 
     } else {
         LookupError::Protocol(text)
     }
+}
+
+/// Whether a host is this machine whatever a name server says.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|it| it.to_canonical().is_loopback())
 }
