@@ -25,7 +25,6 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::config::{Config, ConfigError, ConfigFault, HttpConfig, Rate, Source, Stamp};
-use crate::domain::SecretSource;
 use crate::net::files;
 pub(crate) use client::client;
 use rate::Limiter;
@@ -72,7 +71,7 @@ struct AccessState {
 }
 
 /// What `[http]` says, with all that it names read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) config: HttpConfig,
     pub(crate) tokens: Tokens,
@@ -258,18 +257,15 @@ impl Access {
                 Some(_) | None => None,
             };
             if tokens.is_some() || material.is_some() {
-                let stamps = match &material {
-                    Some(_) => now.stamps.clone(),
-                    None => before.stamps.clone(),
-                };
-                let policy = Arc::new(Policy {
-                    config: config.clone(),
-                    tokens: tokens.unwrap_or_else(|| before.tokens.clone()),
-                    is_local: before.is_local,
-                    material: material.or_else(|| before.material.clone()),
-                    stamps,
-                    exposed: before.exposed.clone(),
-                });
+                let mut policy = Policy::clone(&before);
+                if let Some(tokens) = tokens {
+                    policy.tokens = tokens;
+                }
+                if let Some(material) = material {
+                    policy.material = Some(material);
+                    policy.stamps = now.stamps.clone();
+                }
+                let policy = Arc::new(policy);
                 let in_force = &self.0.in_force;
                 let replaced = in_force.compare_and_swap(&before, Arc::clone(&policy));
                 // Unless a reload was faster.
@@ -384,11 +380,9 @@ fn warn_of_openness(exposure: Exposure) {
 /// lists, and the configuration itself. Blocks for some seconds at most.
 fn exposed_files(config: &Config, source: &Source) -> Vec<ExposedFile> {
     let http = &config.http;
-    let tokens = http.tokens.iter().filter_map(|it| match &it.token {
-        SecretSource::File(path) => Some((it.written.key.clone(), path.clone())),
-        SecretSource::Env(_) | SecretSource::Credential(_) | SecretSource::Inline(_) => None,
-    });
     let of = |key: &str, path: &PathBuf| (key.to_owned(), path.clone());
+    let tokens = http.tokens.iter();
+    let tokens = tokens.filter_map(|it| Some(of(&it.written.key, it.token.file()?)));
     let key = http.tls.iter().map(|tls| of("http.tls.key", &tls.key));
     let itself = source.file().filter(|_| config.has_inline_secrets());
     let itself = itself.map(|path| of("allow_inline_secrets", path));

@@ -10,15 +10,7 @@ use super::{
     ClusterConfig, CollectConfig, Config, ConfigError, ConfigFault, DiscoveryConfig, GroupConfig,
     HttpConfig, MetricsConfig, TlsConfig, TokenConfig, Written,
 };
-use crate::domain::{DeviceKind, DnsSettings, LocalResource, SupervisionPolicy, Target};
-
-/// What each kind of devices of a cluster is called in a configuration.
-const fn key(kind: DeviceKind) -> &'static str {
-    match kind {
-        DeviceKind::Node => "nodes",
-        DeviceKind::Switch => "switches",
-    }
-}
+use crate::domain::{DnsSettings, LocalResource, SupervisionPolicy, Target};
 
 /// What is found, each once, and where first.
 #[derive(Debug, Default)]
@@ -145,7 +137,7 @@ impl Config {
                     driver,
                 } = target;
                 for resource in driver.local_resources() {
-                    let key = format!("clusters[{index}].{}", key(*kind));
+                    let key = format!("clusters[{index}].{}", kind.plural());
                     found.note(resource, None, &key);
                 }
             }

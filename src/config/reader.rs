@@ -321,14 +321,8 @@ impl<'a, 't> Node<'a, 't> {
 
     /// As [`Node::table`]; faults list only the keys in `fitting`, which are the likely ones.
     pub(super) fn table_of(&self, known: &[&str], fitting: &[&str]) -> Option<Table<'a, 't>> {
-        let Some(table) = self.value.as_table() else {
+        let Some(table) = self.as_table() else {
             return self.wrong_type(&format!("write a table with the keys {}", list(fitting)));
-        };
-        let table = Table {
-            faults: self.faults,
-            key: self.key.clone(),
-            at: self.span.start,
-            table,
         };
         table.refuse_unknown(known, fitting);
         Some(table)
@@ -345,18 +339,12 @@ pub(super) struct Table<'a, 't> {
 }
 
 impl<'a, 't> Table<'a, 't> {
-    /// Views `table`; keys that are not in `known` are faults.
-    pub(super) fn new(
-        faults: &'a Faults<'t>,
-        key: String,
-        at: usize,
-        table: &'a DeTable<'t>,
-        known: &[&str],
-    ) -> Self {
+    /// The table that is the file itself; keys that are not in `known` are faults.
+    pub(super) fn root(faults: &'a Faults<'t>, table: &'a DeTable<'t>, known: &[&str]) -> Self {
         let this = Self {
             faults,
-            key,
-            at,
+            key: String::new(),
+            at: 0,
             table,
         };
         this.refuse_unknown(known, known);

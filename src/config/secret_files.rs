@@ -15,13 +15,17 @@ impl Config {
         let of_lookups = clusters.flat_map(|(place, cluster)| {
             let drivers = cluster.groups.iter().map(|group| &group.target.driver);
             drivers.flat_map(move |driver| {
-                let files = driver.secrets().into_iter().filter_map(file);
+                let files = driver.secrets().into_iter().filter_map(SecretSource::file);
                 let files = files.chain(driver.key_file());
                 files.map(move |path| (format!("clusters[{place}]"), path.clone()))
             })
         });
         let of_lists = self.discoveries.iter().flat_map(|list| {
-            let files = list.discovery.secrets().into_iter().filter_map(file);
+            let files = list
+                .discovery
+                .secrets()
+                .into_iter()
+                .filter_map(SecretSource::file);
             files.map(|path| (list.key.clone(), path.clone()))
         });
         let mut seen = BTreeSet::new();
@@ -34,12 +38,5 @@ impl Config {
         let tokens = self.http.tokens.iter().map(|it| &it.token);
         let mut all = self.secrets().into_iter().chain(tokens);
         all.any(|source| matches!(source, SecretSource::Inline(_)))
-    }
-}
-
-fn file(source: &SecretSource) -> Option<&PathBuf> {
-    match source {
-        SecretSource::File(path) => Some(path),
-        SecretSource::Env(_) | SecretSource::Credential(_) | SecretSource::Inline(_) => None,
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn validate(text: &str, directory: &Path) -> Result<Config, Vec<Confi
         "metrics",
         "allow_inline_secrets",
     ];
-    let root = Table::new(&faults, String::new(), 0, document.get_ref(), &known);
+    let root = Table::root(&faults, document.get_ref(), &known);
     let allow = root.get("allow_inline_secrets");
     let allow = allow.and_then(|node| node.boolean("write true or false"));
     faults.allow_inline_secrets.set(allow.unwrap_or_default());
@@ -182,8 +182,8 @@ fn clusters(
             groups: Vec::new(),
         };
         let faults_before = faults.count();
-        devices.read(&table, "nodes", DeviceKind::Node);
-        devices.read(&table, "switches", DeviceKind::Switch);
+        devices.read(&table, DeviceKind::Node);
+        devices.read(&table, DeviceKind::Switch);
         let groups = devices.groups;
         // Devices that could not be read, or that there is no room for, have faults of their own.
         let is_empty = groups.is_empty() && total == total_before;
@@ -240,14 +240,14 @@ struct Devices<'a, 'd> {
 }
 
 impl Devices<'_, '_> {
-    fn read(&mut self, cluster: &Table<'_, '_>, key: &str, kind: DeviceKind) {
+    fn read(&mut self, cluster: &Table<'_, '_>, kind: DeviceKind) {
         let mut list = IdList {
             kind,
             ids: Vec::new(),
             seen: HashSet::new(),
             is_port_refused: false,
         };
-        let Some(node) = cluster.get(key) else {
+        let Some(node) = cluster.get(kind.plural()) else {
             return;
         };
         let right = "write a node set such as \"1-4\" or \"web[01-40]\", an array of ids, a table \

@@ -28,6 +28,15 @@ impl DeviceKind {
             Self::Switch => "switch",
         }
     }
+
+    /// What a cluster's devices of this kind are called together: `nodes` or `switches`.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Node => "nodes",
+            Self::Switch => "switches",
+        }
+    }
 }
 
 impl fmt::Display for DeviceKind {

@@ -40,6 +40,17 @@ pub enum SecretSource {
     Inline(Secret),
 }
 
+impl SecretSource {
+    /// The file that it is read from, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Env(_) | Self::Credential(_) | Self::Inline(_) => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
