@@ -16,7 +16,7 @@ use super::collect::{Kind, NamedSet, joined, named_set, whole_topology};
 use super::error::{CliError, NameError};
 use super::output::print_line;
 use super::server::{ServerFlags, TIMEOUT, block_on};
-use super::service::{TreeError, ask, body, parse};
+use super::service::{TreeError, body, get, parse};
 use super::terminal::plain;
 use crate::domain::{ClusterId, DeviceId, DeviceKind, Scope};
 use crate::server::tree::TreeView;
@@ -68,11 +68,12 @@ struct Cleared {
 }
 
 pub(super) fn reset(flags: &Flags) -> Result<ExitCode, CliError> {
-    let (url, json) = ask(&flags.server, "/v1/supervision").map_err(CliError::Tree)?;
-    let tree = parse(&json).map_err(|what| CliError::Tree(TreeError::Answer { url, what }))?;
     let server = &flags.server;
     let client = server.client().map_err(|it| CliError::Tree(it.into()))?;
     let done = block_on(async {
+        let url = format!("{}/v1/supervision", server.base());
+        let json = get(&client, &url).await.map_err(CliError::Tree)?;
+        let tree = parse(&json).map_err(|what| CliError::Tree(TreeError::Answer { url, what }))?;
         for device in find(&tree, flags).await.map_err(CliError::Name)? {
             let cleared = clear(&client, server.base(), &device).await;
             let cleared = cleared.map_err(CliError::Tree)?;
@@ -147,10 +148,7 @@ async fn clear(
     device: &FoundDevices,
 ) -> Result<Vec<String>, TreeError> {
     let FoundDevices { cluster, kind, id } = device;
-    let list = match kind {
-        DeviceKind::Node => "nodes",
-        DeviceKind::Switch => "switches",
-    };
+    let list = kind.plural();
     // No id has anything in it that a path would not.
     let url = format!("{base}/v1/clusters/{cluster}/{list}/{id}/reset");
     let mut tries = 0;
@@ -173,6 +171,6 @@ async fn clear(
     let cleared = serde_json::from_str(&text).map(|Cleared { cleared }| cleared);
     cleared.map_err(|error| TreeError::Answer {
         url,
-        what: plain(&error.to_string()),
+        what: error.to_string(),
     })
 }

@@ -57,7 +57,8 @@ pub(super) fn ask(server: &ServerFlags, path: &str) -> Result<(String, String), 
     Ok((url, json))
 }
 
-async fn get(client: &Client, url: &str) -> Result<String, TreeError> {
+/// What a service answers at this address.
+pub(super) async fn get(client: &Client, url: &str) -> Result<String, TreeError> {
     let response = client.get(url).timeout(TIMEOUT).send().await;
     body(url, response).await
 }

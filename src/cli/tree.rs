@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::error::CliError;
 use super::output;
-use super::server::ServerFlags;
+use super::server::{ServerFlags, block_on};
 use super::service::{TreeError, ask, checked_json, parse};
 use super::terminal::{Terminal, columns, pad, plain, wrap};
 use crate::domain::{ClusterId, DeviceId, counted};
@@ -61,18 +61,13 @@ pub(super) fn show(flags: &Flags) -> Result<ExitCode, CliError> {
         print(flags)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Signals)?;
-    let ended = runtime.block_on(async {
+    let ended = block_on(async {
         tokio::select! {
             end = tokio::signal::ctrl_c() => end.map_err(CliError::Signals),
             end = watch(flags) => end,
         }
     });
-    // A server that is silent holds nobody up.
-    runtime.shutdown_background();
+    let ended = ended.map_err(|it| CliError::Tree(it.into()))?;
     ended.map(|()| ExitCode::SUCCESS)
 }
 

@@ -195,7 +195,7 @@ pub(super) async fn guard(
         let origins = &policy.config.origins;
         let origin =
             (!is_open && !origins.is_empty()).then(|| origins::allowed(request.head(), &policy));
-        let passed = pass(gate, &policy, &request);
+        let passed = pass(gate, &policy, &request, from, scarce);
         (!policy.tokens.is_empty(), is_open, origin, passed)
     };
     let passed = match passed {
@@ -269,7 +269,13 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
 }
 
 /// `None` if the handler is to answer, once the body is there.
-fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpResponse>, Refusal> {
+fn pass(
+    gate: &Gate,
+    policy: &Policy,
+    request: &Request,
+    from: IpAddr,
+    scarce: Option<Scarce>,
+) -> Result<Option<HttpResponse>, Refusal> {
     let address = request.uri().path_and_query();
     if address.is_some_and(|it| it.as_str().len() > MAX_URI_LEN) {
         return Err(Refusal::LongAddress(MAX_URI_LEN));
@@ -283,7 +289,7 @@ fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpRe
     }
     // However often a client asks for other things, it hears how the service does.
     if !roles::is_health(request.path()) {
-        let admitted = gate.access.admit(policy, client(request.head()));
+        let admitted = gate.access.admit(policy, from);
         admitted.map_err(|wait| Refusal::TooManyRequests { wait })?;
     }
     hosts::check(request.head(), policy)?;
@@ -291,7 +297,7 @@ fn pass(gate: &Gate, policy: &Policy, request: &Request) -> Result<Option<HttpRe
         return answer.map(Some);
     }
     let token = authorize(policy, request.head())?;
-    origins::check(request.head(), policy)?;
+    origins::check(request.head(), policy, scarce)?;
     if !matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS

@@ -13,7 +13,7 @@ use actix_web::http::header::{
 
 use super::hosts::is_ours;
 use super::refusal::Refusal;
-use super::roles::{is_test, routed};
+use super::roles::is_test;
 use super::scarce::Scarce;
 use crate::access::Policy;
 
@@ -135,11 +135,15 @@ fn is_foreign(request: &RequestHead, policy: &Policy) -> bool {
 
 /// A browser asks nobody before it sends a plain `GET` or `POST` for a page of any origin. Where there
 /// are no tokens, that page could have the fleet asked or the service reloaded.
-pub(super) fn check(request: &RequestHead, policy: &Policy) -> Result<(), Refusal> {
+pub(super) fn check(
+    request: &RequestHead,
+    policy: &Policy,
+    scarce: Option<Scarce>,
+) -> Result<(), Refusal> {
     let path = request.uri.path();
     let changes = !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_open = is_test(path) && policy.config.test_cors;
-    let collects = Scarce::needed(&request.method, &routed(request)) == Some(Scarce::Collects);
+    let collects = scarce == Some(Scarce::Collects);
     if !is_open && (changes || collects) && is_foreign(request, policy) {
         return Err(Refusal::OtherOrigin);
     }

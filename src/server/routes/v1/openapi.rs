@@ -57,10 +57,10 @@ impl utoipa::Modify for TokenSecurity {
 }
 
 pub(in crate::server) fn configure(config: &mut web::ServiceConfig) {
-    let document = Document::openapi();
-    // Of the crate's own types, so it always has a JSON form.
-    let json = document.to_pretty_json().unwrap_or_default();
-    let json = web::Bytes::from(json);
+    /// The same for all threads. Of the crate's own types, so it always has a JSON form.
+    static JSON: LazyLock<String> =
+        LazyLock::new(|| Document::openapi().to_pretty_json().unwrap_or_default());
+    let json = web::Bytes::from_static(JSON.as_bytes());
     let get = move |request: HttpRequest| {
         let json = json.clone();
         async move {
