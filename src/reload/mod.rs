@@ -616,11 +616,13 @@ impl ReloadState {
             return false;
         };
         let before = feed.clone();
-        let mut ended = None;
-        match read {
-            Ok(list) => ended = feed.succeeds(list),
-            Err(error) => feed.fails(error),
-        }
+        let ended = match read {
+            Ok(list) => feed.succeeds(list),
+            Err(error) => {
+                feed.fails(error);
+                None
+            }
+        };
         let changed = feed.list != before.list;
         let was_read = before.list.is_some();
         let named = feed.config.clone();
@@ -638,7 +640,6 @@ impl ReloadState {
                     self.note_demonstration(&mut applied);
                 }
                 Err(too_many) => {
-                    ended = None;
                     if let Some(feed) = sources.iter_mut().find(|it| it.config == named) {
                         *feed = before;
                         feed.fails(too_many.to_string());
